@@ -1,0 +1,40 @@
+# Everything a person does here, by name. `make help` lists it.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install eval serve check format test bench
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
+
+$(BIN)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt -e '.[local,dev]'
+	@touch $@
+
+install: $(BIN)/.installed  ## make .venv with everything in it
+
+eval: install  ## run the harness: make eval ARGS="'preferences=[concise]' num_steps=20"
+	$(BIN)/python -m claas.eval $(ARGS)
+
+serve: install  ## start the API on 127.0.0.1:8080: make serve ARGS="port=8081"
+	$(BIN)/python -m claas.api $(ARGS)
+
+test: install  ## the default test suite
+	$(BIN)/python -m pytest $(ARGS)
+
+check: install  ## format, lint, types and tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/python -m pytest
+
+format: install  ## rewrite the code in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install  ## speed, memory and learning, printed as ratios
+	$(BIN)/python -m benchmarks

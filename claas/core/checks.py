@@ -1,0 +1,40 @@
+"""Range and name checks whose messages carry the offending value."""
+
+import math
+import re
+from collections.abc import Collection
+
+from claas.core.errors import InvalidInput
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)*")
+
+
+def in_range(name: str, value: float, low: float, high: float = math.inf, *, above: bool = False) -> None:
+    """Require `low <= value <= high` (`low < value` where `above`); NaN and infinity never pass."""
+    too_low = value <= low if above else value < low
+    if isinstance(value, bool) or not math.isfinite(value) or too_low or value > high:
+        bounds = f"> {low:g}" if above else f">= {low:g}"
+        if math.isfinite(high):
+            bounds += f" and <= {high:g}"
+        raise InvalidInput(f"{name} must be {bounds}, got {value!r}")
+
+
+def one_of(name: str, value: str, known: Collection[str]) -> None:
+    """Require a known name; the message lists the known ones."""
+    if value not in known:
+        raise InvalidInput(f"unknown {name} {value!r}; known: {', '.join(sorted(known))}")
+
+
+def adapter_id(value: str) -> str:
+    """Require an id that cannot leave its store: parts of letters, digits, '.', '_' and '-', joined by '/'."""
+    if len(value) > 200 or not _ID.fullmatch(value):
+        raise InvalidInput(
+            f"invalid adapter id {value!r}: use letters, digits, '.', '_' and '-', parts joined by '/', each part "
+            "starting with a letter or digit, at most 200 characters"
+        )
+    return value
+
+
+def served_name(lora_id: str) -> str:
+    """The name an adapter is served under: characters outside [A-Za-z0-9._-] become '-'."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", lora_id)

@@ -1,0 +1,39 @@
+"""One error type per kind of failure, so that every boundary (HTTP status, exit code) maps it in one place."""
+
+
+class ClaasError(Exception):
+    """A failure whose message is written for a person: it names the cause and, where there is one, the mend."""
+
+
+class InvalidInput(ClaasError, ValueError):
+    """The caller's mistake: a bad value, an unknown name, a malformed file. HTTP 422, exit code 2.
+
+    Also a ValueError, so that pydantic reports it with the field it came from.
+    """
+
+
+class BadRequest(InvalidInput):
+    """A request whose parts are fine one by one but do not fit together. HTTP 400, exit code 2."""
+
+
+class Forbidden(ClaasError):
+    """Understood, and not allowed by how this stack is set up. HTTP 403, exit code 2."""
+
+
+class NotFound(ClaasError):
+    """Names something that does not exist: an adapter, a version, a rollout. HTTP 404, exit code 2."""
+
+
+class Conflict(ClaasError):
+    """Another operation holds what this one needs, or the state contradicts it. HTTP 409, exit code 2."""
+
+
+class StackError(ClaasError):
+    """The stack failed: dead server, failed update, full disk. The run can be resumed. HTTP 503, exit code 3."""
+
+
+class MissingExtra(ClaasError):
+    """An optional dependency is not installed; the message says what to install. HTTP 501, exit code 2."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed; install it with: pip install 'claas[{extra}]'")

@@ -1,0 +1,80 @@
+"""Files that survive a crash: atomic replacement, and JSON lines of which only the last can ever be torn."""
+
+import json
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from claas.core.errors import StackError
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace `path` by `text` in one step: a reader sees the old file or the new one, never a part."""
+    staged = path.with_name(f".{path.name}.tmp")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with staged.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        staged.replace(path)
+        sync_directory(path.parent)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append one whole line and fsync it. A torn line left by a crash is cut off first."""
+    if "\n" in line:
+        raise ValueError("a line must not contain a line break")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _cut_torn_line(path)
+        with path.open("ab") as file:
+            file.write(line.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def read_lines(path: Path) -> list[str]:
+    """Every whole line of `path`, without a torn last one; a missing file has none."""
+    if not path.exists():
+        return []
+    *whole, _torn = path.read_bytes().split(b"\n")
+    return [line.decode() for line in whole]
+
+
+def dump_json(value: Any, *, indent: int | None = None) -> str:
+    """JSON text. Raises ValueError on NaN and infinity, which JSON has no word for."""
+    return json.dumps(value, allow_nan=False, ensure_ascii=False, indent=indent)
+
+
+@contextmanager
+def writing(path: Path) -> Generator[None, None, None]:
+    """Turn what the file system refuses (full disk, no permission) into an error that names the path."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StackError(
+            f"cannot write {path}: {reason}; free or choose another place, then run the same command again"
+        ) from error
+
+
+def sync_directory(directory: Path) -> None:
+    """Make a rename inside `directory` durable."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _cut_torn_line(path: Path) -> None:
+    if not path.exists() or not path.stat().st_size:
+        return
+    with path.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        if file.read() != b"\n":
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)

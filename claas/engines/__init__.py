@@ -1,0 +1,1 @@
+"""Engines: what answers, scores, learns and keeps versions behind the API."""

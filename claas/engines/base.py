@@ -1,0 +1,186 @@
+"""The engine protocol: one base model, many adapters, each a chain of immutable versions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias
+
+from claas.core.checks import served_name
+from claas.core.training_config import TrainingConfig
+
+Message: TypeAlias = Mapping[str, str]
+"""One chat turn: `role` and `content`, both plain text."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Exactly which weights: the base model (`lora_id` None, version 0) or one version of an adapter.
+
+    `digest` identifies the content: sha256 of the adapter's weights, or of the base model's name and weights.
+    """
+
+    lora_id: str | None
+    version: int
+    digest: str
+    base_model: str
+
+    @property
+    def name(self) -> str:
+        """What replies carry as `model`: `eval-concise@7`, or the base model's name."""
+        return self.base_model if self.lora_id is None else f"{served_name(self.lora_id)}@{self.version}"
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How to sample one answer. `temperature` 0 is greedy; `seed` makes the answer reproducible.
+
+    Logprobs are those of the model's own distribution (temperature 1, no top_p), whatever the temperature.
+    """
+
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    top_logprobs: int = 0
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """One token's text and its log probability in nats."""
+
+    token: str
+    logprob: float
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sampled answer with everything an exact update needs. T = number of sampled tokens.
+
+    `token_ids` are as sampled, the end-of-turn token included when it was sampled; `text` is what they read as,
+    without special tokens and cut before a stop string. `mean_entropy` is nats per token over the full
+    distribution, None where the engine cannot see it.
+    """
+
+    weights: Weights
+    text: str
+    finish_reason: Literal["stop", "length"]
+    prompt_ids: tuple[int, ...]
+    token_ids: tuple[int, ...]  # (T,)
+    tokens: tuple[str, ...]  # (T,)
+    logprobs: tuple[float, ...]  # (T,)
+    top_logprobs: tuple[tuple[TokenLogprob, ...], ...]  # (T, top_logprobs), empty when not asked for
+    mean_entropy: float | None
+
+
+@dataclass(frozen=True)
+class Score:
+    """Log probabilities of a given completion's C tokens, end-of-turn token included. Nats."""
+
+    weights: Weights
+    prompt_tokens: int
+    tokens: tuple[str, ...]  # (C,)
+    logprobs: tuple[float, ...]  # (C,)
+
+
+@dataclass(frozen=True)
+class TrainingItem:
+    """One sampled answer and the feedback a person gave on it.
+
+    `token_ids` and `logprobs` are the sampler's own, never re-tokenised. `messages` is the conversation the answer
+    continued; the engine appends the feedback to its last user turn as a hindsight block for the teacher.
+    """
+
+    messages: tuple[Message, ...]
+    prompt_ids: tuple[int, ...]
+    token_ids: tuple[int, ...]  # (T,)
+    logprobs: tuple[float, ...]  # (T,), under the weights that sampled them
+    feedback: str
+
+
+@dataclass(frozen=True)
+class Update:
+    """The receipt of one update: the version it made, and what the algorithm reported about it."""
+
+    weights: Weights
+    metrics: Mapping[str, float]
+    timing_ms: Mapping[str, float]
+    replayed: bool = False
+    """True when the idempotency key had been used: nothing was trained, this is the first receipt."""
+
+
+@dataclass(frozen=True)
+class AdapterSpec:
+    """The shape of a new adapter. `target_modules` None means every linear layer."""
+
+    lora_id: str
+    rank: int = 32
+    alpha: int = 64
+    target_modules: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Health:
+    """What the engine is and whether it can serve."""
+
+    ok: bool
+    base_model: str
+    detail: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, str | int | float | bool])
+
+
+class Engine(Protocol):
+    """One base model and its adapters.
+
+    Every method may raise the errors of `claas.core.errors`: `NotFound` for an unknown adapter or version,
+    `InvalidInput` for a bad id or a prompt beyond the window, `Conflict` for an update that cannot have the
+    adapter's lock in time, `StackError` when the engine itself failed.
+    """
+
+    @property
+    def base_model(self) -> str:
+        """The served name of the base model."""
+        ...
+
+    async def resolve(self, lora_id: str | None, version: int | None = None) -> Weights:
+        """The weights of an adapter's `version`, or of its newest; of the base model when `lora_id` is None."""
+        ...
+
+    async def sample(self, weights: Weights, messages: Sequence[Message], params: SamplingParams) -> Sample:
+        """Sample one answer. Concurrent calls are decoded together, whatever weights each wants."""
+        ...
+
+    async def score(self, weights: Weights, messages: Sequence[Message], completion: str) -> Score:
+        """Log probabilities of `completion` as the answer to `messages`."""
+        ...
+
+    async def update(self, lora_id: str, items: Sequence[TrainingItem], training: TrainingConfig, key: str) -> Update:
+        """One SDPO update of the newest version, making the next one, exactly once per `key`.
+
+        The key and the receipt are stored inside the new version, in the same atomic step, so that a crash
+        between training and answering can neither lose nor repeat the update.
+        """
+        ...
+
+    async def init_adapter(self, spec: AdapterSpec) -> Weights:
+        """Create version 0, which answers exactly as the base model. An existing id raises `Conflict`."""
+        ...
+
+    async def list_adapters(self, prefix: str = "") -> list[Weights]:
+        """The newest version of every adapter whose id starts with `prefix`, sorted by id."""
+        ...
+
+    async def delete_adapter(self, lora_id: str) -> bool:
+        """Remove an adapter and all its versions; False when there was none."""
+        ...
+
+    async def export_adapter(self, lora_id: str, version: int | None = None) -> Path:
+        """A directory holding a standard PEFT adapter (adapter_config.json, adapter_model.safetensors)."""
+        ...
+
+    async def health(self) -> Health:
+        """Whether the engine can serve."""
+        ...
+
+    async def close(self) -> None:
+        """Stop its threads; finish nothing new."""
+        ...

@@ -1,0 +1,123 @@
+"""The configuration of a run, checked once, the same from Hydra and from Python."""
+
+from dataclasses import dataclass, field, replace
+
+from claas.core.base_models import default_base_model, default_learning_rate
+from claas.core.checks import adapter_id, in_range
+from claas.core.errors import InvalidInput
+from claas.core.training_config import TrainingConfig
+
+
+@dataclass
+class Criteria:
+    """Thresholds of the verdict; each is judged from a confidence interval at `confidence`.
+
+    `heldout_compliance`: held-out compliance is at least this. `margin_gain`: the logprob margin gains more than this
+    many nats. `capability_retention`: capability stays above this fraction of baseline. `entropy_ratio`: mean entropy
+    stays above this fraction of baseline. `self_rouge_l`: similarity of resampled answers stays below this.
+    `mean_logprob_drift`: the mean logprob moves by less than this many nats.
+    """
+
+    heldout_compliance: float = 0.8
+    margin_gain: float = 2.0
+    capability_retention: float = 0.9
+    entropy_ratio: float = 0.6
+    self_rouge_l: float = 0.85
+    mean_logprob_drift: float = 2.0
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        in_range("criteria.heldout_compliance", self.heldout_compliance, 0.0, 1.0)
+        in_range("criteria.margin_gain", self.margin_gain, -1e6)
+        in_range("criteria.capability_retention", self.capability_retention, 0.0, 1.0)
+        in_range("criteria.entropy_ratio", self.entropy_ratio, 0.0)
+        in_range("criteria.self_rouge_l", self.self_rouge_l, 0.0, 1.0)
+        in_range("criteria.mean_logprob_drift", self.mean_logprob_drift, 0.0)
+        in_range("criteria.confidence", self.confidence, 0.5, 0.9999)
+
+
+@dataclass
+class EvalConfig:
+    """What to run. A value of None is resolved by `resolved()`; what a run records is always the resolved value.
+
+    `mode`: local | tinker | modal, which API to host when `claas_url` is None. `claas_url`: a live CLaaS API.
+    `base_model`: None means the mode's default. `preferences`: names, or paths of YAML files. `metrics`: names or
+    presets (`all`, `quick`). `batch_size`: answers sampled, and trained on, per step. `collapse_steps`: steps at which
+    the collapse metric is due; None means five spread evenly, the last among them. `seed` decides every sampling seed
+    and prompt order. `lora_id_prefix`: adapters are called `{lora_id_prefix}/{preference}-{run id}`. `output_dir`:
+    None means `data/evals/<UTC time>`; an existing one is continued. `openclaw_url`: chat goes through this gateway.
+    `max_concurrency`: requests in flight. `parallel_preferences`: preferences run side by side. `temperature`: of the
+    answers that feedback is given on. `max_tokens`: bound of every sampled answer. `fail_on_error`: True ends a
+    preference at its first lost answer, False never, a fraction when more than that share of a step's planned
+    measurements is lost. `fail_on_verdict`: exit 4 unless the verdict is pass. `config_dir`: a folder of the user's
+    whose `preference/*.yaml`, `capability/*.yaml` and `metrics.yaml` add to the shipped ones.
+    """
+
+    mode: str = "local"
+    claas_url: str | None = None
+    base_model: str | None = None
+    preferences: list[str] = field(default_factory=lambda: ["concise", "no_emoji", "identity"])
+    metrics: list[str] = field(default_factory=lambda: ["all"])
+    num_steps: int = 20
+    batch_size: int = 4
+    collapse_steps: list[int] | None = None
+    plots: bool = True
+    seed: int = 42
+    lora_id_prefix: str = "eval"
+    output_dir: str | None = None
+    openclaw_url: str | None = None
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    criteria: Criteria = field(default_factory=Criteria)
+    max_concurrency: int = 128
+    parallel_preferences: int = 1
+    temperature: float = 0.7
+    max_tokens: int = 400
+    fail_on_error: bool | float = 0.1
+    fail_on_verdict: bool = False
+    config_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        default_base_model(self.mode)
+        if not self.preferences:
+            raise InvalidInput("preferences must name at least one preference, got []")
+        if not self.metrics:
+            raise InvalidInput("metrics must name at least one metric or preset, got []")
+        if len(set(self.preferences)) != len(self.preferences):
+            raise InvalidInput(f"preferences must be distinct, got {self.preferences}")
+        in_range("num_steps", self.num_steps, 1)
+        in_range("batch_size", self.batch_size, 1, 64)
+        in_range("max_concurrency", self.max_concurrency, 1)
+        in_range("parallel_preferences", self.parallel_preferences, 1)
+        in_range("temperature", self.temperature, 0.0, 2.0)
+        in_range("max_tokens", self.max_tokens, 1)
+        in_range("fail_on_error", float(self.fail_on_error), 0.0, 1.0)
+        adapter_id(self.lora_id_prefix)
+        for step in self.collapse_steps or []:
+            if not 0 <= step < self.num_steps:
+                raise InvalidInput(
+                    f"collapse_steps: step {step} is outside the run's steps 0..{self.num_steps - 1}; "
+                    "leave it out or raise num_steps"
+                )
+
+    def resolved(self) -> "EvalConfig":
+        """A copy in which nothing that changes the measurements is left to a default that depends on something."""
+        base_model = self.base_model or default_base_model(self.mode)
+        rate = self.training.learning_rate
+        rate = default_learning_rate(base_model) if rate is None else rate
+        return replace(
+            self,
+            base_model=base_model,
+            training=replace(self.training, learning_rate=rate),
+            collapse_steps=self.collapse_steps if self.collapse_steps is not None else spread(self.num_steps),
+        )
+
+
+def spread(num_steps: int, points: int = 5) -> list[int]:
+    """At most `points` steps spread evenly over the run, the first and the last among them.
+
+    >>> spread(20)
+    [0, 5, 10, 14, 19]
+    """
+    if points >= num_steps:
+        return list(range(num_steps))
+    return sorted({round(i * (num_steps - 1) / (points - 1)) for i in range(points)})

@@ -1,0 +1,1 @@
+"""The HTTP contract as pydantic models, shared by server, harness and plug-ins."""

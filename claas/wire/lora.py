@@ -1,0 +1,36 @@
+"""`/v1/lora`: making, listing and deleting adapters."""
+
+from pydantic import Field
+
+from claas.wire.base import Body
+
+
+class LoraInitRequest(Body):
+    """A new adapter; `base_model` must be the one this API serves, None means that one."""
+
+    lora_id: str
+    base_model: str | None = None
+    lora_r: int = Field(default=32, ge=4, le=128)
+    lora_alpha: int = Field(default=64, ge=8, le=256)
+    target_modules: list[str] | None = Field(default=None, min_length=1)
+
+
+class LoraVersion(Body):
+    """One version of one adapter; `model` is the name to chat with it."""
+
+    lora_id: str
+    version: int
+    digest: str
+    model: str
+
+
+class LoraList(Body):
+    """The newest version of each adapter."""
+
+    loras: list[LoraVersion]
+
+
+class LoraDeleted(Body):
+    """Whether there was something to delete."""
+
+    deleted: bool
