@@ -1,8 +1,8 @@
 """`POST /v1/chat/completions`, as OpenAI has it, with the rollout's id and entropy added to each choice."""
 
-from typing import Literal
+from typing import Literal, cast
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from claas.wire.base import OpenAIBody
 
@@ -46,6 +46,14 @@ class ChatRequest(OpenAIBody):
     logprobs: bool = False
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
     stream: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_means_not_given(cls, body: object) -> object:
+        """OpenAI's fields are nullable, and some clients send every field they know."""
+        if not isinstance(body, dict):
+            return body
+        return {name: value for name, value in cast(dict[str, object], body).items() if value is not None}
 
 
 class TopLogprob(OpenAIBody):

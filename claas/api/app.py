@@ -1,0 +1,40 @@
+"""The API as an ASGI app around one engine: served by uvicorn, or hosted in process by the harness."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+import claas
+from claas.api.auth import BearerAuth
+from claas.api.body_limit import BodyLimit
+from claas.api.config import ApiConfig
+from claas.api.errors import add_error_handlers
+from claas.api.routes import chat, feedback, lora, rollouts, score, service
+from claas.api.services import open_services
+from claas.engines.base import Engine
+
+
+def create_app(engine: Engine, config: ApiConfig, *, api_key: str | None = None) -> FastAPI:
+    """An app that owns `engine`: when its lifespan ends, it closes the engine and its stores.
+
+    With `api_key`, every path but `/` and `/health` requires it as a bearer token.
+    """
+    services = open_services(engine, config)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            await services.close()
+
+    app = FastAPI(title="CLaaS", version=claas.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.services = services
+    add_error_handlers(app)
+    for routes in (chat, score, rollouts, feedback, lora, service):
+        app.include_router(routes.router)
+    app.add_middleware(BodyLimit, max_bytes=config.max_body_bytes)
+    if api_key is not None:
+        app.add_middleware(BearerAuth, api_key=api_key)
+    return app

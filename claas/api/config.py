@@ -1,0 +1,65 @@
+"""Every setting of the API, checked once, the same from Hydra and from Python."""
+
+from dataclasses import dataclass
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from claas.core.base_models import default_base_model
+from claas.core.checks import in_range
+from claas.core.errors import InvalidInput
+
+
+@dataclass
+class ApiConfig:
+    """What to serve, where, and where it is kept.
+
+    `mode`: which engine answers and learns. `base_model`: None means the mode's default. `host`: an address other
+    than loopback needs the environment variable CLAAS_API_KEY. `port`: 0 takes any free one. `store_dir`: adapters,
+    recorded rollouts and receipts. `feedback_log_dir`: one file per batch of feedback. `lock_timeout_s`: how long an
+    update waits for another update of its adapter. `rollout_capacity`: how many answers feedback can still be given
+    on; older ones are dropped. `max_body_bytes`: bound of a request's body.
+    """
+
+    mode: str = "local"
+    host: str = "127.0.0.1"
+    port: int = 8080
+    base_model: str | None = None
+    store_dir: str = "./data/store"
+    feedback_log_dir: str = "./data/feedback"
+    lock_timeout_s: float = 120.0
+    rollout_capacity: int = 10_000
+    max_body_bytes: int = 4 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        default_base_model(self.mode)
+        for name in ("host", "store_dir", "feedback_log_dir"):
+            if not getattr(self, name):
+                raise InvalidInput(f"{name} must not be empty, got ''")
+        if self.base_model == "":
+            raise InvalidInput("base_model must name a model or be null, got ''")
+        in_range("port", self.port, 0, 65535)
+        in_range("lock_timeout_s", self.lock_timeout_s, 0.0)
+        in_range("rollout_capacity", self.rollout_capacity, 1)
+        in_range("max_body_bytes", self.max_body_bytes, 1024)
+
+    @property
+    def base_model_name(self) -> str:
+        """The base model that is served: the one named, else the mode's default."""
+        return self.base_model or default_base_model(self.mode)
+
+
+def register_schema() -> None:
+    """Let Hydra's configs build on `ApiConfig` under the name `api`: its types, its defaults, no unknown key."""
+    ConfigStore.instance().store(name="api", node=ApiConfig)
+
+
+def typed(config: DictConfig) -> ApiConfig:
+    """What Hydra composed, checked; the user's mistakes are raised as `InvalidInput`."""
+    try:
+        settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ApiConfig), OmegaConf.to_container(config)))
+    except OmegaConfBaseException as error:
+        raise InvalidInput(str(error).splitlines()[0]) from error
+    assert isinstance(settings, ApiConfig)
+    return settings

@@ -1,0 +1,226 @@
+"""One feedback transaction: find what was said, train on exactly that, once per idempotency key."""
+
+import asyncio
+import hashlib
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import uuid4
+from weakref import WeakValueDictionary
+
+from claas.api.feedback_log import FeedbackLog, FeedbackLogEntry, LoggedItem
+from claas.api.receipts import Receipt, Receipts
+from claas.api.rollouts import RolloutStore
+from claas.core.checks import adapter_id
+from claas.core.errors import BadRequest, ClaasError, Conflict, NotFound
+from claas.core.text import visible_key
+from claas.engines.base import Engine, TrainingItem, Update
+from claas.wire.feedback import (
+    DistillResult,
+    FeedbackItem,
+    FeedbackRequest,
+    FeedbackResponse,
+    FeedbackTiming,
+    PauseState,
+)
+from claas.wire.rollouts import Rollout
+
+
+@dataclass(frozen=True)
+class _Said:
+    """An item of feedback and the recorded answer it is about."""
+
+    item: FeedbackItem
+    rollout: Rollout
+
+
+class Feedback:
+    """Turns feedback into updates. Whatever is refused before the engine is asked has trained nothing."""
+
+    def __init__(self, engine: Engine, rollouts: RolloutStore, receipts: Receipts, log: FeedbackLog) -> None:
+        self._engine = engine
+        self._rollouts = rollouts
+        self._receipts = receipts
+        self._log = log
+        self._under_way: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def give(self, request: FeedbackRequest, key: str | None) -> FeedbackResponse:
+        """Make one update of one adapter and return its receipt.
+
+        A `key` used before gets its first receipt again, also while the first use is under way, and trains nothing;
+        used for other feedback it raises `Conflict`. Without a key every request is a new one.
+        """
+        _require_one_batch(request.requests)
+        await self._engine.resolve(request.requests[0].lora_id)
+        if key is None:
+            return await self._train(self._find_all(request.requests), f"unkeyed-{uuid4().hex}")
+        lock = self._under_way.setdefault(key, asyncio.Lock())
+        async with lock:
+            return await self._train_once(request.requests, key)
+
+    async def _train_once(self, items: Sequence[FeedbackItem], key: str) -> FeedbackResponse:
+        fingerprint = _fingerprint(items)
+        used = await self._used(key)
+        if used is not None and used.fingerprint != fingerprint:
+            raise Conflict(f"idempotency key {key!r} was used for other feedback; use a new key")
+        if used is not None and used.response is not None:
+            return used.response
+        said = self._find_all(items)
+        # Written before training, so that even after a crash the key cannot be used for other feedback.
+        await self._receipts.write(Receipt(key=key, fingerprint=fingerprint))
+        response = await self._train(said, key)
+        await self._receipts.write(Receipt(key=key, fingerprint=fingerprint, response=response))
+        return response
+
+    async def _used(self, key: str) -> Receipt | None:
+        """What the key was used for; None also when the version it made is gone with its deleted adapter."""
+        receipt = self._receipts.find(key)
+        if receipt is None or receipt.response is None:
+            return receipt
+        try:
+            weights = await self._engine.resolve(receipt.response.lora_id, receipt.response.version)
+        except NotFound:
+            return None
+        return receipt if weights.digest == receipt.response.digest else None
+
+    async def _train(self, said: Sequence[_Said], key: str) -> FeedbackResponse:
+        started = time.perf_counter()
+        lora_id, training = said[0].item.lora_id, said[0].item.training
+        request_id = f"feedback-{uuid4().hex}"
+        path = self._log.path_of(request_id)
+        entry = FeedbackLogEntry(
+            request_id=request_id,
+            idempotency_key=key,
+            time=datetime.now(UTC),
+            lora_id=lora_id,
+            training=training,
+            items=[_logged(one) for one in said],
+        )
+        try:
+            update = await self._engine.update(lora_id, [_training_item(one) for one in said], training, key)
+        except ClaasError as error:
+            await self._log.write(path, entry.model_copy(update={"errors": [str(error)]}))
+            raise
+        response = _response(update, request_id, lora_id, str(path), started, len(said))
+        await self._log.write(path, _finished(entry, update, response))
+        return response
+
+    def _find_all(self, items: Sequence[FeedbackItem]) -> list[_Said]:
+        return [_Said(item, self._find(item, f"requests.{index}")) for index, item in enumerate(items)]
+
+    def _find(self, item: FeedbackItem, where: str) -> Rollout:
+        if item.rollout_id is None:
+            rollout = self._rollouts.said_by(item.lora_id, item.response, item.prompt)
+            if rollout is None:
+                raise NotFound(
+                    f"{where}: neither {item.lora_id!r} nor the base model is on record with this response to this "
+                    "prompt; nothing was trained"
+                )
+            return rollout
+        rollout = self._rollouts.with_id(item.rollout_id)
+        if rollout is None:
+            raise NotFound(f"{where}: unknown rollout_id {item.rollout_id!r}; nothing was trained")
+        if visible_key(rollout.text) != visible_key(item.response):
+            raise BadRequest(
+                f"{where}: rollout {item.rollout_id!r} showed another text than this response; it was altered on "
+                "the way, nothing was trained"
+            )
+        if rollout.lora_id not in (item.lora_id, None):
+            raise BadRequest(
+                f"{where}: rollout {item.rollout_id!r} was sampled from {rollout.model!r}, not from "
+                f"{item.lora_id!r} or the base model; nothing was trained"
+            )
+        return rollout
+
+
+def _require_one_batch(items: Sequence[FeedbackItem]) -> None:
+    first = items[0]
+    adapter_id(first.lora_id)
+    for index, item in enumerate(items):
+        if item.lora_id != first.lora_id:
+            raise BadRequest(
+                "all requests of a batch must share lora_id; "
+                f"requests.0 has {first.lora_id!r}, requests.{index} has {item.lora_id!r}"
+            )
+        if item.training != first.training:
+            raise BadRequest(
+                "all requests of a batch must share training; "
+                f"requests.0 has {first.training}, requests.{index} has {item.training}"
+            )
+
+
+def _fingerprint(items: Sequence[FeedbackItem]) -> str:
+    """Of what was said about which text, under which settings: which recording of that text is meant matters not."""
+    digest = hashlib.sha256()
+    for item in items:
+        digest.update(item.model_dump_json(exclude={"rollout_id"}).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _training_item(said: _Said) -> TrainingItem:
+    rollout = said.rollout
+    return TrainingItem(
+        messages=tuple(rollout.messages),
+        prompt_ids=tuple(rollout.prompt_ids),
+        token_ids=tuple(rollout.token_ids),
+        logprobs=tuple(rollout.logprobs),
+        feedback=said.item.feedback,
+    )
+
+
+def _logged(said: _Said) -> LoggedItem:
+    item, rollout = said.item, said.rollout
+    return LoggedItem(
+        prompt=item.prompt,
+        response=item.response,
+        feedback=item.feedback,
+        rollout_id=rollout.id,
+        model=rollout.model,
+    )
+
+
+def _response(
+    update: Update, request_id: str, lora_id: str, log_path: str, started: float, batch_size: int
+) -> FeedbackResponse:
+    return FeedbackResponse(
+        request_id=request_id,
+        lora_id=lora_id,
+        version=update.weights.version,
+        digest=update.weights.digest,
+        distill_result=DistillResult(lora_id=lora_id, metadata=_numbers(update.metrics)),
+        vllm=PauseState(slept=False, woke=False),
+        feedback_log_path=log_path,
+        timing_ms=_timing(update.timing_ms, total=1000 * (time.perf_counter() - started)),
+        batch_size=batch_size,
+    )
+
+
+def _timing(phases: Mapping[str, float], total: float) -> FeedbackTiming:
+    """The engine's phases, 0 for one it does not have, and the time of the whole transaction."""
+    return FeedbackTiming(
+        distill=phases.get("distill", 0.0),
+        save=phases.get("save", 0.0),
+        logprobs=phases.get("logprobs", 0.0),
+        total=total,
+    )
+
+
+def _finished(entry: FeedbackLogEntry, update: Update, response: FeedbackResponse) -> FeedbackLogEntry:
+    lost = [f"{name} was {value}" for name, value in update.metrics.items() if not math.isfinite(value)]
+    return entry.model_copy(
+        update={
+            "version": response.version,
+            "digest": response.digest,
+            "replayed": update.replayed,
+            "metrics": response.distill_result.metadata,
+            "timing_ms": response.timing_ms,
+            "errors": lost,
+        }
+    )
+
+
+def _numbers(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics that are numbers: JSON has no word for the others."""
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}

@@ -1,0 +1,66 @@
+"""The API on a socket: taken before the model is loaded, served until a signal, closed in order."""
+
+import asyncio
+import errno
+import signal
+import socket
+from contextlib import ExitStack
+from types import FrameType
+
+import uvicorn
+
+import claas
+from claas.api.app import create_app
+from claas.api.auth import require_key_off_loopback
+from claas.api.config import ApiConfig
+from claas.api.engine import open_engine
+from claas.core.errors import InvalidInput, StackError
+
+
+def serve(config: ApiConfig, api_key: str | None) -> None:
+    """Serve until SIGINT or SIGTERM; requests under way are answered first."""
+    require_key_off_loopback(config.host, api_key)
+    with listening(config.host, config.port) as listener:
+        engine = open_engine(config)
+        with ExitStack() as on_failure:
+            on_failure.callback(lambda: asyncio.run(engine.close()))
+            app = create_app(engine, config, api_key=api_key)
+            on_failure.pop_all()  # from here on the app's lifespan closes the engine
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on"))
+        _end_quietly()
+        where = _url(config.host, listener.getsockname()[1])
+        print(f"claas {claas.__version__} serves {engine.base_model} at {where}", flush=True)
+        server.run(sockets=[listener])
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A listening socket on `host` and `port`; connections wait in it until the server takes them."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (socket.gaierror, UnicodeError) as error:
+        raise InvalidInput(f"host={host} is not an address that can be found") from error
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise StackError(f"port {port} on {host} is in use; choose another one with port=...") from error
+        raise InvalidInput(f"cannot listen on host={host} port={port}: {error.strerror}") from error
+    return listener
+
+
+def _end_quietly() -> None:
+    """uvicorn ends in order and then raises the signal again: by then it has done its work."""
+
+    def ignore(number: int, frame: FrameType | None) -> None:
+        return None
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ignore)
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

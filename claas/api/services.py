@@ -1,0 +1,60 @@
+"""What the routes work with: one engine and the stores around it, opened and closed together."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from claas.api.config import ApiConfig
+from claas.api.feedback import Feedback
+from claas.api.feedback_log import FeedbackLog
+from claas.api.models import Models
+from claas.api.receipts import Receipts
+from claas.api.rollouts import RolloutStore
+from claas.engines.base import Engine
+
+
+@dataclass(frozen=True)
+class Services:
+    """One running API."""
+
+    mode: str
+    engine: Engine
+    models: Models
+    rollouts: RolloutStore
+    receipts: Receipts
+    feedback: Feedback
+
+    async def close(self) -> None:
+        """Close the engine, then the stores."""
+        try:
+            await self.engine.close()
+        finally:
+            self.rollouts.close()
+            self.receipts.close()
+
+
+def open_services(engine: Engine, config: ApiConfig) -> Services:
+    """Open the stores of `config` around a running engine."""
+    store, log = Path(config.store_dir), FeedbackLog(Path(config.feedback_log_dir))
+    rollouts = RolloutStore(store / "rollouts.jsonl", config.rollout_capacity)
+    receipts = Receipts(store / "receipts.jsonl")
+    return Services(
+        mode=config.mode,
+        engine=engine,
+        models=Models(engine),
+        rollouts=rollouts,
+        receipts=receipts,
+        feedback=Feedback(engine, rollouts, receipts, log),
+    )
+
+
+async def services_of(request: Request) -> Services:
+    """The services of the app that serves `request`."""
+    services: Services = request.app.state.services
+    return services
+
+
+Served = Annotated[Services, Depends(services_of)]
+"""A route's parameter that receives the services."""

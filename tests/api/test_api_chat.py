@@ -1,0 +1,174 @@
+"""Chat: names, sampling settings, OpenAI's shape, and which weights answered."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from claas.engines.base import AdapterSpec
+from claas.wire.chat import DEFAULT_SYSTEM_PROMPT
+from tests.api.client import LORA, NAME, error, item, ok, serving
+from tests.fakes.engine import BASE_MODEL, FakeEngine
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_an_answer_says_which_weights_made_it(tmp_path: Path, engine: FakeEngine) -> None:
+    async with serving(tmp_path, engine) as api:
+        reply = await api.chat("Hello there")
+    newest = engine.adapters[LORA][0]
+    assert (reply.model, reply.system_fingerprint) == ("eval-concise@0", newest.digest)
+    assert reply.choices[0].message.content == "eval-concise@0 heard Hello there under seed None"
+    assert reply.choices[0].finish_reason == "stop"
+    assert reply.choices[0].mean_entropy == 1.25
+    assert reply.choices[0].logprobs is None
+    assert reply.usage.completion_tokens == 8
+    assert reply.usage.total_tokens == reply.usage.prompt_tokens + 8
+
+
+async def test_a_name_means_the_newest_version_unless_it_pins_one(tmp_path: Path, engine: FakeEngine) -> None:
+    async with serving(tmp_path, engine) as api:
+        await api.feedback(item("Hi", await api.said("Hi")))
+        answered = {name: (await api.chat(model=name)).model for name in (NAME, LORA, f"{NAME}@0", f"{LORA}@1")}
+        base = await api.chat(model=BASE_MODEL)
+    assert answered == {NAME: "eval-concise@1", LORA: "eval-concise@1", f"{NAME}@0": "eval-concise@0"} | {
+        f"{LORA}@1": "eval-concise@1"
+    }
+    assert base.model == BASE_MODEL
+
+
+@pytest.mark.parametrize("name", ["nobody", f"{NAME}@9", f"{NAME}@", f"{NAME}@x", "@1", "", "../../etc", "a\nb"])
+async def test_an_unknown_model_is_not_found(tmp_path: Path, engine: FakeEngine, name: str) -> None:
+    async with serving(tmp_path, engine) as api:
+        error(await api.try_chat(model=name), 404)
+    assert engine.sampled == []
+
+
+async def test_an_unknown_model_is_told_the_known_ones(tmp_path: Path) -> None:
+    async with serving(tmp_path) as api:
+        assert error(await api.try_chat(model="nobody"), 404) == f"unknown model 'nobody'; known: {BASE_MODEL}, {NAME}"
+
+
+async def test_an_adapter_made_or_deleted_later_is_seen(tmp_path: Path, engine: FakeEngine) -> None:
+    async with serving(tmp_path, engine) as api:
+        error(await api.try_chat(model="eval-late"), 404)
+        await api.init("eval/late")
+        assert (await api.chat(model="eval-late")).model == "eval-late@0"
+        ok(await api.http.delete("/v1/lora", params={"lora_id": "eval/late"}))
+        error(await api.try_chat(model="eval-late"), 404)
+        await engine.init_adapter(AdapterSpec("eval-late"))
+        assert (await api.chat(model="eval-late@0")).system_fingerprint == engine.adapters["eval-late"][0].digest
+
+
+async def test_choices_are_sampled_together_with_seeds_of_their_own(tmp_path: Path, engine: FakeEngine) -> None:
+    async with serving(tmp_path, engine) as api:
+        reply = await api.chat(n=3, seed=40)
+        unseeded = await api.chat(n=2)
+    assert [sampled.params.seed for sampled in engine.sampled] == [40, 41, 42, None, None]
+    assert [choice.index for choice in reply.choices] == [0, 1, 2]
+    assert [choice.message.content[-2:] for choice in reply.choices] == ["40", "41", "42"]
+    assert len({choice.rollout_id for choice in (*reply.choices, *unseeded.choices)}) == 5
+    assert reply.usage.completion_tokens == 3 * 7
+
+
+async def test_one_choice_that_fails_fails_the_request(tmp_path: Path, engine: FakeEngine) -> None:
+    def script(weights: object, messages: object, params: Any) -> str:
+        if params.seed == 1:
+            raise RuntimeError("broken")
+        return "fine"
+
+    engine.script = script
+    async with serving(tmp_path, engine) as api:
+        message = error(await api.try_chat(n=3, seed=0), 500)
+    assert "RuntimeError" in message
+    assert "broken" not in message
+
+
+async def test_sampling_settings_reach_the_engine(tmp_path: Path, engine: FakeEngine) -> None:
+    async with serving(tmp_path, engine) as api:
+        await api.chat(max_tokens=9, temperature=0, top_p=0.5, stop="END", seed=7, logprobs=True, top_logprobs=3)
+        await api.chat(max_tokens=9, max_completion_tokens=11, stop=["a", "b"], frequency_penalty=0.3)
+        await api.chat(temperature=None, top_p=None, stop=None, seed=None, max_tokens=None, logprobs=None, n=None)
+    first, second, third = (sampled.params for sampled in engine.sampled)
+    assert (first.max_tokens, first.temperature, first.top_p, first.stop) == (9, 0.0, 0.5, ("END",))
+    assert (first.seed, first.top_logprobs) == (7, 3)
+    assert (second.max_tokens, second.stop) == (11, ("a", "b"))
+    assert (third.max_tokens, third.temperature, third.top_p, third.stop, third.seed) == (512, 1.0, 1.0, (), None)
+
+
+async def test_a_cut_answer_says_so(tmp_path: Path) -> None:
+    async with serving(tmp_path) as api:
+        choice = await api.said(max_tokens=2)
+    assert (choice.finish_reason, choice.message.content) == ("length", "eval-concise@0 heard")
+
+
+async def test_logprobs_come_only_when_asked_for(tmp_path: Path) -> None:
+    async with serving(tmp_path) as api:
+        choice = await api.said(logprobs=True, top_logprobs=2)
+        plain = await api.said(logprobs=True)
+    assert choice.logprobs is not None
+    first = choice.logprobs.content[0]
+    assert (first.token, first.logprob, first.bytes) == ("eval-concise@0", -0.1, list(b"eval-concise@0"))
+    assert [(other.token, other.logprob) for other in first.top_logprobs] == [("other0", -1.0), ("other1", -2.0)]
+    assert plain.logprobs is not None
+    assert plain.logprobs.content[0].top_logprobs == []
+
+
+async def test_a_request_without_a_system_turn_gets_the_default_one(tmp_path: Path, engine: FakeEngine) -> None:
+    turns = [
+        [{"role": "user", "content": "Hi"}],
+        [{"role": "developer", "content": "Obey."}, {"role": "user", "content": "Hi"}],
+        [{"role": "system", "content": "Sing."}, {"role": "user", "content": "Hi"}],
+        [{"role": "user", "content": [{"type": "text", "text": "H"}, {"type": "text", "text": "i"}]}],
+    ]
+    async with serving(tmp_path, engine) as api:
+        for messages in turns:
+            ok(await api.http.post("/v1/chat/completions", json={"model": NAME, "messages": messages}))
+    user = {"role": "user", "content": "Hi"}
+    assert [list(sampled.messages) for sampled in engine.sampled] == [
+        [{"role": "system", "content": DEFAULT_SYSTEM_PROMPT}, user],
+        [{"role": "system", "content": "Obey."}, user],
+        [{"role": "system", "content": "Sing."}, user],
+        [{"role": "system", "content": DEFAULT_SYSTEM_PROMPT}, user],
+    ]
+
+
+async def test_thinking_stays_in_the_answer(tmp_path: Path, engine: FakeEngine) -> None:
+    engine.script = lambda *_: "<think>hm</think> Yes."
+    async with serving(tmp_path, engine) as api:
+        assert (await api.said()).message.content == "<think>hm</think> Yes."
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "said"),
+    [
+        ({"stream": True}, 400, "streaming is not supported"),
+        ({"top_logprobs": 5}, 400, "top_logprobs=5 needs logprobs=true"),
+        ({"stop": ["a", ""]}, 422, "stop"),
+        ({"temperature": 2.5}, 422, "temperature: Input should be less than or equal to 2, got 2.5"),
+        ({"max_tokens": 0}, 422, "max_tokens: Input should be greater than or equal to 1, got 0"),
+        ({"n": 65}, 422, "n: "),
+        ({"top_logprobs": 21}, 422, "top_logprobs"),
+        ({"messages": []}, 422, "messages"),
+        ({"messages": [{"role": "king", "content": "x"}]}, 422, "'king'"),
+        ({"model": None}, 422, "model: Field required"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+async def test_what_cannot_be_answered_is_refused_with_its_reason(
+    tmp_path: Path, engine: FakeEngine, fields: dict[str, Any], status: int, said: str
+) -> None:
+    async with serving(tmp_path, engine) as api:
+        body = {"model": NAME, "messages": [{"role": "user", "content": "Hi"}], **fields}
+        assert said in error(await api.http.post("/v1/chat/completions", json=body), status)
+    assert engine.sampled == []
+
+
+async def test_an_answer_whose_logprobs_are_no_numbers_is_an_error(tmp_path: Path) -> None:
+    class Broken(FakeEngine):
+        async def sample(self, *asked: Any) -> Any:
+            sample = await super().sample(*asked)
+            return type(sample)(**{**vars(sample), "logprobs": tuple(float("nan") for _ in sample.logprobs)})
+
+    async with serving(tmp_path, Broken(tmp_path / "engine")) as api:
+        assert "not a number" in error(await api.try_chat(), 503)

@@ -1,0 +1,240 @@
+"""Feedback: trained on exactly what was sampled, or refused with nothing trained."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from claas.api.feedback_log import FeedbackLogEntry
+from claas.core.errors import Conflict, InvalidInput, StackError
+from claas.core.training_config import TrainingConfig
+from tests.api.client import LORA, NAME, Api, error, item, ok, serving
+from tests.fakes.engine import BASE_MODEL, FakeEngine
+
+pytestmark = pytest.mark.anyio
+
+
+def logged_at(path: str) -> FeedbackLogEntry:
+    return FeedbackLogEntry.model_validate_json(Path(path).read_text())
+
+
+async def test_the_engine_trains_on_the_recorded_tokens_and_logprobs(tmp_path: Path, engine: FakeEngine) -> None:
+    engine.script = lambda *_: "<think>so</think>  Odd   spacing  "
+    async with serving(tmp_path, engine) as api:
+        choice = await api.said("Why?", temperature=0.7)
+        rollout = ok(await api.http.post("/v1/rollouts/resolve", json={"text": "Odd spacing"}))
+        await api.feedback(item(" Why? ", choice, response="Odd spacing", feedback="Shorter."))
+    (trained,) = engine.trained
+    (one,) = trained.items
+    assert (trained.lora_id, one.feedback) == (LORA, "Shorter.")
+    assert list(one.token_ids) == rollout["token_ids"]
+    assert list(one.logprobs) == rollout["logprobs"]
+    assert list(one.prompt_ids) == rollout["prompt_ids"]
+    assert [dict(turn) for turn in one.messages] == rollout["messages"]
+
+
+async def test_the_receipt_names_the_version_that_was_made(tmp_path: Path, engine: FakeEngine) -> None:
+    async with serving(tmp_path, engine) as api:
+        first, second = await api.said("One"), await api.said("Two")
+        receipt = await api.feedback(item("One", first), item("Two", second, rollout_id=second.rollout_id))
+    assert (receipt.status, receipt.lora_id, receipt.version, receipt.batch_size) == ("ok", LORA, 1, 2)
+    assert receipt.digest == engine.adapters[LORA][1].digest
+    assert receipt.distill_result.metadata == {"total_loss": 0.5, "tokens_processed": 7.0}
+    timing = receipt.timing_ms
+    assert (timing.distill, timing.save, timing.logprobs, timing.sleep, timing.wake) == (3.0, 2.0, 1.0, 0.0, 0.0)
+    assert timing.total > 0
+    assert (receipt.vllm.slept, receipt.vllm.woke) == (False, False)
+    assert [one.messages[-1]["content"] for one in engine.trained[0].items] == ["One", "Two"]
+
+
+async def test_the_training_settings_reach_the_engine(tmp_path: Path, engine: FakeEngine) -> None:
+    settings = TrainingConfig(learning_rate=1e-3, alpha=1.0, steps_per_batch=2, teacher_top_k=20)
+    async with serving(tmp_path, engine) as api:
+        await api.feedback(item("Hi", await api.said("Hi"), training=asdict(settings)))
+        await api.feedback(item("Hi", await api.said("Hi")))
+    assert [trained.training for trained in engine.trained] == [settings, TrainingConfig()]
+
+
+async def test_an_answer_is_found_by_its_prompt_among_those_that_read_alike(tmp_path: Path, engine: FakeEngine) -> None:
+    engine.script = lambda *_: "I am Kuro."
+    async with serving(tmp_path, engine) as api:
+        await api.init("eval/other")
+        mine = await api.said("Who are you?")
+        for prompt, model in (("Your name?", NAME), ("Who are you?", "eval-other"), ("Who are you?", BASE_MODEL)):
+            await api.chat(prompt, model)
+        receipt = await api.feedback(item("Who are\n you?", mine))
+        logged = logged_at(receipt.feedback_log_path)
+    assert [one.rollout_id for one in logged.items] == [mine.rollout_id]
+
+
+async def test_a_prompt_that_a_gateway_wrapped_is_still_found(tmp_path: Path, engine: FakeEngine) -> None:
+    async with serving(tmp_path, engine) as api:
+        choice = await api.said("[from Ada, 10:31] Who  are you? [end]")
+        await api.feedback(item("Who are you?", choice))
+    assert engine.trained[0].items[0].messages[-1]["content"] == "[from Ada, 10:31] Who  are you? [end]"
+
+
+async def test_an_answer_of_the_base_model_can_be_learned_from(tmp_path: Path, engine: FakeEngine) -> None:
+    async with serving(tmp_path, engine) as api:
+        await api.feedback(item("Hi", await api.said("Hi", model=BASE_MODEL)))
+    assert len(engine.trained) == 1
+
+
+async def other_text(api: Api) -> dict[str, Any]:
+    return item("Hi", await api.said("Hi"), response="never said")
+
+
+async def other_prompt(api: Api) -> dict[str, Any]:
+    return item("Bye", await api.said("Hi"))
+
+
+async def unknown_rollout(api: Api) -> dict[str, Any]:
+    return item("Hi", await api.said("Hi"), rollout_id="rollout-unknown")
+
+
+async def altered_text(api: Api) -> dict[str, Any]:
+    choice = await api.said("Hi")
+    return item("Hi", choice, response=choice.message.content + "!", rollout_id=choice.rollout_id)
+
+
+async def of_another_adapter(api: Api) -> dict[str, Any]:
+    await api.init("eval/other")
+    choice = await api.said("Hi", model="eval-other")
+    return item("Hi", choice, rollout_id=choice.rollout_id)
+
+
+async def said_by_another_adapter(api: Api) -> dict[str, Any]:
+    await api.init("eval/other")
+    return item("Hi", await api.said("Hi", model="eval-other"))
+
+
+async def unknown_adapter(api: Api) -> dict[str, Any]:
+    return item("Hi", await api.said("Hi"), lora_id="eval/unknown")
+
+
+@pytest.mark.parametrize(
+    ("made_by", "status", "said"),
+    [
+        (other_text, 404, "requests.1: neither 'eval/concise' nor the base model is on record"),
+        (other_prompt, 404, "requests.1: neither"),
+        (said_by_another_adapter, 404, "requests.1: neither"),
+        (unknown_rollout, 404, "requests.1: unknown rollout_id 'rollout-unknown'"),
+        (altered_text, 400, "altered on the way"),
+        (of_another_adapter, 400, "sampled from 'eval-other@0'"),
+    ],
+)
+async def test_feedback_on_what_was_not_said_trains_nothing(
+    tmp_path: Path, engine: FakeEngine, made_by: Any, status: int, said: str
+) -> None:
+    async with serving(tmp_path, engine) as api:
+        good = item("Good", await api.said("Good"))
+        bad = await made_by(api)
+        assert said in error(await api.try_feedback(good, bad, key="k"), status)
+        assert engine.trained == []
+        await api.feedback(good, key="k")  # what was refused has not used up its key
+    assert len(engine.trained) == 1
+
+
+async def test_feedback_for_an_unknown_adapter_is_not_found(tmp_path: Path, engine: FakeEngine) -> None:
+    async with serving(tmp_path, engine) as api:
+        assert "eval/unknown" in error(await api.try_feedback(await unknown_adapter(api)), 404)
+    assert engine.trained == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"lora_id": "eval/other"}, "must share lora_id; requests.0 has 'eval/concise', requests.1 has 'eval/other'"),
+        ({"training": {"alpha": 0.25}}, "must share training"),
+    ],
+)
+async def test_a_batch_is_for_one_adapter_under_one_training(
+    tmp_path: Path, engine: FakeEngine, changed: dict[str, Any], said: str
+) -> None:
+    async with serving(tmp_path, engine) as api:
+        choice = await api.said("Hi")
+        assert said in error(await api.try_feedback(item("Hi", choice), item("Hi", choice, **changed)), 400)
+    assert engine.trained == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("learning_rate", 0),
+        ("learning_rate", -1e-3),
+        ("alpha", 1.5),
+        ("alpha", -0.1),
+        ("is_clip", 0.5),
+        ("is_clip", 21.0),
+        ("max_grad_norm", -1.0),
+        ("kl_reg_weight", 1.1),
+        ("teacher_top_k", 9),
+        ("teacher_top_k", 101),
+        ("steps_per_batch", 0),
+        ("steps_per_batch", 33),
+        ("feedback_repetitions", 17),
+        ("feedback_repetitions", "many"),
+        ("momentum", 0.9),
+    ],
+)
+async def test_training_out_of_range_is_refused_by_field_and_value(
+    tmp_path: Path, engine: FakeEngine, field: str, value: Any
+) -> None:
+    async with serving(tmp_path, engine) as api:
+        response = await api.try_feedback(item("Hi", await api.said("Hi"), training={field: value}))
+    message = error(response, 422)
+    assert field in message
+    assert repr(value) in message or str(value) in message
+    assert response.json()["error"]["param"].startswith("requests.0.training")
+    assert engine.trained == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"requests": []},
+        {"requests": [{"lora_id": LORA, "prompt": "a", "response": "b", "feedback": ""}]},
+        {"requests": [{"lora_id": LORA, "prompt": "a", "response": "b", "feedback": "c", "mood": "d"}]},
+        {"requests": [{"lora_id": LORA, "prompt": "a", "response": "b", "feedback": "c"}] * 65},
+        {"request": []},
+    ],
+    ids=["empty", "no feedback", "unknown field", "too many", "misspelt"],
+)
+async def test_a_malformed_batch_is_refused(tmp_path: Path, body: dict[str, Any]) -> None:
+    async with serving(tmp_path) as api:
+        error(await api.http.post("/v1/feedback", json=body), 422)
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"),
+    [(Conflict("the lock was not had"), 409), (StackError("out of memory"), 503), (InvalidInput("too long"), 422)],
+)
+async def test_a_failed_update_is_reported_and_logged(
+    tmp_path: Path, engine: FakeEngine, failure: Exception, status: int
+) -> None:
+    def fail() -> None:
+        raise failure
+
+    engine.before_save = fail
+    async with serving(tmp_path, engine) as api:
+        assert error(await api.try_feedback(item("Hi", await api.said("Hi"))), status) == str(failure)
+    (file,) = (tmp_path / "feedback").iterdir()
+    logged = FeedbackLogEntry.model_validate_json(file.read_text())
+    assert (logged.version, logged.digest, logged.timing_ms, logged.errors) == (None, None, None, [str(failure)])
+
+
+async def test_the_log_tells_the_whole_batch(tmp_path: Path, engine: FakeEngine) -> None:
+    engine.metrics = {"total_loss": 0.5, "grad_norm": float("nan")}
+    async with serving(tmp_path, engine) as api:
+        choice = await api.said("Hi")
+        receipt = await api.feedback(item("Hi", choice), key="run/concise/0")
+    logged = logged_at(receipt.feedback_log_path)
+    assert (logged.request_id, logged.idempotency_key) == (receipt.request_id, "run/concise/0")
+    assert (logged.lora_id, logged.version, logged.digest) == (LORA, 1, receipt.digest)
+    (one,) = logged.items
+    assert (one.prompt, one.response, one.feedback) == ("Hi", choice.message.content, "Be brief.")
+    assert (one.rollout_id, one.model) == (choice.rollout_id, "eval-concise@0")
+    assert logged.metrics == receipt.distill_result.metadata == {"total_loss": 0.5}
+    assert logged.errors == ["grad_norm was nan"]
+    assert logged.timing_ms == receipt.timing_ms

@@ -1,0 +1,87 @@
+"""Recorded answers: found by what a person saw, bounded, and there after a restart."""
+
+from pathlib import Path
+
+import pytest
+
+from claas.core.errors import StackError
+from claas.wire.rollouts import Rollout
+from tests.api.client import LORA, Api, error, item, ok, running, serving, settings
+from tests.fakes.engine import BASE_MODEL, END_OF_TURN, FakeEngine, prompt_ids, token_id
+
+pytestmark = pytest.mark.anyio
+
+
+async def resolve(api: Api, text: str) -> Rollout:
+    return Rollout.model_validate(ok(await api.http.post("/v1/rollouts/resolve", json={"text": text})))
+
+
+async def test_a_recorded_answer_is_found_by_what_a_person_saw(tmp_path: Path, engine: FakeEngine) -> None:
+    engine.script = lambda *_: "<think>let me see</think>\n Two  words"
+    async with serving(tmp_path, engine) as api:
+        choice = await api.said("Hi")
+        found = [await resolve(api, text) for text in ("Two words", " Two\n words ", choice.message.content)]
+        error(await api.http.post("/v1/rollouts/resolve", json={"text": "Three words"}), 404)
+    rollout = found[0]
+    assert found == [rollout] * 3
+    assert (rollout.id, rollout.text) == (choice.rollout_id, choice.message.content)
+    assert (rollout.model, rollout.lora_id, rollout.version) == ("eval-concise@0", LORA, 0)
+    assert rollout.digest == engine.adapters[LORA][0].digest
+    words = choice.message.content.split(" ")
+    assert rollout.token_ids == [*(token_id(word) for word in words), END_OF_TURN]
+    assert rollout.logprobs == [*(-0.1 * (i + 1) for i in range(len(words))), -0.01]
+    assert rollout.prompt_ids == list(prompt_ids(rollout.messages))
+    assert rollout.mean_entropy == 1.25
+
+
+async def test_of_two_answers_that_read_alike_the_latest_is_found(tmp_path: Path, engine: FakeEngine) -> None:
+    engine.script = lambda *_: "Yes."
+    async with serving(tmp_path, engine) as api:
+        await api.chat("First?")
+        latest = await api.said("Second?", model=BASE_MODEL)
+        assert (await resolve(api, "Yes.")).id == latest.rollout_id
+
+
+async def test_answers_survive_a_restart_and_a_torn_line(tmp_path: Path, engine: FakeEngine) -> None:
+    async with serving(tmp_path, engine) as api:
+        before = [await resolve(api, (await api.said(f"Question {i}")).message.content) for i in range(3)]
+    file = tmp_path / "store" / "rollouts.jsonl"
+    with file.open("ab") as torn:
+        torn.write(b'{"id": "rollout-torn", "crea')
+    async with serving(tmp_path, engine) as api:
+        assert [await resolve(api, rollout.text) for rollout in before] == before
+        await api.feedback(item("Question 0", await api.said("Question 0"), rollout_id=before[0].id))
+        after = await api.said("Question 3")
+    async with serving(tmp_path, engine) as api:
+        assert (await resolve(api, after.message.content)).id == after.rollout_id
+    assert b"rollout-torn" not in file.read_bytes()
+
+
+async def test_a_killed_process_has_lost_no_answer_it_gave(tmp_path: Path, engine: FakeEngine) -> None:
+    async with running(engine, settings(tmp_path)) as api:
+        await api.init()
+        choice = await api.said("Hi")
+        async with running(engine, settings(tmp_path)) as second:  # the first was never closed
+            assert (await resolve(second, choice.message.content)).id == choice.rollout_id
+
+
+async def test_only_the_newest_answers_are_kept(tmp_path: Path, engine: FakeEngine) -> None:
+    async with serving(tmp_path, engine, rollout_capacity=5) as api:
+        texts = [(await api.said(f"Question {i}")).message.content for i in range(23)]
+        for text in texts[:-5]:
+            error(await api.http.post("/v1/rollouts/resolve", json={"text": text}), 404)
+        kept = [await resolve(api, text) for text in texts[-5:]]
+    lines = (tmp_path / "store" / "rollouts.jsonl").read_text().splitlines()
+    assert 5 <= len(lines) < 10
+    async with serving(tmp_path, engine, rollout_capacity=2) as api:
+        assert [await resolve(api, text) for text in texts[-2:]] == kept[-2:]
+        error(await api.http.post("/v1/rollouts/resolve", json={"text": texts[-3]}), 404)
+
+
+async def test_a_store_that_cannot_be_read_is_refused_by_name(tmp_path: Path, engine: FakeEngine) -> None:
+    file = tmp_path / "store" / "rollouts.jsonl"
+    file.parent.mkdir()
+    file.write_text('{"id": "from another program"}\n')
+    with pytest.raises(StackError, match=r"rollouts\.jsonl.*move the file away"):
+        async with serving(tmp_path, engine):
+            pass

@@ -1,0 +1,77 @@
+"""Who may ask, how much at once, and where the API may listen."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from claas.api.auth import is_loopback, require_key_off_loopback
+from claas.core.errors import Forbidden
+from tests.api.client import error, ok, running, serving, settings
+from tests.fakes.engine import FakeEngine
+
+pytestmark = pytest.mark.anyio
+
+PROTECTED = [
+    ("POST", "/v1/chat/completions"),
+    ("POST", "/v1/score"),
+    ("POST", "/v1/rollouts/resolve"),
+    ("POST", "/v1/feedback"),
+    ("POST", "/v1/lora/init"),
+    ("GET", "/v1/lora"),
+    ("DELETE", "/v1/lora"),
+    ("GET", "/v1/lora/export"),
+    ("GET", "/v1/models"),
+    ("GET", "/v1/health"),
+    ("GET", "/openapi.json"),
+    ("GET", "/nothing"),
+    ("GET", "/health/"),
+]
+
+
+@pytest.mark.parametrize("given", [None, "", "Bearer", "Bearer ", "Bearer wrong", "Basic s3cret", "s3cret", "Bearer ü"])
+async def test_with_a_key_everything_but_health_and_the_introduction_needs_it(
+    tmp_path: Path, engine: FakeEngine, given: str | None
+) -> None:
+    headers = {} if given is None else {"Authorization": given.encode()}
+    async with running(engine, settings(tmp_path), api_key="s3cret") as api:
+        for method, path in PROTECTED:
+            response = await api.http.request(method, path, headers=headers, json={})
+            assert "s3cret" not in error(response, 401)
+            assert response.headers["www-authenticate"] == "Bearer"
+        for path in ("/", "/health"):
+            ok(await api.http.get(path, headers=headers))
+
+
+async def test_the_holder_of_the_key_is_served(tmp_path: Path, engine: FakeEngine) -> None:
+    async with running(engine, settings(tmp_path), api_key="s3cret") as api:
+        for scheme in ("Bearer", "bearer"):
+            ok(await api.http.get("/v1/models", headers={"Authorization": f"{scheme} s3cret"}))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_loopback_needs_no_key(host: str) -> None:
+    assert is_loopback(host)
+    require_key_off_loopback(host, None)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "example.org", "localhost.example.org", "127.1"])
+def test_any_other_address_needs_a_key(host: str) -> None:
+    with pytest.raises(Forbidden, match=f"host={host} .*CLAAS_API_KEY"):
+        require_key_off_loopback(host, None)
+    require_key_off_loopback(host, "s3cret")
+
+
+async def test_a_body_beyond_the_bound_is_refused(tmp_path: Path, engine: FakeEngine) -> None:
+    async def undeclared() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield b"x" * 100
+
+    async with serving(tmp_path, engine, max_body_bytes=2000) as api:
+        assert (await api.chat("x" * 1000)).choices
+        assert "2000 bytes" in error(await api.try_chat("x" * 2000), 413)
+        response = await api.http.post(
+            "/v1/chat/completions", content=undeclared(), headers={"Content-Type": "application/json"}
+        )
+        assert "2000 bytes" in error(response, 413)
+    assert len(engine.sampled) == 1

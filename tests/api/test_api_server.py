@@ -1,0 +1,86 @@
+"""The real thing: the command line, the local engine, a socket and a signal."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+import claas
+from claas.api.engine import open_engine
+from tests.api.client import LORA, NAME, Api, item, ok, running, settings
+
+pytest.importorskip("torch")
+ROOT = Path(claas.__file__).parents[1]
+
+
+@contextmanager
+def served(directory: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server in a process of its own, and its address."""
+    inherited = {name: value for name, value in os.environ.items() if name != "CLAAS_API_KEY"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "claas.api", "port=0"],
+        cwd=directory,
+        env={**inherited, "PYTHONPATH": str(ROOT), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith(f"claas {claas.__version__} serves claas-tiny at http://127.0.0.1:"), line
+        yield process, line.split()[-1]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    with served(tmp_path, CLAAS_API_KEY="s3cret") as (process, url):
+        assert httpx.get(f"{url}/v1/models").status_code == 401
+        headers = {"Authorization": "Bearer s3cret"}
+        with httpx.Client(base_url=url, headers=headers, timeout=60) as http:
+            assert ok(http.get("/"))["mode"] == "local"
+            body = {"model": "claas-tiny", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8}
+            assert ok(http.post("/v1/chat/completions", json=body))["model"] == "claas-tiny"
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (0, "", "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+    assert "s3cret" not in "".join(path.read_text() for path in tmp_path.rglob("*.json*"))
+
+
+def test_the_local_engine_learns_from_what_it_said(tmp_path: Path) -> None:
+    async def use() -> None:
+        config = settings(tmp_path)
+        async with running(open_engine(config), config) as api:
+            await api.init()
+            choices = (await api.chat("Tell me about rain.", n=2, seed=3, max_tokens=24)).choices
+            said = [item("Tell me about rain.", choice, rollout_id=choice.rollout_id) for choice in choices]
+            receipt = await api.feedback(*said, key="k")
+            assert await api.feedback(*said, key="k") == receipt
+            assert receipt.version == 1
+            assert receipt.distill_result.metadata["batch_size"] == 2
+            assert await scored(api, f"{NAME}@0") != await scored(api, NAME)
+        async with running(open_engine(config), config) as api:
+            assert await api.feedback(*said, key="k") == receipt
+            listed = ok(await api.http.get("/v1/lora"))["loras"]
+            assert [(lora["lora_id"], lora["version"], lora["digest"]) for lora in listed] == [
+                (LORA, 1, receipt.digest)
+            ]
+            export = await api.http.get("/v1/lora/export", params={"lora_id": LORA})
+            assert export.content.startswith(b"PK")
+
+    async def scored(api: Api, model: str) -> float:
+        messages = [{"role": "user", "content": "Tell me about rain."}]
+        body = {"model": model, "messages": messages, "completion": "It is wet."}
+        return ok(await api.http.post("/v1/score", json=body))["logprob_sum"]
+
+    asyncio.run(use())

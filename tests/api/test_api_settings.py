@@ -1,0 +1,120 @@
+"""Settings: composed by Hydra, checked once, each of them used, and mistakes told in one line."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from claas.api.__main__ import main
+from claas.api.config import ApiConfig, register_schema, typed
+from claas.core.configs import config_root
+from claas.core.errors import InvalidInput
+
+SOURCES = Path(sys.modules["claas.api"].__path__[0])
+
+
+def composed(name: str, *overrides: str) -> ApiConfig:
+    register_schema()
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_root() / "api")):
+        return typed(compose(name, overrides=list(overrides)))
+
+
+@pytest.mark.parametrize("path", sorted((config_root() / "api").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_config_is_the_defaults_of_its_mode(path: Path) -> None:
+    assert composed(path.stem) == ApiConfig(mode=path.stem)
+
+
+def test_every_setting_can_be_overridden() -> None:
+    changed = {
+        "host": "::1",
+        "port": 0,
+        "base_model": "some/model",
+        "store_dir": "s",
+        "feedback_log_dir": "f",
+        "lock_timeout_s": 1.5,
+        "rollout_capacity": 7,
+        "max_body_bytes": 2048,
+    }
+    assert set(changed) == set(ApiConfig.__dataclass_fields__) - {"mode"}
+    assert composed("local", *(f"{name}={value}" for name, value in changed.items())) == ApiConfig(**changed)
+
+
+def test_every_setting_is_read_somewhere() -> None:
+    code = "".join(path.read_text() for path in SOURCES.rglob("*.py") if path.name != "config.py")
+    unread = {name for name in ApiConfig.__dataclass_fields__ if f"config.{name}" not in code}
+    assert unread == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("port", 65536),
+        ("port", -1),
+        ("lock_timeout_s", -0.5),
+        ("rollout_capacity", 0),
+        ("max_body_bytes", 10),
+        ("mode", "cloud"),
+        ("host", ""),
+        ("base_model", ""),
+        ("store_dir", ""),
+    ],
+)
+def test_a_value_out_of_range_is_named(name: str, value: object) -> None:
+    with pytest.raises(InvalidInput, match=f"{name}.*{value!r}"):
+        ApiConfig(**{name: value})  # pyright: ignore[reportArgumentType] (that is what is tested)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["prot=1"], 2, "Key 'prot' not in 'ApiConfig'; known: mode, host, port,"),
+        (["+prot=1"], 2, "prot"),
+        (["port=abc"], 2, "'abc'"),
+        (["port=70000"], 2, "port must be >= 0 and <= 65535, got 70000"),
+        (["mode=tinker"], 2, "mode=tinker is not part of this version"),
+        (["mode=cloud"], 2, "unknown mode 'cloud'"),
+        (["host=0.0.0.0"], 2, "CLAAS_API_KEY"),
+        (["host=192.0.2.1"], 2, "CLAAS_API_KEY"),
+        (["--config-name", "nope"], 2, "'nope'"),
+        (["port={taken}"], 3, "port {taken} on 127.0.0.1 is in use"),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_one_clear_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    arguments: list[str],
+    code: int,
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CLAAS_API_KEY", raising=False)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        taken = listener.getsockname()[1]
+        monkeypatch.setattr(sys, "argv", ["claas-api", *(argument.format(taken=taken) for argument in arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    out, err = capfd.readouterr()
+    assert (ended.value.code, out) == (code, "")
+    assert err.startswith("claas.api: ")
+    assert err.count("\n") == 1
+    assert said.format(taken=taken) in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_torch_the_local_engine_says_what_to_install(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['torch'] = None; from claas.api.__main__ import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "port=0"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(SOURCES.parents[1])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "claas.api: torch is not installed; install it with: pip install 'claas[local]'\n"

@@ -1,0 +1,186 @@
+"""A scripted engine: the whole protocol in memory, deterministic, without torch."""
+
+import asyncio
+import hashlib
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from claas.core.checks import adapter_id
+from claas.core.errors import Conflict, NotFound
+from claas.core.training_config import TrainingConfig
+from claas.engines.base import (
+    AdapterSpec,
+    Health,
+    Message,
+    SamplingParams,
+    Score,
+    TokenLogprob,
+    TrainingItem,
+    Update,
+    Weights,
+)
+from claas.engines.base import Sample as EngineSample
+
+BASE_MODEL = "fake-base"
+END_OF_TURN = 2
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One update as the engine was asked for it."""
+
+    lora_id: str
+    items: tuple[TrainingItem, ...]
+    training: TrainingConfig
+    key: str
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One answer as the engine was asked for it."""
+
+    weights: Weights
+    messages: tuple[Message, ...]
+    params: SamplingParams
+
+
+def echo(weights: Weights, messages: Sequence[Message], params: SamplingParams) -> str:
+    """The default script: says which weights answered what, under which seed."""
+    return f"{weights.name} heard {messages[-1]['content']} under seed {params.seed}"
+
+
+@dataclass
+class FakeEngine:
+    """Answers by `script`; every word is a token. `trained` lists the updates made, replays excluded.
+
+    `before_save` runs before an update is stored, `after_save` when it is: either may raise, or wait.
+    """
+
+    directory: Path
+    script: Callable[[Weights, Sequence[Message], SamplingParams], str] = echo
+    before_save: Callable[[], None] = lambda: None
+    after_save: Callable[[], None] = lambda: None
+    update_s: float = 0.0
+    ok: bool = True
+    metrics: dict[str, float] = field(default_factory=lambda: {"total_loss": 0.5, "tokens_processed": 7.0})
+    trained: list[Trained] = field(default_factory=list[Trained])
+    sampled: list[Sampled] = field(default_factory=list[Sampled])
+    adapters: dict[str, list[Weights]] = field(default_factory=dict[str, list[Weights]])
+    receipts: dict[tuple[str, str], Update] = field(default_factory=dict[tuple[str, str], Update])
+    closed: bool = False
+
+    @property
+    def base_model(self) -> str:
+        return BASE_MODEL
+
+    async def resolve(self, lora_id: str | None, version: int | None = None) -> Weights:
+        if lora_id is None:
+            return Weights(None, 0, _digest(BASE_MODEL), BASE_MODEL)
+        versions = self._versions(lora_id)
+        if version is None:
+            return versions[-1]
+        if version >= len(versions):
+            raise NotFound(f"adapter {lora_id!r} has no version {version}; its newest is {len(versions) - 1}")
+        return versions[version]
+
+    async def sample(self, weights: Weights, messages: Sequence[Message], params: SamplingParams) -> EngineSample:
+        self.sampled.append(Sampled(weights, tuple(messages), params))
+        await asyncio.sleep(0)
+        text = self.script(weights, messages, params)
+        words = text.split(" ")
+        finish_reason: Literal["stop", "length"] = "stop"
+        if len(words) > params.max_tokens:
+            words, finish_reason = words[: params.max_tokens], "length"
+        ids = tuple(token_id(word) for word in words)
+        tokens, logprobs = tuple(words), tuple(-0.1 * (i + 1) for i in range(len(words)))
+        if finish_reason == "stop":
+            ids, tokens, logprobs = (*ids, END_OF_TURN), (*tokens, "<end>"), (*logprobs, -0.01)
+        top = tuple(TokenLogprob(f"other{i}", -1.0 - i) for i in range(params.top_logprobs))
+        return EngineSample(
+            weights=weights,
+            text=" ".join(words),
+            finish_reason=finish_reason,
+            prompt_ids=prompt_ids(messages),
+            token_ids=ids,
+            tokens=tokens,
+            logprobs=logprobs,
+            top_logprobs=tuple(top for _ in tokens) if params.top_logprobs else (),
+            mean_entropy=1.25,
+        )
+
+    async def score(self, weights: Weights, messages: Sequence[Message], completion: str) -> Score:
+        words = completion.split(" ")
+        return Score(
+            weights=weights,
+            prompt_tokens=len(prompt_ids(messages)),
+            tokens=(*words, "<end>"),
+            logprobs=tuple(-0.5 for _ in range(len(words) + 1)),
+        )
+
+    async def update(self, lora_id: str, items: Sequence[TrainingItem], training: TrainingConfig, key: str) -> Update:
+        versions = self._versions(lora_id)
+        if (first := self.receipts.get((lora_id, key))) is not None:
+            return replace(first, replayed=True)
+        await asyncio.sleep(self.update_s)
+        self.before_save()
+        weights = self._weights(lora_id, len(versions), salt=key)
+        update = Update(weights, dict(self.metrics), {"distill": 3.0, "save": 2.0, "logprobs": 1.0})
+        versions.append(weights)
+        self.receipts[lora_id, key] = update
+        self.trained.append(Trained(lora_id, tuple(items), training, key))
+        self.after_save()
+        return update
+
+    async def init_adapter(self, spec: AdapterSpec) -> Weights:
+        adapter_id(spec.lora_id)
+        if spec.lora_id in self.adapters:
+            raise Conflict(f"adapter {spec.lora_id!r} exists already")
+        self.adapters[spec.lora_id] = [self._weights(spec.lora_id, 0, salt=str(spec))]
+        return self.adapters[spec.lora_id][0]
+
+    async def list_adapters(self, prefix: str = "") -> list[Weights]:
+        return [versions[-1] for lora_id, versions in sorted(self.adapters.items()) if lora_id.startswith(prefix)]
+
+    async def delete_adapter(self, lora_id: str) -> bool:
+        self.receipts = {known: update for known, update in self.receipts.items() if known[0] != lora_id}
+        return self.adapters.pop(lora_id, None) is not None
+
+    async def export_adapter(self, lora_id: str, version: int | None = None) -> Path:
+        weights = await self.resolve(lora_id, version)
+        directory = self.directory / weights.digest
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "adapter_config.json").write_text("{}")
+        (directory / "adapter_model.safetensors").write_text(weights.digest)
+        (directory / "optimizer.safetensors").write_text("private")
+        return directory
+
+    async def health(self) -> Health:
+        return Health(self.ok, BASE_MODEL, {"adapters": len(self.adapters)})
+
+    async def close(self) -> None:
+        self.closed = True
+
+    def _versions(self, lora_id: str) -> list[Weights]:
+        if lora_id not in self.adapters:
+            raise NotFound(f"unknown adapter {lora_id!r}")
+        return self.adapters[lora_id]
+
+    def _weights(self, lora_id: str, version: int, salt: str) -> Weights:
+        return Weights(lora_id, version, _digest(f"{lora_id} {version} {salt}"), BASE_MODEL)
+
+
+def token_id(word: str) -> int:
+    """The id under which the fake samples a word."""
+    return 10 + zlib.crc32(word.encode()) % 50_000
+
+
+def prompt_ids(messages: Sequence[Message]) -> tuple[int, ...]:
+    """The ids of a conversation, one per word and one per turn."""
+    return tuple(token_id(word) for turn in messages for word in (turn["role"], *turn["content"].split()))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
