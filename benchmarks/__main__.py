@@ -1,0 +1,37 @@
+"""`python -m benchmarks [name ...]`: every benchmark, or those named; exit 1 when a requirement is missed."""
+
+import sys
+import time
+
+from benchmarks import engine, harness, tiny_model
+
+BENCHMARKS = {
+    "speed": harness.speed,
+    "latency": harness.latency,
+    "memory": harness.memory,
+    "learning": harness.learning,
+    "collapse": harness.collapse,
+    "engine": engine.main,
+    "tiny_model": tiny_model.main,
+}
+
+
+def main(names: list[str]) -> int:
+    """Run the benchmarks named, all when none is; the exit code."""
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        print(f"unknown benchmark {unknown[0]!r}; known: {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    missed: list[str] = []
+    for name in names or BENCHMARKS:
+        print(f"\n== {name}", flush=True)
+        started = time.monotonic()
+        if BENCHMARKS[name]():
+            missed.append(name)
+        print(f"   ({time.monotonic() - started:.0f} s)", flush=True)
+    print(f"\nmissed: {', '.join(missed)}" if missed else "\nevery requirement is met")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

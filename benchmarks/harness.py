@@ -1,0 +1,194 @@
+"""The harness as a whole: how fast a run is, what it adds, what it needs, and whether it shows learning and collapse."""
+
+import asyncio
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.report import Report
+from claas.core.training_config import TrainingConfig
+from claas.eval.open_stack import open_stack
+from claas.eval.results import RunResults
+from claas.eval.runner import run_harness
+from claas.eval.stack import Adapter, Answer, FeedbackOn, Receipt, Scored, Stack
+from claas.eval.types import EvalConfig
+
+PREFERENCES = ("concise", "no_emoji", "identity")
+LATENCY_S = 0.05
+
+
+def speed() -> int:
+    """The 20-step concise run with all metrics, against the same requests sent one after another."""
+    report = Report()
+    together = _run(EvalConfig(preferences=["concise"], plots=False))
+    one_by_one = _run(EvalConfig(preferences=["concise"], plots=False, max_concurrency=1))
+    report.line("20 steps, all metrics, after start-up", together.seconds, "s", at_most=45.0)
+    report.line("the same requests one after another", one_by_one.seconds, "s")
+    report.line("speed-up", one_by_one.seconds / together.seconds, "x", at_least=2.0)
+    report.line("harness overhead: no request under way", 100 * together.idle_share, "%", at_most=5.0)
+    return report.exit_code
+
+
+def latency() -> int:
+    """Against a scripted stack that takes 50 ms a request: how much of the waiting is done at the same time."""
+    report = Report()
+    run = _run(EvalConfig(preferences=["concise"], num_steps=10, plots=False), opened=_scripted)
+    report.line("10 steps against 50 ms a request", run.seconds, "s")
+    report.line("the same requests one after another (sum of their waits)", run.requests * LATENCY_S, "s")
+    report.line("speed-up", run.requests * LATENCY_S / run.seconds, "x", at_least=8.0)
+    return report.exit_code
+
+
+def memory() -> int:
+    """Peak resident memory of the whole command, in a process of its own."""
+    report = Report()
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "claas.eval", "preferences=[concise]", f"output_dir={folder}/run"]
+        subprocess.run(command, check=True, capture_output=True)
+    peak_gib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    report.line("peak memory of the 20-step run", peak_gib, "GiB", at_most=2.0)
+    return report.exit_code
+
+
+def learning() -> int:
+    """All three preferences at the default settings."""
+    report = Report()
+    run = _run(EvalConfig(preferences=list(PREFERENCES), plots=False))
+    for name, found in run.results.summary.preferences.items():
+        lost = found.capability_items.lost if found.capability_items else []
+        report.line(f"{name}: held-out compliance", found.finals["heldout_compliance"], "", at_least=0.8)
+        report.line(f"{name}: margin gain", found.deltas["logprob_margin.margin"], "nats", at_least=2.0)
+        report.line(f"{name}: capability pass rate", found.finals["general.capability_pass_rate"], "", at_least=0.9)
+        report.line(f"{name}: collapse alert", found.finals["collapse.alert"], "", at_most=0.0)
+        report.note(f"{name}: verdict {found.verdict}; capability items lost: {', '.join(lost) or 'none'}")
+    return report.exit_code
+
+
+def collapse() -> int:
+    """Far too high a learning rate: the alarms must fire and the verdict must be fail."""
+    report = Report()
+    training = TrainingConfig(learning_rate=3e-2)
+    run = _run(EvalConfig(preferences=["concise"], training=training, plots=False))
+    found = run.results.summary.preferences["concise"]
+    report.line("collapse alert", found.finals["collapse.alert"], "", at_least=1.0)
+    report.line("capability pass rate", found.finals["general.capability_pass_rate"], "", at_most=0.5)
+    report.line("held-out compliance, which does not tell", found.finals["heldout_compliance"], "")
+    report.line("verdict is fail", float(found.verdict == "fail"), "", at_least=1.0)
+    report.note(f"{found.reason}")
+    return report.exit_code
+
+
+@dataclass
+class Watched:
+    """A stack that counts what it is asked and remembers how long nothing was under way."""
+
+    inner: Stack
+    requests: int = 0
+    idle_s: float = 0.0
+    _under_way: int = 0
+    _since: float = field(default_factory=time.monotonic)
+
+    async def init_adapter(self, lora_id: str) -> Adapter:
+        """Pass on."""
+        with self:
+            return await self.inner.init_adapter(lora_id)
+
+    async def newest(self, lora_id: str) -> Adapter:
+        """Pass on."""
+        with self:
+            return await self.inner.newest(lora_id)
+
+    async def answer(
+        self, adapter: Adapter, prompt: str, *, temperature: float, seed: int, max_tokens: int, top_logprobs: int = 0
+    ) -> Answer:
+        """Pass on."""
+        with self:
+            return await self.inner.answer(
+                adapter,
+                prompt,
+                temperature=temperature,
+                seed=seed,
+                max_tokens=max_tokens,
+                top_logprobs=top_logprobs,
+            )
+
+    async def score(self, adapter: Adapter, messages: Sequence[Mapping[str, str]], completion: str) -> Scored:
+        """Pass on."""
+        with self:
+            return await self.inner.score(adapter, messages, completion)
+
+    async def give_feedback(
+        self, adapter: Adapter, items: Sequence[FeedbackOn], training: TrainingConfig, key: str
+    ) -> Receipt:
+        """Pass on."""
+        with self:
+            return await self.inner.give_feedback(adapter, items, training, key)
+
+    def __enter__(self) -> None:
+        if self._under_way == 0:
+            self.idle_s += time.monotonic() - self._since
+        self._under_way += 1
+        self.requests += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._under_way -= 1
+        self._since = time.monotonic()
+
+
+@dataclass(frozen=True)
+class _Run:
+    results: RunResults
+    seconds: float
+    requests: int
+    idle_share: float
+
+
+def _run(
+    config: EvalConfig, opened: Callable[[EvalConfig, Path], object] = open_stack
+) -> _Run:
+    """One run in a folder of its own, timed from the moment its stack is open to the last record."""
+    watched: list[Watched] = []
+    started: list[float] = []
+
+    @asynccontextmanager
+    async def watching(config: EvalConfig, store_dir: Path) -> AsyncGenerator[Stack, None]:
+        async with opened(config, store_dir) as stack:  # type: ignore[attr-defined]  # an async context manager
+            started.append(time.monotonic())
+            watched.append(Watched(stack))
+            yield watched[0]
+            started.append(time.monotonic())
+
+    with tempfile.TemporaryDirectory() as folder:
+        config.output_dir = f"{folder}/run"
+        results = asyncio.run(run_harness(config, open_stack=watching))
+    if results.failures:
+        raise SystemExit(f"the run failed: {results.failures}")
+    seconds = started[1] - started[0]
+    return _Run(results, seconds, watched[0].requests, watched[0].idle_s / seconds)
+
+
+@asynccontextmanager
+async def _scripted(config: EvalConfig, store_dir: Path) -> AsyncGenerator[Stack, None]:
+    """A stack that does nothing but take its time."""
+    from tests.fakes.stack import FakeStack
+
+    class Slow(FakeStack):
+        async def answer(self, *args, **options):  # type: ignore[no-untyped-def, override]
+            await asyncio.sleep(LATENCY_S)
+            return await super().answer(*args, **options)
+
+        async def score(self, *args, **options):  # type: ignore[no-untyped-def, override]
+            await asyncio.sleep(LATENCY_S)
+            return await super().score(*args, **options)
+
+        async def give_feedback(self, *args, **options):  # type: ignore[no-untyped-def, override]
+            await asyncio.sleep(LATENCY_S)
+            return await super().give_feedback(*args, **options)
+
+    yield Slow(say=lambda adapter, prompt, seed: "This answer is always the same and says nothing of interest at all.")
