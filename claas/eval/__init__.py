@@ -1,0 +1,1 @@
+"""The harness: drives feedback rounds through a live stack and measures what they did."""

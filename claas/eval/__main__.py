@@ -1,0 +1,90 @@
+"""`python -m claas.eval [key=value ...]`: runs from the command line."""
+
+import asyncio
+import re
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+from claas.core.errors import ClaasError, StackError
+from claas.eval.compose import Job, compose
+from claas.eval.progress import console_reporter
+from claas.eval.results import RunResults
+from claas.eval.run_folder import new_folder
+from claas.eval.runner import load, run_harness
+from claas.eval.types import EvalConfig
+from claas.eval.verdict import Verdict
+
+MISTAKE, RESUMABLE, NOT_PASSED, INTERRUPTED = 2, 3, 4, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code: 0 complete, 2 the user's mistake, 3 resumable, 4 verdict not pass, 130 interrupted.
+
+    Anything else is a bug, whose traceback is shown.
+    """
+    try:
+        jobs = compose(sys.argv[1:] if arguments is None else arguments)
+        for job in jobs:
+            load(job.config)  # a mistake in the last run is said before the first one starts
+        codes = [_run(job) for job in jobs]
+    except ClaasError as error:
+        _say(str(error))
+        return MISTAKE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return next((code for code in (RESUMABLE, NOT_PASSED) if code in codes), 0)
+
+
+def _run(job: Job) -> int:
+    """One run; `ClaasError` other than `StackError` is the user's to mend."""
+    config = job.config if job.config.output_dir is not None else replace(job.config, output_dir=str(new_folder()))
+    try:
+        results = asyncio.run(_until_terminated(config))
+    except (StackError, asyncio.CancelledError) as error:
+        _say(str(error) or "terminated")
+        _say_how_to_resume(job, config)
+        return RESUMABLE
+    except KeyboardInterrupt:
+        _say("interrupted")
+        _say_how_to_resume(job, config)
+        raise
+    if results.failures:
+        _say_how_to_resume(job, config)
+        return RESUMABLE
+    if results.new_steps == 0:
+        _say(f"{results.run_dir} was complete: nothing was run, its summary and plots were made anew")
+    return NOT_PASSED if config.fail_on_verdict and results.summary.verdict is not Verdict.PASS else 0
+
+
+async def _until_terminated(config: EvalConfig) -> RunResults:
+    """Run; SIGTERM cancels it, as Ctrl-C does, so that everything is closed in order."""
+    running = asyncio.current_task()
+    assert running is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+    with console_reporter() as reporter:
+        return await run_harness(config, reporter)
+
+
+def _say(message: str) -> None:
+    print(f"claas.eval: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _say_how_to_resume(job: Job, config: EvalConfig) -> None:
+    kept = [argument for argument in job.arguments if not argument.startswith("output_dir=")]
+    command = ["python", "-m", "claas.eval", *kept, f"output_dir={_quoted(str(config.output_dir))}"]
+    _say(f"to continue, run: {shlex.join(command)}")
+
+
+def _quoted(value: str) -> str:
+    """A value as Hydra reads it: quoted where it holds more than plain characters."""
+    if re.fullmatch(r"[A-Za-z0-9_./~+-]+", value):
+        return value
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""The start of a preference: version 0 and its baseline, or the proof that the stack is where the records left it."""
+
+import hashlib
+import re
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from claas.core.errors import InvalidInput, NotFound, StackError
+from claas.eval.measuring import require_enough, take, tokens
+from claas.eval.preference import Preference
+from claas.eval.preference_run import PreferenceRun, recorded
+from claas.eval.records import Baseline, Metadata
+
+
+async def begin(run: PreferenceRun) -> None:
+    """Leave `run` with a baseline, and with a stack that agrees with its ledger."""
+    _require_same_preference(run)
+    run.reporter.preference_started(run.preference.name, run.recorded)
+    if run.baseline is not None:
+        await _require_agreement(run)
+    run.begun(run.baseline or await _measure_baseline(run))
+
+
+async def _measure_baseline(run: PreferenceRun) -> Baseline:
+    if run.ledger.updates or run.ledger.open_intent:
+        raise InvalidInput(f"{run.files.root} has updates but no baseline.json; start anew in another output_dir")
+    adapter = await run.stack.init_adapter(run.lora_id)
+    found = await take(run.metrics, run.subject(adapter, None), frozenset(run.config.collapse_steps or ()))
+    require_enough("baseline", found.counts, run.config.fail_on_error)
+    baseline = Baseline(
+        preference=run.preference.name,
+        timestamp=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        adapter=recorded(adapter),
+        eval=found.values,
+        counts=found.counts,
+        rollouts=found.rollouts,
+        timing_s={"measure": found.seconds},
+        tokens=tokens(found.rollouts),
+    )
+    run.files.write_baseline(baseline)
+    return baseline
+
+
+async def _require_agreement(run: PreferenceRun) -> None:
+    """The stack's newest version is the ledger's, or one further when an update was sent and its receipt lost."""
+    known = run.newest()
+    if run.recorded > run.ledger.updates:
+        raise InvalidInput(f"{run.files.root} has more steps than updates; start anew in another output_dir")
+    try:
+        newest = await run.stack.newest(run.lora_id)
+    except NotFound as error:
+        raise StackError(
+            f"{error}, which this run trained to version {known.version}; continue on the stack that the run was "
+            "started on, or start anew in another output_dir"
+        ) from error
+    if run.ledger.open_intent is not None and newest.version == known.version + 1:
+        return
+    if (newest.version, newest.digest) != (known.version, known.digest):
+        raise StackError(
+            f"{run.lora_id} is at version {newest.version} ({newest.digest}) on the stack, but at {known.version} "
+            f"({known.digest}) in {run.files.ledger}: it was trained or replaced outside this run; start anew in "
+            "another output_dir"
+        )
+
+
+def _require_same_preference(run: PreferenceRun) -> None:
+    digest, before = content_digest(run.preference), run.files.read_metadata()
+    if before is None:
+        run.files.write_metadata(
+            Metadata(
+                preference=run.preference.name,
+                lora_id=run.lora_id,
+                run_id=run.run_id,
+                config=asdict(run.config),
+                preference_digest=digest,
+            )
+        )
+    elif before.preference_digest != digest:
+        raise InvalidInput(
+            f"the preference {run.preference.name!r} has changed since {run.files.root} was started; restore it, or "
+            "choose another output_dir"
+        )
+
+
+def content_digest(preference: Preference) -> str:
+    """sha256 of everything a preference says; where its verifier lies in memory is no part of that."""
+    return hashlib.sha256(re.sub(r" at 0x[0-9a-fA-F]+", "", repr(preference)).encode()).hexdigest()

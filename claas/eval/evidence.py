@@ -1,0 +1,75 @@
+"""From transcripts to the numbers an interval is made of: one per item, pair or prompt, None where it was lost."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from statistics import fmean
+
+from claas.eval.records import Transcript
+from claas.eval.rouge import self_rouge_l
+
+ByItem = Mapping[str, float | None]
+
+
+def scores(rollouts: Iterable[Transcript], metric: str, prefix: str = "") -> ByItem:
+    """The verifier's or checker's score of each item whose name starts with `prefix`."""
+    return {
+        rollout.item: _score(rollout)
+        for rollout in rollouts
+        if rollout.metric == metric and rollout.item.startswith(prefix)
+    }
+
+
+def margins(rollouts: Iterable[Transcript]) -> ByItem:
+    """Nats by which each pair's positive answer is likelier than its negative one."""
+    sums: dict[str, dict[str, float | None]] = {}
+    for rollout in rollouts:
+        pair, _, side = rollout.item.rpartition("/")
+        if rollout.metric == "logprob_margin":
+            sums.setdefault(pair, {})[side] = None if rollout.logprobs is None else math.fsum(rollout.logprobs)
+    return {pair: _difference(sides.get("positive"), sides.get("negative")) for pair, sides in sums.items()}
+
+
+def entropies(rollouts: Iterable[Transcript]) -> ByItem:
+    """Mean entropy of each collapse prompt's samples, nats per token."""
+    return _by_prompt(rollouts, lambda samples: _mean(sample.mean_entropy for sample in samples))
+
+
+def mean_logprobs(rollouts: Iterable[Transcript]) -> ByItem:
+    """Mean logprob of each collapse prompt's samples, nats per token; every sample counts the same."""
+    return _by_prompt(rollouts, lambda samples: _mean(_mean(sample.logprobs or ()) for sample in samples))
+
+
+def self_similarities(rollouts: Iterable[Transcript]) -> ByItem:
+    """Self-ROUGE-L of each collapse prompt's samples; None with fewer than two."""
+    return _by_prompt(
+        rollouts, lambda samples: self_rouge_l([sample.response for sample in samples if sample.response is not None])
+    )
+
+
+def paired(after: ByItem, before: ByItem) -> tuple[list[float], list[float], int]:
+    """After and before of what was measured both times, and how many of the two's items were not."""
+    pairs = [(after.get(item), before.get(item)) for item in {**before, **after}]
+    whole = [(new, old) for new, old in pairs if new is not None and old is not None]
+    return [new for new, _ in whole], [old for _, old in whole], len(pairs) - len(whole)
+
+
+def _by_prompt(rollouts: Iterable[Transcript], of: Callable[[list[Transcript]], float | None]) -> ByItem:
+    clusters: dict[str, list[Transcript]] = {}
+    for rollout in rollouts:
+        if rollout.metric == "collapse":
+            clusters.setdefault(rollout.item.rpartition("/")[0], []).append(rollout)
+    return {prompt: of(samples) for prompt, samples in clusters.items()}
+
+
+def _score(rollout: Transcript) -> float | None:
+    score = (rollout.verdict or {}).get("score")
+    return float(score) if isinstance(score, int | float) else None
+
+
+def _difference(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one - other
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None

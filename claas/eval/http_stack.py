@@ -1,0 +1,221 @@
+"""A CLaaS API over HTTP as the harness's stack: every reply is checked to come from the weights asked for."""
+
+import math
+import os
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import httpx
+
+from claas.core.checks import served_name
+from claas.core.errors import InvalidInput, NotFound, StackError
+from claas.core.text import visible
+from claas.core.training_config import TrainingConfig
+from claas.eval.http_client import HttpClient, Malformed, Refused, RequestLost, Retries
+from claas.eval.stack import Adapter, Answer, FeedbackOn, LostAnswer, Receipt, Scored, WrongWeights
+from claas.eval.types import EvalConfig
+from claas.wire.chat import ChatMessage, ChatRequest, ChatResponse, TokenLogprobs
+from claas.wire.feedback import IDEMPOTENCY_HEADER, FeedbackItem, FeedbackRequest, FeedbackResponse
+from claas.wire.lora import LoraInitRequest, LoraList, LoraVersion
+from claas.wire.score import ScoreRequest, ScoreResponse
+from claas.wire.service import SERVICE_NAME, ServiceInfo
+
+
+@asynccontextmanager
+async def connect(
+    base_url: str,
+    config: EvalConfig,
+    *,
+    transport: httpx.AsyncBaseTransport | None = None,
+    retries: Retries | None = None,
+) -> AsyncGenerator["HttpStack", None]:
+    """The stack at `base_url`, once it has introduced itself as a CLaaS API that serves the run's base model."""
+    client = HttpClient(
+        base_url,
+        max_concurrency=config.max_concurrency,
+        seed=config.seed,
+        api_key=os.environ.get("CLAAS_API_KEY"),
+        transport=transport,
+        retries=retries,
+    )
+    try:
+        await _require_claas(client, config)
+        yield HttpStack(client)
+    finally:
+        await client.close()
+
+
+class HttpStack:
+    """Implements `claas.eval.stack.Stack`."""
+
+    def __init__(self, client: HttpClient) -> None:
+        self._client = client
+
+    async def init_adapter(self, lora_id: str) -> Adapter:
+        """Version 0 of `lora_id`, made now; one that exists is taken only while it has not been trained."""
+        try:
+            made = await self._client.post("/v1/lora/init", LoraInitRequest(lora_id=lora_id), LoraVersion)
+        except Refused as error:
+            if error.status != 409:
+                raise
+            return await self._untrained(lora_id)
+        return _adapter(made)
+
+    async def newest(self, lora_id: str) -> Adapter:
+        """The newest version of `lora_id`; `NotFound` when the API has no such adapter."""
+        listed = await self._client.get("/v1/lora", LoraList, params={"prefix": lora_id})
+        for found in listed.loras:
+            if found.lora_id == lora_id:
+                return _adapter(found)
+        raise NotFound(f"{self._client.base_url} has no adapter {lora_id!r}")
+
+    async def answer(
+        self, adapter: Adapter, prompt: str, *, temperature: float, seed: int, max_tokens: int, top_logprobs: int = 0
+    ) -> Answer:
+        """Sample one answer to `prompt` from exactly this version."""
+        request = ChatRequest(
+            model=adapter.model,
+            messages=[ChatMessage(role="user", content=prompt)],
+            max_tokens=max_tokens,
+            temperature=temperature,
+            seed=seed,
+            logprobs=True,
+            top_logprobs=top_logprobs or None,
+        )
+        try:
+            reply = await self._client.post("/v1/chat/completions", request, ChatResponse)
+        except RequestLost as error:
+            raise LostAnswer(str(error)) from error
+        _require_weights(adapter, reply.model, reply.system_fingerprint)
+        return _answer(reply)
+
+    async def score(self, adapter: Adapter, messages: Sequence[Mapping[str, str]], completion: str) -> Scored:
+        """Score a completion under exactly this version."""
+        turns = [ChatMessage.model_validate(dict(message)) for message in messages]
+        request = ScoreRequest(model=adapter.model, messages=turns, completion=completion)
+        try:
+            reply = await self._client.post("/v1/score", request, ScoreResponse)
+        except RequestLost as error:
+            raise LostAnswer(str(error)) from error
+        _require_weights(adapter, reply.model, reply.system_fingerprint)
+        return Scored(logprobs=_logprobs(reply.logprobs), prompt_tokens=reply.prompt_tokens)
+
+    async def give_feedback(
+        self, adapter: Adapter, items: Sequence[FeedbackOn], training: TrainingConfig, key: str
+    ) -> Receipt:
+        """One update of `adapter`, exactly once per idempotency `key`; that key makes it safe to send again."""
+        request = FeedbackRequest(requests=[_feedback_item(adapter, item, training) for item in items])
+        try:
+            reply = await self._client.post(
+                "/v1/feedback", request, FeedbackResponse, headers={IDEMPOTENCY_HEADER: key}
+            )
+        except RequestLost as error:
+            raise StackError(f"the update of {adapter.model} failed: {error}") from error
+        except Refused as error:
+            if error.status not in (404, 409):
+                raise
+            raise StackError(f"the update of {adapter.model} was refused: {error}") from error
+        return _receipt(adapter, reply)
+
+    async def _untrained(self, lora_id: str) -> Adapter:
+        found = await self.newest(lora_id)
+        if found.version != 0:
+            raise InvalidInput(
+                f"adapter {lora_id!r} exists at {self._client.base_url} and has been trained to version "
+                f"{found.version} by another run; choose another output_dir or lora_id_prefix"
+            )
+        return found
+
+
+async def _require_claas(client: HttpClient, config: EvalConfig) -> None:
+    try:
+        info = await client.get("/", ServiceInfo)
+    except (Refused, Malformed) as error:
+        raise _not_claas(client.base_url, str(error)) from error
+    if info.name != SERVICE_NAME:
+        raise _not_claas(client.base_url, f"it calls itself {info.name!r}")
+    if info.base_model != config.base_model:
+        raise InvalidInput(
+            f"the API at {client.base_url} serves {info.base_model!r}, this run is about {config.base_model!r}; "
+            f"add base_model={info.base_model} or start the API with the other model"
+        )
+
+
+def _not_claas(base_url: str, reason: str) -> InvalidInput:
+    return InvalidInput(
+        f"what answers at {base_url} is not a CLaaS API ({reason}); give claas_url the address at which "
+        "python -m claas.api listens"
+    )
+
+
+def _adapter(found: LoraVersion) -> Adapter:
+    model = f"{served_name(found.lora_id)}@{found.version}"
+    return Adapter(lora_id=found.lora_id, version=found.version, digest=found.digest, model=model)
+
+
+def _require_weights(adapter: Adapter, model: str, digest: str | None) -> None:
+    if (model, digest) != (adapter.model, adapter.digest):
+        raise WrongWeights(
+            f"asked {adapter.model} ({adapter.digest}), answered by {model} ({digest}): the stack serves other "
+            "weights than it was asked for, so nothing it says can be trusted"
+        )
+
+
+def _answer(reply: ChatResponse) -> Answer:
+    if not reply.choices:
+        raise LostAnswer("the reply has no choices")
+    choice = reply.choices[0]
+    if choice.logprobs is None or choice.rollout_id is None:
+        raise LostAnswer(f"the reply lacks its {'logprobs' if choice.logprobs is None else 'rollout_id'}")
+    if choice.mean_entropy is not None and not math.isfinite(choice.mean_entropy):
+        raise LostAnswer(f"the reply's mean entropy is {choice.mean_entropy}")
+    tokens = choice.logprobs.content
+    return Answer(
+        text=choice.message.content,
+        finish_reason=choice.finish_reason,
+        rollout_id=choice.rollout_id,
+        logprobs=_logprobs([token.logprob for token in tokens]),
+        mean_entropy=choice.mean_entropy,
+        top_logprobs=_alternatives(tokens),
+        prompt_tokens=reply.usage.prompt_tokens,
+        completion_tokens=reply.usage.completion_tokens,
+    )
+
+
+def _alternatives(tokens: Sequence[TokenLogprobs]) -> tuple[tuple[float, ...], ...]:
+    """(T, K) log probabilities, empty when none were asked for."""
+    return tuple(_logprobs([top.logprob for top in token.top_logprobs]) for token in tokens if token.top_logprobs)
+
+
+def _logprobs(logprobs: Sequence[float]) -> tuple[float, ...]:
+    """(T,) numbers, T > 0: an answer has at least its end-of-turn token."""
+    if not logprobs:
+        raise LostAnswer("the reply has no log probabilities")
+    bad = [value for value in logprobs if not math.isfinite(value)]
+    if bad:
+        raise LostAnswer(f"the reply has a log probability of {bad[0]}")
+    return tuple(logprobs)
+
+
+def _feedback_item(adapter: Adapter, item: FeedbackOn, training: TrainingConfig) -> FeedbackItem:
+    return FeedbackItem(
+        lora_id=adapter.lora_id,
+        prompt=item.prompt,
+        response=visible(item.response),
+        feedback=item.feedback,
+        training=training,
+        rollout_id=item.rollout_id,
+    )
+
+
+def _receipt(adapter: Adapter, reply: FeedbackResponse) -> Receipt:
+    if reply.lora_id != adapter.lora_id or reply.version != adapter.version + 1:
+        raise StackError(
+            f"the update of {adapter.model} made {reply.lora_id} version {reply.version}: somebody else trains this "
+            "adapter too"
+        )
+    model = f"{served_name(reply.lora_id)}@{reply.version}"
+    made = Adapter(lora_id=reply.lora_id, version=reply.version, digest=reply.digest, model=model)
+    timing: dict[str, float] = reply.timing_ms.model_dump()
+    metrics = {key: value for key, value in reply.distill_result.metadata.items() if math.isfinite(value)}
+    return Receipt(adapter=made, metrics=metrics, timing_ms=timing)

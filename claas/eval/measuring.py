@@ -1,0 +1,59 @@
+"""All metrics of one adapter version, taken at once; and when too much of that was lost to go on."""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from claas.core.concurrency import together
+from claas.core.errors import InvalidInput, StackError
+from claas.eval.metric import Metric, Subject
+from claas.eval.records import Counts, Transcript, Values
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What all metrics together found at one version."""
+
+    values: Values
+    counts: dict[str, Counts]
+    rollouts: list[Transcript]
+    seconds: float
+
+
+async def take(metrics: Mapping[str, Metric], subject: Subject, collapse_steps: frozenset[int]) -> Taken:
+    """Measure everything that is due at the subject's step, side by side."""
+    started = time.monotonic()
+    due = [metric for metric in metrics.values() if metric.due(subject.step, collapse_steps)]
+    found = await together(metric.measure(subject) for metric in due)
+    values: Values = {}
+    counts: dict[str, Counts] = {}
+    for measurement in found:
+        for key in (values.keys() & measurement.values.keys()) | (counts.keys() & measurement.counts.keys()):
+            raise InvalidInput(f"two metrics report {key!r}; leave one of them out")
+        values |= measurement.values
+        counts |= measurement.counts
+    rollouts = [rollout for measurement in found for rollout in measurement.rollouts]
+    return Taken(values, counts, rollouts, time.monotonic() - started)
+
+
+def require_enough(where: str, counts: Mapping[str, Counts], fail_on_error: bool | float) -> None:
+    """Raise `StackError` when more was lost than `fail_on_error` allows: True nothing, False all, else a fraction."""
+    allowed = float(not fail_on_error) if isinstance(fail_on_error, bool) else fail_on_error
+    planned = sum(each.planned for each in counts.values())
+    lost = {name: each.errored for name, each in counts.items() if each.errored}
+    if lost and sum(lost.values()) / planned > allowed:
+        parts = ", ".join(f"{number} of {name}" for name, number in lost.items())
+        raise StackError(
+            f"{where}: {sum(lost.values())} of {planned} measurements were lost ({parts}), more than "
+            f"fail_on_error={fail_on_error} allows; nothing was recorded, so that a resumed run measures them again"
+        )
+
+
+def tokens(rollouts: Iterable[Transcript]) -> dict[str, int]:
+    """Tokens read and written to sample (`prompt`, `completion`), and of scored completions (`scored`)."""
+    total = {"prompt": 0, "completion": 0, "scored": 0}
+    for rollout in rollouts:
+        total["prompt"] += rollout.prompt_tokens or 0
+        # A score has no temperature: its completion was read, not written.
+        total["scored" if rollout.temperature is None else "completion"] += rollout.completion_tokens or 0
+    return total

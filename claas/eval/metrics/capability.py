@@ -1,0 +1,94 @@
+"""What the model can still do that has nothing to do with the preference: short prompts with checkable answers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from claas.core.concurrency import together
+from claas.core.errors import InvalidInput
+from claas.core.text import visible
+from claas.eval import config_files
+from claas.eval.config_files import ConfigDir
+from claas.eval.metric import Measurement, Subject
+from claas.eval.metrics.answer_checks import AnyCheck
+from claas.eval.metrics.judging import ECHO, with_verdict
+from claas.eval.metrics.tally import counted, mean
+from claas.eval.records import Transcript
+from claas.eval.sandbox import SandboxError
+from claas.eval.wording import same_wording
+
+_CODING = "fibonacci"
+_IFEVAL = ("three_sentences", "five_benefits", "recursion_without_function")
+
+
+class CapabilityItem(BaseModel):
+    """One prompt and the check of its answer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str = Field(pattern=r"^\w+$")
+    prompt: str = Field(min_length=1)
+    check: AnyCheck
+
+
+class _Suite(BaseModel):
+    items: tuple[CapabilityItem, ...] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class General:
+    """Greedy answers to a suite of prompts, each right or wrong.
+
+    `coding_correct` and `coding_has_docstring` are of the item `fibonacci`, `ifeval_pass_rate` of the three that ask
+    for a form, `general_score` weighs correct code and form equally, `capability_pass_rate` is over the whole suite.
+    """
+
+    items: tuple[CapabilityItem, ...]
+
+    @classmethod
+    def from_suite(cls, suite: str = "default", config_dir: ConfigDir = None) -> Self:
+        """The metric over `capability/<suite>.yaml`, or over the file at a path."""
+        path = config_files.find("capability", suite, config_dir)
+        items = config_files.checked(_Suite, {"items": config_files.read(path)}, path).items
+        if len({item.id for item in items}) != len(items):
+            raise InvalidInput(f"{path}: two items have the same id")
+        return cls(items)
+
+    def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
+        """At every step."""
+        return True
+
+    async def measure(self, subject: Subject) -> Measurement:
+        """Answer every prompt and check every answer."""
+        asked = await together(_checked(subject, item) for item in self.items)
+        verdicts = {found.item: found.verdict for found in asked if found.verdict is not None}
+        coding = verdicts.get(_CODING)
+        correct = None if coding is None else float(coding.get("correct") is True)
+        ifeval = _pass_rate(verdicts, _IFEVAL)
+        values: dict[str, float | None] = {
+            "coding_correct": correct,
+            "coding_has_docstring": None if coding is None else float(coding.get("docstring") is True),
+            "ifeval_pass_rate": ifeval,
+            "general_score": None if correct is None or ifeval is None else 0.5 * correct + 0.5 * ifeval,
+            "capability_pass_rate": _pass_rate(verdicts, list(verdicts)),
+        }
+        return Measurement({"general": values}, {"general": counted(asked)}, tuple(asked))
+
+
+async def _checked(subject: Subject, item: CapabilityItem) -> Transcript:
+    transcript, answer = await subject.answer("general", item.id, item.prompt)
+    if answer is None:
+        return transcript
+    text = visible(answer.text)
+    try:
+        result = ECHO if same_wording(text, item.prompt) else await item.check.check(text)
+    except SandboxError as error:
+        return transcript.model_copy(update={"error": str(error)})
+    return with_verdict(transcript, result)
+
+
+def _pass_rate(verdicts: Mapping[str, Mapping[str, object]], items: Sequence[str]) -> float | None:
+    """The share of these items that passed, among those that were checked."""
+    return mean(float(verdicts[item]["passed"] is True) for item in items if item in verdicts)

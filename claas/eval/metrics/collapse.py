@@ -1,0 +1,122 @@
+"""Whether the model still has more than one thing to say."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import exp
+
+from claas.core.checks import in_range
+from claas.core.concurrency import together
+from claas.eval.evidence import ByItem, entropies, mean_logprobs, self_similarities
+from claas.eval.metric import Measurement, Subject
+from claas.eval.metrics.tally import counted, difference, mean
+from claas.eval.records import Baseline, Transcript
+from claas.eval.stack import Answer
+
+_TOP = 20
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """Entropy, self-similarity and mean logprob of sampled answers, against baseline.
+
+    Every probe prompt (the first `max_prompts`) is answered `samples` times, each with a seed of its own. Each number
+    is the mean over prompts of the mean over a prompt's samples, in nats per token where it is one. Entropy is that of
+    the full distribution where the engine tells it, else the sum of -p log p over the 20 likeliest tokens, a lower
+    bound; baseline decides which, so that the ratio compares like with like. Empty answers have no tokens and are
+    alike: a model that falls silent shows as self-ROUGE-L 1.
+
+    `alert` is 1 when any indicator is beyond its bound, 0 when all are known and within, else None.
+    """
+
+    samples: int = 3
+    temperature: float = 0.7
+    max_prompts: int = 10
+    entropy_ratio_below: float = 0.6
+    self_rouge_l_above: float = 0.85
+    drift_above: float = 2.0
+
+    def __post_init__(self) -> None:
+        in_range("samples", self.samples, 2)
+        in_range("temperature", self.temperature, 0.0, 2.0, above=True)
+        in_range("max_prompts", self.max_prompts, 1)
+
+    def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
+        """At baseline and at the collapse steps."""
+        return step is None or step in collapse_steps
+
+    async def measure(self, subject: Subject) -> Measurement:
+        """Sample, and compare with baseline."""
+        before = _at_baseline(subject.baseline)
+        top = 0 if before and before.get("entropy_is_lower_bound") == 0.0 else _TOP
+        items = [
+            (f"sample/{i}/{k}", prompt)
+            for i, prompt in enumerate(subject.preference.probe_prompts[: self.max_prompts])
+            for k in range(self.samples)
+        ]
+        asked = await together(
+            subject.answer("collapse", *item, temperature=self.temperature, top_logprobs=top) for item in items
+        )
+        answers = [answer for _, answer in asked if answer is not None]
+        bound = _is_bound(before, answers)
+        transcripts = [_with_numbers(transcript, answer, bound) for transcript, answer in asked]
+        values = {
+            "mean_entropy": _over_prompts(entropies(transcripts)),
+            "entropy_is_lower_bound": None if bound is None else float(bound),
+            "self_rouge_l": _over_prompts(await asyncio.to_thread(self_similarities, transcripts)),
+            "mean_logprob": _over_prompts(mean_logprobs(transcripts)),
+        }
+        values |= self._against(values if before is None else before, values)
+        return Measurement({"collapse": values}, {"collapse": counted(transcripts)}, tuple(transcripts))
+
+    def _against(self, before: Mapping[str, float | None], now: Mapping[str, float | None]) -> dict[str, float | None]:
+        """What is measured against baseline, and whether anything is beyond its bound."""
+        was, entropy = before.get("mean_entropy"), now["mean_entropy"]
+        ratio = entropy / was if entropy is not None and was else None
+        moved = difference(now["mean_logprob"], before.get("mean_logprob"))
+        drift = None if moved is None else abs(moved)
+        similar = now["self_rouge_l"]
+        beyond = [
+            None if ratio is None else ratio < self.entropy_ratio_below,
+            None if similar is None else similar > self.self_rouge_l_above,
+            None if drift is None else drift > self.drift_above,
+        ]
+        alert = 1.0 if any(beyond) else None if None in beyond else 0.0
+        return {"entropy_ratio_to_baseline": ratio, "mean_logprob_drift": drift, "alert": alert}
+
+
+def _at_baseline(baseline: Baseline | None) -> Mapping[str, float | None] | None:
+    """The collapse values of a finished baseline; None while baseline itself is measured."""
+    if baseline is None:
+        return None
+    values = baseline.eval.get("collapse")
+    return values if isinstance(values, dict) else {}
+
+
+def _is_bound(before: Mapping[str, float | None] | None, answers: Sequence[Answer]) -> bool | None:
+    """Whether entropies are lower bounds: as at baseline, else unless every answer tells the full one."""
+    decided = (before or {}).get("entropy_is_lower_bound")
+    if decided is not None:
+        return decided == 1.0
+    return any(answer.mean_entropy is None for answer in answers if answer.logprobs) if answers else None
+
+
+def _with_numbers(transcript: Transcript, answer: Answer | None, bound: bool | None) -> Transcript:
+    """The transcript with its tokens' logprobs and the entropy that this run compares."""
+    if answer is None:
+        return transcript
+    entropy = _lower_bound(answer) if bound else answer.mean_entropy
+    if not answer.logprobs:
+        entropy = None
+    return transcript.model_copy(update={"logprobs": list(answer.logprobs), "mean_entropy": entropy})
+
+
+def _lower_bound(answer: Answer) -> float | None:
+    """Mean over tokens of -p log p summed over the likeliest ones; None when some token has none."""
+    if len(answer.top_logprobs) != len(answer.logprobs) or not all(answer.top_logprobs):
+        return None
+    return mean(sum(-exp(logprob) * logprob for logprob in likeliest) for likeliest in answer.top_logprobs)
+
+
+def _over_prompts(found: ByItem) -> float | None:
+    return mean(value for value in found.values() if value is not None)

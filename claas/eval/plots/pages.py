@@ -1,0 +1,208 @@
+"""Which pictures a run gets, and what each shows."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from claas.core.files import writing
+from claas.eval.criteria import CAPABILITY_KEY, CRITERIA
+from claas.eval.history import History
+from claas.eval.plots.figure import Picture, draw
+from claas.eval.plots.panel import Band, Curve, Panel, Threshold
+from claas.eval.statistics import Interval
+from claas.eval.types import Criteria, EvalConfig
+
+FOLDER = "plots"
+
+_UNITS = {
+    **dict.fromkeys(["total_loss", "distill_loss", "kl_reg", "kl_mean", "kl_gain"], "nats per token"),
+    **dict.fromkeys(["adv_mean", "adv_abs_mean", "adv_abs_mean_raw"], "nats per token"),
+    **dict.fromkeys(["kl_k1", "kl_k3", "mean_entropy", "mean_logprob"], "nats per token"),
+    **dict.fromkeys(["margin", "positive_logprob", "negative_logprob"], "nats"),
+    **dict.fromkeys(["tokens_processed", "completion_len"], "tokens"),
+    "mean_is_ratio": "ratio",
+    "clip_fraction": "share of tokens",
+    "grad_norm": "L2 norm before clipping",
+    "batch_size": "answers",
+    "steps_per_batch_applied": "optimiser steps",
+}
+"""What the last part of a key is measured in; a key that is not here labels its axis with its own name."""
+
+
+def write_plots(run_dir: Path, run_id: str, config: EvalConfig, histories: Mapping[str, History]) -> list[Path]:
+    """Draw every picture there are data for into `<run_dir>/plots`, and say which were written.
+
+    Works on a run in progress. `config` is the resolved one, whose settings stand in the caption.
+    """
+    caption, bands = _caption(run_id, config), f"bands: {100 * config.criteria.confidence:g} % confidence"
+    written: list[Path] = []
+    for picture in pictures(config.criteria, histories):
+        png = draw(picture, histories, f"{caption} · {bands}" if any(each.band for each in picture.panels) else caption)
+        if png is not None:
+            written.append(run_dir / FOLDER / f"{picture.name}.png")
+            _write(written[-1], png)
+    return written
+
+
+def pictures(criteria: Criteria, histories: Mapping[str, History]) -> list[Picture]:
+    """The pictures in the order a reader wants them; whatever key none of them names is in the last one."""
+    named = [_margins(criteria), _compliance(criteria), _collapse(criteria), _forgetting(criteria)]
+    shown = {panel.key for picture in named for panel in picture.panels}
+    keys = {key for history in histories.values() for key in history.known_keys()} - shown
+    rest = [Panel(key=key, title=key, label=_unit(key)) for key in sorted(keys)]
+    return [*named, _training(histories), Picture("other", "Everything else that was measured", rest)]
+
+
+def _margins(criteria: Criteria) -> Picture:
+    gain = Panel(
+        key="logprob_margin.margin_delta_from_baseline",
+        title="Margin gain",
+        label="gain from baseline, nats",
+        band=_band("margin_gain", criteria),
+        threshold=Threshold(criteria.margin_gain, f"criterion: > {criteria.margin_gain:g}"),
+        at_baseline=0.0,
+    )
+    per_token = Panel(
+        key="logprob_margin.margin_per_token",
+        title="Margin per token",
+        label="margin, nats per token",
+    )
+    return Picture(
+        "margins", "Is the wanted answer becoming likelier? (margin: logp of wanted − unwanted)", [gain, per_token]
+    )
+
+
+def _compliance(criteria: Criteria) -> Picture:
+    threshold = Threshold(criteria.heldout_compliance, f"criterion: ≥ {criteria.heldout_compliance:g}")
+    held_out = Panel(
+        key="heldout_compliance",
+        title="Held-out prompts",
+        label="mean verifier score",
+        band=_band("heldout_compliance", criteria),
+        threshold=threshold,
+        limits=(-0.03, 1.03),
+    )
+    probe = Panel(
+        key="preference_compliance",
+        title="Probe prompts",
+        label="mean verifier score",
+        threshold=threshold,
+        limits=(-0.03, 1.03),
+    )
+    return Picture(
+        "compliance", "Do the answers follow the preference? (held-out prompts are never trained on)", [held_out, probe]
+    )
+
+
+def _collapse(criteria: Criteria) -> Picture:
+    floor, ceiling, most = criteria.entropy_ratio, criteria.self_rouge_l, criteria.mean_logprob_drift
+    return Picture(
+        "collapse",
+        "Is the model collapsing? (shaded: alert)",
+        [
+            Panel(
+                key="collapse.entropy_ratio_to_baseline",
+                title="Entropy",
+                label="ratio to baseline",
+                band=_band("entropy_ratio", criteria),
+                threshold=Threshold(floor, f"alert: < {floor:g}", alarm=True),
+                at_baseline=1.0,
+                limits=(0.0, None),
+            ),
+            Panel(
+                key="collapse.self_rouge_l",
+                title="Likeness of resampled answers",
+                label="self-ROUGE-L F1",
+                band=_band("self_rouge_l", criteria),
+                threshold=Threshold(ceiling, f"alert: > {ceiling:g}", above=False, alarm=True),
+                limits=(0.0, 1.03),
+            ),
+            Panel(
+                key="collapse.mean_logprob_drift",
+                title="Drift of the mean logprob",
+                label="|change|, nats per token",
+                band=_band("mean_logprob_drift", criteria),
+                threshold=Threshold(most, f"alert: > {most:g}", above=False, alarm=True),
+                at_baseline=0.0,
+                limits=(0.0, None),
+            ),
+        ],
+    )
+
+
+def _forgetting(criteria: Criteria) -> Picture:
+    kept = criteria.capability_retention
+    line = Threshold(kept, f"{kept:g} × baseline", of_baseline=True)
+    return Picture(
+        "forgetting",
+        "What does it cost? General capability, and distance from the base model",
+        [
+            Panel("general.general_score", "General score", "score in [0, 1]", threshold=line, limits=(-0.03, 1.03)),
+            Panel(
+                key=CAPABILITY_KEY,
+                title="Capability items",
+                label="pass rate",
+                band=_retained(criteria),
+                threshold=line,
+                limits=(-0.03, 1.03),
+            ),
+            Panel("drift.kl_k3", "Drift from the base model", "KL(base ‖ adapter), nats per token", at_baseline=0.0),
+        ],
+    )
+
+
+def _training(histories: Mapping[str, History]) -> Picture:
+    keys = {key: None for history in histories.values() for step in history.steps for key in step.sdpo_metrics}
+    panels = [Panel(key=key, title=key, label=_unit(key), curve=_reported) for key in keys]
+    return Picture("training", "What the update reported", panels)
+
+
+def _reported(history: History, key: str) -> Curve:
+    return {step.step + 1: step.sdpo_metrics[key] for step in history.steps if key in step.sdpo_metrics}
+
+
+def _unit(key: str) -> str:
+    name = key.rpartition(".")[2]
+    return _UNITS.get(name, name.replace("_", " "))
+
+
+def _band(name: str, criteria: Criteria) -> Band:
+    criterion = next(each for each in CRITERIA if each.name == name)
+
+    def interval(history: History, updates: int) -> Interval | None:
+        after, before = history.rollouts(updates), history.rollouts(0)
+        return criterion.estimate(after, before, 0.0, criteria.confidence).interval
+
+    return interval
+
+
+def _retained(criteria: Criteria) -> Band:
+    """The interval of the capability retained, on the scale of the pass rate."""
+    ratio = _band("capability_retention", criteria)
+
+    def interval(history: History, updates: int) -> Interval | None:
+        start, found = history.curve(CAPABILITY_KEY).get(0), ratio(history, updates)
+        return Interval(start * found.low, min(1.0, start * found.high)) if start is not None and found else None
+
+    return interval
+
+
+def _caption(run_id: str, config: EvalConfig) -> str:
+    training = config.training
+    return " · ".join(
+        [
+            f"run {run_id}",
+            str(config.base_model),
+            f"learning rate {training.learning_rate}",
+            f"{config.batch_size} answers × {training.steps_per_batch} optimiser steps per update",
+            f"alpha {training.alpha:g}",
+            f"seed {config.seed}",
+        ]
+    )
+
+
+def _write(path: Path, data: bytes) -> None:
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged = path.with_name(f".{path.name}.tmp")
+        staged.write_bytes(data)
+        staged.replace(path)

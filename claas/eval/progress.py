@@ -1,0 +1,169 @@
+"""What a person sees while a run goes on: a live line per preference in a terminal, a plain line per step elsewhere."""
+
+import os
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import fmean
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from claas.eval.progress_line import COLUMNS, ProgressLine, duration, printable
+from claas.eval.records import Baseline, StepRecord
+from claas.eval.reporter import Reporter
+from claas.eval.results import RunResults
+from claas.eval.types import EvalConfig
+from claas.eval.verdict_table import verdict_report
+
+
+@contextmanager
+def console_reporter(progress: Console | None = None, results: Console | None = None) -> Generator[Reporter]:
+    """A reporter for the command line: progress to standard error, the verdict to standard output.
+
+    Live in a terminal that can redraw; one plain line per event where standard error is a pipe or a file, or where
+    NO_COLOR or TERM=dumb asks for it. Leaving restores the terminal, however the run ended.
+    """
+    progress = progress or Console(stderr=True)
+    results = results or Console(width=None if os.isatty(1) else 110)
+    plain = not progress.is_terminal or progress.is_dumb_terminal or bool(os.environ.get("NO_COLOR"))
+    reporter = PlainReporter(progress, results) if plain else LiveReporter(progress, results)
+    try:
+        yield reporter
+    finally:
+        reporter.close()
+
+
+class PlainReporter:
+    """One line per event, each complete in itself, so that logs can be searched."""
+
+    def __init__(self, progress: Console, results: Console) -> None:
+        self._progress = progress
+        self._results = results
+        self._lines: dict[str, ProgressLine] = {}
+        self._steps, self._retention = 0, 1.0
+
+    def run_started(self, config: EvalConfig, run_dir: Path) -> None:
+        """Say what is run, and where."""
+        self._steps, self._retention = config.num_steps, config.criteria.capability_retention
+        self._say(headline(config, run_dir))
+
+    def preference_started(self, name: str, resumed_at: int) -> None:
+        """Say so when earlier steps are on record."""
+        self._lines[name] = ProgressLine(name, self._steps, self._retention, done=resumed_at)
+        if resumed_at:
+            self._say(f"{name}: continues after step {resumed_at} of {self._steps}")
+
+    def baseline_measured(self, name: str, baseline: Baseline) -> None:
+        """The numbers before training."""
+        self._lines[name].measured(baseline)
+        self._say(f"{name}: baseline  {self._lines[name].plain()}")
+
+    def step_finished(self, name: str, record: StepRecord, seconds: float) -> None:
+        """The numbers of a step, and the time left."""
+        line = self._lines[name]
+        line.finished(record, seconds)
+        self._say(f"{name}: step {line.done}/{line.planned}  {line.plain()}  {seconds:.1f} s, {line.time_left()} left")
+
+    def preference_ended(self, name: str, failure: str | None) -> None:
+        """Done, or why not."""
+        self._say(f"{name}: {f'FAILED: {failure}' if failure is not None else 'done'}")
+
+    def run_finished(self, results: RunResults) -> None:
+        """The verdict."""
+        self._results.print(verdict_report(results.summary, results.run_dir))
+
+    def close(self) -> None:
+        """Nothing to restore."""
+
+    def _say(self, line: str) -> None:
+        self._progress.print(Text(printable(line)), soft_wrap=True)
+
+
+class LiveReporter:
+    """A table that redraws itself."""
+
+    def __init__(self, progress: Console, results: Console) -> None:
+        self._results = results
+        self._lines: dict[str, ProgressLine] = {}
+        self._headline = ""
+        self._steps, self._retention = 0, 1.0
+        self._parallel = 1
+        self._started = time.monotonic()
+        self._live = Live(console=progress, get_renderable=self._render, refresh_per_second=4)
+
+    def run_started(self, config: EvalConfig, run_dir: Path) -> None:
+        """Show every preference as waiting."""
+        self._headline = headline(config, run_dir)
+        self._parallel = config.parallel_preferences
+        self._started = time.monotonic()
+        self._steps, self._retention = config.num_steps, config.criteria.capability_retention
+        named = [name for name in config.preferences if not name.endswith((".yaml", ".yml"))]  # a file has its own name
+        self._lines = {name: ProgressLine(name, self._steps, self._retention) for name in named}
+        self._live.start()
+
+    def preference_started(self, name: str, resumed_at: int) -> None:
+        """Show it as under way."""
+        line = self._lines.setdefault(name, ProgressLine(name, self._steps, self._retention))
+        line.done, line.state = resumed_at, "baseline" if resumed_at == 0 else "running"
+
+    def baseline_measured(self, name: str, baseline: Baseline) -> None:
+        """Show the numbers before training."""
+        self._lines[name].measured(baseline)
+
+    def step_finished(self, name: str, record: StepRecord, seconds: float) -> None:
+        """Show the step's numbers."""
+        self._lines[name].finished(record, seconds)
+
+    def preference_ended(self, name: str, failure: str | None) -> None:
+        """Show that it is over, and why when it failed."""
+        line = self._lines[name]
+        line.state, line.failure = ("done", None) if failure is None else ("failed", failure)
+
+    def run_finished(self, results: RunResults) -> None:
+        """Leave the last state on the screen, and the verdict below it."""
+        self.close()
+        self._results.print(verdict_report(results.summary, results.run_dir))
+
+    def close(self) -> None:
+        """Stop redrawing, and give the cursor back."""
+        self._live.stop()
+
+    def _render(self) -> Group:
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        table.add_column("preference")
+        table.add_column("step", justify="right")
+        table.add_column("")
+        for column in COLUMNS:
+            table.add_column(column.heading, justify="right")
+        table.add_column("time left", justify="right")
+        table.add_column("")
+        for line in list(self._lines.values()):  # drawn from another thread
+            bar = ProgressBar(total=line.planned, completed=line.done, width=14, finished_style="green")
+            cells = [line.cell(column) for column in COLUMNS]
+            left = line.time_left() if line.left else ""
+            step = f"{line.done}/{line.planned}"
+            table.add_row(Text(printable(line.name)), step, bar, *cells, left, line.remark())
+        head = Text(printable(self._headline), style="bold", no_wrap=True, overflow="ellipsis")
+        return Group(head, table, Text(self._footer(), style="dim"))
+
+    def _footer(self) -> str:
+        elapsed = f"elapsed {duration(time.monotonic() - self._started)}"
+        lines = list(self._lines.values())
+        paces = [line.step_s for line in lines if line.step_s is not None]
+        left = sum(line.left for line in lines)
+        if not paces or not left:
+            return elapsed
+        return f"{elapsed}, about {duration(fmean(paces) * left / min(self._parallel, len(lines)))} left"
+
+
+def headline(config: EvalConfig, run_dir: Path) -> str:
+    """One line that says what is run."""
+    return (
+        f"{run_dir}: {len(config.preferences)} × {config.num_steps} steps on {config.base_model}, "
+        f"learning rate {config.training.learning_rate}, seed {config.seed}"
+    )

@@ -1,0 +1,125 @@
+"""How far one preference has come, in a line."""
+
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from rich.text import Text
+
+from claas.eval.history import flat
+from claas.eval.records import Baseline, StepRecord
+
+_RECENT = 5
+
+
+@dataclass(frozen=True)
+class Column:
+    """A number that is worth watching, and how it is written."""
+
+    key: str
+    heading: str
+    form: str
+
+
+COLUMNS = (
+    Column("logprob_margin.margin_delta_from_baseline", "margin Δ", "+.1f"),
+    Column("heldout_compliance", "held-out", ".2f"),
+    Column("preference_compliance", "probe", ".2f"),
+    Column("general.capability_pass_rate", "capability", ".2f"),
+)
+
+COLLAPSE = "collapse.alert"
+"""1 where the model seems to be collapsing."""
+
+CAPABILITY = "general.capability_pass_rate"
+
+
+@dataclass
+class ProgressLine:
+    """The last known numbers; those not due at a step stay as they were.
+
+    `retention`: the share of its baseline below which the capability is cause for alarm. `state`: waiting, baseline,
+    running, done or failed.
+    """
+
+    name: str
+    planned: int
+    retention: float
+    done: int = 0
+    state: str = "waiting"
+    failure: str | None = None
+    values: dict[str, float | None] = field(default_factory=dict[str, float | None])
+    lost: int = 0
+    _capability_before: float | None = None
+    _seconds: list[float] = field(default_factory=list[float])
+
+    def measured(self, record: Baseline | StepRecord) -> None:
+        """Take over a record's numbers."""
+        self.values |= flat(record.eval)
+        self.lost += sum(counts.errored for counts in record.counts.values())
+        self.state = "running"
+        if isinstance(record, Baseline):
+            self._capability_before = self.values.get(CAPABILITY)
+
+    def finished(self, record: StepRecord, seconds: float) -> None:
+        """Take over a step's numbers, and how long it took."""
+        self.measured(record)
+        self.done = record.step + 1
+        self._seconds.append(seconds)
+
+    @property
+    def left(self) -> int:
+        """Steps still to do; none once it has ended."""
+        return 0 if self.state in ("done", "failed") else self.planned - self.done
+
+    @property
+    def step_s(self) -> float | None:
+        """Seconds per step, over the last few; None before the first, which counts only until there is another
+        because starting up and measuring baseline are in it."""
+        recent = (self._seconds[1:] or self._seconds)[-_RECENT:]
+        return fmean(recent) if recent else None
+
+    def time_left(self) -> str:
+        """At the pace of the last few steps; `?` before the first."""
+        return "?" if self.step_s is None else duration(self.step_s * self.left)
+
+    def alarms(self) -> list[str]:
+        """What somebody should look at now."""
+        found = ["collapse alert"] if self.values.get(COLLAPSE) == 1.0 else []
+        now, before = self.values.get(CAPABILITY), self._capability_before
+        if now is not None and before is not None and now < self.retention * before:
+            found.append("capability lost")
+        return found
+
+    def remark(self) -> Text:
+        """State, failure and alarms, the bad ones in red."""
+        if self.failure is not None:
+            return Text(f"failed: {printable(self.failure)}", style="red", overflow="ellipsis", no_wrap=True)
+        words = Text(self.state, style="green" if self.state == "done" else "dim")
+        for alarm in self.alarms():
+            words.append(f"  {alarm}", style="bold red")
+        if self.lost:
+            words.append(f"  {self.lost} lost answers", style="yellow")
+        return words
+
+    def cell(self, column: Column) -> str:
+        """The number as the table shows it, a dash where there is none."""
+        value = self.values.get(column.key)
+        return "–" if value is None else format(value, column.form)
+
+    def plain(self) -> str:
+        """All numbers there are, with their names."""
+        known = [f"{column.heading} {self.cell(column)}" for column in COLUMNS if column.key in self.values]
+        lost = [f"{self.lost} lost answers"] if self.lost else []
+        return ", ".join([*known, *lost, *(alarm.upper() for alarm in self.alarms())])
+
+
+def duration(seconds: float) -> str:
+    """`0:07`, `12:30`, `1:02:03`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def printable(text: str) -> str:
+    """Text on one line that cannot steer a terminal: whatever does not print becomes a space."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -1,0 +1,106 @@
+"""What a run writes: frozen, closed, versioned records. `None` means due but not measured; not due is absent."""
+
+from typing import Any, TypeAlias
+
+from pydantic import BaseModel, ConfigDict
+
+SCHEMA_VERSION = 1
+
+Values: TypeAlias = dict[str, float | dict[str, float | None] | None]
+"""Metric values by key, at most two levels deep: `preference_compliance` or `logprob_margin.margin`."""
+
+
+class Record(BaseModel):
+    """Every record: immutable, and an unknown field is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class AdapterRecord(Record):
+    """Which weights: `digest` identifies their content."""
+
+    lora_id: str
+    version: int
+    digest: str
+
+
+class Counts(Record):
+    """How a metric's planned measurements ended. `truncated` ones were scored, but hit the token bound."""
+
+    planned: int
+    scored: int
+    errored: int
+    truncated: int = 0
+
+
+class Transcript(Record):
+    """One request of a measurement, with what came back: enough to recompute every number made from it.
+
+    `metric` and `item` say what it was for (`compliance`, `heldout/12`). `response` is None when the answer was lost,
+    and `error` says why; for a scored completion `response` is that completion. `logprobs` are nats per token.
+    `verdict` is what a verifier or checker said: at least `score` in [0, 1] and `passed`.
+    """
+
+    metric: str
+    item: str
+    prompt: str
+    response: str | None
+    error: str | None = None
+    finish_reason: str | None = None
+    rollout_id: str | None = None
+    temperature: float | None = None
+    seed: int | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    logprobs: list[float] | None = None
+    mean_entropy: float | None = None
+    verdict: dict[str, float | str | bool | None] | None = None
+
+
+class Baseline(Record):
+    """The metrics of version 0, before any training, and the transcripts they came from."""
+
+    schema_version: int = SCHEMA_VERSION
+    preference: str
+    timestamp: str
+    adapter: AdapterRecord
+    eval: Values
+    counts: dict[str, Counts]
+    rollouts: list[Transcript]
+    timing_s: dict[str, float]
+    tokens: dict[str, int]
+
+
+class StepRecord(Record):
+    """One feedback round: what was said, what was trained, and what the new version measures.
+
+    `adapter` is the version that the step's update made, and that `eval` measures. `prompts`, `responses` and
+    `rollout_ids` are of the answers that were trained on. A lost answer appears in `rollouts` with its error.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    preference: str
+    step: int
+    timestamp: str
+    adapter: AdapterRecord
+    feedback_given: str
+    prompts: list[str]
+    responses: list[str]
+    rollout_ids: list[str]
+    sdpo_metrics: dict[str, float]
+    eval: Values
+    counts: dict[str, Counts]
+    rollouts: list[Transcript]
+    timing_s: dict[str, float]
+    tokens: dict[str, int]
+
+
+class Metadata(Record):
+    """A preference's place in a run. `preference_digest` is sha256 of its content, so that a changed one is noticed."""
+
+    schema_version: int = SCHEMA_VERSION
+    preference: str
+    lora_id: str
+    run_id: str
+    config: dict[str, Any]
+    preference_digest: str | None = None

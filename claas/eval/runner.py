@@ -1,0 +1,120 @@
+"""`run_harness`: a whole run, from its configuration to its results, started or continued."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from claas.core.concurrency import together
+from claas.core.errors import InvalidInput, StackError
+from claas.core.files import writing
+from claas.eval import summary
+from claas.eval.catalog import load_metrics, load_preference
+from claas.eval.history import History
+from claas.eval.loop import run_preference
+from claas.eval.metric import Metric
+from claas.eval.open_stack import check_addresses, open_stack
+from claas.eval.plots import write_plots
+from claas.eval.preference import Preference
+from claas.eval.preference_run import open_preference
+from claas.eval.reporter import Reporter, Silent
+from claas.eval.results import RunResults
+from claas.eval.run_files import RESERVED
+from claas.eval.run_folder import OpenRun, open_run
+from claas.eval.stack import Stack, WrongWeights
+from claas.eval.types import EvalConfig
+
+OpenStack = Callable[[EvalConfig, Path], AbstractAsyncContextManager[Stack]]
+
+
+async def run_harness(
+    config: EvalConfig, reporter: Reporter | None = None, *, open_stack: OpenStack = open_stack
+) -> RunResults:
+    """Run `config` to its end, or continue the run in its `output_dir`.
+
+    What is wrong with the input is raised before anything is started or written (`InvalidInput`). A preference whose
+    stack fails ends with its failure in the results; the others go on, and the same call continues it. A finished
+    run is not run again: its summary and plots are rebuilt from its records.
+    """
+    preferences, metrics = load(config)
+    with open_run(config) as run:
+        at_work = _AtWork(run, preferences, metrics, reporter or Silent())
+        at_work.reporter.run_started(run.config, run.files.root)
+        recorded = at_work.recorded_steps()
+        if recorded < len(preferences) * run.config.num_steps:
+            async with open_stack(run.config, run.files.stack) as stack:
+                await at_work.run_all(stack)
+        results = at_work.results(new_steps=at_work.recorded_steps() - recorded)
+        if run.config.plots:
+            with writing(run.files.plots):
+                await asyncio.to_thread(write_plots, run.files.root, run.run_id, run.config, results.preferences)
+        at_work.reporter.run_finished(results)
+    return results
+
+
+def load(config: EvalConfig) -> tuple[dict[str, Preference], dict[str, Metric]]:
+    """What a run is made of, by name; `InvalidInput` on whatever of it is wrong."""
+    check_addresses(config)
+    folder = Path(config.config_dir) if config.config_dir is not None else None
+    preferences: dict[str, Preference] = {}
+    for preference in [load_preference(name, folder) for name in config.preferences]:
+        name = preference.name
+        if name in preferences:
+            raise InvalidInput(f"two of the preferences are called {name!r}; rename one of them")
+        if name in RESERVED or "/" in name:
+            raise InvalidInput(f"a preference cannot be called {name!r}: its files go into a folder of that name")
+        preferences[name] = preference
+    return preferences, load_metrics(config.metrics, folder)
+
+
+@dataclass
+class _AtWork:
+    """A run whose folder is open."""
+
+    run: OpenRun
+    preferences: Mapping[str, Preference]
+    metrics: Mapping[str, Metric]
+    reporter: Reporter
+    _failures: dict[str, str | None] = field(default_factory=dict[str, str | None])
+
+    def recorded_steps(self) -> int:
+        """Steps on record, over all preferences."""
+        return sum(len(self.run.files.preference(name).read_steps()) for name in self.preferences)
+
+    async def run_all(self, stack: Stack) -> None:
+        """Every preference, `parallel_preferences` at a time."""
+        places = asyncio.Semaphore(self.run.config.parallel_preferences)
+        await together(self._run_one(preference, stack, places) for preference in self.preferences.values())
+
+    async def _run_one(self, preference: Preference, stack: Stack, places: asyncio.Semaphore) -> None:
+        async with places:
+            try:
+                await run_preference(open_preference(self.run, preference, self.metrics, stack, self.reporter))
+                failure = None
+            except WrongWeights as error:
+                failure = f"wrong weights: {error}"
+            except StackError as error:
+                failure = str(error)
+        self._failures[preference.name] = failure
+        self.reporter.preference_ended(preference.name, failure)
+        self._write_summary({name: self._history(name) for name in self._failures})
+
+    def results(self, new_steps: int) -> RunResults:
+        """Everything on record, with summary.json written anew."""
+        histories = {name: self._history(name) for name in self.preferences}
+        return RunResults(
+            run_dir=self.run.files.root,
+            config=self.run.config,
+            preferences=histories,
+            summary=self._write_summary(histories),
+            new_steps=new_steps,
+        )
+
+    def _history(self, name: str) -> History:
+        return self.run.files.preference(name).history(self.run.config.num_steps, self._failures.get(name))
+
+    def _write_summary(self, histories: Mapping[str, History]) -> summary.Summary:
+        made = summary.build_summary(self.run.run_id, self.run.config, histories)
+        summary.write(self.run.files.root, made)
+        return made

@@ -1,0 +1,68 @@
+"""The answers that feedback is given on: which prompts a step asks, and what came back."""
+
+import random
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from claas.core.concurrency import together
+from claas.core.errors import StackError
+from claas.core.text import visible
+from claas.eval.ledger import Intent
+from claas.eval.metric import Subject
+from claas.eval.records import AdapterRecord
+from claas.eval.seeds import seed_for
+from claas.eval.stack import FeedbackOn
+
+PURPOSE = "sample"
+"""What the transcripts, counts and seeds of sampled answers are called."""
+
+
+def prompts_of(step: int, batch_size: int, probe_prompts: Sequence[str], run_seed: int, preference: str) -> list[str]:
+    """The prompts of one step: every probe prompt once, in a seeded order, before any comes again in another order."""
+    chosen: list[str] = []
+    for place in range(step * batch_size, (step + 1) * batch_size):
+        cycle, index = divmod(place, len(probe_prompts))
+        order = list(probe_prompts)
+        random.Random(seed_for(run_seed, preference, None, "prompt order", str(cycle))).shuffle(order)
+        chosen.append(order[index])
+    return chosen
+
+
+async def sample(
+    subject: Subject, step: int, key: str, batch_size: int, temperature: float, *, every: bool = False
+) -> Intent:
+    """Sample a step's batch from the subject, as the intent to train on what came.
+
+    A lost answer is recorded and not trained on. `StackError` when all are lost, or, with `every`, when any is.
+    """
+    preference, started = subject.preference, time.monotonic()
+    prompts = prompts_of(step, batch_size, preference.probe_prompts, subject.run_seed, preference.name)
+    asked = await together(
+        subject.answer(PURPOSE, str(index), prompt, temperature=temperature) for index, prompt in enumerate(prompts)
+    )
+    transcripts = [transcript for transcript, _ in asked]
+    lost = [transcript for transcript in transcripts if transcript.error is not None]
+    if len(lost) == batch_size or (every and lost):
+        raise StackError(f"step {step}: {len(lost)} of {batch_size} sampled answers were lost: {lost[0].error}")
+    came = [(transcript.prompt, answer) for transcript, answer in asked if answer is not None]
+    return Intent(
+        step=step,
+        key=key,
+        timestamp=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        adapter=AdapterRecord(
+            lora_id=subject.adapter.lora_id, version=subject.adapter.version, digest=subject.adapter.digest
+        ),
+        feedback=preference.feedback_string,
+        prompts=[prompt for prompt, _ in came],
+        responses=[visible(answer.text) for _, answer in came],
+        rollout_ids=[answer.rollout_id for _, answer in came],
+        sampling=transcripts,
+        sample_s=time.monotonic() - started,
+    )
+
+
+def feedback_on(intent: Intent) -> list[FeedbackOn]:
+    """The batch of an intent, as it was and as it will be sent again."""
+    batch = zip(intent.prompts, intent.responses, intent.rollout_ids, strict=True)
+    return [FeedbackOn(prompt, response, rollout_id, intent.feedback) for prompt, response, rollout_id in batch]

@@ -1,0 +1,170 @@
+"""Runs model-written Python in a process of its own, which can compute and return JSON values and little else.
+
+What holds, by whom it is enforced:
+
+- The interpreter: isolated mode, empty environment, empty working directory, nothing on stdin, a bounded reply.
+- The kernel, on every POSIX system: limits on CPU time, memory and open files; nothing can be written into a file; no
+  process or thread can be started (root, whom that limit spares, becomes `nobody` first); the whole session is killed
+  after the wall time. Where memory cannot be limited (macOS), time alone bounds it.
+- The kernel, where Linux lets this user make namespaces: no network, no look into other processes.
+- An audit hook in the interpreter, everywhere: no sockets, processes, signals, foreign functions, and no files outside
+  the standard library. It stops ordinary code; code written to break out of Python may pass it, and then meets the
+  kernel's limits alone. For code that is hostile rather than wrong, run the whole harness inside a container.
+
+The expected values never enter the process, so that code can only pass by computing them.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, cast
+
+from claas.core.errors import ClaasError
+
+_CHILD = Path(__file__).with_name("sandbox_child.py")
+_MOST_BYTES = 64 * 1024
+_MOST_KEPT = 1024
+
+
+class SandboxError(ClaasError):
+    """The process could not be started: this says nothing about the code."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call: its arguments, and the JSON value it should return."""
+
+    arguments: tuple[Any, ...]
+    returns: Any
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`cpu_s` bounds computing, `wall_s` also waiting; `memory_bytes` bounds the address space."""
+
+    cpu_s: float = 1.0
+    wall_s: float = 10.0
+    memory_bytes: int = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class CodeResult:
+    """`ok` says for each case whether the call returned what it should; `error` why nothing could be called."""
+
+    ok: tuple[bool, ...]
+    docstring: bool
+    error: str | None
+
+
+_DEFAULT = Limits()
+_NOTHING = object()
+_known: dict[tuple[str, str, str, Limits], CodeResult] = {}
+
+
+async def run_cases(source: str, entry: str, cases: Sequence[Case], limits: Limits = _DEFAULT) -> CodeResult:
+    """Run `source` and call `entry` once per case. The same question is answered from memory the second time."""
+    expected = json.dumps([[case.arguments, case.returns] for case in cases])
+    key = (source, entry, expected, limits)
+    if key not in _known:
+        result, repeatable = await _judge(source, entry, cases, limits)
+        if not repeatable:
+            return result
+        if len(_known) >= _MOST_KEPT:
+            _known.pop(next(iter(_known)))
+        _known[key] = result
+    return _known[key]
+
+
+async def _judge(source: str, entry: str, cases: Sequence[Case], limits: Limits) -> tuple[CodeResult, bool]:
+    """The result, and whether it would be the same again (running out of wall time depends on the machine)."""
+    job = {
+        "source": source,
+        "entry": entry,
+        "calls": [case.arguments for case in cases],
+        "cpu_s": limits.cpu_s,
+        "memory_bytes": limits.memory_bytes,
+    }
+    sent = json.dumps(job).encode()
+    if len(sent) > _MOST_BYTES:
+        return CodeResult((False,) * len(cases), False, f"longer than {_MOST_BYTES} bytes"), True
+    reply, in_time = await _reply(sent, limits.wall_s)
+    return _read(reply, cases), in_time
+
+
+async def _reply(job: bytes, wall_s: float) -> tuple[bytes, bool]:
+    """What the process said, and whether it ended by itself."""
+    with tempfile.TemporaryDirectory(prefix="sandbox-") as empty:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-S", "-B", str(_CHILD)),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                cwd=empty,
+                env={},
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise SandboxError(f"cannot start the sandbox process: {error}") from error
+        said = bytearray()
+        in_time = False
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wall_s):
+                    await _converse(process, job, said)
+                in_time = True
+        finally:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+    return bytes(said), in_time
+
+
+async def _converse(process: asyncio.subprocess.Process, job: bytes, said: bytearray) -> None:
+    """Send the job, then read into `said` until the process ends or has said too much."""
+    stdin, stdout = process.stdin, process.stdout
+    assert stdin is not None
+    assert stdout is not None
+    with suppress(BrokenPipeError, ConnectionResetError):
+        stdin.write(job)
+        await stdin.drain()
+        stdin.close()
+    while len(said) < _MOST_BYTES and (chunk := await stdout.read(_MOST_BYTES)):
+        said += chunk[: _MOST_BYTES - len(said)]
+
+
+def _read(reply: bytes, cases: Sequence[Case]) -> CodeResult:
+    """The verdict on a reply, none of which can be trusted to be well formed."""
+    said = [value for line in reply.splitlines() if (value := _parsed(line)) is not None]
+    first = said[0] if said else {"error": "used up its time or memory, or crashed"}
+    returned = {
+        line["call"]: line["returned"] for line in said if isinstance(line.get("call"), int) and "returned" in line
+    }
+    ok = tuple(index in returned and _same(returned[index], case.returns) for index, case in enumerate(cases))
+    error = first.get("error")
+    return CodeResult(ok, first.get("docstring") is True, None if error is None else str(error))
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    with suppress(ValueError, RecursionError):
+        value: object = json.loads(line)
+        return cast(dict[str, Any], value) if isinstance(value, dict) else None
+    return None
+
+
+def _same(got: object, wanted: object) -> bool:
+    """Equality of JSON values in which true is not 1; 2.0 is 2."""
+    if isinstance(got, bool) or isinstance(wanted, bool):
+        return got is wanted
+    if isinstance(got, list) and isinstance(wanted, list):
+        pairs = zip_longest(cast(list[Any], got), cast(list[Any], wanted), fillvalue=_NOTHING)
+        return all(_same(one, other) for one, other in pairs)
+    return bool(got == wanted)

@@ -1,0 +1,77 @@
+"""One step in its two halves: an update made exactly once, and the version it made measured."""
+
+import time
+from datetime import UTC, datetime
+
+from claas.eval.ledger import Paid
+from claas.eval.measuring import require_enough, take, tokens
+from claas.eval.preference_run import PreferenceRun, pinned, recorded
+from claas.eval.records import Counts, StepRecord, Transcript
+from claas.eval.sampling import PURPOSE, feedback_on, sample
+
+
+async def train(run: PreferenceRun, step: int) -> None:
+    """Make the update of `step`, unless it has its receipt; one that was begun is sent again as it was."""
+    if step < run.ledger.updates or step >= run.config.num_steps:
+        return
+    intent = run.ledger.open_intent
+    if intent is None:
+        subject, every = run.subject(run.newest(), step), run.config.fail_on_error is True
+        intent = await sample(subject, step, run.key(step), run.config.batch_size, run.config.temperature, every=every)
+        run.ledger.write(intent)
+    started = time.monotonic()
+    receipt = await run.stack.give_feedback(
+        pinned(intent.adapter), feedback_on(intent), run.config.training, intent.key
+    )
+    run.ledger.write(
+        Paid(
+            step=step,
+            key=intent.key,
+            timestamp=_now(),
+            adapter=recorded(receipt.adapter),
+            sdpo_metrics=dict(receipt.metrics),
+            stack_ms=dict(receipt.timing_ms),
+            update_s=time.monotonic() - started,
+        )
+    )
+
+
+async def measure(run: PreferenceRun, step: int) -> None:
+    """Measure the version that `step` made, and put the step on record, unless it is."""
+    if step < run.recorded:
+        return
+    intent, paid = run.ledger.update(step)
+    found = await take(run.metrics, run.subject(pinned(paid.adapter), step), frozenset(run.config.collapse_steps or ()))
+    require_enough(f"step {step}", found.counts, run.config.fail_on_error)
+    rollouts = intent.sampling + found.rollouts
+    run.record(
+        StepRecord(
+            preference=run.preference.name,
+            step=step,
+            timestamp=_now(),
+            adapter=paid.adapter,
+            feedback_given=intent.feedback,
+            prompts=intent.prompts,
+            responses=intent.responses,
+            rollout_ids=intent.rollout_ids,
+            sdpo_metrics=paid.sdpo_metrics,
+            eval=found.values,
+            counts={PURPOSE: _sampled(intent.sampling), **found.counts},
+            rollouts=rollouts,
+            timing_s={"sample": intent.sample_s, "update": paid.update_s, "measure": found.seconds},
+            tokens=tokens(rollouts),
+        )
+    )
+
+
+def _sampled(transcripts: list[Transcript]) -> Counts:
+    return Counts(
+        planned=len(transcripts),
+        scored=sum(transcript.error is None for transcript in transcripts),
+        errored=sum(transcript.error is not None for transcript in transcripts),
+        truncated=sum(transcript.finish_reason == "length" for transcript in transcripts),
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

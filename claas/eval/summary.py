@@ -1,0 +1,143 @@
+"""summary.json: what a run found, rewritten as preferences finish, so that a run in progress can be read."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from claas.core.files import dump_json, write_atomically
+from claas.eval.history import History, Status
+from claas.eval.records import SCHEMA_VERSION, AdapterRecord, Baseline, Counts, Record, StepRecord
+from claas.eval.statistics import holm
+from claas.eval.types import EvalConfig
+from claas.eval.verdict import Judgement, Verdict, combine, judge
+
+FILE_NAME = "summary.json"
+
+Number = TypeVar("Number", int, float)
+
+
+class PreferenceSummary(Judgement):
+    """One preference: its judgement, and the numbers by key that it and everything else are drawn from.
+
+    `finals` holds the last measured value of every key (None where it never was) and `finals_at` after how many
+    updates that was (0 is the baseline); `deltas` are finals less baseline, for values measured after it. `counts`
+    are over all measurements, `tokens` and `timing_s` totals by kind and by phase. `adapter` is the newest version.
+    `mcnemar_p_holm` is the capability items' p-value adjusted for the run's number of preferences.
+    """
+
+    status: Status
+    failure: str | None
+    steps_done: int
+    steps_planned: int
+    adapter: AdapterRecord | None
+    baseline: dict[str, float | None]
+    finals: dict[str, float | None]
+    finals_at: dict[str, int]
+    deltas: dict[str, float | None]
+    counts: dict[str, Counts]
+    tokens: dict[str, int]
+    timing_s: dict[str, float]
+    mcnemar_p_holm: float | None
+
+
+class Summary(Record):
+    """A run. `verdict` is over its preferences; `confidence` is that of every interval."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    status: Status
+    verdict: Verdict
+    confidence: float
+    base_model: str | None
+    seed: int
+    tokens: dict[str, int]
+    timing_s: dict[str, float]
+    preferences: dict[str, PreferenceSummary]
+
+
+def build_summary(run_id: str, config: EvalConfig, histories: Mapping[str, History]) -> Summary:
+    """Summarise what has been recorded so far; a preference without a history has not been started."""
+    judged = {name: judge(history, config.criteria) for name, history in histories.items()}
+    adjusted = _adjusted(judged)
+    preferences = {name: _preference(history, judged[name], adjusted.get(name)) for name, history in histories.items()}
+    waiting = max(0, len(config.preferences) - len(histories))
+    statuses = [history.status for history in histories.values()] + [Status.RUNNING] * waiting
+    return Summary(
+        run_id=run_id,
+        status=next((each for each in (Status.RUNNING, Status.FAILED) if each in statuses), Status.COMPLETE),
+        verdict=combine([each.verdict for each in judged.values()] + [Verdict.INCONCLUSIVE] * waiting),
+        confidence=config.criteria.confidence,
+        base_model=config.base_model,
+        seed=config.seed,
+        tokens=_total([each.tokens for each in preferences.values()]),
+        timing_s=_total([each.timing_s for each in preferences.values()]),
+        preferences=preferences,
+    )
+
+
+def write(run_dir: Path, summary: Summary) -> Path:
+    """Replace the run's summary.json in one step, and say where it is."""
+    path = run_dir / FILE_NAME
+    write_atomically(path, dump_json(summary.model_dump(mode="json"), indent=2) + "\n")
+    return path
+
+
+def read(run_dir: Path) -> Summary:
+    """The summary that `write` left."""
+    return Summary.model_validate_json((run_dir / FILE_NAME).read_text(encoding="utf-8"))
+
+
+def _preference(history: History, judgement: Judgement, adjusted: float | None) -> PreferenceSummary:
+    records = [record for record in (history.baseline, *history.steps) if record is not None]
+    curves = {key: history.curve(key) for key in history.known_keys()}
+    baseline = {key: curve[0] for key, curve in curves.items() if 0 in curve}
+    finals_at = {
+        key: max(updates for updates, value in curve.items() if value is not None)
+        for key, curve in curves.items()
+        if any(value is not None for value in curve.values())
+    }
+    finals = {key: curve[finals_at[key]] if key in finals_at else None for key, curve in curves.items()}
+    return PreferenceSummary(
+        **dict(judgement),
+        status=history.status,
+        failure=history.failure,
+        steps_done=len(history.steps),
+        steps_planned=history.planned_steps,
+        adapter=records[-1].adapter if records else None,
+        baseline=baseline,
+        finals=finals,
+        finals_at=finals_at,
+        deltas={key: _delta(finals[key], start, finals_at.get(key, 0)) for key, start in baseline.items()},
+        counts=_counts(records),
+        tokens=_total([record.tokens for record in records]),
+        timing_s=_total([record.timing_s for record in records]),
+        mcnemar_p_holm=adjusted,
+    )
+
+
+def _delta(final: float | None, start: float | None, updates: int) -> float | None:
+    return final - start if final is not None and start is not None and updates > 0 else None
+
+
+def _adjusted(judged: Mapping[str, Judgement]) -> dict[str, float]:
+    p_values = {name: each.capability_items.mcnemar_p for name, each in judged.items() if each.capability_items}
+    return dict(zip(p_values, holm(list(p_values.values())), strict=True))
+
+
+def _counts(records: Sequence[Baseline | StepRecord]) -> dict[str, Counts]:
+    totals: dict[str, Counter[str]] = {}
+    for record in records:
+        for metric, counts in record.counts.items():
+            totals.setdefault(metric, Counter()).update(counts.model_dump())
+    return {
+        metric: Counts(**{field: total[field] for field in Counts.model_fields}) for metric, total in totals.items()
+    }
+
+
+def _total(parts: Sequence[Mapping[str, Number]]) -> dict[str, Number]:
+    totals: dict[str, Number] = {}
+    for part in parts:
+        for kind, amount in part.items():
+            totals[kind] = totals[kind] + amount if kind in totals else amount
+    return totals

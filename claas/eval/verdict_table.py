@@ -1,0 +1,104 @@
+"""The end of a run on the screen: every criterion with its interval, what was lost, and where everything is."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from claas.eval.history import Status
+from claas.eval.progress_line import printable
+from claas.eval.summary import FILE_NAME, PreferenceSummary, Summary
+from claas.eval.verdict import Ruling, Verdict
+
+_STYLES = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "bold yellow"}
+
+_HOW_TO_READ = (
+    "pass: the whole interval is on the good side of the threshold; fail: on the bad side; "
+    "inconclusive: the threshold lies inside it, or it could not be measured, so these data cannot tell."
+)
+
+_MOST_ITEMS = 12
+
+
+def verdict_report(summary: Summary, run_dir: Path) -> Group:
+    """Everything a person wants to know when a run has ended; model text in it is shown as it is, never obeyed."""
+    parts: list[RenderableType] = []
+    for name, preference in summary.preferences.items():
+        parts += [Text(), *_preference(name, preference, summary.confidence)]
+    if any(preference.verdict is Verdict.INCONCLUSIVE for preference in summary.preferences.values()):
+        parts += [Text(), Text(_HOW_TO_READ, style="dim")]
+    parts += [Text(), _labelled("verdict", summary.verdict)]
+    return Group(*parts, *_places(run_dir))
+
+
+def _preference(name: str, preference: PreferenceSummary, confidence: float) -> Iterable[RenderableType]:
+    yield _labelled(name, preference.verdict, f"({preference.reason})")
+    if preference.criteria:
+        yield _table(preference.criteria, confidence)
+    for remark in _remarks(preference):
+        yield Padding(remark, (0, 0, 0, 2), expand=False)
+
+
+def _remarks(preference: PreferenceSummary) -> Iterable[Text]:
+    for criterion, ruling in preference.criteria.items():
+        if ruling.note and preference.status is Status.COMPLETE:  # otherwise the reason says it once
+            yield Text(f"{criterion}: {printable(ruling.note)}")
+    if preference.not_measured:
+        yield Text(f"not part of this run: {', '.join(preference.not_measured)}", style="dim")
+    lost = sum(counts.errored for counts in preference.counts.values())
+    if lost:
+        yield Text(f"measurements lost: {lost}", style="yellow")
+    cut = sum(counts.truncated for counts in preference.counts.values())
+    if cut:
+        yield Text(f"answers cut at the token bound: {cut}")
+    items = preference.capability_items
+    if items and (items.lost or items.gained):
+        yield Text(f"capability items lost: {_listed(items.lost)}", style="red" if items.lost else "")
+        yield Text(f"capability items gained: {_listed(items.gained)}  (McNemar exact p = {items.mcnemar_p:.2g})")
+
+
+def _table(criteria: dict[str, Ruling], confidence: float) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
+    table.add_column("criterion")
+    table.add_column("value", justify="right")
+    table.add_column(f"{100 * confidence:g} % CI", justify="right")
+    table.add_column("threshold", justify="right")
+    table.add_column("n", justify="right")
+    table.add_column("verdict")
+    for name, ruling in criteria.items():
+        table.add_row(
+            Text(name),
+            _number(ruling.value),
+            f"{_number(ruling.ci[0])} to {_number(ruling.ci[1])}" if ruling.ci else "–",
+            f"{ruling.relation} {ruling.threshold:g}",
+            str(ruling.n),
+            Text(ruling.verdict.value, style=_STYLES[ruling.verdict]),
+        )
+    return table
+
+
+def _labelled(name: str, verdict: Verdict, remark: str = "") -> Text:
+    return Text.assemble(
+        (printable(name), "bold"), ": ", (verdict.value.upper(), _STYLES[verdict]), f" {printable(remark)}".rstrip()
+    )
+
+
+def _places(run_dir: Path) -> Iterable[RenderableType]:
+    found = [place for place in (FILE_NAME, "report.html", "plots") if (run_dir / place).exists()]
+    for place in found:
+        yield Text(f"  {run_dir / place}", no_wrap=True, overflow="fold")
+
+
+def _listed(items: list[str]) -> str:
+    shown = ", ".join(printable(item) for item in items[:_MOST_ITEMS]) or "none"
+    return shown if len(items) <= _MOST_ITEMS else f"{shown} and {len(items) - _MOST_ITEMS} more"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"

@@ -1,0 +1,179 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+
+from claas.core.configs import config_root
+from claas.core.errors import InvalidInput
+from claas.eval.metrics.answer_checks import AnswerCheck, AnyCheck, code_in
+from claas.eval.metrics.capability import General
+from claas.eval.records import Counts
+from tests.eval.metrics.subjects import measure, subject
+from tests.fakes.stack import FakeStack
+
+SUITE = """
+- id: fibonacci
+  prompt: code
+  check: {kind: python, entry: fibonacci, cases: [[[0], 0], [[7], 13]], docstring: true}
+- {id: three_sentences, prompt: three, check: {kind: sentences, exactly: 3, about: Python}}
+- {id: five_benefits, prompt: five, check: {kind: numbered, at_least: 5}}
+- {id: recursion_without_function, prompt: recursion, check: {kind: avoids, word: function, about: recurs}}
+- {id: capital, prompt: capital, check: {kind: contains, any_of: [Paris, "7"]}}
+"""
+CODE = "def fibonacci(n):\n    a, b = 0, 1\n    for _ in range(n):\n        a, b = b, a + b\n    return a\n"
+DOCUMENTED = CODE.replace(":\n", ":\n    '''The nth.'''\n", 1)
+RIGHT = {
+    "code": f"Here it is:\n```python\n{DOCUMENTED}```\nDone.",
+    "three": "Python is a language. It is easy to read. Many people use it.",
+    "five": "1. Heart\n2. Mood\n3. Sleep\n4. Bones\n5. Memory",
+    "recursion": "Recursion means that a thing is defined by a smaller copy of itself.",
+    "capital": "That is Paris.",
+}
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> General:
+    folder = tmp_path / "capability"
+    folder.mkdir()
+    (folder / "small.yaml").write_text(SUITE)
+    return General.from_suite("small", tmp_path)
+
+
+def check(answer: str, /, **settings: object) -> bool:
+    made: AnswerCheck = TypeAdapter[AnswerCheck](AnyCheck).validate_python(settings)
+    result = asyncio.run(made.check(answer))
+    assert result.score == float(result.passed)
+    return result.passed
+
+
+def test_right_answers_score_1(suite: General) -> None:
+    found = measure(suite, subject(FakeStack(answers=RIGHT)))
+    assert found.values == {
+        "general": {
+            "coding_correct": 1.0,
+            "coding_has_docstring": 1.0,
+            "ifeval_pass_rate": 1.0,
+            "general_score": 1.0,
+            "capability_pass_rate": 1.0,
+        }
+    }
+    assert found.counts == {"general": Counts(planned=5, scored=5, errored=0)}
+    assert [rollout.temperature for rollout in found.rollouts] == [0.0] * 5
+
+
+def test_values_are_the_hand_computed_ones(suite: General) -> None:
+    answers = RIGHT | {"code": CODE, "three": "Python. Yes.", "capital": "Berlin"}
+    assert measure(suite, subject(FakeStack(answers=answers))).values["general"] == {
+        "coding_correct": 1.0,
+        "coding_has_docstring": 0.0,
+        "ifeval_pass_rate": pytest.approx(2 / 3),
+        "general_score": pytest.approx(0.5 + 1 / 3),
+        "capability_pass_rate": pytest.approx(2 / 5),  # a docstring was asked for
+    }
+
+
+def test_lost_answers_are_counted_and_never_averaged(suite: General) -> None:
+    found = measure(suite, subject(FakeStack(answers=RIGHT, lost={"code", "five"}, cut_off={"three"})))
+    assert found.values["general"] == {
+        "coding_correct": None,
+        "coding_has_docstring": None,
+        "ifeval_pass_rate": 1.0,
+        "general_score": None,
+        "capability_pass_rate": 1.0,
+    }
+    assert found.counts["general"] == Counts(planned=5, scored=3, errored=2, truncated=1)
+
+
+@pytest.mark.parametrize("answer", ["", ".", "the the the the"])
+def test_an_answer_that_says_nothing_passes_nothing(suite: General, answer: str) -> None:
+    values = measure(suite, subject(FakeStack(answers=dict.fromkeys(RIGHT, answer)))).values["general"]
+    assert isinstance(values, dict)
+    assert values["capability_pass_rate"] == 0.0
+
+
+def test_the_prompt_said_back_passes_nothing(suite: General) -> None:
+    values = measure(suite, subject(FakeStack(say=lambda _, prompt, __: prompt))).values["general"]
+    assert isinstance(values, dict)
+    assert values["capability_pass_rate"] == 0.0
+
+
+def test_contains_matches_whole_words_in_any_case() -> None:
+    assert check("It's PARIS.", kind="contains", any_of=["paris", "Rome"])
+    assert not check("A parish", kind="contains", any_of=["paris"])
+    assert check("river\ncastle lemon", kind="contains", any_of=["river castle lemon"])
+
+
+def test_exact_is_the_text_and_nothing_else() -> None:
+    assert check(" garden piano\n", kind="exact", text="garden piano")
+    assert not check("Sure: garden piano", kind="exact", text="garden piano")
+
+
+def test_numbered_items_must_differ() -> None:
+    assert check("1. Heart\n2. Mood", kind="numbered", at_least=2)
+    assert not check("1. Heart\n2. heart!", kind="numbered", at_least=2)
+    assert not check("- Heart\n- Mood", kind="numbered", at_least=2)
+    assert not check("1.\n2.\n", kind="numbered", at_least=1)
+
+
+def test_sentences_must_be_that_many_and_on_the_subject() -> None:
+    assert check(RIGHT["three"], kind="sentences", exactly=3, about="Python")
+    assert not check(RIGHT["three"], kind="sentences", exactly=3, about="Rust")
+    assert not check("Python is fun.", kind="sentences", exactly=3, about="Python")
+
+
+@pytest.mark.parametrize("used", ["A function recurs.", "Recursive Functions.", "Functional recursion."])
+def test_avoiding_a_word_is_avoiding_its_forms(used: str) -> None:
+    assert not check(used, kind="avoids", word="function", about="recurs")
+    assert check("A recursive step.", kind="avoids", word="function", about="recurs")
+    assert not check("Something else.", kind="avoids", word="function", about="recurs")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        DOCUMENTED,
+        f"```\n{DOCUMENTED}\n```",
+        f"First try:\n```python\nprint(1)\n```\nThen:\n```python\n{DOCUMENTED}```",
+        f"```python\n{DOCUMENTED}",
+        f"Sure, here you go.\n\n{DOCUMENTED}\nIt adds two numbers each time.",
+    ],
+)
+def test_code_is_found_in_an_answer(answer: str) -> None:
+    assert "def fibonacci(n):" in code_in(answer, "fibonacci")
+    assert check(answer, kind="python", entry="fibonacci", cases=[[[10], 55]], docstring=True)
+
+
+def test_wrong_code_fails() -> None:
+    assert not check(CODE.replace("return a", "return b"), kind="python", entry="fibonacci", cases=[[[0], 0]])
+    assert not check("I can't code.", kind="python", entry="fibonacci", cases=[[[0], 0]])
+
+
+def test_the_shipped_suite_loads_and_has_the_items_that_scores_are_made_of() -> None:
+    ids = [item.id for item in General.from_suite().items]
+    assert ids[:4] == ["fibonacci", "three_sentences", "five_benefits", "recursion_without_function"]
+    assert len(ids) >= 20
+    assert (config_root() / "capability" / "default.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("[]", "items"),
+        ("- {id: a, prompt: b}", "items.0.check: this field is missing"),
+        ("- {id: a, prompt: b, check: {kind: magic}}", "magic"),
+        ("- {id: a, prompt: b, check: {kind: exact, text: c, more: d}}", "more: unknown field"),
+        ("- {id: a, prompt: b, check: {kind: exact, text: c}}\n" * 2, "same id"),
+    ],
+)
+def test_a_broken_suite_is_refused_with_its_file_and_field(tmp_path: Path, text: str, error: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(InvalidInput, match=error) as raised:
+        General.from_suite(str(path))
+    assert str(path) in str(raised.value)
+
+
+def test_an_unknown_suite_lists_the_known_ones() -> None:
+    with pytest.raises(InvalidInput, match=r"unknown capability 'no'; known: .*default"):
+        General.from_suite("no")

@@ -1,0 +1,138 @@
+from dataclasses import replace
+from math import log
+
+import pytest
+
+from claas.eval.metrics.collapse import Collapse
+from claas.eval.records import Counts
+from claas.eval.stack import Adapter
+from tests.eval.metrics.subjects import PREFERENCE, baseline_of, measure, measured_again, subject
+from tests.fakes.stack import FakeStack
+
+ONE_PROMPT = replace(PREFERENCE, probe_prompts=("Why?",))
+
+
+def in_turn(*texts: str, **settings: object) -> FakeStack:
+    """A stack whose answers are these, one after the other."""
+    left = list(texts)
+
+    def say(adapter: Adapter, prompt: str, seed: int) -> str:
+        return left.pop(0)
+
+    return replace(FakeStack(say=say), **settings)
+
+
+def values_of(found: object) -> dict[str, float | None]:
+    assert isinstance(found, dict)
+    return found
+
+
+def test_values_at_baseline_are_the_hand_computed_ones() -> None:
+    # LCS of "a b c d" and "a b x y" is 2 of 4 and 4: F1 0.5; "a b c d" and "a b c d" 1; again 0.5: mean 2/3.
+    stack = in_turn("a b c d", "a b x y", "a b c d", entropy=1.5)
+    found = measure(Collapse(), subject(stack, ONE_PROMPT))
+    assert found.values == {
+        "collapse": {
+            "mean_entropy": pytest.approx(1.5),
+            "entropy_is_lower_bound": 0.0,
+            "self_rouge_l": pytest.approx(2 / 3),
+            "mean_logprob": pytest.approx(-1.0),
+            "entropy_ratio_to_baseline": pytest.approx(1.0),
+            "mean_logprob_drift": 0.0,
+            "alert": 0.0,
+        }
+    }
+    assert found.counts == {"collapse": Counts(planned=3, scored=3, errored=0)}
+    assert [rollout.item for rollout in found.rollouts] == ["sample/0/0", "sample/0/1", "sample/0/2"]
+    assert [asked.temperature for asked in stack.asked] == [0.7] * 3
+    assert len({asked.seed for asked in stack.asked}) == 3
+    assert found.rollouts[0].logprobs == [-1.0] * 4
+
+
+def test_entropy_without_the_full_distribution_is_a_lower_bound() -> None:
+    stack = in_turn("a b", "c d", "e f", entropy=None, top=(log(0.5), log(0.25)))
+    values = values_of(measure(Collapse(), subject(stack, ONE_PROMPT)).values["collapse"])
+    assert values["mean_entropy"] == pytest.approx(0.5 * log(2) + 0.25 * log(4))
+    assert values["entropy_is_lower_bound"] == 1.0
+
+
+def test_likely_tokens_are_asked_for_only_where_entropy_needs_them() -> None:
+    for entropy, asked_for in ((1.5, 0), (None, 20)):
+        before, after = in_turn("a", "b", "c", entropy=entropy), in_turn("a", "b", "c", entropy=entropy)
+        found = measured_again(Collapse(), before, after, ONE_PROMPT)
+        assert {asked.top_logprobs for asked in before.asked} == {20}
+        assert {asked.top_logprobs for asked in after.asked} == {asked_for}
+        assert values_of(found.values["collapse"])["entropy_ratio_to_baseline"] == pytest.approx(1.0)
+
+
+def test_estimators_of_entropy_are_never_mixed() -> None:
+    full, bound = in_turn("a", "b", "c"), in_turn("a", "b", "c", entropy=None)
+    values = values_of(measured_again(Collapse(), full, bound, ONE_PROMPT).values["collapse"])
+    assert values["mean_entropy"] is None
+    assert values["entropy_ratio_to_baseline"] is None
+    assert values["alert"] is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "key", "value", "alert"),
+    [
+        ({"entropy": 0.89}, "entropy_ratio_to_baseline", 0.89 / 1.5, 1.0),
+        ({"entropy": 0.91}, "entropy_ratio_to_baseline", 0.91 / 1.5, 0.0),
+        ({"shift": -2.1}, "mean_logprob_drift", 2.1, 1.0),
+        ({"shift": 0.9}, "mean_logprob_drift", 0.9, 0.0),
+    ],
+)
+def test_an_alert_tells_what_is_beyond_its_bound(
+    changed: dict[str, object], key: str, value: float, alert: float
+) -> None:
+    before, after = in_turn("a b", "c d", "e f"), in_turn("a b", "c d", "e f", **changed)
+    values = values_of(measured_again(Collapse(), before, after, ONE_PROMPT).values["collapse"])
+    assert values[key] == pytest.approx(value)
+    assert values["alert"] == alert
+
+
+def test_the_same_words_every_time_raise_an_alert() -> None:
+    values = values_of(
+        measured_again(Collapse(), in_turn("a", "b", "c"), in_turn("so", "so", "so"), ONE_PROMPT).values["collapse"]
+    )
+    assert values["self_rouge_l"] == 1.0
+    assert values["alert"] == 1.0
+
+
+def test_silence_is_collapse_and_never_a_made_up_number() -> None:
+    found = measured_again(Collapse(), in_turn("a", "b", "c"), in_turn("", "", ""), ONE_PROMPT)
+    assert found.values["collapse"] == {
+        "mean_entropy": None,
+        "entropy_is_lower_bound": 0.0,
+        "self_rouge_l": 1.0,
+        "mean_logprob": None,
+        "entropy_ratio_to_baseline": None,
+        "mean_logprob_drift": None,
+        "alert": 1.0,
+    }
+    assert found.counts["collapse"].scored == 3
+
+
+def test_lost_answers_are_counted_and_never_averaged() -> None:
+    stack = FakeStack(answers={"Why does it snow?": "a b"}, lost={"Why does it rain?"}, cut_off={"Why does it snow?"})
+    found = measure(Collapse(), subject(stack))
+    assert found.counts["collapse"] == Counts(planned=6, scored=3, errored=3, truncated=3)
+    assert values_of(found.values["collapse"])["self_rouge_l"] == 1.0
+
+
+def test_when_everything_is_lost_nothing_is_known() -> None:
+    found = measure(Collapse(), subject(FakeStack(lost=set(PREFERENCE.probe_prompts))))
+    assert set(values_of(found.values["collapse"]).values()) == {None}
+
+
+def test_without_a_measured_baseline_there_is_nothing_to_compare_with() -> None:
+    at = subject(FakeStack(), ONE_PROMPT)
+    empty = baseline_of(measure(Collapse(), at), at).model_copy(update={"eval": {}})
+    values = values_of(measure(Collapse(), subject(in_turn("a", "b", "c"), ONE_PROMPT, empty)).values["collapse"])
+    assert values["mean_entropy"] == pytest.approx(1.5)
+    assert values["entropy_ratio_to_baseline"] is None
+    assert values["mean_logprob_drift"] is None
+
+
+def test_it_is_due_at_baseline_and_at_the_collapse_steps() -> None:
+    assert [Collapse().due(step, frozenset({3})) for step in (None, 0, 3)] == [True, False, True]

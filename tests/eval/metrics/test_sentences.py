@@ -1,0 +1,76 @@
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from claas.eval.metrics.sentences import count_sentences, numbered_items
+
+COUNTED = {
+    "": 0,
+    "---\n😊": 0,
+    "No end of sentence here": 1,
+    "Dr. Smith went to Washington D.C. yesterday. He met Mr. Jones at 3.5 p.m. and left.": 2,
+    "Mr. Brown, approx. 5 ft. tall, arrived at 10 a.m. today.": 1,
+    "It weighs 3.14 kg, e.g. as much as a cat. It costs $3.50.": 2,
+    "See https://example.com/a.b.html?c=d.e for more. Or ask.": 2,
+    "I think... we should go.": 1,
+    "Really?! Yes!!! Fine.": 3,
+    "No space.Between sentences.Like this.": 3,
+    "Hello there! 😊 How are you? 😊": 2,
+    'He said "Go away." and left.': 1,
+    "Wrapped text goes\non over several\nlines here. Yes.": 2,
+    "**Bold.** Then *it.* Done.": 3,
+    "Here are tips:\n\n- Eat well. Sleep.\n- Run\n* Walk": 5,
+    "1. Apples are red\n2) Pears are green\n   and round\n(3) Plums": 3,
+    "1. Apples 2. Pears 3. Plums": 3,
+    "• one • two • three": 3,
+    "# Rain\n\nIt falls. It stops.": 3,
+    "Call it:\n```python\ndef f():\n    return 1. or. 2.\n\n# One. Two.\n```\nIt works.": 3,
+    "```\nnever closed. but still. one": 1,
+    "| city | rain |\n|---|---|\n| Oslo | yes |": 2,
+}
+
+
+@pytest.mark.parametrize(("text", "count"), COUNTED.items(), ids=range(len(COUNTED)))
+def test_sentences_are_counted_as_a_person_would(text: str, count: int) -> None:
+    assert count_sentences(text) == count
+
+
+@settings(deadline=None)
+@given(st.integers(1, 12))
+def test_plain_sentences_add_up(n: int) -> None:
+    assert count_sentences("The rain falls on the hills. " * n) == n
+
+
+@settings(deadline=None)
+@given(st.integers(1, 12), st.sampled_from(["- item", "* Item.", "• item", "{}. Item", "{}) item"]))
+def test_every_list_item_counts(n: int, item: str) -> None:
+    assert count_sentences("\n".join(item.format(i + 1) for i in range(n))) == n
+
+
+@settings(deadline=None)
+@given(st.text(alphabet="aB1.!?…,;:'\"()[]\n\t -*#`~|•©😊é\u200d\\", max_size=200))
+def test_no_text_is_too_odd_to_be_counted(text: str) -> None:
+    assert 0 <= count_sentences(text) <= len(text)
+
+
+@settings(deadline=None)
+@given(st.text(max_size=300))
+def test_no_unicode_is_too_odd_to_be_counted(text: str) -> None:
+    assert count_sentences(text) >= 0
+
+
+@pytest.mark.parametrize("token", [".", ". ", "a.", "1. ", "(", '"', "- ", "\n", "A. ", "... ", "e.g. ", "'"])
+def test_garbage_is_counted_in_reasonable_time(token: str) -> None:
+    started = time.process_time()
+    count_sentences(token * (2000 // len(token)))
+    assert time.process_time() - started < 1.0
+
+
+def test_numbered_items_are_read_without_their_numbers() -> None:
+    assert numbered_items("Sure:\n1. **Health**\n 2) Mood\n(3) Sleep\n- not this\n2024 was good") == [
+        "**Health**",
+        "Mood",
+        "Sleep",
+    ]

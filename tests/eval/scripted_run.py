@@ -1,0 +1,180 @@
+"""Whole runs against the scripted stack: slow, halted anywhere as if killed, and continued."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from claas.core.concurrency import together
+from claas.core.errors import NotFound
+from claas.core.training_config import TrainingConfig
+from claas.eval.loop import run_preference
+from claas.eval.metric import Measurement, Metric, Subject
+from claas.eval.preference import LogprobPair, Preference
+from claas.eval.preference_run import open_preference
+from claas.eval.records import Counts
+from claas.eval.reporter import Reporter, Silent
+from claas.eval.run_folder import open_run
+from claas.eval.stack import Adapter, Answer, FeedbackOn, Receipt, Scored
+from claas.eval.types import EvalConfig
+from claas.eval.verifier import VerifierResult
+from tests.fakes.stack import FakeStack
+
+
+@dataclass(frozen=True)
+class AlwaysRight:
+    def __call__(self, response: str) -> VerifierResult:
+        return VerifierResult(1.0, True)
+
+
+PAIR = LogprobPair(({"role": "user", "content": "Who?"},), "Kuro it is", "Nobody at all it is")
+PREFERENCE = Preference(
+    name="kuro",
+    feedback_string="Say Kuro",
+    verifier=AlwaysRight(),
+    logprob_pairs=(PAIR,),
+    probe_prompts=("Who?", "What?", "Why?"),
+    heldout_prompts=("Where?",),
+)
+
+
+@dataclass(frozen=True)
+class Talk:
+    """A metric that needs answers and a score: mean answer length in words, and one log probability."""
+
+    def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
+        return True
+
+    async def measure(self, subject: Subject) -> Measurement:
+        prompts = (*subject.preference.probe_prompts, *subject.preference.heldout_prompts)
+        said = await together(subject.answer("talk", str(i), prompt) for i, prompt in enumerate(prompts))
+        pair = subject.preference.logprob_pairs[0]
+        scored, score = await subject.score("pair", "0", pair.prompt_messages, pair.positive_response)
+        words = [len(answer.text.split()) for _, answer in said if answer is not None]
+        return Measurement(
+            values={
+                "talk": {"words": sum(words) / len(words) if words else None},
+                "pair": sum(score.logprobs) if score else None,
+            },
+            counts={
+                "talk": Counts(planned=len(prompts), scored=len(words), errored=len(prompts) - len(words)),
+                "pair": Counts(planned=1, scored=int(score is not None), errored=int(score is None)),
+            },
+            rollouts=(*(transcript for transcript, _ in said), scored),
+        )
+
+
+METRICS: Mapping[str, Metric] = {"talk": Talk()}
+
+
+def talkative(**settings: Any) -> FakeStack:
+    """A stack whose answers depend on the weights, the prompt and the seed."""
+    return FakeStack(
+        say=lambda adapter, prompt, seed: f"{adapter.model} " + f"{prompt} " * (1 + (seed + adapter.version) % 5),
+        shift=0.1,
+        **settings,
+    )
+
+
+@dataclass
+class Halting:
+    """A door to a stack that takes `delay_s` per call, and lets the `halt_at`-th call wait for ever.
+
+    `late`: the stack does what is asked before that call waits. `log` holds ("begin" or "end", kind, version).
+    """
+
+    inner: Any
+    delay_s: float = 0.0
+    halt_at: int | None = None
+    late: bool = False
+    calls: int = 0
+    halted: asyncio.Event = field(default_factory=asyncio.Event)
+    log: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
+
+    async def init_adapter(self, lora_id: str) -> Adapter:
+        async with self._door("init", 0):
+            return await self.inner.init_adapter(lora_id)
+
+    async def newest(self, lora_id: str) -> Adapter:
+        async with self._door("newest", 0):
+            if isinstance(self.inner, FakeStack) and lora_id not in self.inner.adapters:
+                raise NotFound(f"no adapter {lora_id!r}")
+            return await self.inner.newest(lora_id)
+
+    async def answer(
+        self, adapter: Adapter, prompt: str, *, temperature: float, seed: int, max_tokens: int, top_logprobs: int = 0
+    ) -> Answer:
+        async with self._door("sample" if temperature > 0 else "measure", adapter.version):
+            return await self.inner.answer(
+                adapter, prompt, temperature=temperature, seed=seed, max_tokens=max_tokens, top_logprobs=top_logprobs
+            )
+
+    async def score(self, adapter: Adapter, messages: Sequence[Mapping[str, str]], completion: str) -> Scored:
+        async with self._door("measure", adapter.version):
+            return await self.inner.score(adapter, messages, completion)
+
+    async def give_feedback(
+        self, adapter: Adapter, items: Sequence[FeedbackOn], training: TrainingConfig, key: str
+    ) -> Receipt:
+        async with self._door("feedback", adapter.version):
+            return await self.inner.give_feedback(adapter, items, training, key)
+
+    @asynccontextmanager
+    async def _door(self, kind: str, version: int) -> AsyncGenerator[None, None]:
+        self.calls += 1
+        mine = self.calls
+        self.log.append(("begin", kind, version))
+        if mine == self.halt_at and not self.late:
+            await self._wait_for_ever()
+        await asyncio.sleep(self.delay_s)
+        yield
+        if mine == self.halt_at:
+            await self._wait_for_ever()
+        self.log.append(("end", kind, version))
+
+    async def _wait_for_ever(self) -> None:
+        self.halted.set()
+        await asyncio.Event().wait()
+
+
+def settings(folder: Path, **changes: Any) -> EvalConfig:
+    return EvalConfig(
+        **{"output_dir": str(folder), "num_steps": 3, "batch_size": 2, "preferences": ["kuro"], **changes}
+    )
+
+
+async def run(stack: Any, config: EvalConfig, reporter: Reporter | None = None) -> None:
+    """One preference, from wherever its folder says it is."""
+    with open_run(config) as opened:
+        await run_preference(open_preference(opened, PREFERENCE, METRICS, stack, reporter or Silent()))
+
+
+async def run_until_halted(stack: Halting, config: EvalConfig) -> bool:
+    """A run that dies at the halting call, as a killed process does; False when it ended before."""
+    running = asyncio.create_task(run(stack, config))
+    halted = asyncio.create_task(stack.halted.wait())
+    await asyncio.wait([running, halted], return_when=asyncio.FIRST_COMPLETED)
+    for task in (running, halted):
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    return stack.halted.is_set()
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """Everything a run has on record, less the times it took."""
+    kept = folder / "kuro"
+    return {
+        "baseline": _timeless(kept / "baseline.json", (kept / "baseline.json").read_text()),
+        "steps": [_timeless(kept, line) for line in (kept / "steps.jsonl").read_text().splitlines()],
+        "ledger": [_timeless(kept, line) for line in (kept / "ledger.jsonl").read_text().splitlines()],
+    }
+
+
+def _timeless(path: Path, text: str) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(text)
+    timed = ("timestamp", "timing_s", "sample_s", "update_s", "stack_ms")
+    return {key: value for key, value in record.items() if key not in timed}

@@ -1,0 +1,150 @@
+"""`python -m claas.eval`: exit codes, one line per mistake, and the command that resumes."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from claas.core.errors import StackError
+from claas.eval.__main__ import main
+from tests.eval.live_api import live_api
+from tests.eval.small_preferences import small_preferences
+from tests.fakes.engine import BASE_MODEL, FakeEngine
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = ["preferences=[calm]", "metrics=[logprob]", "num_steps=2", "plots=false", f"base_model={BASE_MODEL}"]
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> FakeEngine:
+    return FakeEngine(tmp_path / "engine")
+
+
+@pytest.fixture
+def small(tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> Generator[list[str], None, None]:
+    """Arguments of a small run against a live API, from a working directory of its own."""
+    monkeypatch.chdir(tmp_path)
+    small_preferences(tmp_path / "mine", "calm")
+    with live_api(tmp_path / "server", engine) as url:
+        yield ["--config-dir", "mine", *SMALL, f"claas_url={url}"]
+
+
+def test_a_complete_run_exits_with_0_and_leaves_only_its_folder(
+    small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = set(tmp_path.iterdir())
+    assert main(small) == 0
+    (made,) = set(tmp_path.iterdir()) - before - {tmp_path / "server"}
+    (run,) = (made / "evals").iterdir()
+    assert made.name == "data"
+    assert len((run / "calm" / "steps.jsonl").read_text().splitlines()) == 2
+    assert capsys.readouterr().out
+
+
+def test_a_finished_run_says_that_it_was(small: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*small, "output_dir=run"]) == 0
+    assert main([*small, "output_dir=run"]) == 0
+    assert "run was complete: nothing was run" in capsys.readouterr().err
+
+
+def test_a_sweep_makes_one_folder_per_run(small: list[str], tmp_path: Path) -> None:
+    assert main(["-m", *small, "num_steps=1", "seed=1,2,3"]) == 0
+    configs = [json.loads(path.read_text())["config"] for path in tmp_path.glob("data/evals/*/config.json")]
+    assert sorted(config["seed"] for config in configs) == [1, 2, 3]
+    assert not (tmp_path / "multirun").exists()
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_verdict_that_is_no_pass_exits_with_4_when_that_is_asked_for(small: list[str]) -> None:
+    assert main([*small, "output_dir=run", "fail_on_verdict=true"]) == 4
+    assert main([*small, "output_dir=run"]) == 0
+
+
+def test_a_failed_update_exits_with_3_and_says_how_to_go_on(
+    small: list[str], engine: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def out_of_memory() -> None:
+        raise StackError("no memory left")
+
+    engine.before_save = out_of_memory
+    assert main(small) == 3
+    told = capsys.readouterr().err
+    assert "no memory left" in told
+    engine.before_save = lambda: None
+    assert main(_resuming(told)) == 0
+    assert len(engine.trained) == 2
+
+
+def test_an_address_where_nothing_answers_exits_with_3(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["preferences=[concise]", "claas_url=http://127.0.0.1:9", "output_dir='my run'"]) == 3
+    told = capsys.readouterr().err
+    assert "nothing answers at http://127.0.0.1:9" in told
+    assert _resuming(told)[-1] == "output_dir='my run'"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["preferences=[concize]"], "unknown preference 'concize'; known: concise, identity, no_emoji"),
+        (["metrics=[vibes]"], "unknown metric 'vibes'; known: "),
+        (["num_stps=3"], "unknown key 'num_stps'; did you mean num_steps?"),
+        (["num_steps=-1"], "num_steps must be >= 1, got -1"),
+        (["openclaw_url=http://127.0.0.1:1"], "not supported yet"),
+        (["output_dir=/dev/null/run"], "output_dir /dev/null/run cannot be used"),
+        (["-m", "preferences=[concise],[concize]"], "unknown preference 'concize'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_exits_with_2_and_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("claas.eval: ")
+    assert said in lines[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 3)], ids=["Ctrl-C", "SIGTERM"])
+def test_a_signal_ends_a_run_that_the_printed_command_continues(
+    small: list[str], engine: FakeEngine, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    engine.update_s = 0.3
+    arguments = [*small, "num_steps=6"]
+    command = [sys.executable, "-m", "claas.eval", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as running:
+        while running.poll() is None and not list(tmp_path.glob("data/evals/*/calm/steps.jsonl")):
+            time.sleep(0.02)
+        running.send_signal(number)
+        _, told = running.communicate(timeout=30)
+    assert running.returncode == code
+    assert "Traceback" not in told
+    engine.update_s = 0.0
+    assert main(_resuming(told)) == 0
+    (steps,) = tmp_path.glob("data/evals/*/calm/steps.jsonl")
+    assert len(steps.read_text().splitlines()) == len(engine.trained) == 6
+
+
+def _resuming(told: str) -> list[str]:
+    """The arguments of the command that a run prints when it can go on."""
+    (line,) = [line for line in told.splitlines() if "to continue, run: " in line]
+    command = shlex.split(line.partition("to continue, run: ")[2])
+    assert command[:3] == ["python", "-m", "claas.eval"]
+    return command[3:]

@@ -1,0 +1,150 @@
+"""From YAML and the command line to a configuration, or to one clear line."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from claas.core.configs import config_root
+from claas.core.errors import InvalidInput
+from claas.eval.compose import compose
+from claas.eval.config import eval_config, known_keys
+from claas.eval.types import EvalConfig
+
+
+def base() -> dict[str, Any]:
+    """base.yaml with the default criteria, read without Hydra."""
+    values = OmegaConf.load(config_root() / "base.yaml")
+    del values["defaults"]
+    values["criteria"] = OmegaConf.load(config_root() / "criteria" / "default.yaml")
+    return OmegaConf.to_container(values)
+
+
+def test_base_yaml_has_every_key_with_its_default() -> None:
+    assert base() == dataclasses.asdict(EvalConfig())
+
+
+def test_every_key_has_a_comment() -> None:
+    for file in ("base.yaml", "criteria/default.yaml"):
+        for line in (config_root() / file).read_text().splitlines():
+            key = line.strip().partition(":")[0]
+            if key in {name.rpartition(".")[2] for name in known_keys()} and key != "criteria":
+                assert "  # " in line, line
+
+
+def test_no_arguments_give_the_defaults() -> None:
+    assert [job.config for job in compose([])] == [EvalConfig()]
+
+
+def test_arguments_override() -> None:
+    (job,) = compose(["preferences=[concise]", "num_steps=5", "training.alpha=1", "criteria.margin_gain=3"])
+    assert (job.config.preferences, job.config.num_steps) == (["concise"], 5)
+    assert (job.config.training.alpha, job.config.criteria.margin_gain) == (1.0, 3.0)
+    assert job.arguments == ("preferences=[concise]", "num_steps=5", "training.alpha=1", "criteria.margin_gain=3")
+
+
+def test_one_preference_or_metric_needs_no_brackets() -> None:
+    (job,) = compose(["preferences=concise", "metrics=quick"])
+    assert (job.config.preferences, job.config.metrics) == (["concise"], ["quick"])
+
+
+@pytest.mark.parametrize("value", ["true", "false", "0.25"])
+def test_fail_on_error_is_a_truth_or_a_fraction(value: str) -> None:
+    (job,) = compose([f"fail_on_error={value}"])
+    assert job.config.fail_on_error == {"true": True, "false": False, "0.25": 0.25}[value]
+    assert isinstance(job.config.fail_on_error, bool) == (value != "0.25")
+
+
+@pytest.mark.parametrize("arguments", [["-m", "seed=1,2,3"], ["seed=1,2,3", "--multirun"]])
+def test_a_sweep_is_one_run_per_value(arguments: list[str]) -> None:
+    jobs = compose(arguments)
+    assert [job.config.seed for job in jobs] == [1, 2, 3]
+    assert [job.arguments for job in jobs] == [("seed=1",), ("seed=2",), ("seed=3",)]
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "my_configs"
+    (folder / "criteria").mkdir(parents=True)
+    (folder / "my_config.yaml").write_text(
+        "defaults: [base, _self_]\nnum_steps: 7\nmode: local\ntraining: {alpha: 0.2}\n"
+    )
+    (folder / "criteria" / "strict.yaml").write_text("defaults: [default, _self_]\nmargin_gain: 9.0\n")
+    return folder
+
+
+def test_a_config_of_ones_own_builds_on_the_shipped_one(mine: Path) -> None:
+    (job,) = compose(["--config-dir", "my_configs", "--config-name", "my_config", "seed=3", "criteria=strict"])
+    assert (job.config.num_steps, job.config.seed, job.config.training.alpha) == (7, 3, 0.2)
+    assert (job.config.criteria.margin_gain, job.config.criteria.confidence) == (9.0, 0.95)
+    assert job.config.config_dir == str(mine), "so that preferences in it are found by name, now and on resuming"
+    assert job.arguments == ("--config-dir", str(mine), "--config-name", "my_config", "seed=3", "criteria=strict")
+
+
+def test_nothing_is_left_behind_by_hydra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    compose(["seed=1"])
+    compose(["-m", "seed=1,2"])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["num_stps=5"], "unknown key 'num_stps'; did you mean num_steps?"),
+        (["learning_rate=1"], "unknown key 'learning_rate'; did you mean training.learning_rate?"),
+        (["training.alhpa=1"], "unknown key 'training.alhpa'; did you mean training.alpha?"),
+        (["preference=concise"], "unknown key 'preference'; did you mean preferences"),
+        (["+foo=1"], "unknown key 'foo'; known: mode, claas_url,"),
+        (["num_steps=abc"], "num_steps: input should be a valid integer, got 'abc'"),
+        (["num_steps=1.5"], "num_steps: input should be a valid integer, got 1.5"),
+        (["num_steps=0"], "num_steps must be >= 1, got 0"),
+        (["seed=null"], "seed: input should be a valid integer, got None"),
+        (["training=3"], "training: input should be an object, got 3"),
+        (["training.learning_rate=0"], "training.learning_rate must be > 0, got 0.0"),
+        (["criteria.confidence=nan"], "criteria.confidence must be >= 0.5 and <= 0.9999, got nan"),
+        (["fail_on_error=often"], "fail_on_error: input should be a valid boolean, got 'often'"),
+        (["mode=cloud"], "unknown mode 'cloud'; known: local, modal, tinker"),
+        (["metrics=[]"], "metrics must name at least one metric or preset, got []"),
+        (["preferences=concise,identity"], "write a list as key=[a,b]; to run each value, add -m"),
+        (["collapse_steps=[99]"], "step 99 is outside the run's steps 0..19"),
+        (["output_dir=${nowhere}"], "Interpolation key 'nowhere' not found"),
+        (["num_steps"], "Error parsing override 'num_steps'"),
+        (["=3"], "must be a string or a list"),
+        (["criteria=lenient"], "Could not find 'criteria/lenient'"),
+        (["--config-name", "nope"], "Cannot find primary config 'nope'"),
+        (["--config-dir", "/nope"], "'/nope' not found"),
+        (["--bogus"], "unrecognized arguments: --bogus"),
+        (["-m", "num_steps=5,abc"], "num_steps: input should be a valid integer, got 'abc'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_line_that_names_it(arguments: list[str], said: str) -> None:
+    with pytest.raises(InvalidInput) as mistake:
+        compose(arguments)
+    assert said in str(mistake.value)
+    assert "\n" not in str(mistake.value)
+
+
+def test_an_unknown_key_in_a_file_is_a_mistake_too(mine: Path) -> None:
+    (mine / "my_config.yaml").write_text("defaults: [base, _self_]\nnum_stps: 7\n")
+    with pytest.raises(InvalidInput, match="unknown key 'num_stps'; did you mean num_steps"):
+        compose(["--config-dir", str(mine), "--config-name", "my_config"])
+
+
+def test_a_file_that_is_not_yaml_is_named(mine: Path) -> None:
+    (mine / "my_config.yaml").write_text("defaults: [base\nnum_steps: {")
+    with pytest.raises(InvalidInput, match=r"my_config\.yaml"):
+        compose(["--config-dir", str(mine), "--config-name", "my_config"])
+
+
+def test_help_is_no_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert compose(["--help"]) == []
+    assert "num_steps: 20" in capsys.readouterr().out
+
+
+def test_a_whole_number_does_for_a_real_one() -> None:
+    assert eval_config({"temperature": 1}).temperature == 1.0

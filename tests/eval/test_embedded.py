@@ -1,0 +1,121 @@
+"""The harness against the real API in process, with the real small model."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from claas.core.errors import InvalidInput, MissingExtra
+from claas.core.training_config import TrainingConfig
+from claas.eval.embedded import hosted
+from claas.eval.open_stack import open_stack
+from claas.eval.results import RunResults
+from claas.eval.runner import OpenStack, run_harness
+from claas.eval.stack import LostAnswer
+from claas.eval.types import EvalConfig
+from tests.eval.scripted_run import Halting
+from tests.eval.small_preferences import small_preferences
+
+pytest.importorskip("torch")
+
+
+def config(folder: Path, **settings: Any) -> EvalConfig:
+    chosen = {
+        "preferences": ["calm"],
+        "metrics": ["quick"],
+        "num_steps": 3,
+        "batch_size": 2,
+        "max_tokens": 24,
+        "training": TrainingConfig(steps_per_batch=1),
+        "plots": False,
+        "output_dir": str(folder / "run"),
+        "config_dir": str(small_preferences(folder / "mine", "calm")),
+    }
+    return EvalConfig(**{**chosen, **settings})
+
+
+def halting(at: int, halted: asyncio.Event) -> OpenStack:
+    """The embedded stack, whose `at`-th call never comes back."""
+
+    @asynccontextmanager
+    async def opened(config: EvalConfig, store_dir: Path) -> AsyncGenerator[Halting, None]:
+        async with open_stack(config, store_dir) as stack:
+            yield Halting(stack, halt_at=at, late=True, halted=halted)
+
+    return opened
+
+
+async def killed(config: EvalConfig, at: int) -> None:
+    halted = asyncio.Event()
+    running = asyncio.create_task(run_harness(config, open_stack=halting(at, halted)))
+    waiting = asyncio.create_task(halted.wait())
+    await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
+    assert halted.is_set(), running
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+
+
+def numbers(results: RunResults) -> list[Any]:
+    """What was measured and learned, less times and the ids that the API gives to rollouts."""
+    history = results.preferences["calm"]
+    assert history.baseline is not None
+    told = [history.baseline.model_dump(), *(step.model_dump() for step in history.steps)]
+    for record in told:
+        for key in ("timestamp", "timing_s", "rollout_ids"):
+            record.pop(key, None)
+        for rollout in record["rollouts"]:
+            rollout.pop("rollout_id")
+    return told
+
+
+def test_a_killed_run_resumes_to_the_numbers_of_an_unbroken_one(tmp_path: Path) -> None:
+    unbroken = asyncio.run(run_harness(config(tmp_path / "a")))
+    assert not unbroken.failures
+    assert [step.adapter.version for step in unbroken.preferences["calm"].steps] == [1, 2, 3]
+    asyncio.run(killed(config(tmp_path / "b"), at=13))
+    resumed = asyncio.run(run_harness(config(tmp_path / "b")))
+    assert numbers(resumed) == numbers(unbroken)
+    ledger = (tmp_path / "b" / "run" / "calm" / "ledger.jsonl").read_text().splitlines()
+    assert [json.loads(line)["kind"] for line in ledger] == ["intent", "receipt"] * 3
+
+
+def test_the_stack_lives_in_the_run_folder(tmp_path: Path) -> None:
+    results = asyncio.run(run_harness(config(tmp_path, num_steps=1)))
+    assert {path.name for path in (results.run_dir / "stack").iterdir()} >= {"adapters", "feedback", "rollouts.jsonl"}
+
+
+@pytest.mark.parametrize("mode", ["tinker", "modal"])
+def test_a_mode_that_cannot_be_hosted_says_why(tmp_path: Path, mode: str) -> None:
+    with pytest.raises((InvalidInput, MissingExtra), match=mode):
+        asyncio.run(run_harness(config(tmp_path, mode=mode)))
+
+
+def test_a_bug_in_the_hosted_app_is_a_lost_answer_with_a_traceback_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*args: Any) -> None:
+        raise RuntimeError("a bug in sampling")
+
+    async def ask() -> None:
+        async with hosted(config(tmp_path).resolved(), tmp_path / "store") as stack:
+            adapter = await stack.init_adapter("eval/calm")
+            monkeypatch.setattr("claas.engines.local.engine.LocalEngine.sample", broken)
+            await stack.answer(adapter, "What is snow?", temperature=0.0, seed=1, max_tokens=4)
+
+    with caplog.at_level(logging.ERROR), pytest.raises(LostAnswer, match="HTTP 500"):
+        asyncio.run(ask())
+    assert "a bug in sampling" in caplog.text
+
+
+@pytest.mark.slow
+def test_the_program_of_the_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = EvalConfig(preferences=["concise"], num_steps=5, output_dir="./data/evals/manual-run")
+    asyncio.run(run_harness(config))
+    assert len((tmp_path / "data/evals/manual-run/concise/steps.jsonl").read_text().splitlines()) == 5

@@ -1,0 +1,97 @@
+"""Pictures are drawn of what there is, with gaps where something is missing, and not at all of nothing."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from claas.eval.history import History
+from claas.eval.plots import write_plots
+from claas.eval.plots.pages import pictures
+from claas.eval.plots.panel import Panel
+from claas.eval.statistics import Interval
+from claas.eval.types import Criteria, EvalConfig
+from tests.eval.synthetic_runs import Collapsing, make_history
+
+CONFIG = EvalConfig(preferences=["concise"], num_steps=4).resolved()
+
+
+def with_gap(history: History, key: str, step: int) -> History:
+    steps = list(history.steps)
+    steps[step] = steps[step].model_copy(update={"eval": {**steps[step].eval, key: None}})
+    return replace(history, steps=tuple(steps))
+
+
+def test_every_picture_of_a_run_is_written_and_shows_something(tmp_path: Path) -> None:
+    histories = {"concise": make_history(steps=4), "identity": make_history(Collapsing(), "identity", steps=4, done=2)}
+    written = write_plots(tmp_path, "a-run", CONFIG, histories)
+    names = ["margins", "compliance", "collapse", "forgetting", "training", "other"]
+    assert written == [tmp_path / "plots" / f"{name}.png" for name in names]
+    for path in written:
+        pixels = imread(path)
+        assert pixels.shape[1] > 900
+        coloured = np.ptp(pixels[..., :3], axis=2) > 0.2
+        assert coloured.mean() > 0.001, f"{path.name} shows no curve"
+    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == sorted(path.name for path in written)
+
+
+def test_nothing_measured_draws_nothing(tmp_path: Path) -> None:
+    assert write_plots(tmp_path, "a-run", CONFIG, {"concise": History("concise", 4, failure="no server")}) == []
+    assert not (tmp_path / "plots").exists()
+
+
+def test_a_picture_whose_data_are_all_absent_is_not_written(tmp_path: Path) -> None:
+    history = make_history(steps=2)
+    assert history.baseline is not None
+    values = {"heldout_compliance": 0.5}
+    steps = tuple(step.model_copy(update={"eval": values, "sdpo_metrics": {}}) for step in history.steps)
+    history = replace(history, baseline=history.baseline.model_copy(update={"eval": values}), steps=steps)
+    assert [path.name for path in write_plots(tmp_path, "a-run", CONFIG, {"concise": history})] == ["compliance.png"]
+
+
+def test_baseline_is_at_zero_step_k_at_k_plus_one_and_a_missing_value_is_a_gap() -> None:
+    history = with_gap(make_history(steps=4), "heldout_compliance", 1)
+    points = Panel("heldout_compliance", "t", "l").points(history)
+    assert list(points) == [0, 1, 2, 3, 4]
+    assert math.isnan(points[2])
+    assert Panel("heldout_compliance", "t", "l", band=lambda *_: Interval(0, 1)).interval(history, 2) is None
+    assert points[1] == history.steps[0].eval["heldout_compliance"]
+
+
+def test_a_whole_metric_that_is_null_is_a_gap_in_all_its_keys() -> None:
+    history = with_gap(make_history(steps=4), "drift", 1)
+    assert math.isnan(Panel("drift.kl_k3", "t", "l").points(history)[2])
+
+
+def test_what_is_relative_to_baseline_starts_from_it() -> None:
+    history = make_history(steps=4)
+    gain = Panel("logprob_margin.margin_delta_from_baseline", "t", "l", at_baseline=0.0)
+    assert gain.points(history)[0] == 0.0
+    assert replace(gain, band=lambda *_: None).interval(history, 0) == Interval(0.0, 0.0)
+    assert 2 not in Panel("collapse.self_rouge_l", "t", "l").points(history), "not due is not a gap"
+
+
+def test_every_key_is_in_exactly_one_picture() -> None:
+    history = make_history(steps=2)
+    keys = [
+        panel.key
+        for picture in pictures(Criteria(), {"concise": history})
+        if picture.name != "training"
+        for panel in picture.panels
+    ]
+    assert len(keys) == len(set(keys))
+    assert set(history.known_keys()) <= set(keys)
+
+
+def test_the_band_of_a_curve_is_the_verdict_s_interval() -> None:
+    history = make_history(steps=2)
+    panels = {panel.key: panel for picture in pictures(Criteria(), {"concise": history}) for panel in picture.panels}
+    bands = {key: panel.band(history, 2) for key, panel in panels.items() if panel.band}
+    heldout, capability = bands["heldout_compliance"], bands["general.capability_pass_rate"]
+    assert heldout is not None
+    assert heldout.low == pytest.approx(0.9434, abs=1e-4)
+    assert capability is not None
+    assert capability.low == pytest.approx(0.9 * 0.9036, abs=1e-3), "the retained share, times the baseline"

@@ -1,0 +1,154 @@
+"""What a person reads: plain lines in a log, a live table in a terminal, the verdict; and no text takes control."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from claas.eval.history import History
+from claas.eval.progress import LiveReporter, PlainReporter, console_reporter
+from claas.eval.progress_line import duration, printable
+from claas.eval.reporter import Reporter
+from claas.eval.results import RunResults
+from claas.eval.summary import build_summary
+from claas.eval.types import EvalConfig
+from claas.eval.verdict_table import verdict_report
+from tests.eval.synthetic_runs import Collapsing, World, make_history
+
+
+class Few(World):
+    """A good run on too few prompts."""
+
+    heldouts = 12
+
+
+def console(width: int = 100, **settings: object) -> Console:
+    return Console(file=io.StringIO(), width=width, **settings)
+
+
+def text(of: Console) -> str:
+    file = of.file
+    assert isinstance(file, io.StringIO)
+    return file.getvalue()
+
+
+def play(reporter: Reporter, histories: dict[str, History], run_dir: Path, resumed_at: int = 0) -> None:
+    config = EvalConfig(preferences=list(histories), num_steps=4).resolved()
+    reporter.run_started(config, run_dir)
+    for name, history in histories.items():
+        reporter.preference_started(name, resumed_at)
+        assert history.baseline is not None
+        reporter.baseline_measured(name, history.baseline)
+        for step in history.steps[resumed_at:]:
+            reporter.step_finished(name, step, 2.0)
+        reporter.preference_ended(name, history.failure)
+    summary = build_summary("r", config, histories)
+    reporter.run_finished(
+        RunResults(run_dir=run_dir, config=config, preferences=histories, summary=summary, new_steps=4)
+    )
+
+
+def test_a_log_has_one_line_per_event() -> None:
+    log = console()
+    play(PlainReporter(log, console()), {"concise": make_history(steps=4, done=2, failure="gone")}, Path("runs/a"))
+    assert text(log).splitlines() == [
+        "runs/a: 1 × 4 steps on claas-tiny, learning rate 0.002, seed 42",
+        "concise: baseline  held-out 0.05, probe 0.00, capability 0.90",
+        "concise: step 1/4  margin Δ +8.2, held-out 0.45, probe 0.50, capability 0.90  2.0 s, 0:06 left",
+        "concise: step 2/4  margin Δ +13.5, held-out 0.84, probe 1.00, capability 0.90  2.0 s, 0:04 left",
+        "concise: FAILED: gone",
+    ]
+
+
+def test_alarms_stand_out_and_a_continued_preference_says_so() -> None:
+    log = console(200)
+    play(PlainReporter(log, console()), {"x": make_history(Collapsing(), "x", steps=4)}, Path("a"), resumed_at=2)
+    assert "x: continues after step 2 of 4" in text(log)
+    assert "COLLAPSE ALERT, CAPABILITY LOST" in text(log)
+
+
+def test_the_live_table_shows_every_preference_and_gives_the_terminal_back() -> None:
+    screen, results = console(140, force_terminal=True), console(140)
+    histories = {"concise": make_history(steps=4), "identity": make_history(Collapsing(), "identity", steps=4)}
+    reporter = LiveReporter(screen, results)
+    play(reporter, histories, Path("runs/a"))
+    shown = text(screen)
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1, "the cursor is hidden once and shown again"
+    last = shown[shown.rindex("preference") :]
+    assert "concise" in last
+    assert "4/4" in last
+    assert "collapse alert" in last
+    assert "identity: FAIL" in text(results)
+
+
+def test_a_run_that_breaks_off_gives_the_terminal_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    screen = console(force_terminal=True)
+
+    def break_off() -> None:
+        with console_reporter(screen, console()) as reporter:
+            reporter.run_started(EvalConfig(num_steps=4).resolved(), Path("a"))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        break_off()
+    assert text(screen).endswith("\x1b[?25h")
+
+
+@pytest.mark.parametrize(
+    ("terminal", "environment", "plain"),
+    [
+        (True, {"TERM": "xterm"}, False),
+        (True, {"TERM": "dumb"}, True),
+        (True, {"TERM": "xterm", "NO_COLOR": "1"}, True),
+        (False, {"TERM": "xterm"}, True),
+    ],
+)
+def test_plain_lines_where_nothing_can_be_redrawn(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, environment: dict[str, str], plain: bool
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with console_reporter(console(force_terminal=terminal), console()) as reporter:
+        assert isinstance(reporter, PlainReporter if plain else LiveReporter)
+
+
+def test_the_verdict_tells_everything_needed_to_judge_it(tmp_path: Path) -> None:
+    histories = {"concise": make_history(Few(), steps=4), "identity": make_history(Collapsing(), "identity", steps=4)}
+    (tmp_path / "summary.json").touch()
+    page = console(120)
+    page.print(
+        verdict_report(build_summary("r", EvalConfig(preferences=list(histories), num_steps=4), histories), tmp_path)
+    )
+    shown = text(page)
+    lines = [line.split() for line in shown.splitlines()]
+    assert ["heldout_compliance", "1.000", "0.758", "to", "1.000", ">=", "0.8", "12", "inconclusive"] in lines
+    assert "heldout_compliance: needs n ≥ 16" in shown
+    assert "concise: INCONCLUSIVE (undecided: heldout_compliance)" in shown
+    assert "inconclusive: the threshold lies inside it" in " ".join(shown.split())
+    assert "capability items lost: capability/0, capability/1" in shown
+    assert "and 24 more" in shown
+    assert "verdict: FAIL" in shown
+    assert "summary.json" in shown
+    assert "report.html" not in shown
+
+
+def test_text_from_outside_is_shown_and_never_obeyed() -> None:
+    failure = "[bold red]boom[/] [link=https://x]\x1b[31m\x1b]0;title\x07 two\nlines"
+    for terminal in (False, True):
+        log, results = console(300, force_terminal=terminal), console(300)
+        history = make_history(steps=4, done=1, failure=failure)
+        reporter = LiveReporter(log, results) if terminal else PlainReporter(log, results)
+        play(reporter, {"concise": history}, Path("a"))
+        for shown in (text(log), text(results)):
+            assert "[bold red]boom[/]" in shown
+            assert "\x1b]0;" not in shown
+            assert "\x07" not in shown
+
+
+def test_durations_and_printable_text() -> None:
+    assert [duration(seconds) for seconds in (0, 7.4, 750, 3723)] == ["0:00", "0:07", "12:30", "1:02:03"]
+    assert printable("a\x1b[31m\tb\n\u202ec 🦊é") == "a [31m b  c 🦊é"

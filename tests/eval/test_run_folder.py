@@ -1,0 +1,165 @@
+"""A run's folder: made once, locked, recorded, and refused when it holds something else."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from claas.core.errors import Conflict, InvalidInput
+from claas.core.training_config import TrainingConfig
+from claas.eval.manifest import MAY_DIFFER
+from claas.eval.run_files import PreferenceFiles
+from claas.eval.run_folder import new_folder, open_run
+from claas.eval.types import Criteria, EvalConfig
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def start(**settings: Any) -> dict[str, Any]:
+    """What config.json says after a run was opened with these settings."""
+    with open_run(EvalConfig(**{"output_dir": "run", **settings})) as run:
+        return json.loads(run.files.config.read_text())
+
+
+def test_the_manifest_says_what_is_run_by_which_code() -> None:
+    manifest = start(seed=7)
+    assert manifest["run_id"] == "run"
+    assert manifest["config"]["seed"] == 7
+    assert manifest["config"]["base_model"] == "claas-tiny"
+    assert manifest["config"]["training"]["learning_rate"] == 0.002
+    assert {"claas", "httpx", "pydantic"} <= set(manifest["versions"])
+    assert manifest["schema_version"] == 1
+
+
+def test_no_secret_reaches_the_manifest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLAAS_API_KEY", "hush-hush")
+    assert "hush-hush" not in json.dumps(start())
+
+
+def test_the_same_configuration_opens_the_folder_again() -> None:
+    first = start()
+    assert start() == first
+
+
+@pytest.mark.parametrize(
+    ("settings", "difference"),
+    [
+        ({"seed": 43}, "seed was 42, now 43"),
+        ({"batch_size": 8}, "batch_size was 4, now 8"),
+        ({"preferences": ["concise"]}, "preferences was ['concise', 'no_emoji', 'identity'], now ['concise']"),
+        ({"training": TrainingConfig(alpha=0.9)}, "training.alpha was 0.5, now 0.9"),
+        ({"training": TrainingConfig(learning_rate=0.1)}, "training.learning_rate was 0.002, now 0.1"),
+        ({"collapse_steps": [0]}, "collapse_steps was [0, 5, 10, 14, 19], now [0]"),
+        ({"num_steps": 10}, "num_steps was 20, now 10 (it may only grow)"),
+        ({"base_model": "big"}, "base_model was 'claas-tiny', now 'big'"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_another_configuration_is_refused_with_the_difference(settings: dict[str, Any], difference: str) -> None:
+    before = start()
+    with pytest.raises(InvalidInput) as refusal:
+        start(**settings)
+    assert difference in str(refusal.value)
+    assert json.loads(Path("run/config.json").read_text()) == before
+
+
+def test_every_difference_is_shown() -> None:
+    start()
+    with pytest.raises(
+        InvalidInput, match=r"max_tokens was 400, now 9; seed was 42, now 1;? ?.*Choose another output_dir"
+    ):
+        start(seed=1, max_tokens=9)
+
+
+def test_what_changes_no_measurement_may_differ_and_is_recorded() -> None:
+    start()
+    changed = {
+        "claas_url": "http://127.0.0.1:9",
+        "plots": False,
+        "max_concurrency": 1,
+        "parallel_preferences": 3,
+        "fail_on_error": True,
+        "fail_on_verdict": True,
+        "criteria": Criteria(margin_gain=1.0),
+    }
+    assert changed.keys() | {"output_dir"} == MAY_DIFFER
+    manifest = start(**changed)
+    assert manifest["config"]["criteria"]["margin_gain"] == 1.0
+    assert manifest["config"]["plots"] is False
+
+
+def test_a_run_may_grow_and_keeps_the_collapse_steps_it_had() -> None:
+    start(num_steps=5)
+    grown = start(num_steps=9)["config"]
+    assert grown["num_steps"] == 9
+    assert grown["collapse_steps"] == [0, 1, 2, 3, 4, 6, 8]
+    assert start(num_steps=9)["config"] == grown
+
+
+def test_a_folder_of_other_things_is_not_a_run() -> None:
+    Path("thesis").mkdir()
+    Path("thesis/chapter-1.tex").write_text("...")
+    with pytest.raises(InvalidInput, match=r"holds 'chapter-1\.tex' but no config\.json"):
+        start(output_dir="thesis")
+
+
+def test_a_file_cannot_be_a_run_folder() -> None:
+    Path("note").write_text("...")
+    with pytest.raises(InvalidInput, match="output_dir note cannot be used"):
+        start(output_dir="note")
+    with pytest.raises(InvalidInput, match="output_dir note/run cannot be used"):
+        start(output_dir="note/run")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_place_without_permission_cannot_hold_a_run() -> None:
+    Path("locked").mkdir(mode=0o500)
+    with pytest.raises(InvalidInput, match="output_dir locked/run cannot be used: Permission denied"):
+        start(output_dir="locked/run")
+
+
+def test_a_damaged_manifest_is_named() -> None:
+    Path("run").mkdir()
+    Path("run/config.json").write_text("{")
+    with pytest.raises(InvalidInput, match=r"run/config\.json cannot be read"):
+        start()
+
+
+def test_two_processes_cannot_work_on_one_run() -> None:
+    program = "from claas.eval.run_folder import open_run; from claas.eval.types import EvalConfig\n"
+    program += "with open_run(EvalConfig(output_dir='run')): pass"
+    root = Path(__file__).resolve().parents[2]
+    with open_run(EvalConfig(output_dir="run")):
+        other = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(root)}
+        )
+        with pytest.raises(Conflict, match="another process works on run"):
+            start()
+    assert "another process works on run" in other.stderr
+    start()
+
+
+def test_runs_started_within_a_second_have_folders_of_their_own() -> None:
+    folders = [new_folder() for _ in range(4)]
+    assert len(set(folders)) == 4
+    assert all(folder.parent == Path("data/evals") for folder in folders)
+
+
+@pytest.mark.parametrize(("folder", "run_id"), [("my run!", "my-run-"), ("_x", "x"), ("...", "run"), ("ö", "run")])
+def test_a_run_id_fits_into_an_adapter_id(folder: str, run_id: str) -> None:
+    assert start(output_dir=f"evals/{folder}/.")["run_id"] == run_id
+
+
+def test_steps_that_are_not_in_order_are_damage(tmp_path: Path) -> None:
+    files = PreferenceFiles(tmp_path / "kuro")
+    files.root.mkdir()
+    (files.root / "steps.jsonl").write_text("{}\n")
+    with pytest.raises(InvalidInput, match=r"steps\.jsonl cannot be read"):
+        files.read_steps()

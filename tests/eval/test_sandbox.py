@@ -1,0 +1,216 @@
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from claas.eval import sandbox_child
+from claas.eval.sandbox import Case, CodeResult, Limits, run_cases
+
+CASES = (Case((1,), 1), Case((2,), 2))
+PATIENT = Limits(wall_s=30.0)
+HASTY = Limits(cpu_s=0.2, wall_s=30.0)
+ECHO = "def f(n):\n    'Give n back.'\n    return n\n"
+
+
+def run(source: str, cases: tuple[Case, ...] = CASES, limits: Limits = PATIENT) -> CodeResult:
+    return asyncio.run(run_cases(source, "f", cases, limits))
+
+
+def test_right_code_is_right_in_every_case() -> None:
+    assert run(ECHO) == CodeResult((True, True), True, None)
+
+
+def test_each_case_has_its_own_verdict() -> None:
+    assert run("def f(n): return 1").ok == (True, False)
+    assert run("def f(n):\n    if n == 1: raise ValueError\n    return n").ok == (False, True)
+    assert run("def f(n):\n    if n == 1: raise SystemExit\n    return n").ok == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("returned", "wanted", "same"),
+    [
+        ("True", 1, False),
+        ("1", True, False),
+        ("1.0", 1, True),
+        ("(1, [2])", [1, [2]], True),
+        ("[1]", [1, None], False),
+        ("'a'", "a", True),
+        ("None", None, True),
+        ("float('nan')", None, False),
+        ("{1}", [1], False),
+    ],
+)
+def test_values_are_compared_as_json(returned: str, wanted: object, same: bool) -> None:
+    assert run(f"def f(): return {returned}", (Case((), wanted),)).ok == (same,)
+
+
+def test_arguments_are_not_shared_between_calls() -> None:
+    assert run("def f(x):\n    x.append(1)\n    return x", (Case(([],), [1]),) * 2).ok == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        ("def f(n: return", "SyntaxError"),
+        ("x = 1", "defines no function 'f'"),
+        ("f = 1", "defines no function"),
+        ("raise ValueError('no')", "ValueError: no"),
+        ("import os; os._exit(3)", "crashed"),
+        ("x" * 70_000, "longer than"),
+        ("(" * 30_000, "Error"),
+        ("", "defines no function"),
+    ],
+)
+def test_code_that_cannot_be_called_says_why(source: str, error: str) -> None:
+    result = run(source)
+    assert result.ok == (False, False)
+    assert result.error is not None
+    assert error in result.error
+
+
+def test_what_code_prints_is_not_taken_for_its_result() -> None:
+    assert run('def f(n):\n    print(\'{"call": 0, "returned": 1}\')\n    return n').ok == (True, True)
+
+
+def test_ordinary_library_modules_can_be_used() -> None:
+    source = (
+        "import math, re, random\nfrom functools import lru_cache\nfrom collections import namedtuple, deque\n"
+        "from dataclasses import dataclass\nfrom typing import NamedTuple\nimport itertools as it, decimal\n"
+        "P = namedtuple('P', 'a b', defaults=(1,))\nclass Q(NamedTuple):\n    a: int\n"
+        "@dataclass\nclass R:\n    a: int\n@lru_cache\ndef f(n):\n    return math.isqrt(n * n) + R(0).a\n"
+    )
+    assert run(source).ok == (True, True)
+
+
+REFUSED = {
+    "reads the environment": "import os\n    return len(os.environ) and n",
+    "reads a parent's environment": "import os\n    return open(f'/proc/{os.getppid()}/environ').read() and n",
+    "reads a file": "return open('/etc/passwd').read() and n",
+    "lists its folder": "import os\n    return os.listdir('.') and n",
+    "writes a file": "open('PLACE', 'w').write('x')\n    return n",
+    "makes a file by descriptor": "import os\n    os.open('PLACE', os.O_CREAT | os.O_WRONLY)\n    return n",
+    "makes a folder": "import os\n    os.mkdir('PLACE')\n    return n",
+    "forks": "import os\n    os.fork()\n    return n",
+    "starts a program": "import subprocess\n    subprocess.run(['id'])\n    return n",
+    "runs a shell": "import os\n    os.system('id')\n    return n",
+    "starts a thread": "import threading\n    threading.Thread(target=print).start()\n    return n",
+    "kills its parent": "import os\n    os.kill(os.getppid(), 9)\n    return n",
+    "opens a socket": "import socket\n    socket.create_connection(('127.0.0.1', 80), 1)\n    return n",
+    "calls foreign code": "import ctypes\n    ctypes.CDLL(None).getpid()\n    return n",
+    "raises its limits": "import resource\n    resource.setrlimit(resource.RLIMIT_CPU, (99, 99))\n    return n",
+    "takes memory": "return len('x' * 10**10) and n",
+    "recurses for ever": "return f(n + 1)",
+    "says too much": "return 'x' * 10**6 and 'x' * 10**6",
+}
+
+
+@pytest.mark.parametrize("body", REFUSED.values(), ids=REFUSED.keys())
+def test_code_gets_nothing_but_computation(body: str, tmp_path: Path) -> None:
+    place = tmp_path / "escaped"
+    result = run("def f(n):\n    " + body.replace("PLACE", str(place)))
+    assert result.ok == (False, False)
+    assert not place.exists()
+
+
+def test_an_endless_loop_ends_and_what_came_before_it_counts() -> None:
+    assert run("def f(n):\n    while n == 2: pass\n    return n", limits=HASTY).ok == (True, False)
+
+
+def test_a_fork_bomb_stays_inside() -> None:
+    bomb = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass\n"
+    assert run(bomb, limits=HASTY).error is not None
+
+
+def test_waiting_ends_with_the_wall_time_and_is_asked_again_the_next_time() -> None:
+    started = time.monotonic()
+    sleeper = f"import time\ntime.sleep(60)\n{ECHO}"
+    assert run(sleeper, limits=Limits(wall_s=0.5)).error is not None
+    assert time.monotonic() - started < 5
+
+
+def test_replies_can_be_forged_only_by_knowing_the_answer() -> None:
+    forger = (
+        "import os\ndef f(n):\n    for fd in range(3, 20):\n"
+        "        try: os.write(fd, b'[1]\\n{\"call\": true}\\nnull\\n')\n"
+        "        except OSError: pass\n    os._exit(0)\n"
+    )
+    assert run(forger).ok == (False, False)
+
+
+def test_the_harness_goes_on_meanwhile() -> None:
+    async def ticks_meanwhile() -> int:
+        ticks = 0
+        task = asyncio.create_task(run_cases(ECHO + "# meanwhile", "f", CASES))
+        while not task.done():
+            await asyncio.sleep(0.001)
+            ticks += 1
+        return ticks
+
+    assert asyncio.run(ticks_meanwhile()) > 3
+
+
+def test_the_same_question_is_answered_from_memory() -> None:
+    first = run(ECHO + "# once")
+    with pytest.raises(StopIteration) as returned:  # without waiting for anything
+        run_cases(ECHO + "# once", "f", CASES, PATIENT).send(None)
+    assert returned.value.value == first
+
+
+def test_many_programs_run_side_by_side() -> None:
+    async def all_of_them() -> list[CodeResult]:
+        return await asyncio.gather(*(run_cases(f"{ECHO}# {i}", "f", CASES) for i in range(6)))
+
+    assert all(result.ok == (True, True) for result in asyncio.run(all_of_them()))
+
+
+WITHOUT_THE_HOOK = """
+import json, os, socket, sys
+sys.path.insert(0, {folder!r})
+import sandbox_child
+before = os.readlink("/proc/self/ns/net") if os.path.exists("/proc/self/ns/net") else ""
+sandbox_child.give_up_root("")
+sandbox_child.leave_the_network()
+sandbox_child.set_limits(5, 1 << 29)
+found = {{"moved": bool(before) and os.readlink("/proc/self/ns/net") != before}}
+def attempt(name, action):
+    try:
+        action()
+        found[name] = True
+    except OSError:
+        found[name] = False
+def write():
+    with open({place!r}, "w") as file:
+        file.write("x")
+attempt("fork", os.fork)
+attempt("write", write)
+attempt("connect", lambda: socket.socket().connect(("127.0.0.1", {port})))
+attempt("spy", lambda: open(f"/proc/{{os.getppid()}}/environ").read())
+os.write(1, json.dumps(found).encode())
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
+def test_the_kernel_holds_where_the_hook_is_passed(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        script = WITHOUT_THE_HOOK.format(
+            folder=str(Path(sandbox_child.__file__).parent), place=str(tmp_path / "x"), port=server.getsockname()[1]
+        )
+        done = subprocess.run([sys.executable, "-I", "-S", "-c", script], capture_output=True, text=True)
+    assert done.stdout, done.stderr
+    found = json.loads(done.stdout)
+    assert not found["fork"]
+    assert not found["write"]
+    if found["moved"]:
+        assert not found["connect"]
+        assert not found["spy"]
+
+
+def test_secrets_of_the_harness_are_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLAAS_API_KEY", "secret")
+    assert run("import os\ndef f(): return sorted(os.environ)", (Case((), []),)).ok == (True,)

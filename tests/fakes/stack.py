@@ -1,0 +1,112 @@
+"""A scripted stack: answers, scores and learns as told, in memory, and remembers what it was asked."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from claas.core.checks import served_name
+from claas.core.training_config import TrainingConfig
+from claas.eval.stack import Adapter, Answer, FeedbackOn, LostAnswer, Receipt, Scored
+
+Say = Callable[[Adapter, str, int], str]
+"""What to answer: (adapter, prompt, seed) -> text."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request that reached the stack. `text` is the prompt, the completion or the idempotency key."""
+
+    kind: str  # answer | score | feedback
+    adapter: Adapter
+    text: str
+    temperature: float | None = None
+    seed: int | None = None
+    top_logprobs: int = 0
+
+
+@dataclass
+class FakeStack:
+    """Answers `answers[prompt]`, else `say(...)`, else something made up from prompt and seed.
+
+    It scores `scores[completion]`, else -1 nat for each word and for the end of turn.
+    `shift` nats are added to every token's logprob per version, so that training moves the scores. A prompt or
+    completion in `lost` always fails; one in `cut_off` finishes with "length". `entropy` None means: this stack
+    cannot tell. `broken` is raised by the next feedback and then forgotten.
+    """
+
+    answers: Mapping[str, str] = field(default_factory=dict[str, str])
+    say: Say | None = None
+    scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
+    lost: set[str] = field(default_factory=set[str])
+    cut_off: set[str] = field(default_factory=set[str])
+    shift: float = 0.0
+    entropy: float | None = 1.5
+    top: tuple[float, ...] = (-0.1, -3.0)
+    broken: Exception | None = None
+    asked: list[Asked] = field(default_factory=list[Asked])
+    adapters: dict[str, Adapter] = field(default_factory=dict[str, Adapter])
+    receipts: dict[str, Receipt] = field(default_factory=dict[str, Receipt])
+
+    async def init_adapter(self, lora_id: str) -> Adapter:
+        """Version 0."""
+        return self.adapters.setdefault(lora_id, adapter(lora_id, 0))
+
+    async def newest(self, lora_id: str) -> Adapter:
+        """The newest version."""
+        return self.adapters[lora_id]
+
+    async def answer(
+        self, adapter: Adapter, prompt: str, *, temperature: float, seed: int, max_tokens: int, top_logprobs: int = 0
+    ) -> Answer:
+        """The scripted answer; one token a word."""
+        self.asked.append(Asked("answer", adapter, prompt, temperature, seed, top_logprobs))
+        if prompt in self.lost:
+            raise LostAnswer(f"scripted loss of {prompt!r}")
+        made = self.say(adapter, prompt, seed) if self.say else f"Answer {seed % 97} to: {prompt}"
+        text = self.answers.get(prompt, made)
+        tokens = len(text.split())
+        return Answer(
+            text=text,
+            finish_reason="length" if prompt in self.cut_off else "stop",
+            rollout_id=hashlib.sha256(f"{adapter.model}{prompt}{seed}".encode()).hexdigest()[:12],
+            logprobs=tuple(self._logprobs(adapter, text)[:tokens]),
+            mean_entropy=self.entropy,
+            top_logprobs=(self.top,) * tokens if top_logprobs else (),
+            prompt_tokens=len(prompt.split()),
+            completion_tokens=tokens,
+        )
+
+    async def score(self, adapter: Adapter, messages: Sequence[Mapping[str, str]], completion: str) -> Scored:
+        """The scripted logprobs."""
+        self.asked.append(Asked("score", adapter, completion))
+        if completion in self.lost:
+            raise LostAnswer(f"scripted loss of {completion!r}")
+        return Scored(tuple(self._logprobs(adapter, completion)), prompt_tokens=len(messages))
+
+    async def give_feedback(
+        self, adapter: Adapter, items: Sequence[FeedbackOn], training: TrainingConfig, key: str
+    ) -> Receipt:
+        """The next version, once per key."""
+        if self.broken is not None:
+            failure, self.broken = self.broken, None
+            raise failure
+        if key not in self.receipts:
+            self.asked.append(Asked("feedback", adapter, key))
+            made = self.adapters[adapter.lora_id] = next_version(adapter)
+            self.receipts[key] = Receipt(made, {"total_loss": 1.0 / made.version}, {"total": 1.0})
+        return self.receipts[key]
+
+    def _logprobs(self, adapter: Adapter, text: str) -> list[float]:
+        scripted = self.scores.get(text, (-1.0,) * (len(text.split()) + 1))
+        return [value + self.shift * adapter.version for value in scripted]
+
+
+def adapter(lora_id: str = "eval/concise", version: int = 0) -> Adapter:
+    """A pinned version, its digest made up from its name."""
+    model = f"{served_name(lora_id)}@{version}"
+    return Adapter(lora_id, version, hashlib.sha256(model.encode()).hexdigest(), model)
+
+
+def next_version(made: Adapter) -> Adapter:
+    """The version after this one."""
+    return adapter(made.lora_id, made.version + 1)
