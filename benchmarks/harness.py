@@ -1,4 +1,4 @@
-"""The harness as a whole: how fast a run is, what it adds, what it needs, and whether it shows learning and collapse."""
+"""The harness as a whole: its speed, what it adds, what it needs, and whether it shows learning and collapse."""
 
 import asyncio
 import resource
@@ -13,10 +13,10 @@ from pathlib import Path
 
 from benchmarks.report import Report
 from claas.core.training_config import TrainingConfig
-from claas.eval.open_stack import open_stack
 from claas.eval.results import RunResults
 from claas.eval.runner import run_harness
 from claas.eval.stack import Adapter, Answer, FeedbackOn, Receipt, Scored, Stack
+from claas.eval.stacks.open_stack import open_stack
 from claas.eval.types import EvalConfig
 
 PREFERENCES = ("concise", "no_emoji", "identity")
@@ -149,9 +149,7 @@ class _Run:
     idle_share: float
 
 
-def _run(
-    config: EvalConfig, opened: Callable[[EvalConfig, Path], object] = open_stack
-) -> _Run:
+def _run(config: EvalConfig, opened: Callable[[EvalConfig, Path], object] = open_stack) -> _Run:
     """One run in a folder of its own, timed from the moment its stack is open to the last record."""
     watched: list[Watched] = []
     started: list[float] = []

@@ -16,7 +16,7 @@ ALLOWED: dict[str, set[str]] = {
     "eval": {"core", "wire"},
     "dashboard": {"core", "wire", "eval"},
 }
-HOSTS_THE_API = "eval/embedded.py"
+HOSTS_THE_API = "eval/stacks/embedded.py"
 
 
 def imported_layers(path: Path) -> set[str]:

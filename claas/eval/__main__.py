@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from claas.core.errors import ClaasError, StackError
-from claas.eval.compose import Job, compose
-from claas.eval.progress import console_reporter
+from claas.eval.config.compose import Job, compose
+from claas.eval.reporters.console import console_reporter
 from claas.eval.results import RunResults
-from claas.eval.run_folder import new_folder
+from claas.eval.run.folder import new_folder
 from claas.eval.runner import load, run_harness
 from claas.eval.types import EvalConfig
-from claas.eval.verdict import Verdict
+from claas.eval.verdicts.verdict import Verdict
 
 MISTAKE, RESUMABLE, NOT_PASSED, INTERRUPTED = 2, 3, 4, 130
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claas.eval.history import History
-from claas.eval.summary import Summary
 from claas.eval.types import EvalConfig
+from claas.eval.verdicts.summary import Summary
 
 
 @dataclass(frozen=True)

@@ -9,21 +9,21 @@ from pathlib import Path
 from claas.core.concurrency import together
 from claas.core.errors import InvalidInput, StackError
 from claas.core.files import writing
-from claas.eval import summary
-from claas.eval.catalog import load_metrics, load_preference
+from claas.eval.config.catalog import load_metrics, load_preference
 from claas.eval.history import History
-from claas.eval.loop import run_preference
 from claas.eval.metric import Metric
-from claas.eval.open_stack import check_addresses, open_stack
 from claas.eval.plots import write_plots
 from claas.eval.preference import Preference
-from claas.eval.preference_run import open_preference
 from claas.eval.reporter import Reporter, Silent
 from claas.eval.results import RunResults
-from claas.eval.run_files import RESERVED
-from claas.eval.run_folder import OpenRun, open_run
+from claas.eval.run.files import RESERVED
+from claas.eval.run.folder import OpenRun, open_run
+from claas.eval.run.loop import run_preference
+from claas.eval.run.preference_run import open_preference
 from claas.eval.stack import Stack, WrongWeights
+from claas.eval.stacks.open_stack import check_addresses, open_stack
 from claas.eval.types import EvalConfig
+from claas.eval.verdicts import summary
 
 OpenStack = Callable[[EvalConfig, Path], AbstractAsyncContextManager[Stack]]
 

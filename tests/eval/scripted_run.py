@@ -11,13 +11,13 @@ from typing import Any
 from claas.core.concurrency import together
 from claas.core.errors import NotFound
 from claas.core.training_config import TrainingConfig
-from claas.eval.loop import run_preference
 from claas.eval.metric import Measurement, Metric, Subject
 from claas.eval.preference import LogprobPair, Preference
-from claas.eval.preference_run import open_preference
 from claas.eval.records import Counts
 from claas.eval.reporter import Reporter, Silent
-from claas.eval.run_folder import open_run
+from claas.eval.run.folder import open_run
+from claas.eval.run.loop import run_preference
+from claas.eval.run.preference_run import open_preference
 from claas.eval.stack import Adapter, Answer, FeedbackOn, Receipt, Scored
 from claas.eval.types import EvalConfig
 from claas.eval.verifier import VerifierResult

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from claas.eval.history import History
+from claas.eval.metrics.rouge import self_rouge_l
 from claas.eval.records import AdapterRecord, Baseline, Counts, StepRecord, Transcript, Values
-from claas.eval.rouge import self_rouge_l
 
 WORDS = ["river", "stone", "cloud", "lamp", "seven", "paper", "green", "quick", "music", "salt", "north", "glass"]
 

@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from claas.core.errors import InvalidInput
-from claas.eval.catalog import known_preferences, load_metrics, load_preference
+from claas.eval.config.catalog import known_preferences, load_metrics, load_preference
 from claas.eval.metrics.collapse import Collapse
 from claas.eval.metrics.judging import judge
 from claas.eval.metrics.logprob import LogprobMargin

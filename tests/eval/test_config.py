@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 
 from claas.core.configs import config_root
 from claas.core.errors import InvalidInput
-from claas.eval.compose import compose
-from claas.eval.config import eval_config, known_keys
+from claas.eval.config.compose import compose
+from claas.eval.config.typed import eval_config, known_keys
 from claas.eval.types import EvalConfig
 
 

@@ -12,11 +12,11 @@ import pytest
 
 from claas.core.errors import InvalidInput, MissingExtra
 from claas.core.training_config import TrainingConfig
-from claas.eval.embedded import hosted
-from claas.eval.open_stack import open_stack
 from claas.eval.results import RunResults
 from claas.eval.runner import OpenStack, run_harness
 from claas.eval.stack import LostAnswer
+from claas.eval.stacks.embedded import hosted
+from claas.eval.stacks.open_stack import open_stack
 from claas.eval.types import EvalConfig
 from tests.eval.scripted_run import Halting
 from tests.eval.small_preferences import small_preferences

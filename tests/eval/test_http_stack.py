@@ -10,9 +10,9 @@ import pytest
 
 from claas.core.errors import InvalidInput, NotFound, StackError
 from claas.core.training_config import TrainingConfig
-from claas.eval.http_client import HttpClient, Retries
-from claas.eval.http_stack import HttpStack, connect
 from claas.eval.stack import Adapter, FeedbackOn, LostAnswer, WrongWeights
+from claas.eval.stacks.http_client import HttpClient, Retries
+from claas.eval.stacks.http_stack import HttpStack, connect
 from claas.eval.types import EvalConfig
 
 ADAPTER = Adapter("eval/kuro", 3, "d3", "eval-kuro@3")

@@ -12,11 +12,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from claas.core.errors import InvalidInput, StackError
-from claas.eval.measuring import require_enough
 from claas.eval.metric import Measurement
 from claas.eval.records import Counts, StepRecord
 from claas.eval.reporter import Silent
-from claas.eval.sampling import prompts_of
+from claas.eval.run.measuring import require_enough
+from claas.eval.run.sampling import prompts_of
 from claas.eval.stack import WrongWeights
 from tests.eval import scripted_run
 from tests.eval.scripted_run import METRICS, PREFERENCE, Halting, outcome, run, settings, talkative

@@ -12,8 +12,8 @@ from claas.eval.history import History
 from claas.eval.plots import write_plots
 from claas.eval.plots.pages import pictures
 from claas.eval.plots.panel import Panel
-from claas.eval.statistics import Interval
 from claas.eval.types import Criteria, EvalConfig
+from claas.eval.verdicts.statistics import Interval
 from tests.eval.synthetic_runs import Collapsing, make_history
 
 CONFIG = EvalConfig(preferences=["concise"], num_steps=4).resolved()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from claas.eval import sandbox_child
-from claas.eval.sandbox import Case, CodeResult, Limits, run_cases
+from claas.eval.metrics import sandbox_child
+from claas.eval.metrics.sandbox import Case, CodeResult, Limits, run_cases
 
 CASES = (Case((1,), 1), Case((2,), 2))
 PATIENT = Limits(wall_s=30.0)

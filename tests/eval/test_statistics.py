@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claas.eval.statistics import (
+from claas.eval.verdicts.statistics import (
     Interval,
     fewest_identical,
     holm,

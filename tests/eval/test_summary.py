@@ -8,9 +8,9 @@ import pytest
 
 from claas.eval.history import History, Status
 from claas.eval.records import Counts
-from claas.eval.summary import build_summary, read, write
 from claas.eval.types import EvalConfig
-from claas.eval.verdict import Verdict
+from claas.eval.verdicts.summary import build_summary, read, write
+from claas.eval.verdicts.verdict import Verdict
 from tests.eval.synthetic_runs import Collapsing, make_history
 
 

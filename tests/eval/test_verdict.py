@@ -8,7 +8,7 @@ import pytest
 from claas.eval.history import History
 from claas.eval.records import StepRecord, Transcript
 from claas.eval.types import Criteria
-from claas.eval.verdict import Judgement, Verdict, combine, judge
+from claas.eval.verdicts.verdict import Judgement, Verdict, combine, judge
 from tests.eval.synthetic_runs import Collapsing, Unchanged, World, make_history
 
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE

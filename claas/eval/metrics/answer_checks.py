@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from claas.eval.metrics.sandbox import Case, run_cases
 from claas.eval.metrics.sentences import count_sentences, numbered_items
-from claas.eval.sandbox import Case, run_cases
+from claas.eval.metrics.wording import folded, mentions, words
 from claas.eval.verifier import VerifierResult
-from claas.eval.wording import folded, mentions, words
 
 _FENCED = re.compile(r"```[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
 _CODE_LINE = re.compile(r"\s|def |async def |class |@|import |from \S+ import |\Z")

@@ -9,15 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from claas.core.concurrency import together
 from claas.core.errors import InvalidInput
 from claas.core.text import visible
-from claas.eval import config_files
-from claas.eval.config_files import ConfigDir
+from claas.eval.config import yaml_files
+from claas.eval.config.yaml_files import ConfigDir
 from claas.eval.metric import Measurement, Subject
 from claas.eval.metrics.answer_checks import AnyCheck
 from claas.eval.metrics.judging import ECHO, with_verdict
+from claas.eval.metrics.sandbox import SandboxError
 from claas.eval.metrics.tally import counted, mean
+from claas.eval.metrics.wording import same_wording
 from claas.eval.records import Transcript
-from claas.eval.sandbox import SandboxError
-from claas.eval.wording import same_wording
 
 _CODING = "fibonacci"
 _IFEVAL = ("three_sentences", "five_benefits", "recursion_without_function")
@@ -50,8 +50,8 @@ class General:
     @classmethod
     def from_suite(cls, suite: str = "default", config_dir: ConfigDir = None) -> Self:
         """The metric over `capability/<suite>.yaml`, or over the file at a path."""
-        path = config_files.find("capability", suite, config_dir)
-        items = config_files.checked(_Suite, {"items": config_files.read(path)}, path).items
+        path = yaml_files.find("capability", suite, config_dir)
+        items = yaml_files.checked(_Suite, {"items": yaml_files.read(path)}, path).items
         if len({item.id for item in items}) != len(items):
             raise InvalidInput(f"{path}: two items have the same id")
         return cls(items)

@@ -7,11 +7,11 @@ from math import exp
 
 from claas.core.checks import in_range
 from claas.core.concurrency import together
-from claas.eval.evidence import ByItem, entropies, mean_logprobs, self_similarities
 from claas.eval.metric import Measurement, Subject
 from claas.eval.metrics.tally import counted, difference, mean
 from claas.eval.records import Baseline, Transcript
 from claas.eval.stack import Answer
+from claas.eval.verdicts.evidence import ByItem, entropies, mean_logprobs, self_similarities
 
 _TOP = 20
 

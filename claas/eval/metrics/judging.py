@@ -5,9 +5,9 @@ from typing import cast
 
 from claas.core.errors import InvalidInput
 from claas.core.text import visible
+from claas.eval.metrics.wording import same_wording
 from claas.eval.records import Transcript
 from claas.eval.verifier import Verifier, VerifierResult
-from claas.eval.wording import same_wording
 
 ECHO = VerifierResult(0.0, False, {"echo": True})
 """Of an answer that only says its prompt back, whatever else is asked of it."""

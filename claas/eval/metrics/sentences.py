@@ -6,7 +6,7 @@ from typing import Any
 
 import pysbd  # pyright: ignore[reportMissingTypeStubs]
 
-from claas.eval.wording import words
+from claas.eval.metrics.wording import words
 
 _FENCED = re.compile(r"(```|~~~).*?(?:\1|\Z)", re.DOTALL)
 _ITEM = re.compile(r"(?:[-*+•·‣◦–—]|\(?(?:\d{1,3}|[A-Za-z])[.)])\s+")

@@ -12,8 +12,8 @@ from claas.core.checks import in_range
 from claas.core.errors import InvalidInput
 from claas.core.text import visible
 from claas.eval.metrics.sentences import count_sentences
+from claas.eval.metrics.wording import mentions, words
 from claas.eval.verifier import VerifierResult
-from claas.eval.wording import mentions, words
 
 __all__ = ["ConciseVerifier", "IdentityVerifier", "NoEmojiVerifier", "VerifierResult"]
 

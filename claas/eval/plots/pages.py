@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from claas.core.files import writing
-from claas.eval.criteria import CAPABILITY_KEY, CRITERIA
 from claas.eval.history import History
 from claas.eval.plots.figure import Picture, draw
 from claas.eval.plots.panel import Band, Curve, Panel, Threshold
-from claas.eval.statistics import Interval
 from claas.eval.types import Criteria, EvalConfig
+from claas.eval.verdicts.criteria import CAPABILITY_KEY, CRITERIA
+from claas.eval.verdicts.statistics import Interval
 
 FOLDER = "plots"
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from claas.eval.history import History
-from claas.eval.statistics import Interval
+from claas.eval.verdicts.statistics import Interval
 
 Curve = Mapping[int, float | None]
 

@@ -11,8 +11,8 @@ from claas.core.checks import served_name
 from claas.core.errors import InvalidInput, NotFound, StackError
 from claas.core.text import visible
 from claas.core.training_config import TrainingConfig
-from claas.eval.http_client import HttpClient, Malformed, Refused, RequestLost, Retries
 from claas.eval.stack import Adapter, Answer, FeedbackOn, LostAnswer, Receipt, Scored, WrongWeights
+from claas.eval.stacks.http_client import HttpClient, Malformed, Refused, RequestLost, Retries
 from claas.eval.types import EvalConfig
 from claas.wire.chat import ChatMessage, ChatRequest, ChatResponse, TokenLogprobs
 from claas.wire.feedback import IDEMPOTENCY_HEADER, FeedbackItem, FeedbackRequest, FeedbackResponse

@@ -6,10 +6,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 from claas.core.errors import InvalidInput, NotFound, StackError
-from claas.eval.measuring import require_enough, take, tokens
 from claas.eval.preference import Preference
-from claas.eval.preference_run import PreferenceRun, recorded
 from claas.eval.records import Baseline, Metadata
+from claas.eval.run.measuring import require_enough, take, tokens
+from claas.eval.run.preference_run import PreferenceRun, recorded
 
 
 async def begin(run: PreferenceRun) -> None:

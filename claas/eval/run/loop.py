@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from claas.eval.begin import begin
-from claas.eval.preference_run import PreferenceRun
-from claas.eval.step import measure, train
+from claas.eval.run.begin import begin
+from claas.eval.run.preference_run import PreferenceRun
+from claas.eval.run.step import measure, train
 
 
 async def run_preference(run: PreferenceRun) -> None:

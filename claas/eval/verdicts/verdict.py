@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
 
-from claas.eval.criteria import CAPABILITY_KEY, CRITERIA, Criterion, Estimate, capability_scores
 from claas.eval.history import History, Status
 from claas.eval.records import Record
-from claas.eval.statistics import Interval, fewest_identical, mcnemar_exact
 from claas.eval.types import Criteria
+from claas.eval.verdicts.criteria import CAPABILITY_KEY, CRITERIA, Criterion, Estimate, capability_scores
+from claas.eval.verdicts.statistics import Interval, fewest_identical, mcnemar_exact
 
 
 class Verdict(StrEnum):

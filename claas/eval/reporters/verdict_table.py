@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from claas.eval.history import Status
-from claas.eval.progress_line import printable
-from claas.eval.summary import FILE_NAME, PreferenceSummary, Summary
-from claas.eval.verdict import Ruling, Verdict
+from claas.eval.reporters.progress_line import printable
+from claas.eval.verdicts.summary import FILE_NAME, PreferenceSummary, Summary
+from claas.eval.verdicts.verdict import Ruling, Verdict
 
 _STYLES = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "bold yellow"}
 

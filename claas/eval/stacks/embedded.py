@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from claas.api.app import create_app
 from claas.api.config import ApiConfig
 from claas.api.engine import open_engine
-from claas.eval.http_stack import HttpStack, connect
+from claas.eval.stacks.http_stack import HttpStack, connect
 from claas.eval.types import EvalConfig
 
 _ADDRESS = "http://embedded"

@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from claas.core.configs import config_root
 from claas.core.errors import InvalidInput
-from claas.eval.config import eval_config, unknown_key
+from claas.eval.config.typed import eval_config, unknown_key
 from claas.eval.types import EvalConfig
 
 

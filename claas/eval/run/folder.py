@@ -10,8 +10,8 @@ from pathlib import Path
 
 from claas.core.errors import Conflict, InvalidInput
 from claas.core.files import write_atomically
-from claas.eval.manifest import Manifest, continued, new_manifest
-from claas.eval.run_files import RunFiles, parsed
+from claas.eval.run.files import RunFiles, parsed
+from claas.eval.run.manifest import Manifest, continued, new_manifest
 from claas.eval.types import EvalConfig
 
 RUNS = Path("data/evals")

@@ -3,11 +3,11 @@
 import time
 from datetime import UTC, datetime
 
-from claas.eval.ledger import Paid
-from claas.eval.measuring import require_enough, take, tokens
-from claas.eval.preference_run import PreferenceRun, pinned, recorded
 from claas.eval.records import Counts, StepRecord, Transcript
-from claas.eval.sampling import PURPOSE, feedback_on, sample
+from claas.eval.run.ledger import Paid
+from claas.eval.run.measuring import require_enough, take, tokens
+from claas.eval.run.preference_run import PreferenceRun, pinned, recorded
+from claas.eval.run.sampling import PURPOSE, feedback_on, sample
 
 
 async def train(run: PreferenceRun, step: int) -> None:

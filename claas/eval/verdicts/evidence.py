@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from statistics import fmean
 
+from claas.eval.metrics.rouge import self_rouge_l
 from claas.eval.records import Transcript
-from claas.eval.rouge import self_rouge_l
 
 ByItem = Mapping[str, float | None]
 

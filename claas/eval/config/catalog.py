@@ -10,13 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from claas.core.configs import config_root
 from claas.core.errors import InvalidInput
-from claas.eval import config_files
-from claas.eval.config_files import ConfigDir
+from claas.eval.config import yaml_files
+from claas.eval.config.targets import build
+from claas.eval.config.yaml_files import ConfigDir
 from claas.eval.metric import Metric
+from claas.eval.metrics.wording import folded
 from claas.eval.preference import LogprobPair, Preference
-from claas.eval.targets import build
 from claas.eval.verifier import Verifier
-from claas.eval.wording import folded
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -53,13 +53,13 @@ class _MetricsFile(_Closed):
 
 def known_preferences(config_dir: ConfigDir = None) -> list[str]:
     """The names of the preferences that can be loaded."""
-    return config_files.known("preference", config_dir)
+    return yaml_files.known("preference", config_dir)
 
 
 def load_preference(name_or_path: str, config_dir: ConfigDir = None) -> Preference:
     """The preference of that name, or in that YAML file. `InvalidInput` with one line on the first mistake."""
-    path = config_files.find("preference", name_or_path, config_dir)
-    file = config_files.checked(_PreferenceFile, config_files.read(path), path)
+    path = yaml_files.find("preference", name_or_path, config_dir)
+    file = yaml_files.checked(_PreferenceFile, yaml_files.read(path), path)
     _require_distinct_sides(file, path)
     _require_no_overlap(file, path)
     return Preference(
@@ -90,14 +90,14 @@ def _metrics_file(config_dir: ConfigDir) -> _MetricsFile:
     shipped = config_root() / "metrics.yaml"
     users = Path(config_dir).expanduser() / "metrics.yaml" if config_dir is not None else shipped
     paths = [shipped, users] if users != shipped and users.is_file() else [shipped]
-    files = [config_files.checked(_MetricsFile, config_files.read(path), path).model_dump() for path in paths]
+    files = [yaml_files.checked(_MetricsFile, yaml_files.read(path), path).model_dump() for path in paths]
     known = {"config_dir": None if config_dir is None else str(config_dir)}
     try:
         found = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.merge(known, *files), resolve=True))
     except OmegaConfBaseException as error:
         raise InvalidInput(f"{paths[-1]}: {' '.join(str(error).split())}") from error
     del found["config_dir"]
-    return config_files.checked(_MetricsFile, found, paths[-1])
+    return yaml_files.checked(_MetricsFile, found, paths[-1])
 
 
 def _metric(name: str, config: Mapping[str, Any]) -> Metric:

@@ -8,9 +8,9 @@ from typing import TypeVar
 from claas.core.files import dump_json, write_atomically
 from claas.eval.history import History, Status
 from claas.eval.records import SCHEMA_VERSION, AdapterRecord, Baseline, Counts, Record, StepRecord
-from claas.eval.statistics import holm
 from claas.eval.types import EvalConfig
-from claas.eval.verdict import Judgement, Verdict, combine, judge
+from claas.eval.verdicts.statistics import holm
+from claas.eval.verdicts.verdict import Judgement, Verdict, combine, judge
 
 FILE_NAME = "summary.json"
 

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from claas.core.concurrency import together
 from claas.core.errors import StackError
 from claas.core.text import visible
-from claas.eval.ledger import Intent
 from claas.eval.metric import Subject
 from claas.eval.records import AdapterRecord
+from claas.eval.run.ledger import Intent
 from claas.eval.seeds import seed_for
 from claas.eval.stack import FeedbackOn
 

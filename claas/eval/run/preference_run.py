@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from claas.core.checks import adapter_id, served_name
-from claas.eval.ledger import Ledger
 from claas.eval.metric import Metric, Subject
 from claas.eval.preference import Preference
 from claas.eval.records import AdapterRecord, Baseline, StepRecord
 from claas.eval.reporter import Reporter
-from claas.eval.run_files import PreferenceFiles
-from claas.eval.run_folder import OpenRun
+from claas.eval.run.files import PreferenceFiles
+from claas.eval.run.folder import OpenRun
+from claas.eval.run.ledger import Ledger
 from claas.eval.stack import Adapter, Stack
 from claas.eval.types import EvalConfig
 

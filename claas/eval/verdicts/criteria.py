@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from claas.eval.evidence import ByItem, entropies, margins, mean_logprobs, paired, scores, self_similarities
 from claas.eval.records import Transcript
-from claas.eval.statistics import (
+from claas.eval.verdicts.evidence import ByItem, entropies, margins, mean_logprobs, paired, scores, self_similarities
+from claas.eval.verdicts.statistics import (
     Interval,
     mean_interval,
     needed_for_mean,

@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx
 
 from claas.core.errors import InvalidInput
-from claas.eval.embedded import hosted
-from claas.eval.http_stack import connect
 from claas.eval.stack import Stack
+from claas.eval.stacks.embedded import hosted
+from claas.eval.stacks.http_stack import connect
 from claas.eval.types import EvalConfig
 
 

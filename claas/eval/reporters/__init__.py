@@ -1,0 +1,1 @@
+"""Implementations of `claas.eval.reporter.Reporter` for the command line."""

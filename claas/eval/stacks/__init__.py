@@ -1,0 +1,1 @@
+"""Implementations of `claas.eval.stack.Stack`: over HTTP to a live API, or to one hosted in this process."""
