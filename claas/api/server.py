@@ -4,7 +4,9 @@ import asyncio
 import errno
 import signal
 import socket
-from contextlib import ExitStack
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -15,12 +17,14 @@ from claas.api.auth import require_key_off_loopback
 from claas.api.config import ApiConfig
 from claas.api.engine import open_engine
 from claas.core.errors import InvalidInput, StackError
+from claas.core.files import writing
+from claas.core.locks import locked
 
 
 def serve(config: ApiConfig, api_key: str | None) -> None:
     """Serve until SIGINT or SIGTERM; requests under way are answered first."""
     require_key_off_loopback(config.host, api_key)
-    with listening(config.host, config.port) as listener:
+    with listening(config.host, config.port) as listener, _holding(Path(config.store_dir)):
         engine = open_engine(config)
         with ExitStack() as on_failure:
             on_failure.callback(lambda: asyncio.run(engine.close()))
@@ -50,6 +54,16 @@ def listening(host: str, port: int) -> socket.socket:
             raise StackError(f"port {port} on {host} is in use; choose another one with port=...") from error
         raise InvalidInput(f"cannot listen on host={host} port={port}: {error.strerror}") from error
     return listener
+
+
+@contextmanager
+def _holding(store: Path) -> Generator[None, None, None]:
+    """The store, for this process alone: two APIs on one would each drop what the other recorded."""
+    with ExitStack() as held:
+        with writing(store):
+            store.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(store / ".lock", f"another API works on store_dir={store}; choose another one"))
+        yield
 
 
 def _end_quietly() -> None:

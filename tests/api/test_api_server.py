@@ -42,7 +42,7 @@ def served(directory: Path, **environment: str) -> Iterator[tuple[subprocess.Pop
         process.communicate()
 
 
-def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
+def test_the_command_serves_alone_until_it_is_told_to_stop(tmp_path: Path) -> None:
     with served(tmp_path, CLAAS_API_KEY="s3cret") as (process, url):
         assert httpx.get(f"{url}/v1/models").status_code == 401
         headers = {"Authorization": "Bearer s3cret"}
@@ -50,6 +50,10 @@ def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
             assert ok(http.get("/"))["mode"] == "local"
             body = {"model": "claas-tiny", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8}
             assert ok(http.post("/v1/chat/completions", json=body))["model"] == "claas-tiny"
+        command = [sys.executable, "-m", "claas.api", "port=0", f"store_dir={tmp_path}/data/store"]
+        second = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+        assert (second.returncode, second.stdout) == (2, "")
+        assert "another API works on store_dir" in second.stderr
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (0, "", "")

@@ -1,15 +1,15 @@
 """Opening a run's folder: made or found, locked, and refused when it holds something else."""
 
-import fcntl
 import re
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from claas.core.errors import Conflict, InvalidInput
+from claas.core.errors import InvalidInput
 from claas.core.files import write_atomically
+from claas.core.locks import locked
 from claas.eval.run.files import RunFiles, parsed
 from claas.eval.run.manifest import Manifest, continued, new_manifest
 from claas.eval.types import EvalConfig
@@ -34,7 +34,10 @@ def open_run(config: EvalConfig) -> Generator[OpenRun, None, None]:
     `InvalidInput` when it cannot be made or holds something else, `Conflict` when another process works on it.
     """
     files = RunFiles(new_folder() if config.output_dir is None else _given_folder(config.output_dir))
-    with _locked(files):
+    with ExitStack() as held:
+        with _usable(str(files.root)):
+            taken = f"another process works on {files.root}; wait for it to end, or choose another output_dir"
+            held.enter_context(locked(files.lock, taken))
         yield _recorded(config, files)
 
 
@@ -58,21 +61,6 @@ def _given_folder(output_dir: str) -> Path:
         folder = Path(output_dir).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         return folder
-
-
-@contextmanager
-def _locked(files: RunFiles) -> Generator[None, None, None]:
-    """The lock goes with the process, however it ends."""
-    with _usable(str(files.root)):
-        file = files.lock.open("a")
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Conflict(
-                f"another process works on {files.root}; wait for it to end, or choose another output_dir"
-            ) from None
-        yield
 
 
 @contextmanager
