@@ -1,0 +1,96 @@
+"""Messages to token ids and back, by the model's own tokenizer and chat template."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Protocol, cast
+
+from jinja2 import TemplateError
+from transformers import AutoTokenizer
+
+from claas.core.errors import InvalidInput
+from claas.engines.base import Message
+
+_MARK = "mark"
+
+
+class _Tokenizer(Protocol):
+    """What is used of a Hugging Face tokenizer, whose own types are loose."""
+
+    chat_template: object
+    eos_token_id: int | None
+
+    def apply_chat_template(self, conversation: list[dict[str, str]], **options: Any) -> list[int]: ...
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
+
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str: ...
+
+
+class Chat:
+    """The chat format of one model. `stop_ids` are the tokens that end an answer, `end_of_turn` the usual one."""
+
+    def __init__(self, tokenizer: _Tokenizer, stop_ids: frozenset[int], end_of_turn: int) -> None:
+        self._tokenizer = tokenizer
+        self.stop_ids = stop_ids
+        self.end_of_turn = end_of_turn
+        self.token_text = lru_cache(maxsize=65536)(self._token_text)
+
+    @classmethod
+    def load(cls, source: str, name: str, eos: int | Sequence[int] | None) -> "Chat":
+        """The tokenizer at `source`. `eos` is what the model's generation settings say ends an answer.
+
+        Raises `InvalidInput` where there is no chat template or no end-of-turn token.
+        """
+        tokenizer = cast(_Tokenizer, AutoTokenizer.from_pretrained(source, trust_remote_code=False))  # pyright: ignore[reportUnknownMemberType]  # untyped there
+        if not tokenizer.chat_template:
+            raise InvalidInput(f"base model {name!r} has no chat template; use an instruction-tuned model")
+        stops = {eos} if isinstance(eos, int) else set(eos or ())
+        if tokenizer.eos_token_id is not None:
+            stops.add(tokenizer.eos_token_id)
+        if not stops:
+            raise InvalidInput(f"base model {name!r} names no end-of-turn token")
+        return cls(tokenizer, frozenset(stops), _end_of_turn(tokenizer, stops))
+
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        """The tokens that the answer to `messages` continues."""
+        return _render(self._tokenizer, messages, add_generation_prompt=True)
+
+    def completion_ids(self, completion: str) -> list[int]:
+        """The tokens of an answer, end-of-turn token included."""
+        return [*self._tokenizer.encode(completion, add_special_tokens=False), self.end_of_turn]
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        """What the tokens read as, without special ones."""
+        return self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
+
+    def tokens(self, token_ids: Sequence[int]) -> tuple[str, ...]:
+        """Each token's own text; part of a character reads as U+FFFD."""
+        return tuple(self.token_text(token) for token in token_ids)
+
+    def _token_text(self, token: int) -> str:
+        return self._tokenizer.decode([token], skip_special_tokens=False)
+
+
+def _render(tokenizer: _Tokenizer, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool) -> list[int]:
+    turns = [dict(message) for message in messages]
+    if not turns:
+        raise InvalidInput("messages is empty: there is nothing to answer")
+    try:
+        return tokenizer.apply_chat_template(
+            turns,
+            add_generation_prompt=add_generation_prompt,
+            return_dict=False,
+            sanitize_control_tokens=True,  # text that looks like the end of a turn is text (transformers >= 5.23)
+        )
+    except TemplateError as error:
+        raise InvalidInput(f"the model's chat template refuses these messages: {error}") from error
+
+
+def _end_of_turn(tokenizer: _Tokenizer, stops: set[int]) -> int:
+    """The stop token that closes an assistant turn in the chat template."""
+    turns = [{"role": "user", "content": _MARK}, {"role": "assistant", "content": _MARK}]
+    rendered = _render(tokenizer, turns, add_generation_prompt=False)
+    closing = [token for token in rendered if token in stops]
+    if closing:
+        return closing[-1]
+    return tokenizer.eos_token_id if tokenizer.eos_token_id is not None else min(stops)

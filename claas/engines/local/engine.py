@@ -1,0 +1,206 @@
+"""The local engine: what the engine protocol promises, put together from decoding, scoring, learning and storing."""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from claas.core.checks import adapter_id, in_range
+from claas.core.errors import Conflict, InvalidInput
+from claas.core.training_config import TrainingConfig
+from claas.engines.base import (
+    AdapterSpec,
+    Health,
+    Message,
+    Sample,
+    SamplingParams,
+    Score,
+    TokenLogprob,
+    TrainingItem,
+    Update,
+    Weights,
+)
+from claas.engines.local.adapters import Adapters
+from claas.engines.local.batcher import Batcher
+from claas.engines.local.decode import Decoder
+from claas.engines.local.forward import forward_of
+from claas.engines.local.learner import Learner
+from claas.engines.local.model import BaseModel
+from claas.engines.local.requests import Decoded, DecodeRequest
+from claas.engines.local.sampling import MOST_TOP_LOGPROBS
+from claas.engines.local.score import Scorer, ScoreRequest
+from claas.engines.local.stopping import cut
+from claas.engines.local.versions import VersionStore
+
+T = TypeVar("T")
+
+
+class LocalEngine:
+    """Implements `claas.engines.base.Engine` on this machine.
+
+    Three threads: one decodes, one scores, one learns. Each runs a module tree of its own over the same base
+    parameters, so that none waits for another.
+    """
+
+    def __init__(self, base: BaseModel, store: VersionStore, *, max_batch_rows: int, lock_timeout_s: float) -> None:
+        self._base = base
+        self._store = store
+        self._adapters = Adapters(base, store)
+        decoder = Decoder(forward_of(base, self._adapters.head), base.device, base.chat.stop_ids, base.chat.text)
+        self._batcher = Batcher(decoder, max_batch_rows)
+        self._scorer = Scorer(forward_of(base, self._adapters.head), base.device)
+        self._learner = Learner(base, store)
+        self._learning = ThreadPoolExecutor(1, thread_name_prefix="claas-learn")
+        self._lock_timeout_s = lock_timeout_s
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    @classmethod
+    def open(
+        cls, base_model: str, store_root: Path, *, max_batch_rows: int = 32, lock_timeout_s: float = 60.0
+    ) -> "LocalEngine":
+        """Load `base_model` (`claas-tiny`, a directory or a hub id) and restore the adapters under `store_root`.
+
+        `max_batch_rows` answers are decoded at a time. An update that cannot have its adapter within `lock_timeout_s`
+        raises `Conflict`.
+        """
+        in_range("max_batch_rows", max_batch_rows, 1)
+        base = BaseModel.load(base_model)
+        return cls(base, VersionStore(store_root), max_batch_rows=max_batch_rows, lock_timeout_s=lock_timeout_s)
+
+    @property
+    def base_model(self) -> str:
+        """The served name of the base model."""
+        return self._base.weights.base_model
+
+    async def resolve(self, lora_id: str | None, version: int | None = None) -> Weights:
+        """The weights of an adapter's `version`, or of its newest; of the base model when `lora_id` is None."""
+        return self._base.weights if lora_id is None else self._store.get(lora_id, version).weights
+
+    async def sample(self, weights: Weights, messages: Sequence[Message], params: SamplingParams) -> Sample:
+        """Sample one answer, decoded together with all that are under way, and independent of them."""
+        prompt_ids = self._base.chat.prompt_ids(messages)
+        request = DecodeRequest(
+            prompt_ids=prompt_ids,
+            weights=await asyncio.to_thread(self._adapters.get, weights),
+            params=self._clamped(params, len(prompt_ids)),
+        )
+        decoded = await asyncio.wrap_future(self._batcher.submit(request))
+        return self._sample(weights, request, decoded)
+
+    async def score(self, weights: Weights, messages: Sequence[Message], completion: str) -> Score:
+        """Log probabilities of `completion` and the end-of-turn token as the answer to `messages`."""
+        prompt_ids = self._base.chat.prompt_ids(messages)
+        completion_ids = self._base.chat.completion_ids(completion)
+        self._require_window(len(prompt_ids), len(completion_ids))
+        request = ScoreRequest(prompt_ids, completion_ids, await asyncio.to_thread(self._adapters.get, weights))
+        logprobs = await asyncio.wrap_future(self._scorer.submit(request))
+        return Score(weights, len(prompt_ids), self._base.chat.tokens(completion_ids), tuple(logprobs))
+
+    async def update(self, lora_id: str, items: Sequence[TrainingItem], training: TrainingConfig, key: str) -> Update:
+        """One SDPO update of the newest version, making the next one, exactly once per `key`."""
+        async with self._locked(lora_id):
+            return await self._learn(lambda: self._learner.update(lora_id, items, training, key))
+
+    async def init_adapter(self, spec: AdapterSpec) -> Weights:
+        """Create version 0, which answers exactly as the base model. An existing id raises `Conflict`."""
+        async with self._locked(spec.lora_id):
+            return await self._learn(lambda: self._learner.init(spec))
+
+    async def list_adapters(self, prefix: str = "") -> list[Weights]:
+        """The newest version of every adapter whose id starts with `prefix`, sorted by id."""
+        return [self._store.get(known).weights for known in self._store.adapters() if known.startswith(prefix)]
+
+    async def delete_adapter(self, lora_id: str) -> bool:
+        """Remove an adapter and all its versions; False when there was none."""
+        async with self._locked(lora_id):
+            return await self._learn(lambda: self._store.delete(lora_id))
+
+    async def export_adapter(self, lora_id: str, version: int | None = None) -> Path:
+        """The version's own directory: a standard PEFT adapter, with `version.json` beside it. Read only."""
+        return self._store.directory(self._store.get(lora_id, version))
+
+    async def health(self) -> Health:
+        """What runs where, and how much there is to do."""
+        return Health(
+            ok=self._batcher.alive and self._scorer.alive,
+            base_model=self.base_model,
+            detail={
+                "engine": "local",
+                "device": self._base.device.type,
+                "window": self._base.window,
+                "adapters": len(self._store.adapters()),
+                "requests": self._batcher.load,
+            },
+        )
+
+    async def close(self) -> None:
+        """Stop the threads. An update under way is finished; answers and scores under way fail."""
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._batcher.close()
+        self._scorer.close()
+        self._learning.shutdown(wait=True, cancel_futures=True)
+
+    async def _learn(self, work: Callable[[], T]) -> T:
+        """Run `work` in the learning thread, to its end even when the caller is cancelled."""
+        future = asyncio.get_running_loop().run_in_executor(self._learning, work)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait([future])
+            raise
+
+    @asynccontextmanager
+    async def _locked(self, lora_id: str) -> AsyncGenerator[None]:
+        """Hold an adapter's lock. Raises `Conflict` where it is not to be had in time."""
+        lock = self._locks.setdefault(adapter_id(lora_id), asyncio.Lock())
+        try:
+            async with asyncio.timeout(self._lock_timeout_s):
+                await lock.acquire()
+        except TimeoutError:
+            raise Conflict(
+                f"adapter {lora_id!r} is being updated; its lock was not free within {self._lock_timeout_s:g} s"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _clamped(self, params: SamplingParams, prompt_tokens: int) -> SamplingParams:
+        """The parameters checked, seeded, and with no more tokens than fit the window."""
+        in_range("max_tokens", params.max_tokens, 1)
+        in_range("temperature", params.temperature, 0.0)
+        in_range("top_p", params.top_p, 0.0, 1.0, above=True)
+        in_range("top_logprobs", params.top_logprobs, 0, MOST_TOP_LOGPROBS)
+        self._require_window(prompt_tokens, 1)
+        room = self._base.window - prompt_tokens
+        seed = int.from_bytes(os.urandom(8)) if params.seed is None else params.seed
+        stops = tuple(stop for stop in params.stop if stop)
+        return replace(params, max_tokens=min(params.max_tokens, room), seed=seed, stop=stops)
+
+    def _require_window(self, prompt_tokens: int, answer_tokens: int) -> None:
+        if prompt_tokens + answer_tokens > self._base.window:
+            raise InvalidInput(
+                f"the prompt has {prompt_tokens} tokens, which with {answer_tokens} more is beyond the window of "
+                f"{self._base.window} tokens of {self.base_model}"
+            )
+
+    def _sample(self, weights: Weights, request: DecodeRequest, decoded: Decoded) -> Sample:
+        chat = self._base.chat
+        alternatives = zip(decoded.top_ids, decoded.top_logprobs, strict=True)
+        return Sample(
+            weights=weights,
+            text=cut(chat.text(decoded.token_ids), request.params.stop),
+            finish_reason=decoded.finish_reason,
+            prompt_ids=tuple(request.prompt_ids),
+            token_ids=tuple(decoded.token_ids),
+            tokens=chat.tokens(decoded.token_ids),
+            logprobs=tuple(decoded.logprobs),
+            top_logprobs=tuple(tuple(map(TokenLogprob, chat.tokens(ids), logprobs)) for ids, logprobs in alternatives),
+            mean_entropy=decoded.mean_entropy,
+        )

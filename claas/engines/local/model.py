@@ -1,0 +1,161 @@
+"""Loading the base model: once, from the shipped weights, a directory or the Hugging Face hub."""
+
+import copy
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from huggingface_hub import snapshot_download  # pyright: ignore[reportUnknownVariableType]
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
+from transformers.utils import logging as transformers_logging
+
+from claas.core.base_models import EMBEDDED
+from claas.core.errors import InvalidInput
+from claas.engines.base import Weights
+from claas.engines.local.chat import Chat
+from claas.tiny import WEIGHTS_DIR
+
+_SMALL_BYTES = 256 * 2**20
+_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+_KNOWN_LAYERS = {"full_attention", "sliding_attention"}
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A loaded base model. Its parameters are frozen and shared by every copy that `share` makes.
+
+    `window` is the most tokens of prompt and answer together. `small` models (on a CPU) are decoded with adapters
+    merged into copies of the weights, on one thread: faster than more, and the same bits in every batch.
+    """
+
+    weights: Weights
+    model: nn.Module
+    chat: Chat
+    window: int
+    small: bool
+
+    @classmethod
+    def load(cls, name: str) -> "BaseModel":
+        """`claas-tiny`, a directory or a hub id. Raises `InvalidInput` saying what is wrong with anything else."""
+        directory = _directory(name)
+        model = _model(name, directory)
+        config: Any = model.config
+        _require_decodable(name, model, config)
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+        generation: Any = model.generation_config
+        size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+        small = size <= _SMALL_BYTES and next(model.parameters()).device.type == "cpu"
+        if small:
+            torch.set_num_threads(1)
+        return cls(
+            weights=Weights(None, 0, _digest(name, directory), name),
+            model=model,
+            chat=Chat.load(str(directory), name, generation.eos_token_id if generation else config.eos_token_id),
+            window=int(config.max_position_embeddings),
+            small=small,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    @property
+    def config(self) -> Any:
+        """The Hugging Face configuration, untyped there."""
+        return self.model.config
+
+    def share(self) -> nn.Module:
+        """Another module tree over the same parameters, to be changed and run in a thread of its own."""
+        memo: dict[int, Any] = {id(tensor): tensor for tensor in self.model.parameters()}
+        memo |= {id(tensor): tensor for tensor in self.model.buffers()}
+        return copy.deepcopy(self.model, memo)
+
+
+def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """The layers an adapter can change, by name: every linear one but the output head."""
+    head = output_head(model)
+    modules = cast(Iterable[tuple[str, nn.Module]], model.named_modules())
+    return {name: module for name, module in modules if isinstance(module, nn.Linear | Conv1D) and module is not head}
+
+
+def output_head(model: nn.Module) -> nn.Module:
+    """The layer that maps hidden states to logits."""
+    return cast(Any, model).get_output_embeddings()
+
+
+def matrix_of(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """A linear layer's weight as (out, in), and its bias."""
+    weight = cast(Tensor, layer.weight)
+    return (weight.T if isinstance(layer, Conv1D) else weight), cast("Tensor | None", layer.bias)
+
+
+def _directory(name: str) -> Path:
+    if name == EMBEDDED:
+        return WEIGHTS_DIR
+    if Path(name).is_dir():
+        return Path(name)
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise InvalidInput(f"base model {name!r}: no such directory")
+    try:
+        return Path(snapshot_download(name, allow_patterns=_FILES))
+    except (OSError, ValueError) as error:  # the hub's errors are subclasses of these
+        raise InvalidInput(
+            f"base model {name!r} is neither a directory nor to be had from the Hugging Face hub: {_line(error)}"
+        ) from error
+
+
+def _model(name: str, directory: Path) -> Any:
+    cuda = torch.cuda.is_available() and name != EMBEDDED
+    transformers_logging.disable_progress_bar()
+    loader: Any = AutoModelForCausalLM
+    try:
+        model: Any = loader.from_pretrained(
+            str(directory),
+            dtype=torch.bfloat16 if cuda else torch.float32,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise InvalidInput(
+            f"base model {name!r} cannot be loaded as a causal language model: {_line(error)}"
+        ) from error
+    return model.to("cuda" if cuda else "cpu").eval()
+
+
+def _require_decodable(name: str, model: nn.Module, config: Any) -> None:
+    """Refuse what the decoder's slots cannot hold (other state than keys and values) and what mixes its rows."""
+    layer_types: Sequence[str] = getattr(config, "layer_types", None) or ()
+    if unknown := sorted(set(layer_types) - _KNOWN_LAYERS):
+        raise InvalidInput(f"base model {name!r} has layers that this engine cannot decode: {', '.join(unknown)}")
+    if any(".experts." in layer for layer in linear_layers(model)):
+        raise InvalidInput(f"base model {name!r} has experts as separate layers, which this engine cannot decode")
+    if not isinstance(getattr(config, "max_position_embeddings", None), int):
+        raise InvalidInput(f"base model {name!r} does not say how many positions it has")
+
+
+def _digest(name: str, directory: Path) -> str:
+    """sha256 over the model's name and its weight files."""
+    digest = hashlib.sha256(name.encode())
+    for path in sorted(directory.glob("*.safetensors")):
+        digest.update(_file_digest(path).encode())
+    return digest.hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    """sha256 of a file, which the hub's download cache already has in the name of what it links to."""
+    blob = path.resolve()
+    if blob.parent.name == "blobs" and len(blob.name) == 64:
+        return blob.name
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,120 @@
+"""Scoring: the log probabilities of given answers, all that have arrived in as few forward passes as possible."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from claas.engines.local.forward import Forward
+from claas.engines.local.inbox import Inbox, fail
+from claas.engines.local.kv import round_up
+from claas.engines.local.routing import ModelWeights, Segment
+
+_MOST_AT_ONCE = 256
+_TOKENS_PER_PASS = 4096
+_LOGITS_AT_ONCE = 2**25  # 128 MiB of float32
+
+
+@dataclass(eq=False)
+class ScoreRequest:
+    """A prompt, the completion to score after it, and the weights to score it with."""
+
+    prompt_ids: list[int]
+    completion_ids: list[int]  # (C,)
+    weights: ModelWeights
+    result: Future[list[float]] = field(default_factory=Future[list[float]])  # (C,), nats
+
+    @property
+    def length(self) -> int:
+        """Tokens fed to the model, padded: all but the last, which predicts nothing."""
+        return round_up(len(self.prompt_ids) + len(self.completion_ids) - 1)
+
+
+class Scorer:
+    """Scores requests in a thread of its own, next to the one that decodes."""
+
+    def __init__(self, forward: Forward, device: torch.device) -> None:
+        self._forward = forward
+        self._device = device
+        self._inbox = Inbox[ScoreRequest]()
+        self._thread = threading.Thread(target=self._run, name="claas-score", daemon=True)
+        self._thread.start()
+
+    def submit(self, request: ScoreRequest) -> Future[list[float]]:
+        """The completion's logprobs, once scored. Raises `StackError` once closed."""
+        self._inbox.put(request)
+        return request.result
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs: not once closed, nor after a bug has ended it."""
+        return self._thread.is_alive()
+
+    def close(self) -> None:
+        """Stop the thread; unfinished requests fail with `StackError`."""
+        self._inbox.close()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._score_arrivals()
+        finally:
+            fail((request.result for request in self._inbox.left()), "the engine was closed")
+
+    def _score_arrivals(self) -> None:
+        while (arrived := self._inbox.take(_MOST_AT_ONCE, wait=True)) is not None:
+            for batch in _batches(arrived):
+                try:
+                    self._score(batch)
+                except RuntimeError as error:  # what torch raises, above all when memory runs out
+                    fail((request.result for request in batch), f"scoring failed: {error}", error)
+
+    @torch.inference_mode()
+    def _score(self, batch: Sequence[ScoreRequest]) -> None:
+        """One forward pass over requests of the same weights and padded length."""
+        length = batch[0].length
+        ids = torch.zeros(len(batch), length, dtype=torch.long)
+        keep = torch.zeros(len(batch), length, dtype=torch.bool)
+        for row, request in enumerate(batch):
+            tokens = [*request.prompt_ids, *request.completion_ids[:-1]]
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+            keep[row, len(request.prompt_ids) - 1 : len(tokens)] = True
+        positions = torch.arange(length, device=self._device).expand(len(batch), -1)
+        segments = [Segment(batch[0].weights, len(batch))]
+        logits = self._forward(ids.to(self._device), positions, length, keep.to(self._device), segments)
+        targets = [token for request in batch for token in request.completion_ids]
+        scored = _logprobs(logits, torch.tensor(targets, device=self._device))
+        logprobs = cast(list[float], scored.tolist())  # pyright: ignore[reportUnknownMemberType]
+        for request in batch:
+            count = len(request.completion_ids)
+            if request.result.set_running_or_notify_cancel():
+                request.result.set_result(logprobs[:count])
+            logprobs = logprobs[count:]
+
+
+def _logprobs(logits: Tensor, targets: Tensor) -> Tensor:
+    """Log probability of each target (N,) under its logits (N, V), in float32, a slice of rows at a time."""
+    rows = max(1, _LOGITS_AT_ONCE // logits.shape[-1])
+    parts: list[Tensor] = []
+    for start in range(0, len(targets), rows):
+        logprobs = logits[start : start + rows].float().log_softmax(-1)
+        parts.append(logprobs.gather(-1, targets[start : start + rows, None])[:, 0])
+    return torch.cat(parts)
+
+
+def _batches(requests: Sequence[ScoreRequest]) -> Iterator[list[ScoreRequest]]:
+    """Requests that can be scored together: same weights, same padded length, not too many tokens."""
+    for (_, length), same in groupby(sorted(requests, key=_group), _group):
+        together = list(same)
+        size = max(1, _TOKENS_PER_PASS // length)
+        for start in range(0, len(together), size):
+            yield together[start : start + size]
+
+
+def _group(request: ScoreRequest) -> tuple[int, int]:
+    return id(request.weights), request.length
