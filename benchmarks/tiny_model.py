@@ -14,20 +14,18 @@ from pathlib import Path
 from statistics import mean
 
 import torch
-import yaml
-from hydra.utils import instantiate
 from transformers import AutoTokenizer, Qwen3ForCausalLM
 
+from claas.eval.config.catalog import load_preference
 from claas.eval.metrics.capability import CapabilityItem, General
 from claas.eval.metrics.rouge import self_rouge_l
 from claas.eval.metrics.sentences import count_sentences, numbered_items
 from claas.eval.metrics.verifiers import IdentityVerifier, NoEmojiVerifier
 from claas.eval.metrics.wording import mentions
-from claas.eval.verifier import Verifier
+from claas.eval.preference import Preference
 from claas.tiny import WEIGHTS_DIR
 from claas.tiny.abilities import Request, answers, chat_text
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 PREFERENCES = ("concise", "no_emoji", "identity")
 TEMPERATURE = 0.7
 UNSEEN_NAMES = (
@@ -87,18 +85,6 @@ class Row:
         return self.score < self.needed or self.score == self.needed == 0.0 if self.below else self.score >= self.needed
 
 
-@dataclass(frozen=True)
-class Preference:
-    """A shipped preference's configuration."""
-
-    name: str
-    feedback: str
-    verifier: Verifier
-    probes: tuple[str, ...]
-    held_out: tuple[str, ...]
-    paraphrases: tuple[str, ...]
-
-
 class Subject:
     """The model under measurement."""
 
@@ -151,46 +137,38 @@ def measure(subject: Subject) -> Iterator[Row]:
     yield from capability(subject)
 
 
-def load_preference(name: str) -> Preference:
-    entry = yaml.safe_load((CONFIGS / "preference" / f"{name}.yaml").read_text(encoding="utf-8"))
-    return Preference(
-        name=name,
-        feedback=entry["feedback_string"],
-        verifier=instantiate(entry["verifier"]),
-        probes=tuple(entry["probe_prompts"]),
-        held_out=tuple(entry["heldout_prompts"]),
-        paraphrases=tuple(entry["feedback_paraphrases"]),
-    )
-
-
 def obedience(subject: Subject, preference: Preference) -> Iterator[Row]:
     """Greedy answers without and with the feedback, on probe and held-out prompts."""
     ceilings = {"concise": (0.2, 0.25), "no_emoji": (0.2, 0.2), "identity": (0.0, 0.0)}[preference.name]
     for kind, prompts, ceiling in zip(
-        ("probe", "held-out"), (preference.probes, preference.held_out), ceilings, strict=True
+        ("probe", "held-out"), (preference.probe_prompts, preference.heldout_prompts), ceilings, strict=True
     ):
         untaught = compliance(preference, subject.greedy(prompts))
-        taught = compliance(preference, subject.greedy(prompts, preference.feedback))
+        taught = compliance(preference, subject.greedy(prompts, preference.feedback_string))
         yield Row(f"{preference.name}: {kind}, default", untaught, ceiling, len(prompts), below=True)
         yield Row(f"{preference.name}: {kind}, with feedback", taught, 0.9, len(prompts))
 
 
 def paraphrases(subject: Subject, preference: Preference) -> Iterator[Row]:
     """Each unseen paraphrase on the probe prompts, then all of them together."""
-    requests = [Request(prompt, phrase) for phrase in preference.paraphrases for prompt in preference.probes]
+    requests = [
+        Request(prompt, phrase) for phrase in preference.feedback_paraphrases for prompt in preference.probe_prompts
+    ]
     texts = subject.greedy_to(requests)
     scores = [preference.verifier(text).score for text in texts]
-    width = len(preference.probes)
-    for i, phrase in enumerate(preference.paraphrases):
+    width = len(preference.probe_prompts)
+    for i, phrase in enumerate(preference.feedback_paraphrases):
         yield Row(f"{preference.name}: {phrase!r}", mean(scores[i * width : (i + 1) * width]), None, width)
     yield Row(f"{preference.name}: unseen paraphrases", mean(scores), 0.8, len(scores))
 
 
 def diversity(subject: Subject, preference: Preference) -> Iterator[Row]:
     """Three sampled answers to each probe: how alike they are, and how open each next token was."""
-    samples = [subject.sampled(preference.probes, seed) for seed in (1, 2, 3)]
+    samples = [subject.sampled(preference.probe_prompts, seed) for seed in (1, 2, 3)]
     triples = list(zip(*samples, strict=True))
-    entropies = [subject.entropy(prompt, triple[0]) for prompt, triple in zip(preference.probes, triples, strict=True)]
+    entropies = [
+        subject.entropy(prompt, triple[0]) for prompt, triple in zip(preference.probe_prompts, triples, strict=True)
+    ]
     yield Row(f"{preference.name}: self-ROUGE-L", mean(self_rouge_l(triple) for triple in triples), 0.6, 30, below=True)
     yield Row(f"{preference.name}: entropy, nats per token", mean(entropies), 0.2, len(entropies))
 

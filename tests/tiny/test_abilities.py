@@ -13,12 +13,12 @@ from benchmarks.tiny_model import (
     Subject,
     capability,
     diversity,
-    load_preference,
     obedience,
     paraphrases,
     styles,
     unseen_names,
 )
+from claas.eval.config.catalog import load_preference
 from claas.tiny import WEIGHTS_DIR
 
 pytestmark = pytest.mark.slow
@@ -37,19 +37,19 @@ def unmet(rows: Iterable[Row]) -> list[Row]:
 @pytest.mark.parametrize("name", PREFERENCES)
 def test_answers_change_with_the_hindsight_feedback_and_only_then(subject: Subject, name: str) -> None:
     preference = load_preference(name)
-    assert unmet(obedience(subject, replace(preference, held_out=preference.held_out[::4]))) == []
+    assert unmet(obedience(subject, replace(preference, heldout_prompts=preference.heldout_prompts[::4]))) == []
 
 
 @pytest.mark.parametrize("name", PREFERENCES)
 def test_feedback_in_words_never_seen_is_followed(subject: Subject, name: str) -> None:
     preference = load_preference(name)
-    assert unmet(paraphrases(subject, replace(preference, probes=preference.probes[::3]))) == []
+    assert unmet(paraphrases(subject, replace(preference, probe_prompts=preference.probe_prompts[::3]))) == []
 
 
 def test_answers_to_one_prompt_differ(subject: Subject) -> None:
     for name in PREFERENCES:
         preference = load_preference(name)
-        assert unmet(diversity(subject, replace(preference, probes=preference.probes[::3]))) == []
+        assert unmet(diversity(subject, replace(preference, probe_prompts=preference.probe_prompts[::3]))) == []
 
 
 def test_most_names_never_seen_are_taken_on(subject: Subject) -> None:

@@ -60,7 +60,7 @@ class LocalEngine:
 
     @classmethod
     def open(
-        cls, base_model: str, store_root: Path, *, max_batch_rows: int = 32, lock_timeout_s: float = 60.0
+        cls, base_model: str, store_root: Path, *, max_batch_rows: int = 64, lock_timeout_s: float = 60.0
     ) -> "LocalEngine":
         """Load `base_model` (`claas-tiny`, a directory or a hub id) and restore the adapters under `store_root`.
 
