@@ -1,52 +1,52 @@
-"""The decoding thread: takes requests as they arrive and keeps the decoder stepping."""
+"""The decoding threads: they take requests as they arrive and keep their decoders stepping."""
 
-import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
+from functools import partial
 
 from claas.engines.local.decode import Decoder
-from claas.engines.local.inbox import Inbox, fail
 from claas.engines.local.requests import Decoded, DecodeRequest
+from claas.engines.local.workers import Inbox, Workers, fail
 
 
 class Batcher:
-    """Feeds a decoder, which it owns, from any thread. At most `max_rows` are decoded at a time; others wait."""
+    """Feeds decoders, each in a thread of its own, from any thread.
 
-    def __init__(self, decoder: Decoder, max_rows: int) -> None:
-        self._decoder = decoder
+    Each decodes at most `max_rows` requests at a time; others wait for the first that has room.
+    """
+
+    def __init__(self, decoders: Sequence[Decoder], max_rows: int) -> None:
+        self._decoders = decoders
         self._max_rows = max_rows
-        self._inbox = Inbox[DecodeRequest]()
-        self._thread = threading.Thread(target=self._run, name="claas-decode", daemon=True)
-        self._thread.start()
+        self._workers = Workers("claas-decode", [partial(self._serve, decoder) for decoder in decoders])
 
     def submit(self, request: DecodeRequest) -> Future[Decoded]:
         """The answer, once it is decoded. Raises `StackError` once closed."""
-        self._inbox.put(request)
+        self._workers.submit(request)
         return request.result
 
     @property
     def load(self) -> int:
         """Requests waiting or being decoded."""
-        return len(self._inbox) + len(self._decoder.rows)
+        return self._workers.waiting + sum(len(decoder.rows) for decoder in self._decoders)
 
     @property
     def alive(self) -> bool:
-        """Whether the thread runs: not once closed, nor after a bug has ended it."""
-        return self._thread.is_alive()
+        """Whether every thread runs."""
+        return self._workers.alive
 
     def close(self) -> None:
-        """Stop the thread; unfinished requests fail with `StackError`."""
-        self._inbox.close()
-        self._thread.join()
+        """Stop the threads; unfinished requests fail with `StackError`."""
+        self._workers.close()
 
-    def _run(self) -> None:
+    def _serve(self, decoder: Decoder, inbox: Inbox[DecodeRequest]) -> None:
         try:
-            self._decode()
+            self._decode(decoder, inbox)
         finally:
-            fail((request.result for request in (*self._decoder.rows, *self._inbox.left())), "the engine was closed")
+            fail(decoder.rows)
 
-    def _decode(self) -> None:
-        decoder = self._decoder
-        while (arrived := self._inbox.take(self._max_rows - len(decoder.rows), wait=not decoder.rows)) is not None:
+    def _decode(self, decoder: Decoder, inbox: Inbox[DecodeRequest]) -> None:
+        while (arrived := inbox.take(self._max_rows - len(decoder.rows), wait=not decoder.rows)) is not None:
             try:
                 decoder.drop(_withdrawn)
                 if admitted := [request for request in arrived if not _withdrawn(request)]:
@@ -54,8 +54,7 @@ class Batcher:
                 if decoder.rows:
                     decoder.step()
             except RuntimeError as error:  # what torch raises, above all when memory runs out
-                affected = [request.result for request in (*decoder.rows, *arrived)]
-                fail(affected, f"decoding failed: {error}", error)
+                fail((*decoder.rows, *arrived), f"decoding failed: {error}", error)
                 decoder.reset()
 
 

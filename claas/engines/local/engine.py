@@ -38,11 +38,13 @@ from claas.engines.local.versions import VersionStore
 
 T = TypeVar("T")
 
+_MOST_DECODERS = 4
+
 
 class LocalEngine:
     """Implements `claas.engines.base.Engine` on this machine.
 
-    Three threads: one decodes, one scores, one learns. Each runs a module tree of its own over the same base
+    Threads that decode, one that scores and one that learns. Each runs a module tree of its own over the same base
     parameters, so that none waits for another.
     """
 
@@ -50,8 +52,7 @@ class LocalEngine:
         self._base = base
         self._store = store
         self._adapters = Adapters(base, store)
-        decoder = Decoder(forward_of(base, self._adapters.head), base.device, base.chat.stop_ids, base.chat.text)
-        self._batcher = Batcher(decoder, max_batch_rows)
+        self._batcher = Batcher([self._decoder() for _ in range(_decoders(base))], max_batch_rows)
         self._scorer = Scorer(forward_of(base, self._adapters.head), base.device)
         self._learner = Learner(base, store)
         self._learning = ThreadPoolExecutor(1, thread_name_prefix="claas-learn")
@@ -64,8 +65,8 @@ class LocalEngine:
     ) -> "LocalEngine":
         """Load `base_model` (`claas-tiny`, a directory or a hub id) and restore the adapters under `store_root`.
 
-        `max_batch_rows` answers are decoded at a time. An update that cannot have its adapter within `lock_timeout_s`
-        raises `Conflict`.
+        A thread decodes at most `max_batch_rows` answers at a time. An update that cannot have its adapter within
+        `lock_timeout_s` raises `Conflict`.
         """
         in_range("max_batch_rows", max_batch_rows, 1)
         base = BaseModel.load(base_model)
@@ -146,6 +147,10 @@ class LocalEngine:
         self._scorer.close()
         self._learning.shutdown(wait=True, cancel_futures=True)
 
+    def _decoder(self) -> Decoder:
+        base = self._base
+        return Decoder(forward_of(base, self._adapters.head), base.device, base.chat.stop_ids, base.chat.text)
+
     async def _learn(self, work: Callable[[], T]) -> T:
         """Run `work` in the learning thread, to its end even when the caller is cancelled."""
         future = asyncio.get_running_loop().run_in_executor(self._learning, work)
@@ -204,3 +209,8 @@ class LocalEngine:
             top_logprobs=tuple(tuple(map(TokenLogprob, chat.tokens(ids), logprobs)) for ids, logprobs in alternatives),
             mean_entropy=decoded.mean_entropy,
         )
+
+
+def _decoders(base: BaseModel) -> int:
+    """Decoding threads: where one operation runs on one core, as many as there are cores, up to a few."""
+    return min(os.cpu_count() or 1, _MOST_DECODERS) if base.small else 1

@@ -53,18 +53,16 @@ def _floats(matrix: Tensor) -> list[list[float]]:
 
 def _tokens(logits: Tensor, temperatures: list[float], top_ps: list[float], uniforms: list[float]) -> Tensor:
     """The chosen token of every row, (B,)."""
-    if not any(temperatures):
-        return logits.argmax(-1)
-    divisors = logits.new_tensor([temperature or 1.0 for temperature in temperatures])[:, None]
-    probabilities = (logits / divisors).softmax(-1)
-    if narrowed := [row for row, top_p in enumerate(top_ps) if top_p < 1.0]:
-        bounds = logits.new_tensor([top_ps[row] for row in narrowed])
-        probabilities[narrowed] = _nucleus(probabilities[narrowed], bounds)
-    sampled = _inverse_cdf(probabilities, uniforms)
-    if all(temperatures):
-        return sampled
-    greedy = torch.tensor([temperature == 0.0 for temperature in temperatures], device=logits.device)
-    return torch.where(greedy, logits.argmax(-1), sampled)
+    tokens = logits.argmax(-1)
+    warm = [row for row, temperature in enumerate(temperatures) if temperature]
+    if warm:
+        divisors = logits.new_tensor([temperatures[row] for row in warm])[:, None]
+        probabilities = (logits[warm] / divisors).softmax(-1)
+        if narrowed := [index for index, row in enumerate(warm) if top_ps[row] < 1.0]:
+            bounds = logits.new_tensor([top_ps[warm[index]] for index in narrowed])
+            probabilities[narrowed] = _nucleus(probabilities[narrowed], bounds)
+        tokens[warm] = _inverse_cdf(probabilities, [uniforms[row] for row in warm])
+    return tokens
 
 
 def _nucleus(probabilities: Tensor, top_p: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """Scoring: the log probabilities of given answers, all that have arrived in as few forward passes as possible."""
 
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -11,9 +10,9 @@ import torch
 from torch import Tensor
 
 from claas.engines.local.forward import Forward
-from claas.engines.local.inbox import Inbox, fail
 from claas.engines.local.kv import round_up
 from claas.engines.local.routing import ModelWeights, Segment
+from claas.engines.local.workers import Inbox, Workers, fail
 
 _MOST_AT_ONCE = 256
 _TOKENS_PER_PASS = 4096
@@ -41,38 +40,29 @@ class Scorer:
     def __init__(self, forward: Forward, device: torch.device) -> None:
         self._forward = forward
         self._device = device
-        self._inbox = Inbox[ScoreRequest]()
-        self._thread = threading.Thread(target=self._run, name="claas-score", daemon=True)
-        self._thread.start()
+        self._workers = Workers("claas-score", [self._serve])
 
     def submit(self, request: ScoreRequest) -> Future[list[float]]:
         """The completion's logprobs, once scored. Raises `StackError` once closed."""
-        self._inbox.put(request)
+        self._workers.submit(request)
         return request.result
 
     @property
     def alive(self) -> bool:
-        """Whether the thread runs: not once closed, nor after a bug has ended it."""
-        return self._thread.is_alive()
+        """Whether the thread runs."""
+        return self._workers.alive
 
     def close(self) -> None:
         """Stop the thread; unfinished requests fail with `StackError`."""
-        self._inbox.close()
-        self._thread.join()
+        self._workers.close()
 
-    def _run(self) -> None:
-        try:
-            self._score_arrivals()
-        finally:
-            fail((request.result for request in self._inbox.left()), "the engine was closed")
-
-    def _score_arrivals(self) -> None:
-        while (arrived := self._inbox.take(_MOST_AT_ONCE, wait=True)) is not None:
+    def _serve(self, inbox: Inbox[ScoreRequest]) -> None:
+        while (arrived := inbox.take(_MOST_AT_ONCE, wait=True)) is not None:
             for batch in _batches(arrived):
                 try:
                     self._score(batch)
                 except RuntimeError as error:  # what torch raises, above all when memory runs out
-                    fail((request.result for request in batch), f"scoring failed: {error}", error)
+                    fail(batch, f"scoring failed: {error}", error)
 
     @torch.inference_mode()
     def _score(self, batch: Sequence[ScoreRequest]) -> None:
