@@ -17,7 +17,8 @@ from claas.engines.local.routing import Router, Segment
 class Qwen3Forward:
     """Gives what `GenericForward` gives, to rounding, with about half the overhead per token.
 
-    D = size of a head, Q = query heads, K = key/value heads.
+    Padding exists only inside attention; everything else computes the N tokens that matter. D = size of a head,
+    Q = query heads, K = key/value heads, H = size of the hidden state.
     """
 
     def __init__(self, base: BaseModel, head: LinearOp) -> None:
@@ -59,41 +60,40 @@ class Qwen3Forward:
         cache: SlotCache | None = None,
     ) -> Tensor:
         self._router.route(segments)
+        tokens = _Ragged(keep)
         hidden = mask(positions, length, self._embedding.dtype)  # (B, 1, T, length)
-        x = F.embedding(ids, self._embedding)  # (B, T, H)
-        cos = self._cos[positions][:, :, None]  # (B, T, 1, D)
-        sin = self._sin[positions][:, :, None]
+        x = F.embedding(tokens.pack(ids), self._embedding)  # (N, H)
+        cos = self._cos[tokens.pack(positions)][:, None]  # (N, 1, D)
+        sin = self._sin[tokens.pack(positions)][:, None]
         for index, layer in enumerate(self._layers):
-            x = x + self._attend(layer, index, self._normed(x, layer.before_attention), (cos, sin), hidden, cache)
+            q, k, v = self._projected(layer, self._normed(x, layer.before_attention), (cos, sin))
+            k, v = tokens.pad(k).transpose(1, 2), tokens.pad(v).transpose(1, 2)  # (B, K, T, D)
+            if cache is not None:
+                k, v = cache.update(k, v, index)
+            attended = tokens.pack(self._attend(tokens.pad(q), k, v, hidden))  # (N, Q * D)
+            x = x + self._router.linear(layer.o, attended)
             x = x + self._feed_forward(layer, self._normed(x, layer.before_mlp))
-        return self._head(self._normed(x[keep], self._norm))
+        return self._head(self._normed(x[tokens.pack(keep)], self._norm))
 
-    def _attend(
-        self,
-        layer: "_Layer",
-        index: int,
-        x: Tensor,
-        rotation: tuple[Tensor, Tensor],
-        hidden: Tensor,
-        cache: SlotCache | None,
-    ) -> Tensor:
-        batch, time, _ = x.shape
+    def _projected(self, layer: "_Layer", x: Tensor, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (N, Q, D), keys and values (N, K, D) of N tokens (N, H), the first two normed and rotated."""
         linear = self._router.linear
-        q = linear(layer.q, x).view(batch, time, self._queries, self._size)
-        k = linear(layer.k, x).view(batch, time, self._keys, self._size)
-        v = linear(layer.v, x).view(batch, time, self._keys, self._size).transpose(1, 2)  # (B, K, T, D)
-        qk = F.rms_norm(torch.cat([q, k], 2), (self._size,), eps=self._eps) * layer.qk_norm  # (B, T, Q + K, D)
+        q = linear(layer.q, x).view(-1, self._queries, self._size)
+        k = linear(layer.k, x).view(-1, self._keys, self._size)
+        v = linear(layer.v, x).view(-1, self._keys, self._size)
+        qk = F.rms_norm(torch.cat([q, k], 1), (self._size,), eps=self._eps) * layer.qk_norm  # (N, Q + K, D)
         qk = torch.addcmul(qk * rotation[0], qk.roll(self._size // 2, -1), rotation[1])
-        q = qk[:, :, : self._queries]  # (B, T, Q, D)
-        k = qk[:, :, self._queries :].transpose(1, 2)  # (B, K, T, D)
-        if cache is not None:
-            k, v = cache.update(k, v, index)
+        return qk[:, : self._queries], qk[:, self._queries :], v
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, hidden: Tensor) -> Tensor:
+        """What q (B, T, Q, D) finds in k and v (B, K, length, D), as (B, T, Q * D)."""
+        batch, time = q.shape[:2]
         if time == 1:  # the query heads of a key head as its queries: no key is read twice
             out = F.scaled_dot_product_attention(q.reshape(batch, self._keys, -1, self._size), k, v, attn_mask=hidden)
         else:
             out = F.scaled_dot_product_attention(q.transpose(1, 2), k, v, attn_mask=hidden, enable_gqa=True)
             out = out.transpose(1, 2)
-        return linear(layer.o, out.reshape(batch, time, -1))
+        return out.reshape(batch, time, -1)
 
     def _feed_forward(self, layer: "_Layer", x: Tensor) -> Tensor:
         linear = self._router.linear
@@ -101,6 +101,29 @@ class Qwen3Forward:
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.rms_norm(x, (x.shape[-1],), weight, self._eps)
+
+
+class _Ragged:
+    """The tokens of a padded batch that matter: in every row, those up to its last kept one (causality hides others).
+
+    Packed, they stand one after the other, (N, ...); padded, in their rows, (B, T, ...).
+    """
+
+    def __init__(self, keep: Tensor) -> None:
+        self._shape = keep.shape
+        self._matter = keep.flip(1).cummax(1).values.flip(1) if keep.shape[1] > 1 else None
+
+    def pack(self, padded: Tensor) -> Tensor:
+        """(B, T, ...) → (N, ...)."""
+        return padded[:, 0] if self._matter is None else padded[self._matter]
+
+    def pad(self, packed: Tensor) -> Tensor:
+        """(N, ...) → (B, T, ...), zero elsewhere."""
+        if self._matter is None:
+            return packed[:, None]
+        padded = packed.new_zeros(*self._shape, *packed.shape[1:])
+        padded[self._matter] = packed
+        return padded
 
 
 class _Layer:

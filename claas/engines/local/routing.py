@@ -41,15 +41,10 @@ class Router:
         self._segments = segments
 
     def linear(self, name: str, x: Tensor) -> Tensor:
-        """The layer `name` for x (rows, ..., in)."""
+        """The layer `name` for x (rows, ..., in); with one segment, rows may be any number of tokens."""
         first = self._segments[0].weights
-        per_row = x.shape[0] // sum(segment.rows for segment in self._segments)  # > 1 where a model flattens (B, T)
-        ends = list(accumulate(segment.rows * per_row for segment in self._segments))
-        parts = [
-            (segment.weights, slice(start, end))
-            for segment, start, end in zip(self._segments, [0, *ends], ends, strict=False)
-        ]
-        if all(segment.weights.ops is first.ops for segment in self._segments):
+        parts = self._parts(x.shape[0])
+        if all(weights.ops is first.ops for weights, _ in parts):
             y = first.ops[name](x)
         else:
             y = torch.cat([weights.ops[name](x[rows]) for weights, rows in parts])
@@ -58,3 +53,14 @@ class Router:
             if delta is not None:
                 y[rows] += delta(x[rows])
         return y
+
+    def _parts(self, count: int) -> list[tuple[ModelWeights, slice]]:
+        """The weights of each part of `count` rows."""
+        if len(self._segments) == 1:
+            return [(self._segments[0].weights, slice(None))]
+        per_row = count // sum(segment.rows for segment in self._segments)  # > 1 where a model flattens (B, T)
+        ends = list(accumulate(segment.rows * per_row for segment in self._segments))
+        return [
+            (segment.weights, slice(start, end))
+            for segment, start, end in zip(self._segments, [0, *ends], ends, strict=False)
+        ]
