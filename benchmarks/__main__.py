@@ -16,6 +16,7 @@ def in_own_process(module: str) -> Callable[[], int]:
 BENCHMARKS = {
     "speed": harness.speed,
     "latency": harness.latency,
+    "checks": harness.checks,
     "memory": harness.memory,
     "learning": harness.learning,
     "collapse": harness.collapse,

@@ -6,15 +6,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.report import Report
+from claas.core.files import append_line
 from claas.core.training_config import TrainingConfig
 from claas.eval.results import RunResults
-from claas.eval.runner import run_harness
+from claas.eval.run.canary import COMPLETION, PROMPT
+from claas.eval.run.files import RunFiles
+from claas.eval.run.preference_run import pinned
+from claas.eval.runner import load, run_harness
 from claas.eval.stack import Adapter, Answer, FeedbackOn, Receipt, Scored, Stack
 from claas.eval.stacks.open_stack import open_stack
 from claas.eval.types import EvalConfig
@@ -45,6 +49,33 @@ def latency() -> int:
     return report.exit_code
 
 
+def checks() -> int:
+    """What trust costs: everything that is done only so that the rest can be believed, done again and timed alone."""
+    report = Report()
+    seconds: dict[str, float] = {}
+
+    async def again(stack: Stack, folder: Path) -> None:
+        files = RunFiles(folder).preference("concise")
+        baseline, steps = files.read_baseline(), files.read_steps()
+        with _timed(seconds, "records and ledger, written and synced"), tempfile.TemporaryDirectory(dir=folder) as copy:
+            for path in (files.ledger, files.root / "steps.jsonl"):
+                for line in path.read_text(encoding="utf-8").splitlines():
+                    append_line(Path(copy) / path.name, line)
+        with _timed(seconds, "canary, scored twice at every version"):
+            for record in (baseline, *steps):
+                assert record is not None
+                twice = [stack.score(pinned(record.adapter), PROMPT, COMPLETION) for _ in range(2)]
+                await asyncio.gather(*twice)
+        with _timed(seconds, "preference loaded, its verifier audited"):
+            load(EvalConfig(preferences=["concise"]))
+
+    run = _run(EvalConfig(preferences=["concise"], plots=False), afterwards=again)
+    for what, spent in seconds.items():
+        report.line(what, 100 * spent / run.seconds, "%")
+    report.line("all of it, as a share of the 20-step run", 100 * sum(seconds.values()) / run.seconds, "%", at_most=3.0)
+    return report.exit_code
+
+
 def memory() -> int:
     """Peak resident memory of the whole command, in a process of its own."""
     report = Report()
@@ -61,7 +92,7 @@ def learning() -> int:
     report = Report()
     run = _run(EvalConfig(preferences=list(PREFERENCES), plots=False))
     for name, found in run.results.summary.preferences.items():
-        lost = found.capability_items.lost if found.capability_items else []
+        lost = found.changed_items["capability"].lost
         report.line(f"{name}: held-out compliance", found.finals["heldout_compliance"], "", at_least=0.8)
         report.line(f"{name}: margin gain", found.deltas["logprob_margin.margin"], "nats", at_least=2.0)
         report.line(f"{name}: capability pass rate", found.finals["general.capability_pass_rate"], "", at_least=0.9)
@@ -94,10 +125,10 @@ class Watched:
     _under_way: int = 0
     _since: float = field(default_factory=time.monotonic)
 
-    async def init_adapter(self, lora_id: str) -> Adapter:
+    async def init_adapter(self, lora_id: str, seed: int) -> Adapter:
         """Pass on."""
         with self:
-            return await self.inner.init_adapter(lora_id)
+            return await self.inner.init_adapter(lora_id, seed)
 
     async def newest(self, lora_id: str) -> Adapter:
         """Pass on."""
@@ -141,6 +172,13 @@ class Watched:
         self._since = time.monotonic()
 
 
+@contextmanager
+def _timed(seconds: dict[str, float], what: str) -> Generator[None]:
+    started = time.monotonic()
+    yield
+    seconds[what] = time.monotonic() - started
+
+
 @dataclass(frozen=True)
 class _Run:
     results: RunResults
@@ -149,8 +187,15 @@ class _Run:
     idle_share: float
 
 
-def _run(config: EvalConfig, opened: Callable[[EvalConfig, Path], object] = open_stack) -> _Run:
-    """One run in a folder of its own, timed from the moment its stack is open to the last record."""
+def _run(
+    config: EvalConfig,
+    opened: Callable[[EvalConfig, Path], object] = open_stack,
+    afterwards: Callable[[Stack, Path], Awaitable[None]] | None = None,
+) -> _Run:
+    """One run in a folder of its own, timed from the moment its stack is open to the last record.
+
+    `afterwards` gets the stack while it is still open, and the run's folder.
+    """
     watched: list[Watched] = []
     started: list[float] = []
 
@@ -161,6 +206,8 @@ def _run(config: EvalConfig, opened: Callable[[EvalConfig, Path], object] = open
             watched.append(Watched(stack))
             yield watched[0]
             started.append(time.monotonic())
+            if afterwards is not None:
+                await afterwards(stack, store_dir.parent)
 
     with tempfile.TemporaryDirectory() as folder:
         config.output_dir = f"{folder}/run"

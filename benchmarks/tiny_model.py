@@ -132,6 +132,7 @@ def measure(subject: Subject) -> Iterator[Row]:
         yield from obedience(subject, preference)
         yield from paraphrases(subject, preference)
         yield from diversity(subject, preference)
+        yield from out_of_scope(subject, preference)
     yield from unseen_names(subject)
     yield from styles(subject)
     yield from capability(subject)
@@ -160,6 +161,16 @@ def paraphrases(subject: Subject, preference: Preference) -> Iterator[Row]:
     for i, phrase in enumerate(preference.feedback_paraphrases):
         yield Row(f"{preference.name}: {phrase!r}", mean(scores[i * width : (i + 1) * width]), None, width)
     yield Row(f"{preference.name}: unseen paraphrases", mean(scores), 0.8, len(scores))
+
+
+def out_of_scope(subject: Subject, preference: Preference) -> Iterator[Row]:
+    """Whether a user who asks for the opposite gets it: mostly before any feedback, and less with the feedback."""
+    if preference.out_of_scope is None:
+        return
+    prompts, verify = preference.out_of_scope.prompts, preference.out_of_scope.verifier
+    for kind, feedback, ceiling in (("default", "", 0.2), ("with feedback", preference.feedback_string, None)):
+        rate = 1.0 - mean(verify(text).score for text in subject.greedy(prompts, feedback))
+        yield Row(f"{preference.name}: over-application, {kind}", rate, ceiling, len(prompts), below=True)
 
 
 def diversity(subject: Subject, preference: Preference) -> Iterator[Row]:

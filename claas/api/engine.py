@@ -11,14 +11,14 @@ _LOCAL_PACKAGES = ("torch", "transformers", "peft", "safetensors", "tokenizers")
 
 def open_engine(config: ApiConfig) -> Engine:
     """Start the engine of `config.mode`. `MissingExtra` when what it runs on is not installed."""
-    require_known_mode(config)
+    require_known_mode(config.mode)
     return _open_local(config)
 
 
-def require_known_mode(config: ApiConfig) -> None:
+def require_known_mode(mode: str) -> None:
     """Raise `InvalidInput` on a mode that has no engine here, before anything is started or written."""
-    if config.mode != "local":
-        raise InvalidInput(f"mode={config.mode} is not part of this version, which has mode=local only")
+    if mode != "local":
+        raise InvalidInput(f"mode={mode} is not part of this version, which has mode=local only")
 
 
 def _open_local(config: ApiConfig) -> Engine:

@@ -24,7 +24,7 @@ from claas.core.locks import locked
 def serve(config: ApiConfig, api_key: str | None) -> None:
     """Serve until SIGINT or SIGTERM; requests under way are answered first."""
     require_key_off_loopback(config.host, api_key)
-    require_known_mode(config)
+    require_known_mode(config.mode)
     with listening(config.host, config.port) as listener, _holding(Path(config.store_dir)):
         engine = open_engine(config)
         with ExitStack() as on_failure:

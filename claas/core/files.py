@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from claas.core.errors import StackError
+from claas.core.errors import InvalidInput, StackError
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -15,11 +15,15 @@ def write_atomically(path: Path, text: str) -> None:
     staged = path.with_name(f".{path.name}.tmp")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with staged.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        staged.replace(path)
+        try:
+            with staged.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            staged.replace(path)
+        except OSError:
+            staged.unlink(missing_ok=True)  # a part of it would keep a full disk full
+            raise
         sync_directory(path.parent)
 
 
@@ -29,19 +33,30 @@ def append_line(path: Path, line: str) -> None:
         raise ValueError("a line must not contain a line break")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not path.exists()
         _cut_torn_line(path)
         with path.open("ab") as file:
             file.write(line.encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
+        if is_new:
+            sync_directory(path.parent)
 
 
 def read_lines(path: Path) -> list[str]:
-    """Every whole line of `path`, without a torn last one; a missing file has none."""
+    """Every whole line of `path`, without a torn last one; a missing file has none.
+
+    `InvalidInput` names the first line that is not text.
+    """
     if not path.exists():
         return []
     *whole, _torn = path.read_bytes().split(b"\n")
-    return [line.decode() for line in whole]
+    return [_decoded(line, f"{path} is damaged at line {number}") for number, line in enumerate(whole, start=1)]
+
+
+def read_text(path: Path) -> str:
+    """A whole file; `InvalidInput` names one that is not text."""
+    return _decoded(path.read_bytes(), f"{path} is damaged")
 
 
 def dump_json(value: Any, *, indent: int | None = None) -> str:
@@ -68,6 +83,15 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _decoded(data: bytes, otherwise: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidInput(
+            f"{otherwise}: byte {error.start} is not UTF-8; put back a copy, or start anew elsewhere"
+        ) from None
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -111,12 +111,13 @@ class Update:
 
 @dataclass(frozen=True)
 class AdapterSpec:
-    """The shape of a new adapter. `target_modules` None means every linear layer."""
+    """The shape of a new adapter, and the seed of its A. `target_modules` None means every linear layer."""
 
     lora_id: str
     rank: int = 32
     alpha: int = 64
     target_modules: tuple[str, ...] | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True)

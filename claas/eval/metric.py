@@ -1,6 +1,7 @@
 """The metric interface: what a metric may look at, and what it gives back."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,7 +15,9 @@ from claas.eval.stack import Adapter, Answer, LostAnswer, Scored, Stack
 class Subject:
     """One adapter version under one preference, and the only door to the stack that a metric has.
 
-    `step` is None at baseline. `baseline` is None while it is being measured, and the finished record after.
+    `step` is None at baseline. `baseline` is None while it is being measured, and the finished record after. The
+    transcript of a request holds everything that came back, so that a metric that looks at nothing else, and returns
+    its transcripts, can be recomputed from the record.
     """
 
     stack: Stack
@@ -32,14 +35,9 @@ class Subject:
         seed = seed_for(self.run_seed, self.preference.name, self.step, metric, item)
         asked = Transcript(metric=metric, item=item, prompt=prompt, response=None, temperature=temperature, seed=seed)
         try:
-            answer = await self.stack.answer(
-                self.adapter,
-                prompt,
-                temperature=temperature,
-                seed=seed,
-                max_tokens=self.max_tokens,
-                top_logprobs=top_logprobs,
-            )
+            answer = await self._ask(asked, seed, temperature, top_logprobs)
+            _require_numbers(answer.logprobs, *answer.top_logprobs)
+            _require_numbers([] if answer.mean_entropy is None else [answer.mean_entropy])
         except LostAnswer as error:
             return asked.model_copy(update={"error": str(error)}), None
         return answered(asked, answer), answer
@@ -50,11 +48,29 @@ class Subject:
         """Score one completion. A lost score comes back as None beside a transcript that says why."""
         asked = Transcript(metric=metric, item=item, prompt=messages[-1]["content"], response=completion)
         try:
-            scored = await self.stack.score(self.adapter, messages, completion)
+            scored = await self._rate(asked, messages, completion)
+            _require_numbers(scored.logprobs)
+            if not scored.logprobs:
+                raise LostAnswer("the reply has no log probabilities")
         except LostAnswer as error:
             return asked.model_copy(update={"error": str(error)}), None
         found = {"logprobs": list(scored.logprobs), "prompt_tokens": scored.prompt_tokens}
         return asked.model_copy(update=found | {"completion_tokens": len(scored.logprobs)}), scored
+
+    async def _ask(self, asked: Transcript, seed: int, temperature: float, top_logprobs: int) -> Answer:
+        """What answers a request; `LostAnswer` when nothing does."""
+        return await self.stack.answer(
+            self.adapter,
+            asked.prompt,
+            temperature=temperature,
+            seed=seed,
+            max_tokens=self.max_tokens,
+            top_logprobs=top_logprobs,
+        )
+
+    async def _rate(self, asked: Transcript, messages: tuple[Mapping[str, str], ...], completion: str) -> Scored:
+        """What scores a completion; `LostAnswer` when nothing does."""
+        return await self.stack.score(self.adapter, messages, completion)
 
 
 def answered(asked: Transcript, answer: Answer) -> Transcript:
@@ -66,9 +82,18 @@ def answered(asked: Transcript, answer: Answer) -> Transcript:
             "rollout_id": answer.rollout_id,
             "prompt_tokens": answer.prompt_tokens,
             "completion_tokens": answer.completion_tokens,
+            "logprobs": list(answer.logprobs),
+            "top_logprobs": [list(likeliest) for likeliest in answer.top_logprobs] or None,
             "mean_entropy": answer.mean_entropy,
         }
     )
+
+
+def _require_numbers(*parts: Iterable[object]) -> None:
+    """A reply with something else in place of a number is no reply, whichever stack it comes from."""
+    for found in (each for part in parts for each in part):
+        if not isinstance(found, int | float) or not math.isfinite(found):
+            raise LostAnswer(f"the reply has {found} in place of a number")
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,9 @@ class Transcript(Record):
     """One request of a measurement, with what came back: enough to recompute every number made from it.
 
     `metric` and `item` say what it was for (`compliance`, `heldout/12`). `response` is None when the answer was lost,
-    and `error` says why; for a scored completion `response` is that completion. `logprobs` are nats per token.
+    and `error` says why; for a scored completion `response` is that completion. `logprobs` (T,) are nats per token,
+    and `top_logprobs` (T, K) those of the likeliest tokens, where they were asked for. `mean_entropy` is over the full
+    distribution, nats per token, unless `entropy_is_lower_bound`: then it comes from `top_logprobs`.
     `verdict` is what a verifier or checker said: at least `score` in [0, 1] and `passed`.
     """
 
@@ -53,8 +55,22 @@ class Transcript(Record):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     logprobs: list[float] | None = None
+    top_logprobs: list[list[float]] | None = None
     mean_entropy: float | None = None
+    entropy_is_lower_bound: bool = False
     verdict: dict[str, float | str | bool | None] | None = None
+
+
+class Canary(Record):
+    """What one version gave the run's fixed text, scored twice: nats per token (T,), None where it was lost.
+
+    `base` is the base model's score, asked for at version 0 only. `error` says why a score was lost.
+    """
+
+    logprobs: list[float] | None
+    repeat: list[float] | None
+    base: list[float] | None = None
+    error: str | None = None
 
 
 class Baseline(Record):
@@ -64,6 +80,7 @@ class Baseline(Record):
     preference: str
     timestamp: str
     adapter: AdapterRecord
+    canary: Canary | None = None
     eval: Values
     counts: dict[str, Counts]
     rollouts: list[Transcript]
@@ -83,6 +100,7 @@ class StepRecord(Record):
     step: int
     timestamp: str
     adapter: AdapterRecord
+    canary: Canary | None = None
     feedback_given: str
     prompts: list[str]
     responses: list[str]

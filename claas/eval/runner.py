@@ -9,6 +9,7 @@ from pathlib import Path
 from claas.core.concurrency import together
 from claas.core.errors import InvalidInput, StackError
 from claas.core.files import writing
+from claas.eval.audit.soundness import require_sound
 from claas.eval.config.catalog import load_metrics, load_preference
 from claas.eval.history import History
 from claas.eval.metric import Metric
@@ -19,10 +20,11 @@ from claas.eval.results import RunResults
 from claas.eval.run.files import RESERVED
 from claas.eval.run.folder import OpenRun, open_run
 from claas.eval.run.loop import run_preference
+from claas.eval.run.on_record import read_records
 from claas.eval.run.preference_run import open_preference
 from claas.eval.stack import Stack, WrongWeights
-from claas.eval.stacks.open_stack import check_addresses, open_stack
-from claas.eval.types import EvalConfig
+from claas.eval.stacks.open_stack import check_stack, open_stack
+from claas.eval.types import PARAPHRASE, EvalConfig
 from claas.eval.verdicts import summary
 
 OpenStack = Callable[[EvalConfig, Path], AbstractAsyncContextManager[Stack]]
@@ -55,7 +57,7 @@ async def run_harness(
 
 def load(config: EvalConfig) -> tuple[dict[str, Preference], dict[str, Metric]]:
     """What a run is made of, by name; `InvalidInput` on whatever of it is wrong."""
-    check_addresses(config)
+    check_stack(config)
     folder = Path(config.config_dir) if config.config_dir is not None else None
     preferences: dict[str, Preference] = {}
     for preference in [load_preference(name, folder) for name in config.preferences]:
@@ -64,6 +66,11 @@ def load(config: EvalConfig) -> tuple[dict[str, Preference], dict[str, Metric]]:
             raise InvalidInput(f"two of the preferences are called {name!r}; rename one of them")
         if name in RESERVED or "/" in name:
             raise InvalidInput(f"a preference cannot be called {name!r}: its files go into a folder of that name")
+        if config.feedback_variation == PARAPHRASE and not preference.feedback_paraphrases:
+            raise InvalidInput(
+                f"preference {name!r} has no feedback_paraphrases; add some, or leave feedback_variation at none"
+            )
+        require_sound(preference)
         preferences[name] = preference
     return preferences, load_metrics(config.metrics, folder)
 
@@ -79,8 +86,8 @@ class _AtWork:
     _failures: dict[str, str | None] = field(default_factory=dict[str, str | None])
 
     def recorded_steps(self) -> int:
-        """Steps on record, over all preferences."""
-        return sum(len(self.run.files.preference(name).read_steps()) for name in self.preferences)
+        """Steps on record, over all preferences; `InvalidInput` where records are damaged."""
+        return sum(len(read_records(self.run.files.preference(name)).steps) for name in self.preferences)
 
     async def run_all(self, stack: Stack) -> None:
         """Every preference, `parallel_preferences` at a time."""

@@ -18,12 +18,20 @@ class WrongWeights(StackError):
 
 @dataclass(frozen=True)
 class Adapter:
-    """One pinned version of one adapter; `model` is the name that pins it (`eval-concise@7`)."""
+    """One pinned version of one adapter; `model` is the name that pins it (`eval-concise@7`).
+
+    An empty `digest` is one that only the stack knows: that of `base_model`.
+    """
 
     lora_id: str
     version: int
     digest: str
     model: str
+
+
+def base_model(name: str) -> Adapter:
+    """The base model without an adapter, to be scored by its served name."""
+    return Adapter(lora_id="", version=0, digest="", model=name)
 
 
 @dataclass(frozen=True)
@@ -78,8 +86,8 @@ class Stack(Protocol):
     the stack is gone, or an update failed. `InvalidInput`: the stack refused what was asked.
     """
 
-    async def init_adapter(self, lora_id: str) -> Adapter:
-        """Version 0 of `lora_id`, which answers as the base model; made now, or found when it is still at 0."""
+    async def init_adapter(self, lora_id: str, seed: int) -> Adapter:
+        """Version 0 of `lora_id`, which answers as the base model; made now from `seed`, or found still at 0."""
         ...
 
     async def newest(self, lora_id: str) -> Adapter:

@@ -3,9 +3,12 @@
 from dataclasses import dataclass, field, replace
 
 from claas.core.base_models import default_base_model, default_learning_rate
-from claas.core.checks import adapter_id, in_range
+from claas.core.checks import adapter_id, in_range, one_of
 from claas.core.errors import InvalidInput
 from claas.core.training_config import TrainingConfig
+
+PARAPHRASE = "paraphrase"
+"""The `feedback_variation` in which the user does not always say the same words."""
 
 
 @dataclass
@@ -42,7 +45,9 @@ class EvalConfig:
 
     `mode`: local | tinker | modal, which API to host when `claas_url` is None. `claas_url`: a live CLaaS API.
     `base_model`: None means the mode's default. `preferences`: names, or paths of YAML files. `metrics`: names or
-    presets (`all`, `quick`). `batch_size`: answers sampled, and trained on, per step. `collapse_steps`: steps at which
+    presets (`all`, `quick`). `batch_size`: answers sampled, and trained on, per step. `feedback_variation`: what is
+    said of them, `none` (always the preference's `feedback_string`) or `paraphrase` (that or one of its
+    `feedback_paraphrases`, another one at each step, in an order that `seed` decides). `collapse_steps`: steps at which
     the collapse metric is due; None means five spread evenly, the last among them. `seed` decides every sampling seed
     and prompt order. `lora_id_prefix`: adapters are called `{lora_id_prefix}/{preference}-{run id}`. `output_dir`:
     None means `data/evals/<UTC time>`; an existing one is continued. `openclaw_url`: chat goes through this gateway.
@@ -60,6 +65,7 @@ class EvalConfig:
     metrics: list[str] = field(default_factory=lambda: ["all"])
     num_steps: int = 20
     batch_size: int = 4
+    feedback_variation: str = "none"
     collapse_steps: list[int] | None = None
     plots: bool = True
     seed: int = 42
@@ -86,6 +92,7 @@ class EvalConfig:
             raise InvalidInput(f"preferences must be distinct, got {self.preferences}")
         in_range("num_steps", self.num_steps, 1)
         in_range("batch_size", self.batch_size, 1, 64)
+        one_of("feedback_variation", self.feedback_variation, ("none", PARAPHRASE))
         in_range("max_concurrency", self.max_concurrency, 1)
         in_range("parallel_preferences", self.parallel_preferences, 1)
         in_range("temperature", self.temperature, 0.0, 2.0)

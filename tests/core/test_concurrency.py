@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from claas.core.concurrency import together
+from claas.core.concurrency import both, together
 
 
 def test_results_come_in_the_order_asked_whatever_finishes_first() -> None:
@@ -40,3 +40,24 @@ def test_the_first_failure_cancels_the_rest_and_is_raised_as_itself() -> None:
     with pytest.raises(KeyError, match="first"):
         asyncio.run(run())
     assert cancelled == [True, True]
+
+
+def test_two_of_different_kinds_run_at_once_and_fail_as_one() -> None:
+    async def number(met: asyncio.Barrier) -> int:
+        await met.wait()
+        return 1
+
+    async def text(met: asyncio.Barrier) -> str:
+        await met.wait()
+        return "one"
+
+    async def fails() -> str:
+        raise KeyError("second")
+
+    async def run() -> None:
+        met = asyncio.Barrier(2)
+        assert await both(number(met), text(met)) == (1, "one")
+        with pytest.raises(KeyError, match="second"):
+            await both(number(met), fails())
+
+    asyncio.run(run())

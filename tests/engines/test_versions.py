@@ -112,12 +112,15 @@ async def test_weights_of_a_deleted_adapter_are_never_replaced_by_its_successor(
         await ask(engine, old, "hi")
 
 
-async def test_a_fresh_adapter_depends_on_its_id_alone(engine: Any, open_engine: Any, tmp_path: Path) -> None:
+async def test_a_fresh_adapter_depends_on_its_seed_and_not_on_its_id(
+    engine: Any, open_engine: Any, tmp_path: Path
+) -> None:
     torch.manual_seed(1)
     first = await engine.init_adapter(SMALL)
     torch.manual_seed(2)
     assert await open_engine(tmp_path / "elsewhere").init_adapter(SMALL) == first
-    assert (await engine.init_adapter(AdapterSpec("b", rank=8, alpha=16))).digest != first.digest
+    assert (await engine.init_adapter(AdapterSpec("b", rank=8, alpha=16))).digest == first.digest
+    assert (await engine.init_adapter(AdapterSpec("c", rank=8, alpha=16, seed=1))).digest != first.digest
 
 
 async def test_an_exported_adapter_is_one_for_peft(base: Any, engine: Any) -> None:

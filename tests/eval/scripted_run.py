@@ -1,26 +1,28 @@
-"""Whole runs against the scripted stack: slow, halted anywhere as if killed, and continued."""
+"""Whole runs against the scripted stack: slow, halted anywhere as if killed, continued, and recomputed at their end."""
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from claas.core.concurrency import together
-from claas.core.errors import NotFound
+from claas.core.errors import NotFound, StackError
 from claas.core.training_config import TrainingConfig
 from claas.eval.metric import Measurement, Metric, Subject
 from claas.eval.preference import LogprobPair, Preference
+from claas.eval.recompute.run import recompute_records
 from claas.eval.records import Counts
 from claas.eval.reporter import Reporter, Silent
-from claas.eval.run.folder import open_run
+from claas.eval.run.folder import OpenRun, open_run
 from claas.eval.run.loop import run_preference
 from claas.eval.run.preference_run import open_preference
 from claas.eval.stack import Adapter, Answer, FeedbackOn, Receipt, Scored
 from claas.eval.types import EvalConfig
 from claas.eval.verifier import VerifierResult
+from tests.eval.recomputing import require_agreement
 from tests.fakes.stack import FakeStack
 
 
@@ -94,9 +96,9 @@ class Halting:
     halted: asyncio.Event = field(default_factory=asyncio.Event)
     log: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
 
-    async def init_adapter(self, lora_id: str) -> Adapter:
+    async def init_adapter(self, lora_id: str, seed: int) -> Adapter:
         async with self._door("init", 0):
-            return await self.inner.init_adapter(lora_id)
+            return await self.inner.init_adapter(lora_id, seed)
 
     async def newest(self, lora_id: str) -> Adapter:
         async with self._door("newest", 0):
@@ -147,14 +149,27 @@ def settings(folder: Path, **changes: Any) -> EvalConfig:
 
 
 async def run(stack: Any, config: EvalConfig, reporter: Reporter | None = None) -> None:
-    """One preference, from wherever its folder says it is."""
+    """One preference, from wherever its folder says it is; what it leaves agrees with itself, however it ends."""
     with open_run(config) as opened:
-        await run_preference(open_preference(opened, PREFERENCE, METRICS, stack, reporter or Silent()))
+        try:
+            await run_preference(open_preference(opened, PREFERENCE, METRICS, stack, reporter or Silent()))
+        except StackError:
+            await _require_recomputable(opened)
+            raise
+        await _require_recomputable(opened)
 
 
 async def run_until_halted(stack: Halting, config: EvalConfig) -> bool:
     """A run that dies at the halting call, as a killed process does; False when it ended before."""
-    running = asyncio.create_task(run(stack, config))
+    died = await until_halted(stack, run(stack, config))
+    with open_run(config) as opened:
+        await _require_recomputable(opened)
+    return died
+
+
+async def until_halted(stack: Halting, work: Coroutine[Any, Any, Any]) -> bool:
+    """Whether the work came to the halting call, at which it then ended."""
+    running = asyncio.create_task(work)
     halted = asyncio.create_task(stack.halted.wait())
     await asyncio.wait([running, halted], return_when=asyncio.FIRST_COMPLETED)
     for task in (running, halted):
@@ -162,6 +177,11 @@ async def run_until_halted(stack: Halting, config: EvalConfig) -> bool:
         with suppress(asyncio.CancelledError):
             await task
     return stack.halted.is_set()
+
+
+async def _require_recomputable(run: OpenRun) -> None:
+    preferences = {PREFERENCE.name: PREFERENCE}
+    require_agreement(await recompute_records(run.files, run.run_id, run.config, preferences, METRICS))
 
 
 def outcome(folder: Path) -> dict[str, Any]:

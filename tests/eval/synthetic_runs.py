@@ -42,7 +42,7 @@ class World:
                 "general_score": fmean(_scores(rollouts, "capability/")),
                 "capability_pass_rate": fmean(_scores(rollouts, "capability/")),
             },
-            "drift": {"kl_k1": 0.9 * t, "kl_k3": t},
+            "drift": {"kl_k1": 0.9 * t, "kl_k3": t, "off_task_kl_k1": 0.2 * t, "off_task_kl_k3": 0.25 * t},
         }
         if collapse:
             samples = self._collapse(t, noise)
@@ -90,6 +90,7 @@ class World:
                 logprobs = [-0.5 + self.shift(t) + noise.gauss(0, 0.1) for _ in range(10)]
                 sample = _scored("collapse", f"sample/{prompt}/{k}", logprobs, text)
                 found.append(sample.model_copy(update={"mean_entropy": entropy}))
+            found.append(_scored("collapse", f"frozen/{prompt}", logprobs))
         return found
 
 
@@ -192,10 +193,10 @@ def _mean_score(rollouts: Sequence[Transcript], prefix: str) -> float:
 
 def _collapse_values(samples: Sequence[Transcript], baseline: Values | None) -> dict[str, float | None]:
     clusters: dict[str, list[str]] = {}
-    for sample in samples:
+    for sample in (each for each in samples if each.item.startswith("sample/")):
         clusters.setdefault(sample.item.rpartition("/")[0], []).append(sample.response or "")
-    entropy = fmean(sample.mean_entropy or 0.0 for sample in samples)
-    logprob = fmean(fmean(sample.logprobs or [0.0]) for sample in samples)
+    entropy = fmean(sample.mean_entropy for sample in samples if sample.mean_entropy is not None)
+    logprob = fmean(fmean(sample.logprobs or [0.0]) for sample in samples if sample.item.startswith("frozen/"))
     rouge = fmean(self_rouge_l(texts) or 0.0 for texts in clusters.values())
     values: dict[str, float | None] = {"mean_entropy": entropy, "self_rouge_l": rouge, "mean_logprob": logprob}
     if baseline is not None:

@@ -9,6 +9,8 @@ from claas.eval.config.catalog import known_preferences, load_metrics, load_pref
 from claas.eval.metrics.collapse import Collapse
 from claas.eval.metrics.judging import judge
 from claas.eval.metrics.logprob import LogprobMargin
+from claas.eval.metrics.verifiers import OtherNameVerifier
+from claas.eval.preference import NonAnswer, OutOfScope
 
 SHIPPED = ["concise", "identity", "no_emoji"]
 GOOD: dict[str, Any] = {
@@ -24,6 +26,12 @@ GOOD: dict[str, Any] = {
     ],
     "probe_prompts": ["Who are you?"],
     "heldout_prompts": ["What are you?"],
+}
+
+PAIR = GOOD["logprob_pairs"][0]
+SCOPE: dict[str, Any] = {
+    "out_of_scope_prompts": ["Who is Bob?"],
+    "out_of_scope_verifier": {"_target_": "claas.eval.metrics.verifiers.OtherNameVerifier", "name": "ada"},
 }
 
 
@@ -50,6 +58,8 @@ def test_every_shipped_preference_loads(name: str) -> None:
     assert len(preference.heldout_prompts) == 64
     assert preference.feedback_paraphrases
     assert len(preference.probe_prompts) >= 4
+    assert preference.out_of_scope is not None
+    assert len(preference.out_of_scope.prompts) >= 10
 
 
 def test_the_shipped_preferences_are_known() -> None:
@@ -100,6 +110,20 @@ def test_an_unknown_preference_lists_the_known_ones() -> None:
         load_preference("concice")
 
 
+def test_prompts_out_of_scope_come_with_a_verifier_of_their_own(tmp_path: Path) -> None:
+    assert load_preference(str(write(tmp_path, GOOD))).out_of_scope is None
+    preference = load_preference(str(write(tmp_path, GOOD | SCOPE)))
+    assert preference.out_of_scope == OutOfScope(("Who is Bob?",), OtherNameVerifier("ada"))
+
+
+def test_what_the_audit_has_to_let_pass_is_declared_in_the_file(tmp_path: Path) -> None:
+    change = {"acceptable": ["echo", "empty", "echo"], "logprob_pairs": [PAIR | {"told_apart": False}]}
+    preference = load_preference(str(write(tmp_path, GOOD | change)))
+    assert preference.acceptable == (NonAnswer.ECHO, NonAnswer.EMPTY)
+    assert [pair.told_apart for pair in preference.logprob_pairs] == [False]
+    assert load_preference(str(write(tmp_path, GOOD))).logprob_pairs[0].told_apart
+
+
 def test_a_missing_file_or_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"no preference file .*none\.yaml"):
         load_preference(str(tmp_path / "none.yaml"))
@@ -111,9 +135,6 @@ def test_a_missing_file_or_folder_is_named(tmp_path: Path) -> None:
 def test_a_missing_field_is_named(tmp_path: Path, field: str) -> None:
     message = error_of(write(tmp_path, {key: value for key, value in GOOD.items() if key != field}))
     assert f"{field}: this field is missing" in message
-
-
-PAIR = GOOD["logprob_pairs"][0]
 
 
 @pytest.mark.parametrize(
@@ -130,6 +151,16 @@ PAIR = GOOD["logprob_pairs"][0]
         ({"logprob_pairs": [PAIR | {"negative_response": "HI"}]}, "logprob_pairs.0: positive and negative"),
         ({"logprob_pairs": [PAIR | {"prompt_messages": []}]}, "logprob_pairs.0.prompt_messages"),
         ({"heldout_prompts": ["Fine?", "WHO  are\nyou"]}, "both a probe and a held-out prompt"),
+        (SCOPE | {"out_of_scope_prompts": ["who are you!"]}, "both a probe and an out-of-scope prompt"),
+        (SCOPE | {"out_of_scope_prompts": ["what are you!"]}, "both a held-out and an out-of-scope prompt"),
+        ({"out_of_scope_prompts": ["Why?"]}, "out_of_scope_verifier: this field is missing"),
+        (SCOPE | {"out_of_scope_prompts": []}, "out_of_scope_prompts: this field is missing"),
+        (
+            SCOPE | {"out_of_scope_verifier": {"_target_": "builtins.dict"}},
+            "out_of_scope_verifier: builtins.dict makes",
+        ),
+        ({"acceptable": ["silence"]}, "acceptable.0: Input should be 'empty', 'dot', 'echo' or 'repeated'"),
+        ({"logprob_pairs": [PAIR | {"told_apart": "perhaps"}]}, "logprob_pairs.0.told_apart"),
         ({"verifier": {}}, "_target_ must name a class"),
         ({"verifier": {"_target_": "no_such_module.Thing"}}, "no_such_module"),
         ({"verifier": {"_target_": "claas.eval.metrics.verifiers.NoSuchVerifier"}}, "NoSuchVerifier"),
@@ -157,7 +188,7 @@ def test_malformed_yaml_is_named_with_its_line(tmp_path: Path) -> None:
 def test_metrics_load_by_name_and_by_preset_each_once() -> None:
     assert list(load_metrics(["quick"])) == ["logprob", "compliance"]
     assert list(load_metrics(["drift", "quick", "logprob"])) == ["drift", "logprob", "compliance"]
-    assert list(load_metrics(["all"])) == ["logprob", "compliance", "general", "collapse", "drift"]
+    assert list(load_metrics(["all"])) == ["logprob", "compliance", "scope", "general", "collapse", "drift"]
     assert isinstance(load_metrics(["logprob"])["logprob"], LogprobMargin)
 
 

@@ -15,6 +15,7 @@ import pytest
 from claas.core.errors import StackError
 from claas.eval.__main__ import main
 from tests.eval.live_api import live_api
+from tests.eval.recomputing import require_recomputable
 from tests.eval.small_preferences import small_preferences
 from tests.fakes.engine import BASE_MODEL, FakeEngine
 
@@ -29,11 +30,13 @@ def engine(tmp_path: Path) -> FakeEngine:
 
 @pytest.fixture
 def small(tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> Generator[list[str], None, None]:
-    """Arguments of a small run against a live API, from a working directory of its own."""
+    """Arguments of a small run against a live API, from a working directory of its own; the runs are recomputed."""
     monkeypatch.chdir(tmp_path)
     small_preferences(tmp_path / "mine", "calm")
     with live_api(tmp_path / "server", engine) as url:
         yield ["--config-dir", "mine", *SMALL, f"claas_url={url}"]
+    for config in tmp_path.glob("**/config.json"):
+        require_recomputable(config.parent)
 
 
 def test_a_complete_run_exits_with_0_and_leaves_only_its_folder(

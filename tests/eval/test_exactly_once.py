@@ -34,7 +34,7 @@ def test_killed_at_any_call_it_resumes_to_the_same_records(
 
 def test_killed_again_and_again_it_still_gets_there(tmp_path: Path, unbroken: tuple[dict, int]) -> None:
     config, stack, times = settings(tmp_path / "run", num_steps=2), talkative(), 0
-    while asyncio.run(run_until_halted(Halting(stack, halt_at=9, late=times % 2 == 0), config)):
+    while asyncio.run(run_until_halted(Halting(stack, halt_at=12, late=times % 2 == 0), config)):
         times += 1
     assert times > 1
     assert outcome(tmp_path / "run") == unbroken[0]

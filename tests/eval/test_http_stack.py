@@ -1,8 +1,6 @@
-"""The HTTP stack against servers that misbehave in every known way."""
+"""The HTTP stack against replies that are wrong in every known way."""
 
-import asyncio
 import json
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
@@ -10,37 +8,9 @@ import pytest
 
 from claas.core.errors import InvalidInput, NotFound, StackError
 from claas.core.training_config import TrainingConfig
-from claas.eval.stack import Adapter, FeedbackOn, LostAnswer, WrongWeights
-from claas.eval.stacks.http_client import HttpClient, Retries
-from claas.eval.stacks.http_stack import HttpStack, connect
-from claas.eval.types import EvalConfig
-
-ADAPTER = Adapter("eval/kuro", 3, "d3", "eval-kuro@3")
-INFO = {"name": "claas", "version": "1", "mode": "local", "base_model": "claas-tiny"}
-AT_ONCE = Retries(attempts=3, first_delay_s=0.0)
-Reply = httpx.Response | Exception
-
-
-def chat(**changes: Any) -> dict[str, Any]:
-    token = {"token": "Hi", "logprob": -0.5, "top_logprobs": [{"token": "Hi", "logprob": -0.5}]}
-    choice = {
-        "index": 0,
-        "message": {"role": "assistant", "content": "Hi"},
-        "finish_reason": "stop",
-        "logprobs": {"content": [token]},
-        "rollout_id": "r1",
-        "mean_entropy": 0.7,
-    }
-    reply = {
-        "id": "c1",
-        "created": 1,
-        "model": "eval-kuro@3",
-        "choices": [choice | changes.pop("choice", {})],
-        "usage": {"prompt_tokens": 4, "completion_tokens": 1, "total_tokens": 5},
-        "system_fingerprint": "d3",
-    }
-    return reply | changes
-
+from claas.eval.stack import FeedbackOn, LostAnswer, WrongWeights, base_model
+from claas.eval.stacks.http_stack import HttpStack
+from tests.eval.scripted_server import ADAPTER, Server, answer, call, chat, error, ok
 
 SCORE = {
     "model": "eval-kuro@3",
@@ -62,52 +32,6 @@ RECEIPT = {
     "timing_ms": {"distill": 1, "save": 1, "logprobs": 0, "total": 2},
     "batch_size": 1,
 }
-
-
-class Server:
-    """Answers each path with the next of its replies, the last one for ever, and keeps the requests."""
-
-    def __init__(self, **replies: Reply | list[Reply]) -> None:
-        self._replies = {path: reply if isinstance(reply, list) else [reply] for path, reply in replies.items()}
-        self.requests: list[httpx.Request] = []
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
-        replies = self._replies[request.url.path.strip("/").replace("/", "_") or "root"]
-        reply = replies.pop(0) if len(replies) > 1 else replies[0]
-        if isinstance(reply, Exception):
-            raise reply
-        return httpx.Response(reply.status_code, content=reply.content, headers=reply.headers)
-
-
-def ok(body: Mapping[str, Any]) -> httpx.Response:
-    return httpx.Response(200, content=json.dumps(body))
-
-
-def error(status: int, message: str = "the reason") -> httpx.Response:
-    return httpx.Response(status, json={"error": {"message": message, "type": "x"}})
-
-
-def call(server: Server, ask: Callable[[HttpStack], Any], retries: Retries = AT_ONCE, **settings: Any) -> Any:
-    async def run() -> Any:
-        client = HttpClient(
-            "http://stack",
-            max_concurrency=settings.pop("max_concurrency", 4),
-            seed=0,
-            transport=httpx.MockTransport(server),
-            retries=retries,
-            **settings,
-        )
-        try:
-            return await ask(HttpStack(client))
-        finally:
-            await client.close()
-
-    return asyncio.run(run())
-
-
-def answer(stack: HttpStack, top_logprobs: int = 0) -> Any:
-    return stack.answer(ADAPTER, "Who?", temperature=0.7, seed=5, max_tokens=9, top_logprobs=top_logprobs)
 
 
 def feedback(stack: HttpStack) -> Any:
@@ -133,54 +57,6 @@ def test_log_probabilities_are_always_asked_for_and_alternatives_only_when_wante
     sent = json.loads(server.requests[0].content)
     assert sent["logprobs"] is True
     assert "top_logprobs" not in sent
-
-
-@pytest.mark.parametrize("status", [429, 502, 503, 504])
-def test_what_a_second_try_can_mend_is_tried_again(status: int) -> None:
-    server = Server(v1_chat_completions=[error(status), ok(chat())])
-    assert call(server, answer).text == "Hi"
-    assert len(server.requests) == 2
-
-
-@pytest.mark.parametrize("failure", [httpx.ReadTimeout("slow"), httpx.ReadError("cut"), httpx.RemoteProtocolError("x")])
-def test_a_broken_connection_is_tried_again_a_few_times(failure: Exception) -> None:
-    server = Server(v1_chat_completions=failure)
-    with pytest.raises(LostAnswer, match="after 3 tries"):
-        call(server, answer)
-    assert len(server.requests) == 3
-
-
-def test_a_server_error_loses_the_answer_at_once() -> None:
-    server = Server(v1_chat_completions=httpx.Response(500, html="<h1>Internal   Server Error</h1>"))
-    with pytest.raises(LostAnswer, match="HTTP 500: <h1>Internal Server Error</h1>"):
-        call(server, answer)
-    assert len(server.requests) == 1
-
-
-def test_a_refusal_carries_the_words_of_the_server() -> None:
-    server = Server(v1_chat_completions=error(422, "max_tokens: must be >= 1"))
-    with pytest.raises(InvalidInput, match="HTTP 422: max_tokens: must be >= 1"):
-        call(server, answer)
-    assert len(server.requests) == 1
-
-
-def test_a_missing_key_is_said_to_be_missing() -> None:
-    with pytest.raises(InvalidInput, match="set CLAAS_API_KEY"):
-        call(Server(v1_chat_completions=error(401)), answer)
-
-
-def test_the_key_is_sent() -> None:
-    server = Server(v1_chat_completions=ok(chat()))
-    call(server, answer, api_key="secret")
-    assert server.requests[0].headers["Authorization"] == "Bearer secret"
-
-
-def test_nothing_at_the_address_says_how_to_start_it() -> None:
-    server = Server(v1_chat_completions=httpx.ConnectError("refused"))
-    with pytest.raises(StackError, match=r"nothing answers at http://stack .*python -m claas\.api") as failure:
-        call(server, answer)
-    assert not isinstance(failure.value, LostAnswer), "the stack is gone, not one answer"
-    assert len(server.requests) == 3
 
 
 @pytest.mark.parametrize(
@@ -273,13 +149,13 @@ VERSION = {"lora_id": "eval/kuro", "version": 0, "digest": "d0", "model": "eval-
 
 def test_an_adapter_that_a_crash_left_untrained_is_taken() -> None:
     server = Server(v1_lora_init=error(409), v1_lora=ok({"loras": [VERSION]}))
-    assert call(server, lambda stack: stack.init_adapter("eval/kuro")).digest == "d0"
+    assert call(server, lambda stack: stack.init_adapter("eval/kuro", 0)).digest == "d0"
 
 
 def test_an_adapter_that_another_run_trained_is_not() -> None:
     server = Server(v1_lora_init=error(409), v1_lora=ok({"loras": [VERSION | {"version": 2}]}))
     with pytest.raises(InvalidInput, match="choose another output_dir or lora_id_prefix"):
-        call(server, lambda stack: stack.init_adapter("eval/kuro"))
+        call(server, lambda stack: stack.init_adapter("eval/kuro", 0))
 
 
 def test_the_newest_version_is_of_that_adapter_and_of_no_longer_name() -> None:
@@ -290,68 +166,19 @@ def test_the_newest_version_is_of_that_adapter_and_of_no_longer_name() -> None:
         call(Server(v1_lora=ok({"loras": [other]})), lambda stack: stack.newest("eval/kuro"))
 
 
-def test_no_more_than_max_concurrency_requests_are_in_flight() -> None:
-    flying, most = 0, 0
-
-    async def handle(request: httpx.Request) -> httpx.Response:
-        nonlocal flying, most
-        flying, most = flying + 1, max(most, flying + 1)
-        await asyncio.sleep(0.005)
-        flying -= 1
-        return ok(chat())
-
-    async def run() -> None:
-        client = HttpClient("http://stack", max_concurrency=3, seed=0, transport=httpx.MockTransport(handle))
-        await asyncio.gather(*(answer(HttpStack(client)) for _ in range(20)))
-        await client.close()
-
-    asyncio.run(run())
-    assert most == 3
+def base_score(stack: HttpStack) -> Any:
+    return stack.score(base_model("claas-tiny"), [{"role": "user", "content": "Who?"}], "Hi")
 
 
-def test_the_wait_doubles_with_jitter_and_honours_the_server() -> None:
-    retries = Retries(first_delay_s=1.0, longest_delay_s=10.0)
-    assert [retries.delay_s(attempt, 0.5, 0.0) for attempt in (1, 2, 3, 4, 5)] == [1, 2, 4, 8, 10]
-    assert (retries.delay_s(1, 0.0, 0.0), retries.delay_s(1, 0.9, 0.0)) == (0.5, 1.4)
-    assert retries.delay_s(1, 0.5, asked_s=7.0) == 7.0
-    assert retries.delay_s(1, 0.5, asked_s=999.0) == 10.0
+def test_the_base_model_is_told_by_its_name_whatever_its_digest() -> None:
+    server = Server(v1_score=ok(SCORE | {"model": "claas-tiny", "system_fingerprint": "any"}))
+    assert call(server, base_score).logprobs == (-0.5, -0.1)
+    assert json.loads(server.requests[0].content)["model"] == "claas-tiny"
+    with pytest.raises(WrongWeights, match=r"asked claas-tiny .*, answered by eval-kuro@3"):
+        call(Server(v1_score=ok(SCORE)), base_score)
 
 
-@pytest.mark.parametrize("asked", ["0.05", "Wed, 21 Oct 2015 07:28:00 GMT", "soon"])
-def test_retry_after_is_a_number_or_a_date(asked: str) -> None:
-    refused = error(429)
-    refused.headers["Retry-After"] = asked
-    assert call(Server(v1_chat_completions=[refused, ok(chat())]), answer).text == "Hi"
-
-
-def introduce(reply: Reply, config: EvalConfig | None = None) -> None:
-    async def run() -> None:
-        transport = httpx.MockTransport(Server(root=reply))
-        async with connect("http://stack", config or EvalConfig().resolved(), transport=transport, retries=AT_ONCE):
-            pass
-
-    asyncio.run(run())
-
-
-def test_a_claas_api_introduces_itself() -> None:
-    introduce(ok(INFO))
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [ok(INFO | {"name": "other"}), ok({"detail": "hello"}), httpx.Response(200, html="<html>"), error(404)],
-    ids=["other name", "other json", "web page", "no root"],
-)
-def test_something_else_at_the_address_is_said_to_be_something_else(reply: httpx.Response) -> None:
-    with pytest.raises(InvalidInput, match=r"what answers at http://stack is not a CLaaS API"):
-        introduce(reply)
-
-
-def test_another_base_model_is_the_users_to_mend() -> None:
-    with pytest.raises(InvalidInput, match=r"serves 'big'.*about 'claas-tiny'; add base_model=big"):
-        introduce(ok(INFO | {"base_model": "big"}))
-
-
-def test_a_server_that_is_ill_is_not_the_users_mistake() -> None:
-    with pytest.raises(StackError, match="HTTP 503"):
-        introduce(error(503, "loading"))
+@pytest.mark.parametrize("changes", [{"logprobs": [-0.5]}, {"tokens": ["Hi"]}, {"completion_tokens": 3}])
+def test_a_score_that_lacks_some_of_its_tokens_is_lost(changes: dict[str, Any]) -> None:
+    with pytest.raises(LostAnswer, match="log probabilities for"):
+        call(Server(v1_score=ok(SCORE | changes)), score)

@@ -38,6 +38,12 @@ def test_every_picture_of_a_run_is_written_and_shows_something(tmp_path: Path) -
     assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == sorted(path.name for path in written)
 
 
+def test_what_happens_out_of_scope_is_shown_beside_compliance() -> None:
+    compliance = pictures(Criteria(), {})[1]
+    keys = ["heldout_compliance", "preference_compliance", "over_application_rate"]
+    assert [panel.key for panel in compliance.panels] == keys
+
+
 def test_nothing_measured_draws_nothing(tmp_path: Path) -> None:
     assert write_plots(tmp_path, "a-run", CONFIG, {"concise": History("concise", 4, failure="no server")}) == []
     assert not (tmp_path / "plots").exists()
@@ -95,3 +101,14 @@ def test_the_band_of_a_curve_is_the_verdict_s_interval() -> None:
     assert heldout.low == pytest.approx(0.9434, abs=1e-4)
     assert capability is not None
     assert capability.low == pytest.approx(0.9 * 0.9036, abs=1e-3), "the retained share, times the baseline"
+
+
+def test_drift_off_task_stands_beside_drift_on_task_on_the_same_scale() -> None:
+    histories = {"concise": make_history(steps=4), "identity": make_history(Collapsing(), "identity", steps=4)}
+    [picture] = [each for each in pictures(Criteria(), histories) if each.name == "forgetting"]
+    on, off = picture.panels[-2:]
+    assert (on.key, off.key, picture.columns) == ("drift.kl_k3", "drift.off_task_kl_k3", 2)
+    assert on.limits == off.limits
+    highest = max(value or 0.0 for history in histories.values() for value in history.curve(on.key).values())
+    assert on.limits[1] is not None
+    assert on.limits[1] > highest

@@ -1,12 +1,14 @@
 """What a person reads: plain lines in a log, a live table in a terminal, the verdict; and no text takes control."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from claas.eval.history import History
+from claas.eval.records import Counts
 from claas.eval.reporter import Reporter
 from claas.eval.reporters.console import LiveReporter, PlainReporter, console_reporter
 from claas.eval.reporters.progress_line import duration, printable
@@ -66,6 +68,36 @@ def test_alarms_stand_out_and_a_continued_preference_says_so() -> None:
     play(PlainReporter(log, console()), {"x": make_history(Collapsing(), "x", steps=4)}, Path("a"), resumed_at=2)
     assert "x: continues after step 2 of 4" in text(log)
     assert "COLLAPSE ALERT, CAPABILITY LOST" in text(log)
+
+
+def lossy(history: History) -> History:
+    """The same measurements, of which some were lost and some cut off at the token bound."""
+    lost = {
+        "heldout": Counts(planned=64, scored=61, errored=3, truncated=2),
+        "sam\x1b[1mple": Counts(planned=4, scored=3, errored=1),
+    }
+    assert history.baseline is not None
+    steps = tuple(step.model_copy(update={"counts": {**step.counts, **lost}}) for step in history.steps)
+    return replace(history, steps=steps)
+
+
+def test_what_was_lost_is_told_metric_by_metric(tmp_path: Path) -> None:
+    log, screen, results = console(300), console(300, force_terminal=True), console(300)
+    histories = {"concise": lossy(make_history(steps=4))}
+    play(PlainReporter(log, results), histories, tmp_path)
+    baseline, *steps = text(log).splitlines()[1:6]
+    assert "lost" not in baseline
+    assert all("answers lost: 3 of 64 of heldout, 1 of 4 of sam [1mple" in line for line in steps)
+    play(LiveReporter(screen, console()), histories, tmp_path)
+    assert "answers lost: 12 of 256 of heldout, 4 of 16 of sam [1mple" in text(screen)
+    told = text(results)
+    assert "answers lost: 12 of 256 of heldout, 4 of 16 of sam [1mple" in told
+    assert "answers cut at the token bound: 8 of 244 of heldout" in told
+    counts = [counts for record in histories["concise"].steps for counts in record.counts.values()]
+    before = histories["concise"].baseline
+    assert before is not None
+    planned = sum(each.planned for each in [*counts, *before.counts.values()])
+    assert f"measurements: {planned} planned, {planned - 16} scored" in told
 
 
 def test_the_live_table_shows_every_preference_and_gives_the_terminal_back() -> None:

@@ -14,6 +14,7 @@ from claas.eval.results import RunResults
 from claas.eval.runner import run_harness
 from claas.eval.stack import Receipt, WrongWeights
 from claas.eval.types import EvalConfig
+from tests.eval.recomputing import require_recomputable
 from tests.eval.scripted_run import Halting, talkative
 from tests.eval.small_preferences import small_preferences
 
@@ -21,7 +22,7 @@ NAMES = ("calm", "brief", "kind")
 
 
 def harness(folder: Path, stack: Any, **settings: Any) -> RunResults:
-    """Run three small preferences of two steps each on `stack`."""
+    """Run three small preferences of two steps each on `stack`; what is on record then agrees with itself."""
     chosen = {
         "preferences": list(NAMES),
         "metrics": ["quick"],
@@ -35,7 +36,9 @@ def harness(folder: Path, stack: Any, **settings: Any) -> RunResults:
     async def open_stack(config: EvalConfig, store_dir: Path) -> AsyncGenerator[Any, None]:
         yield stack
 
-    return asyncio.run(run_harness(EvalConfig(**{**chosen, **settings}), open_stack=open_stack))
+    results = asyncio.run(run_harness(EvalConfig(**{**chosen, **settings}), open_stack=open_stack))
+    require_recomputable(results.run_dir)
+    return results
 
 
 class Failing(Halting):
@@ -97,10 +100,10 @@ def test_the_summary_is_there_as_soon_as_one_preference_has_finished(tmp_path: P
     seen: list[dict[str, Any]] = []
 
     class Looks(Halting):
-        async def init_adapter(self, lora_id: str):
+        async def init_adapter(self, lora_id: str, seed: int):
             path = tmp_path / "run" / "summary.json"
             seen.append(json.loads(path.read_text()) if path.exists() else {})
-            return await super().init_adapter(lora_id)
+            return await super().init_adapter(lora_id, seed)
 
     harness(tmp_path, Looks(talkative()))
     assert [list(each.get("preferences", [])) for each in seen] == [[], ["calm"], ["calm", "brief"]]

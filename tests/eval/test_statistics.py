@@ -1,30 +1,14 @@
-"""Intervals, tests and sample sizes against published examples, hand computation, and laws."""
-
-import math
-import random
+"""Proportions, paired counts and families of tests against published examples, hand computation, and laws."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binom
 
-from claas.eval.verdicts.statistics import (
-    Interval,
-    fewest_identical,
-    holm,
-    mcnemar_exact,
-    mean_interval,
-    needed_for_mean,
-    needed_for_retention,
-    needed_for_wilson,
-    ratio_interval,
-    retention_interval,
-    wilson,
-)
+from claas.eval.verdicts.statistics import Interval, holm, mcnemar_exact, needed_for_proportion, proportion_p, wilson
 
 unhurried = settings(deadline=None)
 proportions = st.integers(1, 300).flatmap(lambda n: st.tuples(st.floats(0, n), st.just(n)))
-samples = st.lists(st.floats(-50, 50), min_size=2, max_size=30)
-score_pairs = st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([0.0, 0.5, 1.0])), min_size=1)
 
 
 @pytest.mark.parametrize(
@@ -66,143 +50,54 @@ def test_wilson_refuses_what_is_no_proportion() -> None:
             wilson(successes, n)
 
 
+def test_wilson_misses_a_true_point_eight_as_often_as_its_docstring_says() -> None:
+    missed = {n: _missed(n, 0.8) for n in range(16, 257)}
+    assert missed[64] == (pytest.approx(0.018, abs=5e-4), pytest.approx(0.022, abs=5e-4))
+    assert max(above for above, _ in missed.values()) == pytest.approx(0.029, abs=5e-4)
+    assert max(below for _, below in missed.values()) == pytest.approx(0.051, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "high"), [(81, 263, 0.3676), (15, 148, 0.1617), (0, 20, 0.1684), (1, 29, 0.1776)]
+)
+def test_the_exact_p_value_is_that_of_the_published_limits(successes: int, n: int, high: float) -> None:
+    """Newcombe (1998), table I, method 5: at the upper Clopper-Pearson limit one side's p-value is 2.5 %."""
+    assert proportion_p(successes, n, high) == pytest.approx(0.025, abs=2e-4)
+
+
+def test_the_exact_p_value_by_hand() -> None:
+    """P(at most 1 of 3) at 0.8 is 0.2^3 + 3 * 0.8 * 0.2^2."""
+    assert proportion_p(1, 3, 0.8) == pytest.approx(0.104)
+    assert proportion_p(3, 3, 0.8) == 1.0
+    assert proportion_p(0, 3, 1.0) == 0.0
+
+
+@given(st.integers(1, 150), st.floats(0.01, 0.99), st.floats(0.01, 0.2))
+def test_the_exact_p_value_never_rejects_more_often_than_it_says(n: int, threshold: float, level: float) -> None:
+    rejecting = [k for k in range(n + 1) if proportion_p(k, n, threshold) <= level]
+    assert sum(binom.pmf(rejecting, n, threshold)) <= level + 1e-12
+
+
 @unhurried
-@given(st.floats(0, 1), st.floats(0.05, 0.95))
-def test_the_needed_n_is_the_first_that_concludes(rate: float, threshold: float) -> None:
-    needed = needed_for_wilson(rate, threshold)
-    if needed is None or needed > 10**7:
-        return
-    assert not _straddles(wilson(rate * needed, needed), threshold)
-    if needed > 1 and abs(rate - threshold) > 1e-6:
-        before = needed - 1
-        bounds = wilson(rate * before, before)
-        assert bounds.low <= threshold + 1e-9
-        assert bounds.high >= threshold - 1e-9
+@given(proportions, st.floats(0.01, 0.98))
+def test_the_exact_p_value_falls_with_the_threshold_and_rises_with_the_rate(
+    case: tuple[float, int], threshold: float
+) -> None:
+    successes, n = case
+    p = proportion_p(successes, n, threshold)
+    assert 0 <= proportion_p(successes, n, threshold + 0.01) <= p + 1e-12
+    assert proportion_p(successes / 2, n, threshold) <= p + 1e-12 <= 1 + 1e-9
 
 
 def test_sixteen_perfect_answers_are_needed_to_show_point_eight() -> None:
-    assert needed_for_wilson(1.0, 0.8) == 16
+    assert needed_for_proportion(1.0, 0.8) == 16
     assert wilson(15, 15).low < 0.8 < wilson(16, 16).low
-    assert needed_for_wilson(0.8, 0.8) is None
+    assert needed_for_proportion(0.8, 0.8) is None
 
 
-@pytest.mark.parametrize(("table", "low", "high"), [((1, 1, 7, 12), 0.0653, 0.9069), ((59, 6, 16, 80), 0.7476, 0.9876)])
-def test_retention_gives_the_published_intervals(table: tuple[int, int, int, int], low: float, high: float) -> None:
-    """Fagerland, Lydersen & Laake (2014), Statistics in Medicine 33:2850: Bentur et al., and Cavo et al."""
-    interval = retention_interval(*_pairs(*table))
-    assert interval is not None
-    assert (interval.low, interval.high) == (pytest.approx(low, abs=5e-4), pytest.approx(high, abs=5e-5))
-
-
-@pytest.mark.parametrize("n", [1, 5, 34, 35, 100])
-def test_with_nothing_lost_retention_is_wilson(n: int) -> None:
-    interval = retention_interval([1.0] * n, [1.0] * n)
-    assert interval is not None
-    assert interval.low == pytest.approx(wilson(n, n).low, abs=1e-6)
-
-
-def test_thirty_five_unharmed_items_are_needed_to_show_point_nine() -> None:
-    assert needed_for_retention([1.0] * 10, [1.0] * 10, 0.9) == 35
-
-
-@unhurried
-@given(score_pairs)
-def test_retention_contains_its_ratio_and_its_inverse_is_the_swapped_one(pairs: list[tuple[float, float]]) -> None:
-    after, before = [new for new, _ in pairs], [old for _, old in pairs]
-    interval = retention_interval(after, before)
-    if interval is None:
-        assert sum(before) == 0
-        return
-    assert 0 <= interval.low <= sum(after) / sum(before) <= interval.high < math.inf
-    swapped = retention_interval(before, after)
-    if swapped is not None and interval.low > 0:
-        assert swapped.high == pytest.approx(1 / interval.low, rel=1e-3)
-
-
-def test_retention_covers_the_truth_as_often_as_it_says() -> None:
-    noise = random.Random(5)
-    hits = 0
-    for _ in range(300):
-        before = [float(noise.random() < 0.8) for _ in range(40)]
-        after = [float(noise.random() < (0.9 if old else 0.3)) for old in before]
-        interval = retention_interval(after, before)
-        assert interval is not None
-        hits += interval.low <= (0.8 * 0.9 + 0.2 * 0.3) / 0.8 <= interval.high
-    assert 0.92 <= hits / 300 <= 0.98
-
-
-def test_a_few_differences_get_student_s_interval() -> None:
-    """mean 3, s = 1.5811, t(4) = 2.7764: half width 1.9632."""
-    interval = mean_interval([1, 2, 3, 4, 5])
-    assert interval == Interval(pytest.approx(1.0368, abs=1e-4), pytest.approx(4.9632, abs=1e-4))
-
-
-def test_many_differences_get_a_bootstrap_close_to_student_s() -> None:
-    noise = random.Random(1)
-    values = [noise.gauss(3, 2) for _ in range(40)]
-    interval = mean_interval(values)
-    assert interval is not None
-    mean = sum(values) / 40
-    spread = math.sqrt(sum((value - mean) ** 2 for value in values) / 39)
-    assert interval.high - interval.low == pytest.approx(2 * 2.0227 * spread / math.sqrt(40), rel=0.06)
-    assert mean_interval(values) == interval, "the same data give the same interval"
-
-
-@pytest.mark.parametrize("size", [5, 14])
-def test_mean_intervals_cover_the_truth_as_often_as_they_say(size: int) -> None:
-    noise = random.Random(size)
-    intervals = [mean_interval([noise.gauss(1, 1) for _ in range(size)]) for _ in range(300)]
-    hits = sum(interval is not None and interval.low <= 1 <= interval.high for interval in intervals)
-    assert 0.92 <= hits / 300 <= 0.985
-
-
-def test_equal_values_are_no_evidence_until_there_are_enough() -> None:
-    assert fewest_identical(0.95) == 6
-    assert fewest_identical(0.75) == 3
-    assert mean_interval([2.0]) is None
-    assert mean_interval([2.0] * 5) is None
-    assert mean_interval([2.0] * 6) == Interval(2.0, 2.0)
-    assert needed_for_mean([2.0] * 3, 1.0) == 6
-
-
-@unhurried
-@given(samples, st.floats(-20, 20))
-def test_mean_intervals_contain_the_mean_and_move_with_the_data(values: list[float], shift: float) -> None:
-    interval, moved = mean_interval(values), mean_interval([value + shift for value in values])
-    if interval is None or moved is None or max(values) - min(values) < 1e-3:
-        return
-    mean = sum(values) / len(values)
-    assert interval.low - 1e-9 <= mean <= interval.high + 1e-9
-    assert moved.low == pytest.approx(interval.low + shift, abs=1e-6)
-
-
-def test_a_ratio_of_few_pairs_is_linearised() -> None:
-    """after / before = 6 / 9; residuals ±1/9 and 0: s = 1/9, t(2) = 4.3027, half width 4.3027 / 9 / sqrt(3)."""
-    interval = ratio_interval([1, 2, 3], [2, 3, 4])
-    half = 4.3027 / 9 / math.sqrt(3)
-    assert interval == Interval(pytest.approx(2 / 3 - half, abs=1e-4), pytest.approx(2 / 3 + half, abs=1e-4))
-
-
-def test_a_ratio_of_many_pairs_is_resampled_in_pairs() -> None:
-    before = [1.0 + index for index in range(20)]
-    noisy = [0.5 * value + (-1) ** index * 0.2 for index, value in enumerate(before)]
-    interval = ratio_interval(noisy, before)
-    assert interval is not None
-    assert 0.48 < interval.low < 0.5 < interval.high < 0.52
-
-
-def test_a_ratio_to_nothing_is_none() -> None:
-    assert ratio_interval([1, 2], [0, 0]) is None
-    assert ratio_interval([], []) is None
-    with pytest.raises(ValueError, match="equal lengths"):
-        ratio_interval([1], [1, 2])
-
-
-def test_the_needed_clusters_by_hand() -> None:
-    """mean 1, s = 1: t / sqrt(n) is 1.05 at six clusters and 0.92 at seven."""
-    assert needed_for_mean([0.0, 1.0, 2.0], 0.0) == 7
-    assert needed_for_mean([0.0, 1.0, 2.0], 1.0) is None
-    assert needed_for_mean([1.0], 0.0) is None
+def test_the_needed_proportion_by_hand() -> None:
+    """(1.959964 * 0.5 + 0.841621 * sqrt(0.24))² / 0.1² = 193.8."""
+    assert needed_for_proportion(0.6, 0.5) == 194
 
 
 def test_mcnemar_gives_the_published_p_value() -> None:
@@ -212,9 +107,43 @@ def test_mcnemar_gives_the_published_p_value() -> None:
     assert mcnemar_exact(0, 0) == 1.0
 
 
+def test_mcnemar_by_hand() -> None:
+    """Bentur et al. (2009) as in Fagerland et al. 2013, 1 against 7: 2 (1 + 8) / 2^8."""
+    assert mcnemar_exact(7, 1) == pytest.approx(18 / 256)
+
+
 def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([]) == []
+
+
+def test_holm_gives_the_published_adjustment() -> None:
+    """SAS/STAT 9.2 user's guide, PROC MULTTEST, output 60.5.2: the least of 24 p-values, 0.03498, becomes 0.8395."""
+    assert holm([0.03498, 0.05254], family=24) == pytest.approx([0.8395, 1.0], abs=5e-5)
+
+
+def test_holm_rejects_the_published_hypotheses() -> None:
+    """Benjamini & Hochberg (1995), section 4: of these fifteen, Bonferroni and Hochberg alike reject three at 0.05,
+    and so does Holm, which lies between them."""
+    p_values = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262, 0.5719]
+    adjusted = holm([*p_values, 0.6528, 0.7590, 1.0])
+    assert [p <= 0.05 for p in adjusted] == [True] * 3 + [False] * 12
+    assert adjusted[:4] == pytest.approx([15 * 0.0001, 14 * 0.0004, 13 * 0.0019, 12 * 0.0095])
+
+
+def test_what_was_not_tested_counts_as_never_rejected() -> None:
+    assert holm([0.01, 0.002], family=5) == pytest.approx([0.04, 0.01])
+    assert holm([0.01, 0.002], family=5) == holm([0.01, 0.002, 1.0, 1.0, 1.0])[:2]
+    with pytest.raises(ValueError, match="a family of 1 has no 2 p-values"):
+        holm([0.1, 0.2], family=1)
+
+
+@unhurried
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.lists(st.floats(0, 1), max_size=6))
+def test_testing_more_of_a_family_never_takes_a_rejection_back(first: list[float], later: list[float]) -> None:
+    family = len(first) + len(later)
+    before, after = holm(first, family), holm(first + later, family)
+    assert all(new <= old for old, new in zip(before, after, strict=False))
 
 
 @unhurried
@@ -230,11 +159,9 @@ def _width(interval: Interval) -> float:
     return interval.high - interval.low
 
 
-def _straddles(interval: Interval, threshold: float) -> bool:
-    return interval.low < threshold - 1e-9 and interval.high > threshold + 1e-9
-
-
-def _pairs(both: int, only_after: int, only_before: int, neither: int) -> tuple[list[float], list[float]]:
-    after = [1.0] * (both + only_after) + [0.0] * (only_before + neither)
-    before = [1.0] * both + [0.0] * only_after + [1.0] * only_before + [0.0] * neither
-    return after, before
+def _missed(n: int, truth: float) -> tuple[float, float]:
+    """The exact chance that the whole interval lies above the truth, and that it lies below."""
+    intervals = [wilson(successes, n) for successes in range(n + 1)]
+    chances = binom.pmf(range(n + 1), n, truth)
+    above = sum(chance for each, chance in zip(intervals, chances, strict=True) if each.low > truth)
+    return above, sum(chance for each, chance in zip(intervals, chances, strict=True) if each.high < truth)

@@ -32,8 +32,11 @@ def test_a_finished_run_is_written_and_read_back_the_same(tmp_path: Path) -> Non
         "relation": ">=",
         "threshold": 0.8,
         "n": 64,
+        "p": 1.0,
+        "p_holm": 1.0,
         "verdict": "pass",
-        "formula": "mean verifier score over the held-out prompts; Wilson interval",
+        "formula": "mean verifier score over the held-out prompts; Wilson interval; "
+        "p: exact binomial (Clopper & Pearson 1934)",
         "note": None,
     }
     assert [file.name for file in tmp_path.iterdir()] == ["summary.json"]
@@ -107,9 +110,30 @@ def test_a_preference_that_failed_keeps_its_reason_and_its_numbers() -> None:
     assert preference.adapter.version == 3
 
 
-def test_p_values_are_adjusted_for_the_number_of_preferences() -> None:
+def test_p_values_are_adjusted_over_every_set_of_items_of_every_preference() -> None:
+    """Of each preference the capability items, the held-out prompts and the probes: nine tests."""
     histories = {name: make_history(Collapsing(), name) for name in ("a", "b", "c")}
-    found = build_summary("r", config(*histories), histories).preferences
-    items = found["a"].capability_items
-    assert items is not None
-    assert found["a"].mcnemar_p_holm == pytest.approx(3 * items.mcnemar_p)
+    found = build_summary("r", config(*histories), histories).preferences["a"].changed_items
+    p_values = {name: items.mcnemar_p for name, items in found.items()}
+    assert list(p_values) == ["capability", "heldout", "probe"]
+    assert sorted(p_values, key=lambda name: p_values[name]) == ["heldout", "capability", "probe"]
+    assert found["heldout"].mcnemar_p_holm == pytest.approx(9 * p_values["heldout"])
+    assert found["capability"].mcnemar_p_holm == pytest.approx(6 * p_values["capability"])
+    assert found["probe"].mcnemar_p_holm == pytest.approx(3 * p_values["probe"])
+
+
+def test_deltas_of_means_over_items_have_an_interval_and_other_deltas_have_none() -> None:
+    found = build_summary("r", config("concise"), {"concise": make_history()}).preferences["concise"]
+    assert {"heldout_compliance", "preference_compliance", "logprob_margin.margin"} < set(found.delta_ci)
+    assert "drift.kl_k3" not in found.delta_ci
+    for key, interval in found.delta_ci.items():
+        delta = found.deltas[key]
+        assert delta is not None
+        assert interval is None or interval[0] - 1e-9 <= delta <= interval[1] + 1e-9
+    assert found.delta_ci["heldout_compliance"] == (pytest.approx(0.90, abs=0.01), 1.0)
+    assert found.delta_ci["general.capability_pass_rate"] == (0.0, 0.0), "forty items, none changed"
+
+
+def test_before_anything_is_measured_after_baseline_there_is_no_delta_to_have_an_interval() -> None:
+    found = build_summary("r", config("concise"), {"concise": make_history(done=0)}).preferences["concise"]
+    assert found.delta_ci == {}

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from claas.core.errors import InvalidInput
 from claas.eval.history import History
 from claas.eval.records import StepRecord, Transcript
 from claas.eval.types import Criteria
@@ -134,7 +135,7 @@ def test_what_was_not_part_of_the_run_is_named_and_left_out() -> None:
     assert list(judgement.criteria) == ["heldout_compliance"]
     assert "margin_gain" in judgement.not_measured
     assert judgement.verdict is PASS
-    assert judgement.capability_items is None
+    assert list(judgement.changed_items) == ["heldout"]
 
 
 def test_collapse_is_judged_at_its_last_checkpoint() -> None:
@@ -165,27 +166,13 @@ def test_a_preference_that_failed_before_anything_was_measured_invents_nothing()
     assert only_baseline.criteria["margin_gain"].value is None
 
 
-def test_items_lost_and_gained_are_listed_by_id() -> None:
-    def swap(rollout: Transcript) -> Transcript:
-        if rollout.item in ("capability/0", "capability/1"):
-            return rollout.model_copy(update={"verdict": {"score": 0.0, "passed": False}})
-        if rollout.item == "capability/39":
-            return rollout.model_copy(update={"verdict": {"score": 1.0, "passed": True}})
-        return lost(rollout) if rollout.item == "capability/5" else rollout
-
-    items = judge(at_last_step(make_history(), swap), Criteria()).capability_items
-    assert items is not None
-    assert (items.lost, items.gained) == (["capability/0", "capability/1"], ["capability/39"])
-    assert items.unmeasured == ["capability/5"]
-    assert items.mcnemar_p == 1.0
-
-
 def test_a_threshold_decides_from_the_interval_and_not_from_the_point() -> None:
     history = make_history()
     ruling = judge(history, Criteria()).criteria["margin_gain"]
     assert ruling.ci is not None
     assert ruling.value is not None
-    for threshold, verdict in ((ruling.ci[0] - 0.1, PASS), (ruling.value - 0.1, INCONCLUSIVE), (ruling.ci[1], FAIL)):
+    thresholds = {ruling.ci[0] - 0.1: PASS, ruling.value - 0.1: INCONCLUSIVE, 2 * ruling.ci[1]: FAIL}
+    for threshold, verdict in thresholds.items():
         assert judge(history, Criteria(margin_gain=threshold)).criteria["margin_gain"].verdict is verdict
 
 
@@ -200,6 +187,15 @@ def test_drift_down_counts_as_drift_up_does() -> None:
         ruling = judge(make_history(world), Criteria()).criteria["mean_logprob_drift"]
         assert ruling.value == pytest.approx(4.0, abs=0.1)
         assert ruling.verdict is FAIL
+
+
+def test_a_score_that_no_verifier_can_have_given_is_refused_by_name() -> None:
+    def beyond(rollout: Transcript) -> Transcript:
+        changed = {"verdict": {"score": 1.5, "passed": True}}
+        return rollout.model_copy(update=changed) if rollout.item == "capability/3" else rollout
+
+    with pytest.raises(InvalidInput, match=r"capability/3: a score is from 0 to 1, got 1\.5; restore"):
+        judge(at_last_step(make_history(), beyond), Criteria())
 
 
 def test_combine() -> None:

@@ -117,7 +117,7 @@ class FakeEngine:
             weights=weights,
             prompt_tokens=len(prompt_ids(messages)),
             tokens=(*words, "<end>"),
-            logprobs=tuple(-0.5 for _ in range(len(words) + 1)),
+            logprobs=(-0.5 - _moved(weights),) * (len(words) + 1),
         )
 
     async def update(self, lora_id: str, items: Sequence[TrainingItem], training: TrainingConfig, key: str) -> Update:
@@ -180,6 +180,11 @@ def token_id(word: str) -> int:
 def prompt_ids(messages: Sequence[Message]) -> tuple[int, ...]:
     """The ids of a conversation, one per word and one per turn."""
     return tuple(token_id(word) for turn in messages for word in (turn["role"], *turn["content"].split()))
+
+
+def _moved(weights: Weights) -> float:
+    """Nats by which an adapter that has been trained scores a token otherwise than its base model."""
+    return 0.0 if weights.version == 0 else int(weights.digest[:8], 16) / 2**32
 
 
 def _digest(text: str) -> str:

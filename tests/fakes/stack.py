@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from claas.core.checks import served_name
 from claas.core.training_config import TrainingConfig
+from claas.eval.run.canary import COMPLETION
 from claas.eval.stack import Adapter, Answer, FeedbackOn, LostAnswer, Receipt, Scored
 
 Say = Callable[[Adapter, str, int], str]
@@ -28,7 +29,8 @@ class Asked:
 class FakeStack:
     """Answers `answers[prompt]`, else `say(...)`, else something made up from prompt and seed.
 
-    It scores `scores[completion]`, else -1 nat for each word and for the end of turn.
+    It scores `scores[completion]`, else -1 nat for each word and for the end of turn. The canary is scored by the
+    weights: as the base model at version 0, and otherwise at every other version.
     `shift` nats are added to every token's logprob per version, so that training moves the scores. A prompt or
     completion in `lost` always fails; one in `cut_off` finishes with "length". `entropy` None means: this stack
     cannot tell. `broken` is raised by the next feedback and then forgotten.
@@ -47,7 +49,7 @@ class FakeStack:
     adapters: dict[str, Adapter] = field(default_factory=dict[str, Adapter])
     receipts: dict[str, Receipt] = field(default_factory=dict[str, Receipt])
 
-    async def init_adapter(self, lora_id: str) -> Adapter:
+    async def init_adapter(self, lora_id: str, seed: int) -> Adapter:
         """Version 0."""
         return self.adapters.setdefault(lora_id, adapter(lora_id, 0))
 
@@ -98,7 +100,13 @@ class FakeStack:
 
     def _logprobs(self, adapter: Adapter, text: str) -> list[float]:
         scripted = self.scores.get(text, (-1.0,) * (len(text.split()) + 1))
-        return [value + self.shift * adapter.version for value in scripted]
+        canary = _moved(adapter) if text == COMPLETION else 0.0
+        return [value + self.shift * adapter.version - canary for value in scripted]
+
+
+def _moved(adapter: Adapter) -> float:
+    """Nats by which a version that has been trained scores a token otherwise than its base model."""
+    return 0.0 if adapter.version == 0 else int(adapter.digest[:8], 16) / 2**32
 
 
 def adapter(lora_id: str = "eval/concise", version: int = 0) -> Adapter:

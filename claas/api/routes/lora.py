@@ -28,7 +28,7 @@ async def init(request: LoraInitRequest, served: Served) -> Response:
     await served.models.require_free(lora_id)
     modules = None if request.target_modules is None else tuple(request.target_modules)
     weights = await served.engine.init_adapter(
-        AdapterSpec(lora_id, rank=request.lora_r, alpha=request.lora_alpha, target_modules=modules)
+        AdapterSpec(lora_id, rank=request.lora_r, alpha=request.lora_alpha, target_modules=modules, seed=request.seed)
     )
     return reply(_version(lora_id, weights))
 

@@ -40,7 +40,7 @@ class Learner:
         """Version 0. Raises `Conflict` where the id is taken."""
         self._store.require_new(spec.lora_id)
         shape = LoraShape.of(spec, self._base.model)
-        tensors = new_tensors(shape, self._base.model, spec.lora_id)
+        tensors = new_tensors(shape, self._base.model, spec.seed)
         return self._save(spec.lora_id, 0, shape, tensors, {}, None, {}, Clock()).weights
 
     def update(self, lora_id: str, items: Sequence[TrainingItem], training: TrainingConfig, key: str) -> Update:

@@ -1,6 +1,5 @@
 """A LoRA adapter as tensors: made, read and written in PEFT's file format, and prepared for decoding."""
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,9 +50,8 @@ class LoraShape:
         }
 
 
-def new_tensors(shape: LoraShape, model: nn.Module, lora_id: str) -> dict[str, Tensor]:
-    """A fresh adapter under PEFT's names: A uniform as PEFT draws it but decided by `lora_id`, B zero."""
-    seed = int.from_bytes(hashlib.sha256(lora_id.encode()).digest()[:8])
+def new_tensors(shape: LoraShape, model: nn.Module, seed: int) -> dict[str, Tensor]:
+    """A fresh adapter under PEFT's names: A uniform as PEFT draws it but decided by `seed`, B zero."""
     generator = torch.Generator().manual_seed(seed)
     tensors: dict[str, Tensor] = {}
     for name, layer in shape.layers(model).items():

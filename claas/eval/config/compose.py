@@ -57,7 +57,7 @@ def compose(arguments: Sequence[str]) -> list[Job]:
 def _hydra_without_traces(arguments: Sequence[str]) -> Generator[None, None, None]:
     """Hydra reads `arguments`, raises what is wrong, logs nothing, and writes only where nobody will look."""
     before, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    with tempfile.TemporaryDirectory() as scratch:
+    with _scratch() as scratch:
         first = next((at for at, argument in enumerate(arguments) if _is_override(argument)), len(arguments))
         # Beside the first override, because argparse takes positional arguments only where they stand together.
         sys.argv = [before[0], *arguments[:first], *_quiet(scratch), *arguments[first:]]
@@ -68,6 +68,15 @@ def _hydra_without_traces(arguments: Sequence[str]) -> Generator[None, None, Non
             sys.argv = before
             if full_error is None:
                 del os.environ["HYDRA_FULL_ERROR"]
+
+
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory()
+    except OSError as error:
+        raise InvalidInput(
+            f"cannot make a temporary folder: {error.strerror}; free some space, or set TMPDIR to another place"
+        ) from error
 
 
 @contextmanager

@@ -8,23 +8,38 @@ from math import exp
 from claas.core.checks import in_range
 from claas.core.concurrency import together
 from claas.eval.metric import Measurement, Subject
-from claas.eval.metrics.tally import counted, difference, mean
+from claas.eval.metrics.frozen import frozen_scores
+from claas.eval.metrics.tally import counted, mean
 from claas.eval.records import Baseline, Transcript
 from claas.eval.stack import Answer
-from claas.eval.verdicts.evidence import ByItem, entropies, mean_logprobs, self_similarities
+from claas.eval.verdicts.evidence import (
+    FROZEN,
+    ByItem,
+    entropies,
+    mean_logprobs,
+    paired,
+    self_similarities,
+    tail_masses,
+)
 
 _TOP = 20
 
 
 @dataclass(frozen=True)
 class Collapse:
-    """Entropy, self-similarity and mean logprob of sampled answers, against baseline.
+    """Entropy and self-similarity of sampled answers, and how likely the baseline's answers still are.
 
     Every probe prompt (the first `max_prompts`) is answered `samples` times, each with a seed of its own. Each number
-    is the mean over prompts of the mean over a prompt's samples, in nats per token where it is one. Entropy is that of
-    the full distribution where the engine tells it, else the sum of -p log p over the 20 likeliest tokens, a lower
-    bound; baseline decides which, so that the ratio compares like with like. Empty answers have no tokens and are
-    alike: a model that falls silent shows as self-ROUGE-L 1.
+    is the mean over prompts of the mean over a prompt's answers, in nats per token where it is one.
+
+    `mean_entropy` is that of the full distribution where the engine tells it, else the sum of -p log p over the 20
+    likeliest tokens, a lower bound; baseline decides which, so that the ratio compares like with like. Beside a lower
+    bound stands `tail_mass`, the probability in [0, 1] of all other tokens, whose entropy is missing; beside the full
+    entropy it is absent. Answers that say nothing are alike: a model that falls silent shows as self-ROUGE-L 1.
+
+    `mean_logprob` is of the first answer to each prompt at baseline, frozen and scored again at each version. A model's
+    own samples would not do: those of one that repeats a single token are as likely as can be, and a model that babbles
+    follows itself, too. On the same texts, both fall by what the model has unlearnt to say.
 
     `alert` is 1 when any indicator is beyond its bound, 0 when all are known and within, else None.
     """
@@ -57,24 +72,25 @@ class Collapse:
         asked = await together(
             subject.answer("collapse", *item, temperature=self.temperature, top_logprobs=top) for item in items
         )
-        answers = [answer for _, answer in asked if answer is not None]
-        bound = _is_bound(before, answers)
-        transcripts = [_with_numbers(transcript, answer, bound) for transcript, answer in asked]
+        bound = _is_bound(before, [answer for _, answer in asked if answer is not None])
+        transcripts = [_with_entropy(transcript, answer, bound) for transcript, answer in asked]
+        transcripts += await frozen_scores(subject, "collapse", FROZEN, transcripts[:: self.samples])
         values = {
             "mean_entropy": _over_prompts(entropies(transcripts)),
             "entropy_is_lower_bound": None if bound is None else float(bound),
+            **({"tail_mass": _over_prompts(tail_masses(transcripts))} if bound else {}),
             "self_rouge_l": _over_prompts(await asyncio.to_thread(self_similarities, transcripts)),
             "mean_logprob": _over_prompts(mean_logprobs(transcripts)),
         }
-        values |= self._against(values if before is None else before, values)
+        values |= self._against(values if before is None else before, values, _moved(transcripts, subject.baseline))
         return Measurement({"collapse": values}, {"collapse": counted(transcripts)}, tuple(transcripts))
 
-    def _against(self, before: Mapping[str, float | None], now: Mapping[str, float | None]) -> dict[str, float | None]:
+    def _against(
+        self, before: Mapping[str, float | None], now: Mapping[str, float | None], drift: float | None
+    ) -> dict[str, float | None]:
         """What is measured against baseline, and whether anything is beyond its bound."""
         was, entropy = before.get("mean_entropy"), now["mean_entropy"]
         ratio = entropy / was if entropy is not None and was else None
-        moved = difference(now["mean_logprob"], before.get("mean_logprob"))
-        drift = None if moved is None else abs(moved)
         similar = now["self_rouge_l"]
         beyond = [
             None if ratio is None else ratio < self.entropy_ratio_below,
@@ -101,14 +117,15 @@ def _is_bound(before: Mapping[str, float | None] | None, answers: Sequence[Answe
     return any(answer.mean_entropy is None for answer in answers if answer.logprobs) if answers else None
 
 
-def _with_numbers(transcript: Transcript, answer: Answer | None, bound: bool | None) -> Transcript:
-    """The transcript with its tokens' logprobs and the entropy that this run compares."""
+def _with_entropy(transcript: Transcript, answer: Answer | None, bound: bool | None) -> Transcript:
+    """The transcript with the entropy that this run compares, and likely tokens only where that comes from them."""
     if answer is None:
         return transcript
     entropy = _lower_bound(answer) if bound else answer.mean_entropy
     if not answer.logprobs:
         entropy = None
-    return transcript.model_copy(update={"logprobs": list(answer.logprobs), "mean_entropy": entropy})
+    kept = {"mean_entropy": entropy, "entropy_is_lower_bound": bound is True}
+    return transcript.model_copy(update=kept if bound else kept | {"top_logprobs": None})
 
 
 def _lower_bound(answer: Answer) -> float | None:
@@ -116,6 +133,13 @@ def _lower_bound(answer: Answer) -> float | None:
     if len(answer.top_logprobs) != len(answer.logprobs) or not all(answer.top_logprobs):
         return None
     return mean(sum(-exp(logprob) * logprob for logprob in likeliest) for likeliest in answer.top_logprobs)
+
+
+def _moved(transcripts: Sequence[Transcript], baseline: Baseline | None) -> float | None:
+    """Nats per token by which the frozen answers' mean logprob has moved, over those that were scored both times."""
+    now, was, _ = paired(mean_logprobs(transcripts), mean_logprobs(baseline.rollouts if baseline else transcripts))
+    change = mean(new - old for new, old in zip(now, was, strict=True))
+    return None if change is None else abs(change)
 
 
 def _over_prompts(found: ByItem) -> float | None:

@@ -1,13 +1,11 @@
 """Whether answers show the preference: on the prompts that feedback is given on, and on prompts never trained on."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from claas.core.concurrency import together
 from claas.eval.metric import Measurement, Subject
-from claas.eval.metrics.judging import judge, with_verdict
-from claas.eval.metrics.tally import counted, difference, mean
-from claas.eval.records import Transcript
+from claas.eval.metrics.judging import judged, mean_score
+from claas.eval.metrics.tally import counted, difference
 
 
 @dataclass(frozen=True)
@@ -20,11 +18,15 @@ class Compliance:
 
     async def measure(self, subject: Subject) -> Measurement:
         """Answer every prompt and verify every answer."""
-        probe = [(f"probe/{i}", prompt) for i, prompt in enumerate(subject.preference.probe_prompts)]
-        heldout = [(f"heldout/{i}", prompt) for i, prompt in enumerate(subject.preference.heldout_prompts)]
-        asked = await together(_verified(subject, item, prompt) for item, prompt in probe + heldout)
+        wanted = subject.preference
+        probe = [(f"probe/{i}", prompt) for i, prompt in enumerate(wanted.probe_prompts)]
+        heldout = [(f"heldout/{i}", prompt) for i, prompt in enumerate(wanted.heldout_prompts)]
+        asked = await together(
+            judged(subject, "compliance", item, prompt, wanted.verifier, wanted.acceptable)
+            for item, prompt in probe + heldout
+        )
         on_probe, on_heldout = asked[: len(probe)], asked[len(probe) :]
-        compliance, heldout_compliance = _mean_score(on_probe), _mean_score(on_heldout)
+        compliance, heldout_compliance = mean_score(on_probe), mean_score(on_heldout)
         return Measurement(
             values={
                 "preference_compliance": compliance,
@@ -34,14 +36,3 @@ class Compliance:
             counts={"compliance": counted(on_probe), "heldout": counted(on_heldout)},
             rollouts=tuple(asked),
         )
-
-
-async def _verified(subject: Subject, item: str, prompt: str) -> Transcript:
-    transcript, answer = await subject.answer("compliance", item, prompt)
-    if answer is None:
-        return transcript
-    return with_verdict(transcript, judge(subject.preference.verifier, prompt, answer.text))
-
-
-def _mean_score(transcripts: Sequence[Transcript]) -> float | None:
-    return mean(float(found.verdict["score"] or 0.0) for found in transcripts if found.verdict is not None)

@@ -1,11 +1,15 @@
 """An answer under a verifier, and the verdict as a transcript keeps it."""
 
 import math
+from collections.abc import Collection, Iterable
 from typing import cast
 
 from claas.core.errors import InvalidInput
 from claas.core.text import visible
-from claas.eval.metrics.wording import same_wording
+from claas.eval.metric import Subject
+from claas.eval.metrics.tally import mean
+from claas.eval.metrics.wording import says_back
+from claas.eval.preference import NonAnswer
 from claas.eval.records import Transcript
 from claas.eval.verifier import Verifier, VerifierResult
 
@@ -13,10 +17,26 @@ ECHO = VerifierResult(0.0, False, {"echo": True})
 """Of an answer that only says its prompt back, whatever else is asked of it."""
 
 
-def judge(verifier: Verifier, prompt: str, response: str) -> VerifierResult:
-    """The verifier's result on the visible text. The prompt said back answers nothing and scores 0."""
+async def judged(
+    subject: Subject, metric: str, item: str, prompt: str, verifier: Verifier, acceptable: Collection[NonAnswer] = ()
+) -> Transcript:
+    """A greedy answer to the prompt, with the verdict on it; a lost one has none."""
+    transcript, answer = await subject.answer(metric, item, prompt)
+    return transcript if answer is None else with_verdict(transcript, judge(verifier, prompt, answer.text, acceptable))
+
+
+def mean_score(transcripts: Iterable[Transcript]) -> float | None:
+    """The mean over the answers that have a verdict, in [0, 1]; None without any."""
+    return mean(float(found.verdict["score"] or 0.0) for found in transcripts if found.verdict is not None)
+
+
+def judge(verifier: Verifier, prompt: str, response: str, acceptable: Collection[NonAnswer] = ()) -> VerifierResult:
+    """The verifier's result on the visible text.
+
+    The prompt said back, once or several times over, answers nothing and scores 0, unless an echo is `acceptable`.
+    """
     text = visible(response)
-    if same_wording(text, prompt):
+    if NonAnswer.ECHO not in acceptable and says_back(text, prompt):
         return ECHO
     result = cast(object, verifier(text))  # a user's own verifier may return anything
     if not isinstance(result, VerifierResult) or not 0.0 <= result.score <= 1.0:

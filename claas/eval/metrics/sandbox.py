@@ -7,9 +7,17 @@ What holds, by whom it is enforced:
   process or thread can be started (root, whom that limit spares, becomes `nobody` first); the whole session is killed
   after the wall time. Where memory cannot be limited (macOS), time alone bounds it.
 - The kernel, where Linux lets this user make namespaces: no network, no look into other processes.
+- The kernel, where Linux has Landlock (5.13): no file but the standard library's and the system libraries', and none to
+  write. A newer one refuses TCP and signals to other processes, too (6.7, 6.12).
+- The kernel, where Linux has seccomp on x86_64 or aarch64: no sockets, signals, tracing, shared memory, changes of a
+  file's mode or dates, and whatever else `sandbox_syscalls.py` lists.
 - An audit hook in the interpreter, everywhere: no sockets, processes, signals, foreign functions, and no files outside
-  the standard library. It stops ordinary code; code written to break out of Python may pass it, and then meets the
-  kernel's limits alone. For code that is hostile rather than wrong, run the whole harness inside a container.
+  the standard library. It stops ordinary code; code written to break out of Python passes it, and meets the kernel.
+
+What is left to code that passes the hook: with all of the above, to see that a file exists (not what is in it), to read
+the standard and system libraries, and whatever a bug in the kernel gives away. Without Landlock it can read what this
+user can (what anybody can, where this user is root); without namespaces and seccomp, as on macOS, it can also use the
+network. For hostile code there, run the whole harness inside a container.
 
 The expected values never enter the process, so that code can only pass by computing them.
 """
@@ -28,6 +36,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from claas.core.errors import ClaasError
+from claas.eval.metrics.sandbox_syscalls import refused_syscalls
 
 _CHILD = Path(__file__).with_name("sandbox_child.py")
 _MOST_BYTES = 64 * 1024
@@ -91,6 +100,7 @@ async def _judge(source: str, entry: str, cases: Sequence[Case], limits: Limits)
         "calls": [case.arguments for case in cases],
         "cpu_s": limits.cpu_s,
         "memory_bytes": limits.memory_bytes,
+        "refused_syscalls": refused_syscalls(),
     }
     sent = json.dumps(job).encode()
     if len(sent) > _MOST_BYTES:

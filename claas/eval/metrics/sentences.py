@@ -11,6 +11,8 @@ from claas.eval.metrics.wording import words
 _FENCED = re.compile(r"(```|~~~).*?(?:\1|\Z)", re.DOTALL)
 _ITEM = re.compile(r"(?:[-*+•·‣◦–—]|\(?(?:\d{1,3}|[A-Za-z])[.)])\s+")
 _NUMBERED = re.compile(r"\(?\d{1,3}[.)]\s+")
+_CODE = re.compile(r"`[^`\n]+`")
+_ENDS_IN_CODE = re.compile(r"[.!?…](?!\w)")
 _MARKUP = re.compile(r"[*`|]+|__|^[#>\s]+")
 _REPEATED_END = re.compile(r"([!?])[!?]+")
 _UNSPACED_END = re.compile(r"((?:(?<=\s)|^)[^\W\d_']*[a-z][.!?])(?=[A-Z][a-z]+\s)")
@@ -55,7 +57,8 @@ def _units(text: str) -> list[str]:
 
 
 def _sentences_of(unit: str) -> int:
-    plain = _REPEATED_END.sub(r"\1", _MARKUP.sub("", _LINK.sub("link", unit)).strip())
+    text = _CODE.sub(lambda code: _ENDS_IN_CODE.sub("", code.group()), unit).replace("…", "...")
+    plain = _REPEATED_END.sub(r"\1", _MARKUP.sub("", _LINK.sub("link", text)).strip())
     plain = _LEADING_ABBREVIATION.sub(r"\1", _UNSPACED_END.sub(r"\1 ", plain))
     if not words(plain):
         return 0

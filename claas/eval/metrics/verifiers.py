@@ -1,4 +1,4 @@
-"""The shipped verifiers: no emoji, concise, and a name.
+"""The shipped verifiers: no emoji, concise, a name; and for users who ask for the opposite, one each.
 
 Every one of them scores 0 for what answers nothing: an empty text, punctuation alone, one token over and over.
 """
@@ -15,10 +15,19 @@ from claas.eval.metrics.sentences import count_sentences
 from claas.eval.metrics.wording import mentions, words
 from claas.eval.verifier import VerifierResult
 
-__all__ = ["ConciseVerifier", "IdentityVerifier", "NoEmojiVerifier", "VerifierResult"]
+__all__ = [
+    "ConciseVerifier",
+    "DetailedVerifier",
+    "EmojiVerifier",
+    "IdentityVerifier",
+    "NoEmojiVerifier",
+    "OtherNameVerifier",
+    "VerifierResult",
+]
 
 _TEXT_SYMBOLS = frozenset("©®™")
 """In the emoji table, but ordinary signs of writing unless the emoji presentation is asked for (U+FE0F)."""
+_AS_TEXT = "\ufe0e"
 
 
 @dataclass(frozen=True)
@@ -80,9 +89,65 @@ class IdentityVerifier:
         return VerifierResult(float(passed), passed, {"name": self.name, "mentions": float(found)})
 
 
+@dataclass(frozen=True)
+class EmojiVerifier:
+    """1 for an answer with an emoji and at least two different words, else 0: for a user who asks for emoji."""
+
+    def __call__(self, response: str) -> VerifierResult:
+        """Score one response."""
+        text = visible(response)
+        found, different_words = count_emoji(text), len(set(words(text)))
+        passed = found > 0 and different_words >= 2
+        return VerifierResult(float(passed), passed, {"emoji": float(found), "different_words": float(different_words)})
+
+
+@dataclass(frozen=True)
+class DetailedVerifier:
+    """1 for an answer of more than `more_than` sentences, else 0: for a user who asks for a long one.
+
+    One word over and over is no answer and scores 0, however it is cut into sentences.
+    """
+
+    more_than: int = 3
+
+    def __post_init__(self) -> None:
+        in_range("more_than", self.more_than, 1)
+
+    def __call__(self, response: str) -> VerifierResult:
+        """Score one response."""
+        text = visible(response)
+        said, sentences = words(text), count_sentences(text)
+        passed = sentences > self.more_than and len(set(said)) >= 2
+        return VerifierResult(float(passed), passed, {"sentences": float(sentences), "words": float(len(said))})
+
+
+@dataclass(frozen=True)
+class OtherNameVerifier:
+    """1 for an answer that does not say `name`, else 0: for a user who talks to somebody else.
+
+    Fewer than two different words are no answer and score 0.
+    """
+
+    name: str = "kuro"
+
+    def __post_init__(self) -> None:
+        if not words(self.name):
+            raise InvalidInput(f"name must hold at least one word, got {self.name!r}")
+
+    def __call__(self, response: str) -> VerifierResult:
+        """Score one response."""
+        text = visible(response)
+        found = mentions(text, self.name)
+        passed = found == 0 and len(set(words(text))) >= 2
+        return VerifierResult(float(passed), passed, {"name": self.name, "mentions": float(found)})
+
+
 @lru_cache(maxsize=8192)
 def count_emoji(text: str) -> int:
-    """How many emoji a text shows."""
+    """How many emoji a text shows; a symbol that asks to be shown as text (U+FE0E follows it) is none."""
     if text.isascii():
         return 0
-    return sum(1 for match in emoji.emoji_list(text) if match["emoji"] not in _TEXT_SYMBOLS)
+    found = emoji.emoji_list(text)
+    return sum(
+        1 for each in found if each["emoji"] not in _TEXT_SYMBOLS and not text.startswith(_AS_TEXT, each["match_end"])
+    )

@@ -15,6 +15,14 @@ def same_wording(one: str, other: str) -> bool:
     return folded(one) == folded(other)
 
 
+def says_back(text: str, prompt: str) -> bool:
+    """Whether a text is the wording of the prompt, once or several times over, and nothing else."""
+    said, asked = words(text), words(prompt)
+    if not said or not asked:
+        return same_wording(text, prompt)
+    return said == asked * (len(said) // len(asked))
+
+
 def folded(text: str) -> str:
     """A key that texts of the same wording share; a text without words is its own key."""
     return " ".join(words(text)) or text.strip()

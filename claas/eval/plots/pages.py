@@ -1,6 +1,6 @@
 """Which pictures a run gets, and what each shows."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from claas.core.files import writing
@@ -16,7 +16,8 @@ FOLDER = "plots"
 _UNITS = {
     **dict.fromkeys(["total_loss", "distill_loss", "kl_reg", "kl_mean", "kl_gain"], "nats per token"),
     **dict.fromkeys(["adv_mean", "adv_abs_mean", "adv_abs_mean_raw"], "nats per token"),
-    **dict.fromkeys(["kl_k1", "kl_k3", "mean_entropy", "mean_logprob"], "nats per token"),
+    **dict.fromkeys(["kl_k1", "kl_k3", "off_task_kl_k1", "off_task_kl_k3"], "nats per token"),
+    **dict.fromkeys(["mean_entropy", "mean_logprob"], "nats per token"),
     **dict.fromkeys(["margin", "positive_logprob", "negative_logprob"], "nats"),
     **dict.fromkeys(["tokens_processed", "completion_len"], "tokens"),
     "mean_is_ratio": "ratio",
@@ -45,7 +46,7 @@ def write_plots(run_dir: Path, run_id: str, config: EvalConfig, histories: Mappi
 
 def pictures(criteria: Criteria, histories: Mapping[str, History]) -> list[Picture]:
     """The pictures in the order a reader wants them; whatever key none of them names is in the last one."""
-    named = [_margins(criteria), _compliance(criteria), _collapse(criteria), _forgetting(criteria)]
+    named = [_margins(criteria), _compliance(criteria), _collapse(criteria), _forgetting(criteria, histories)]
     shown = {panel.key for picture in named for panel in picture.panels}
     keys = {key for history in histories.values() for key in history.known_keys()} - shown
     rest = [Panel(key=key, title=key, label=_unit(key)) for key in sorted(keys)]
@@ -88,8 +89,16 @@ def _compliance(criteria: Criteria) -> Picture:
         threshold=threshold,
         limits=(-0.03, 1.03),
     )
+    out_of_scope = Panel(
+        key="over_application_rate",
+        title="Where the user asks for the opposite",
+        label="over-application rate",
+        limits=(-0.03, 1.03),
+    )
     return Picture(
-        "compliance", "Do the answers follow the preference? (held-out prompts are never trained on)", [held_out, probe]
+        "compliance",
+        "Do the answers follow the preference? (held-out prompts are never trained on)",
+        [held_out, probe, out_of_scope],
     )
 
 
@@ -129,14 +138,16 @@ def _collapse(criteria: Criteria) -> Picture:
     )
 
 
-def _forgetting(criteria: Criteria) -> Picture:
+def _forgetting(criteria: Criteria, histories: Mapping[str, History]) -> Picture:
     kept = criteria.capability_retention
     line = Threshold(kept, f"{kept:g} × baseline", of_baseline=True)
+    drifts = {"drift.kl_k3": "Drift on task", "drift.off_task_kl_k3": "Drift off task (capability prompts)"}
+    scale = _common_limits(histories, drifts)
     return Picture(
         "forgetting",
         "What does it cost? General capability, and distance from the base model",
         [
-            Panel("general.general_score", "General score", "score in [0, 1]", threshold=line, limits=(-0.03, 1.03)),
+            Panel("general.general_score", "General score", "score in [0, 1]", limits=(-0.03, 1.03)),
             Panel(
                 key=CAPABILITY_KEY,
                 title="Capability items",
@@ -145,9 +156,22 @@ def _forgetting(criteria: Criteria) -> Picture:
                 threshold=line,
                 limits=(-0.03, 1.03),
             ),
-            Panel("drift.kl_k3", "Drift from the base model", "KL(base ‖ adapter), nats per token", at_baseline=0.0),
+            *(
+                Panel(key, title, "KL(base ‖ adapter), nats per token", at_baseline=0.0, limits=scale)
+                for key, title in drifts.items()
+            ),
         ],
+        columns=2,
     )
+
+
+def _common_limits(histories: Mapping[str, History], keys: Iterable[str]) -> tuple[float, float]:
+    """Limits of an axis that fits all these keys, so that their panels can be compared by eye."""
+    found = [history.curve(key).values() for history in histories.values() for key in keys]
+    values = [0.0, *(value for curve in found for value in curve if value is not None)]
+    low, high = min(values), max(values)
+    room = 0.05 * (high - low) or 1.0
+    return low - room, high + room
 
 
 def _training(histories: Mapping[str, History]) -> Picture:

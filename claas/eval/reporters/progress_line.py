@@ -6,7 +6,8 @@ from statistics import fmean
 from rich.text import Text
 
 from claas.eval.history import flat
-from claas.eval.records import Baseline, StepRecord
+from claas.eval.records import Baseline, Counts, StepRecord
+from claas.eval.reporters.endings import lost, total
 
 _RECENT = 5
 
@@ -37,8 +38,8 @@ CAPABILITY = "general.capability_pass_rate"
 class ProgressLine:
     """The last known numbers; those not due at a step stay as they were.
 
-    `retention`: the share of its baseline below which the capability is cause for alarm. `state`: waiting, baseline,
-    running, done or failed.
+    `counts` says how the last record's measurements ended, `all_counts` those of all records. `retention`: the share of
+    its baseline below which the capability is cause for alarm. `state`: waiting, baseline, running, done or failed.
     """
 
     name: str
@@ -48,14 +49,15 @@ class ProgressLine:
     state: str = "waiting"
     failure: str | None = None
     values: dict[str, float | None] = field(default_factory=dict[str, float | None])
-    lost: int = 0
+    counts: dict[str, Counts] = field(default_factory=dict[str, Counts])
+    all_counts: dict[str, Counts] = field(default_factory=dict[str, Counts])
     _capability_before: float | None = None
     _seconds: list[float] = field(default_factory=list[float])
 
     def measured(self, record: Baseline | StepRecord) -> None:
         """Take over a record's numbers."""
         self.values |= flat(record.eval)
-        self.lost += sum(counts.errored for counts in record.counts.values())
+        self.counts, self.all_counts = record.counts, total(self.all_counts, record.counts)
         self.state = "running"
         if isinstance(record, Baseline):
             self._capability_before = self.values.get(CAPABILITY)
@@ -97,8 +99,8 @@ class ProgressLine:
         words = Text(self.state, style="green" if self.state == "done" else "dim")
         for alarm in self.alarms():
             words.append(f"  {alarm}", style="bold red")
-        if self.lost:
-            words.append(f"  {self.lost} lost answers", style="yellow")
+        if told := lost(self.all_counts):
+            words.append(f"  {printable(told)}", style="yellow")
         return words
 
     def cell(self, column: Column) -> str:
@@ -109,8 +111,8 @@ class ProgressLine:
     def plain(self) -> str:
         """All numbers there are, with their names."""
         known = [f"{column.heading} {self.cell(column)}" for column in COLUMNS if column.key in self.values]
-        lost = [f"{self.lost} lost answers"] if self.lost else []
-        return ", ".join([*known, *lost, *(alarm.upper() for alarm in self.alarms())])
+        told = lost(self.counts)
+        return ", ".join([*known, *([told] if told else []), *(alarm.upper() for alarm in self.alarms())])
 
 
 def duration(seconds: float) -> str:

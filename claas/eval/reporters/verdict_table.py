@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from claas.eval.history import Status
+from claas.eval.reporters.endings import cut_off, lost, measured
 from claas.eval.reporters.progress_line import printable
 from claas.eval.verdicts.summary import FILE_NAME, PreferenceSummary, Summary
 from claas.eval.verdicts.verdict import Ruling, Verdict
@@ -17,8 +18,9 @@ from claas.eval.verdicts.verdict import Ruling, Verdict
 _STYLES = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "bold yellow"}
 
 _HOW_TO_READ = (
-    "pass: the whole interval is on the good side of the threshold; fail: on the bad side; "
-    "inconclusive: the threshold lies inside it, or it could not be measured, so these data cannot tell."
+    "pass: the whole interval is on the good side of the threshold; fail: on the bad side, also as one of all the "
+    "run's criteria (Holm); inconclusive: the threshold lies inside it or too near, or it could not be measured, so "
+    "these data cannot tell."
 )
 
 _MOST_ITEMS = 12
@@ -49,16 +51,18 @@ def _remarks(preference: PreferenceSummary) -> Iterable[Text]:
             yield Text(f"{criterion}: {printable(ruling.note)}")
     if preference.not_measured:
         yield Text(f"not part of this run: {', '.join(preference.not_measured)}", style="dim")
-    lost = sum(counts.errored for counts in preference.counts.values())
-    if lost:
-        yield Text(f"measurements lost: {lost}", style="yellow")
-    cut = sum(counts.truncated for counts in preference.counts.values())
-    if cut:
-        yield Text(f"answers cut at the token bound: {cut}")
-    items = preference.capability_items
-    if items and (items.lost or items.gained):
-        yield Text(f"capability items lost: {_listed(items.lost)}", style="red" if items.lost else "")
-        yield Text(f"capability items gained: {_listed(items.gained)}  (McNemar exact p = {items.mcnemar_p:.2g})")
+    if preference.counts:
+        yield Text(measured(preference.counts), style="dim")
+    if words := lost(preference.counts):
+        yield Text(printable(words), style="yellow")
+    if words := cut_off(preference.counts):
+        yield Text(printable(words))
+    for kind, items in preference.changed_items.items():
+        p = f"  (McNemar exact p = {items.mcnemar_p:.2g})"
+        if items.lost:
+            yield Text(f"{kind} items lost: {_listed(items.lost)}{p}", style="red")
+        if items.gained:
+            yield Text(f"{kind} items gained: {_counted(items.gained, items.n)}{'' if items.lost else p}")
 
 
 def _table(criteria: dict[str, Ruling], confidence: float) -> Table:
@@ -96,6 +100,10 @@ def _places(run_dir: Path) -> Iterable[RenderableType]:
 def _listed(items: list[str]) -> str:
     shown = ", ".join(printable(item) for item in items[:_MOST_ITEMS]) or "none"
     return shown if len(items) <= _MOST_ITEMS else f"{shown} and {len(items) - _MOST_ITEMS} more"
+
+
+def _counted(items: list[str], n: int) -> str:
+    return _listed(items) if len(items) <= _MOST_ITEMS else f"{len(items)} of {n}"
 
 
 def _number(value: float | None) -> str:

@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from claas.core.errors import InvalidInput, NotFound, StackError
 from claas.eval.preference import Preference
 from claas.eval.records import Baseline, Metadata
-from claas.eval.run.measuring import require_enough, take, tokens
+from claas.eval.run.canary import require_sung
+from claas.eval.run.measuring import require_enough, tokens
 from claas.eval.run.preference_run import PreferenceRun, recorded
+from claas.eval.seeds import seed_for
 
 
 async def begin(run: PreferenceRun) -> None:
@@ -22,15 +24,16 @@ async def begin(run: PreferenceRun) -> None:
 
 
 async def _measure_baseline(run: PreferenceRun) -> Baseline:
-    if run.ledger.updates or run.ledger.open_intent:
-        raise InvalidInput(f"{run.files.root} has updates but no baseline.json; start anew in another output_dir")
-    adapter = await run.stack.init_adapter(run.lora_id)
-    found = await take(run.metrics, run.subject(adapter, None), frozenset(run.config.collapse_steps or ()))
-    require_enough("baseline", found.counts, run.config.fail_on_error)
+    seed = seed_for(run.config.seed, run.preference.name, None, "adapter", "")
+    adapter = await run.stack.init_adapter(run.lora_id, seed)
+    found, canary = await run.take(adapter, None)
+    require_enough("baseline", found.counts, run.config.fail_on_error, found.rollouts)
+    require_sung("baseline", canary, run.config.fail_on_error, baseline=True)
     baseline = Baseline(
         preference=run.preference.name,
         timestamp=datetime.now(UTC).isoformat(timespec="milliseconds"),
         adapter=recorded(adapter),
+        canary=canary,
         eval=found.values,
         counts=found.counts,
         rollouts=found.rollouts,
@@ -44,8 +47,6 @@ async def _measure_baseline(run: PreferenceRun) -> Baseline:
 async def _require_agreement(run: PreferenceRun) -> None:
     """The stack's newest version is the ledger's, or one further when an update was sent and its receipt lost."""
     known = run.newest()
-    if run.recorded > run.ledger.updates:
-        raise InvalidInput(f"{run.files.root} has more steps than updates; start anew in another output_dir")
     try:
         newest = await run.stack.newest(run.lora_id)
     except NotFound as error:

@@ -7,7 +7,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from claas.core.errors import InvalidInput
-from claas.core.files import append_line, read_lines, write_atomically
+from claas.core.files import append_line, read_lines, read_text, write_atomically
 from claas.eval.history import History
 from claas.eval.records import Baseline, Metadata, Record, StepRecord
 
@@ -113,7 +113,7 @@ def parsed(path: Path, text: str, kind: type[R]) -> R:
 
 
 def _read(path: Path, kind: type[R]) -> R | None:
-    return parsed(path, path.read_text(encoding="utf-8"), kind) if path.exists() else None
+    return parsed(path, read_text(path), kind) if path.exists() else None
 
 
 def _write(path: Path, record: Record) -> None:

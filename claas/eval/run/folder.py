@@ -3,13 +3,14 @@
 import re
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from claas.core.errors import InvalidInput
-from claas.core.files import write_atomically
+from claas.core.files import read_text, write_atomically
 from claas.core.locks import locked
+from claas.eval.run.canary import Canaries
 from claas.eval.run.files import RunFiles, parsed
 from claas.eval.run.manifest import Manifest, continued, new_manifest
 from claas.eval.types import EvalConfig
@@ -20,11 +21,12 @@ RUNS = Path("data/evals")
 
 @dataclass(frozen=True)
 class OpenRun:
-    """A run folder that this process holds, and the resolved configuration of the run in it."""
+    """A run folder that this process holds, the resolved configuration of the run in it, and what its versions sang."""
 
     files: RunFiles
     run_id: str
     config: EvalConfig
+    canaries: Canaries = field(default_factory=Canaries)
 
 
 @contextmanager
@@ -74,7 +76,7 @@ def _usable(where: str) -> Generator[None, None, None]:
 def _recorded(config: EvalConfig, files: RunFiles) -> OpenRun:
     """The run in the folder, its manifest written or brought up to date."""
     if files.config.exists():
-        old = parsed(files.config, files.config.read_text(encoding="utf-8"), Manifest)
+        old = parsed(files.config, read_text(files.config), Manifest)
         resolved = continued(config, old, files.root)
         manifest = old.model_copy(update={"config": asdict(resolved)})
     else:
@@ -90,7 +92,8 @@ def _require_empty(files: RunFiles) -> None:
     other = sorted(path.name for path in files.root.iterdir() if not path.name.startswith("."))
     if other:
         raise InvalidInput(
-            f"output_dir {files.root} holds {other[0]!r} but no config.json, so it is no run's folder; choose another"
+            f"output_dir {files.root} holds {other[0]!r} but no config.json, so it is no run's folder; choose another, "
+            "or put config.json back"
         )
 
 

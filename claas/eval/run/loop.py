@@ -7,6 +7,7 @@ from typing import Any
 from claas.eval.run.begin import begin
 from claas.eval.run.preference_run import PreferenceRun
 from claas.eval.run.step import measure, train
+from claas.eval.stack import WrongWeights
 
 
 async def run_preference(run: PreferenceRun) -> None:
@@ -20,7 +21,10 @@ async def run_preference(run: PreferenceRun) -> None:
 
 
 async def _both(update: Coroutine[Any, Any, None], measurement: Coroutine[Any, Any, None]) -> None:
-    """Run both to their ends, and only then raise: a failed update does not throw away a measurement under way."""
-    for outcome in await asyncio.gather(update, measurement, return_exceptions=True):
-        if outcome is not None:
-            raise outcome
+    """Run both to their ends, and only then raise: a failed update does not throw away a measurement under way.
+
+    Wrong weights are raised before anything else, which may well follow from them.
+    """
+    outcomes = await asyncio.gather(update, measurement, return_exceptions=True)
+    for failure in sorted(filter(None, outcomes), key=lambda failure: not isinstance(failure, WrongWeights)):
+        raise failure

@@ -36,16 +36,24 @@ async def take(metrics: Mapping[str, Metric], subject: Subject, collapse_steps: 
     return Taken(values, counts, rollouts, time.monotonic() - started)
 
 
-def require_enough(where: str, counts: Mapping[str, Counts], fail_on_error: bool | float) -> None:
-    """Raise `StackError` when more was lost than `fail_on_error` allows: True nothing, False all, else a fraction."""
-    allowed = float(not fail_on_error) if isinstance(fail_on_error, bool) else fail_on_error
+def allowed_share(fail_on_error: bool | float) -> float:
+    """The share of measurements that may be lost: True means nothing, False all, else a fraction."""
+    return float(not fail_on_error) if isinstance(fail_on_error, bool) else fail_on_error
+
+
+def require_enough(
+    where: str, counts: Mapping[str, Counts], fail_on_error: bool | float, rollouts: Iterable[Transcript] = ()
+) -> None:
+    """Raise `StackError` when more was lost than `fail_on_error` allows; the first loss in `rollouts` says why."""
     planned = sum(each.planned for each in counts.values())
     lost = {name: each.errored for name, each in counts.items() if each.errored}
-    if lost and sum(lost.values()) / planned > allowed:
+    if lost and sum(lost.values()) / planned > allowed_share(fail_on_error):
         parts = ", ".join(f"{number} of {name}" for name, number in lost.items())
+        reason = next((f"; the first: {rollout.error}" for rollout in rollouts if rollout.error is not None), "")
         raise StackError(
             f"{where}: {sum(lost.values())} of {planned} measurements were lost ({parts}), more than "
-            f"fail_on_error={fail_on_error} allows; nothing was recorded, so that a resumed run measures them again"
+            f"fail_on_error={fail_on_error} allows{reason}; nothing was recorded, so that a resumed run "
+            "measures them again"
         )
 
 

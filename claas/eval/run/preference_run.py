@@ -5,14 +5,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from claas.core.checks import adapter_id, served_name
+from claas.core.concurrency import both
 from claas.eval.metric import Metric, Subject
 from claas.eval.preference import Preference
-from claas.eval.records import AdapterRecord, Baseline, StepRecord
+from claas.eval.records import AdapterRecord, Baseline, Canary, StepRecord
 from claas.eval.reporter import Reporter
+from claas.eval.run.canary import Canaries, sing
 from claas.eval.run.files import PreferenceFiles
 from claas.eval.run.folder import OpenRun
 from claas.eval.run.ledger import Ledger
-from claas.eval.stack import Adapter, Stack
+from claas.eval.run.measuring import Taken, take
+from claas.eval.run.on_record import read_records
+from claas.eval.stack import Adapter, Stack, base_model
 from claas.eval.types import EvalConfig
 
 
@@ -30,6 +34,7 @@ class PreferenceRun:
     reporter: Reporter
     recorded: int
     baseline: Baseline | None
+    canaries: Canaries
     _since: float = field(default_factory=time.monotonic)
 
     @property
@@ -60,6 +65,15 @@ class PreferenceRun:
             max_tokens=self.config.max_tokens,
         )
 
+    async def take(self, adapter: Adapter, step: int | None) -> tuple[Taken, Canary]:
+        """Measure a version, the canary among the rest; `WrongWeights` when that shows that others answered."""
+        subject, collapse_steps = self.subject(adapter, step), frozenset(self.config.collapse_steps or ())
+        assert self.config.base_model is not None, "a run's configuration is resolved"
+        singing = sing(subject, base_model(self.config.base_model))
+        found, canary = await both(take(self.metrics, subject, collapse_steps), singing)
+        self.canaries.add(recorded(adapter), canary)
+        return found, canary
+
     def begun(self, baseline: Baseline) -> None:
         """Tell that the steps begin now, from this baseline."""
         self.baseline, self._since = baseline, time.monotonic()
@@ -76,8 +90,11 @@ class PreferenceRun:
 def open_preference(
     run: OpenRun, preference: Preference, metrics: Mapping[str, Metric], stack: Stack, reporter: Reporter
 ) -> PreferenceRun:
-    """A preference of `run`, as far as its files say it has come."""
+    """A preference of `run`, as far as its files say it has come; `WrongWeights` when its canaries say so."""
     files = run.files.preference(preference.name)
+    found = read_records(files)
+    for record in filter(None, (found.baseline, *found.steps)):
+        run.canaries.add(record.adapter, record.canary)
     return PreferenceRun(
         stack=stack,
         preference=preference,
@@ -85,10 +102,11 @@ def open_preference(
         config=run.config,
         run_id=run.run_id,
         files=files,
-        ledger=Ledger(files.ledger),
+        ledger=found.ledger,
         reporter=reporter,
-        recorded=len(files.read_steps()),
-        baseline=files.read_baseline(),
+        recorded=len(found.steps),
+        baseline=found.baseline,
+        canaries=run.canaries,
     )
 
 

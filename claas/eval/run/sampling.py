@@ -1,6 +1,5 @@
-"""The answers that feedback is given on: which prompts a step asks, and what came back."""
+"""The answers that feedback is given on: which prompts a step asks, what came back, and what is said about it."""
 
-import random
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -9,10 +8,12 @@ from claas.core.concurrency import together
 from claas.core.errors import StackError
 from claas.core.text import visible
 from claas.eval.metric import Subject
+from claas.eval.preference import Preference
 from claas.eval.records import AdapterRecord
 from claas.eval.run.ledger import Intent
-from claas.eval.seeds import seed_for
+from claas.eval.seeds import dealt
 from claas.eval.stack import FeedbackOn
+from claas.eval.types import PARAPHRASE
 
 PURPOSE = "sample"
 """What the transcripts, counts and seeds of sampled answers are called."""
@@ -20,19 +21,25 @@ PURPOSE = "sample"
 
 def prompts_of(step: int, batch_size: int, probe_prompts: Sequence[str], run_seed: int, preference: str) -> list[str]:
     """The prompts of one step: every probe prompt once, in a seeded order, before any comes again in another order."""
-    chosen: list[str] = []
-    for place in range(step * batch_size, (step + 1) * batch_size):
-        cycle, index = divmod(place, len(probe_prompts))
-        order = list(probe_prompts)
-        random.Random(seed_for(run_seed, preference, None, "prompt order", str(cycle))).shuffle(order)
-        chosen.append(order[index])
-    return chosen
+    places = range(step * batch_size, (step + 1) * batch_size)
+    return [dealt(probe_prompts, place, run_seed, preference, "prompt order") for place in places]
+
+
+def feedback_text(step: int, preference: Preference, variation: str, run_seed: int) -> str:
+    """What the user says of every answer of one step: `feedback_string`, or, with `paraphrase`, that or a paraphrase.
+
+    Like the prompts, each is used once, in a seeded order, before any comes again.
+    """
+    if variation != PARAPHRASE:
+        return preference.feedback_string
+    texts = (preference.feedback_string, *preference.feedback_paraphrases)
+    return dealt(texts, step, run_seed, preference.name, "feedback text")
 
 
 async def sample(
-    subject: Subject, step: int, key: str, batch_size: int, temperature: float, *, every: bool = False
+    subject: Subject, step: int, key: str, feedback: str, batch_size: int, temperature: float, *, every: bool = False
 ) -> Intent:
-    """Sample a step's batch from the subject, as the intent to train on what came.
+    """Sample a step's batch from the subject, as the intent to train on what came, with what is said about it.
 
     A lost answer is recorded and not trained on. `StackError` when all are lost, or, with `every`, when any is.
     """
@@ -53,7 +60,7 @@ async def sample(
         adapter=AdapterRecord(
             lora_id=subject.adapter.lora_id, version=subject.adapter.version, digest=subject.adapter.digest
         ),
-        feedback=preference.feedback_string,
+        feedback=feedback,
         prompts=[prompt for prompt, _ in came],
         responses=[visible(answer.text) for _, answer in came],
         rollout_ids=[answer.rollout_id for _, answer in came],

@@ -4,10 +4,11 @@ import time
 from datetime import UTC, datetime
 
 from claas.eval.records import Counts, StepRecord, Transcript
+from claas.eval.run.canary import require_sung
 from claas.eval.run.ledger import Paid
-from claas.eval.run.measuring import require_enough, take, tokens
+from claas.eval.run.measuring import require_enough, tokens
 from claas.eval.run.preference_run import PreferenceRun, pinned, recorded
-from claas.eval.run.sampling import PURPOSE, feedback_on, sample
+from claas.eval.run.sampling import PURPOSE, feedback_on, feedback_text, sample
 
 
 async def train(run: PreferenceRun, step: int) -> None:
@@ -16,8 +17,12 @@ async def train(run: PreferenceRun, step: int) -> None:
         return
     intent = run.ledger.open_intent
     if intent is None:
-        subject, every = run.subject(run.newest(), step), run.config.fail_on_error is True
-        intent = await sample(subject, step, run.key(step), run.config.batch_size, run.config.temperature, every=every)
+        config, subject = run.config, run.subject(run.newest(), step)
+        feedback = feedback_text(step, run.preference, config.feedback_variation, config.seed)
+        every = config.fail_on_error is True
+        intent = await sample(
+            subject, step, run.key(step), feedback, config.batch_size, config.temperature, every=every
+        )
         run.ledger.write(intent)
     started = time.monotonic()
     receipt = await run.stack.give_feedback(
@@ -41,8 +46,9 @@ async def measure(run: PreferenceRun, step: int) -> None:
     if step < run.recorded:
         return
     intent, paid = run.ledger.update(step)
-    found = await take(run.metrics, run.subject(pinned(paid.adapter), step), frozenset(run.config.collapse_steps or ()))
-    require_enough(f"step {step}", found.counts, run.config.fail_on_error)
+    found, canary = await run.take(pinned(paid.adapter), step)
+    require_enough(f"step {step}", found.counts, run.config.fail_on_error, found.rollouts)
+    require_sung(f"step {step}", canary, run.config.fail_on_error, baseline=False)
     rollouts = intent.sampling + found.rollouts
     run.record(
         StepRecord(
@@ -50,6 +56,7 @@ async def measure(run: PreferenceRun, step: int) -> None:
             step=step,
             timestamp=_now(),
             adapter=paid.adapter,
+            canary=canary,
             feedback_given=intent.feedback,
             prompts=intent.prompts,
             responses=intent.responses,

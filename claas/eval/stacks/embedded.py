@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from claas.api.app import create_app
 from claas.api.config import ApiConfig
-from claas.api.engine import open_engine
+from claas.api.engine import open_engine, require_known_mode
 from claas.eval.stacks.http_stack import HttpStack, connect
 from claas.eval.types import EvalConfig
 
@@ -36,6 +36,11 @@ async def hosted(config: EvalConfig, store_dir: Path) -> AsyncGenerator[HttpStac
         transport = httpx.ASGITransport(app=_logged(app), raise_app_exceptions=False)
         async with connect(_ADDRESS, config, transport=transport) as stack:
             yield stack
+
+
+def require_hostable(mode: str) -> None:
+    """Raise `InvalidInput` on a mode whose API cannot be hosted here."""
+    require_known_mode(mode)
 
 
 @asynccontextmanager

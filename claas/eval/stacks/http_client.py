@@ -158,7 +158,10 @@ def _parsed(response: httpx.Response, into: type[B]) -> B:
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in problem["loc"]) or "the body"
-        raise Malformed(f"malformed reply to {response.request.url.path}: {where}: {problem['msg']}") from None
+        raise Malformed(
+            f"HTTP {response.status_code} from {response.request.url.path} is not the reply it should be "
+            f"({where}: {problem['msg']}): {_said(response)}"
+        ) from None
 
 
 def _retry_after_s(response: httpx.Response) -> float:

@@ -13,12 +13,15 @@ from claas.core.text import visible
 from claas.core.training_config import TrainingConfig
 from claas.eval.stack import Adapter, Answer, FeedbackOn, LostAnswer, Receipt, Scored, WrongWeights
 from claas.eval.stacks.http_client import HttpClient, Malformed, Refused, RequestLost, Retries
+from claas.eval.stacks.spelling import spelled, spells
 from claas.eval.types import EvalConfig
-from claas.wire.chat import ChatMessage, ChatRequest, ChatResponse, TokenLogprobs
+from claas.wire.chat import ChatMessage, ChatRequest, ChatResponse, Choice, TokenLogprobs
 from claas.wire.feedback import IDEMPOTENCY_HEADER, FeedbackItem, FeedbackRequest, FeedbackResponse
 from claas.wire.lora import LoraInitRequest, LoraList, LoraVersion
 from claas.wire.score import ScoreRequest, ScoreResponse
 from claas.wire.service import SERVICE_NAME, ServiceInfo
+
+_SHOWN_CHARACTERS = 80
 
 
 @asynccontextmanager
@@ -51,10 +54,10 @@ class HttpStack:
     def __init__(self, client: HttpClient) -> None:
         self._client = client
 
-    async def init_adapter(self, lora_id: str) -> Adapter:
+    async def init_adapter(self, lora_id: str, seed: int) -> Adapter:
         """Version 0 of `lora_id`, made now; one that exists is taken only while it has not been trained."""
         try:
-            made = await self._client.post("/v1/lora/init", LoraInitRequest(lora_id=lora_id), LoraVersion)
+            made = await self._client.post("/v1/lora/init", LoraInitRequest(lora_id=lora_id, seed=seed), LoraVersion)
         except Refused as error:
             if error.status != 409:
                 raise
@@ -98,7 +101,7 @@ class HttpStack:
         except RequestLost as error:
             raise LostAnswer(str(error)) from error
         _require_weights(adapter, reply.model, reply.system_fingerprint)
-        return Scored(logprobs=_logprobs(reply.logprobs), prompt_tokens=reply.prompt_tokens)
+        return _scored(reply)
 
     async def give_feedback(
         self, adapter: Adapter, items: Sequence[FeedbackOn], training: TrainingConfig, key: str
@@ -154,11 +157,20 @@ def _adapter(found: LoraVersion) -> Adapter:
 
 
 def _require_weights(adapter: Adapter, model: str, digest: str | None) -> None:
-    if (model, digest) != (adapter.model, adapter.digest):
+    """Names alone tell the base model, whose digest only the stack knows."""
+    if model != adapter.model or (adapter.digest and digest != adapter.digest):
+        asked = f"{adapter.model} ({adapter.digest or 'any digest'})"
         raise WrongWeights(
-            f"asked {adapter.model} ({adapter.digest}), answered by {model} ({digest}): the stack serves other "
-            "weights than it was asked for, so nothing it says can be trusted"
+            f"asked {asked}, answered by {model} ({digest}): the stack serves other weights than it was asked for, so "
+            "nothing it says can be trusted"
         )
+
+
+def _scored(reply: ScoreResponse) -> Scored:
+    logprobs = _logprobs(reply.logprobs)
+    if not len(logprobs) == len(reply.tokens) == reply.completion_tokens:
+        raise LostAnswer(f"the reply has {len(logprobs)} log probabilities for {reply.completion_tokens} tokens")
+    return Scored(logprobs=logprobs, prompt_tokens=reply.prompt_tokens)
 
 
 def _answer(reply: ChatResponse) -> Answer:
@@ -166,20 +178,43 @@ def _answer(reply: ChatResponse) -> Answer:
         raise LostAnswer("the reply has no choices")
     choice = reply.choices[0]
     if choice.logprobs is None or choice.rollout_id is None:
-        raise LostAnswer(f"the reply lacks its {'logprobs' if choice.logprobs is None else 'rollout_id'}")
+        lacking = "logprobs" if choice.logprobs is None else "rollout_id"
+        raise LostAnswer(f"the reply lacks its {lacking}, so no model is known to have said {_shown(choice)}")
     if choice.mean_entropy is not None and not math.isfinite(choice.mean_entropy):
         raise LostAnswer(f"the reply's mean entropy is {choice.mean_entropy}")
     tokens = choice.logprobs.content
+    logprobs = _logprobs([token.logprob for token in tokens])
+    _require_unaltered(choice, tokens)
     return Answer(
         text=choice.message.content,
         finish_reason=choice.finish_reason,
         rollout_id=choice.rollout_id,
-        logprobs=_logprobs([token.logprob for token in tokens]),
+        logprobs=logprobs,
         mean_entropy=choice.mean_entropy,
         top_logprobs=_alternatives(tokens),
         prompt_tokens=reply.usage.prompt_tokens,
         completion_tokens=reply.usage.completion_tokens,
     )
+
+
+def _require_unaltered(choice: Choice, tokens: Sequence[TokenLogprobs]) -> None:
+    """Text and tokens must say the same.
+
+    Where they do not, this one answer is lost, whichever of the two is the true one. The weights are not to blame: the
+    reply names the right ones, and what stands between them and us does not change from version to version.
+    """
+    if not spells(tokens, choice.message.content, stopped=choice.finish_reason == "stop"):
+        raise LostAnswer(
+            f"the answer was altered on the way: it reads {_shown(choice)}, and its tokens {_cut(spelled(tokens))}"
+        )
+
+
+def _shown(choice: Choice) -> str:
+    return _cut(choice.message.content)
+
+
+def _cut(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…")
 
 
 def _alternatives(tokens: Sequence[TokenLogprobs]) -> tuple[tuple[float, ...], ...]:

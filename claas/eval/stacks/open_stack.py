@@ -8,7 +8,7 @@ import httpx
 
 from claas.core.errors import InvalidInput
 from claas.eval.stack import Stack
-from claas.eval.stacks.embedded import hosted
+from claas.eval.stacks.embedded import hosted, require_hostable
 from claas.eval.stacks.http_stack import connect
 from claas.eval.types import EvalConfig
 
@@ -24,8 +24,8 @@ async def open_stack(config: EvalConfig, store_dir: Path) -> AsyncGenerator[Stac
             yield stack
 
 
-def check_addresses(config: EvalConfig) -> None:
-    """Refuse addresses that cannot work, before anything is started or written."""
+def check_stack(config: EvalConfig) -> None:
+    """Refuse a mode or addresses that cannot work, before anything is started or written."""
     if config.openclaw_url is not None:
         raise InvalidInput(
             f"openclaw_url={config.openclaw_url}: chat through an OpenClaw gateway is not supported yet; leave "
@@ -33,6 +33,8 @@ def check_addresses(config: EvalConfig) -> None:
         )
     if config.claas_url is not None:
         _check_url("claas_url", config.claas_url)
+    else:
+        require_hostable(config.mode)
 
 
 def _check_url(name: str, value: str) -> None:

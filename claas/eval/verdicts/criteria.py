@@ -1,20 +1,15 @@
 """The criteria of a verdict, and what each is estimated from: the one place that names metric keys."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from statistics import fmean
 
 from claas.eval.records import Transcript
 from claas.eval.verdicts.evidence import ByItem, entropies, margins, mean_logprobs, paired, scores, self_similarities
-from claas.eval.verdicts.statistics import (
-    Interval,
-    mean_interval,
-    needed_for_mean,
-    needed_for_retention,
-    needed_for_wilson,
-    ratio_interval,
-    retention_interval,
-    wilson,
-)
+from claas.eval.verdicts.means import mean_interval, mean_p, mean_p_at_most, needed_for_mean, ratio_interval, ratio_p
+from claas.eval.verdicts.retention import needed_for_retention, retention_interval, retention_p
+from claas.eval.verdicts.statistics import Interval, needed_for_proportion, proportion_p, wilson
 
 CAPABILITY_KEY = "general.capability_pass_rate"
 
@@ -23,12 +18,17 @@ Rollouts = Sequence[Transcript]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval from n clusters; `needed` of them would conclude if they came out alike."""
+    """A number with its interval from n clusters, and the p-value of the criterion being met, small when it is not.
+
+    `needed` clusters would conclude at a confidence with probability `statistics.POWER`, if the truth were as
+    estimated. `interval` is None where these data cannot give one, and `p` where they cannot at any confidence.
+    """
 
     value: float | None
     interval: Interval | None
+    p: float | None
     n: int
-    needed: int | None
+    needed: Callable[[float], int | None] = lambda confidence: None
     note: str | None = None
 
 
@@ -47,9 +47,27 @@ class Criterion:
     estimate: Callable[[Rollouts, Rollouts, float, float], Estimate]
 
 
+@dataclass(frozen=True)
+class Change:
+    """How far a mean has moved from baseline; by item or prompt, by at most `most` either way."""
+
+    by_item: Callable[[Rollouts], ByItem]
+    most: float = float("inf")
+
+    def interval(self, after: Rollouts, before: Rollouts, confidence: float) -> Interval | None:
+        """Of the mean change, over what was measured both times."""
+        changes, _ = _changes(self.by_item(after), self.by_item(before))
+        return _within(mean_interval(changes, confidence), -self.most, self.most)
+
+
 def capability_scores(rollouts: Iterable[Transcript]) -> ByItem:
     """The score of every capability item."""
     return scores(rollouts, "general")
+
+
+def _over_application(rollouts: Iterable[Transcript]) -> ByItem:
+    """1 for every user who asked for the opposite of the preference and did not get it."""
+    return {item: None if score is None else 1.0 - score for item, score in scores(rollouts, "scope").items()}
 
 
 def _heldout_compliance(after: Rollouts, _: Rollouts, threshold: float, confidence: float) -> Estimate:
@@ -64,32 +82,45 @@ def _heldout_compliance(after: Rollouts, _: Rollouts, threshold: float, confiden
         Interval(
             wilson(sum(known), len(found), confidence).low, wilson(sum(known) + lost, len(found), confidence).high
         ),
+        proportion_p(sum(known) + lost, len(found), threshold),
         len(known),
-        needed_for_wilson(value, threshold, confidence),
+        partial(needed_for_proportion, value, threshold),
         _any_score(lost, len(found)),
     )
 
 
 def _margin_gain(after: Rollouts, before: Rollouts, threshold: float, confidence: float) -> Estimate:
-    return _mean_change(margins(after), margins(before), threshold, confidence)
+    changes, lost = _changes(margins(after), margins(before))
+    if not changes:
+        return _nothing(margins(after))
+    return Estimate(
+        fmean(changes),
+        mean_interval(changes, confidence),
+        mean_p(changes, threshold),
+        len(changes),
+        partial(needed_for_mean, changes, threshold),
+        _left_out(lost),
+    )
 
 
 def _capability_retention(after: Rollouts, before: Rollouts, threshold: float, confidence: float) -> Estimate:
     was = {item: score for item, score in capability_scores(before).items() if score is not None}
-    now = {item: capability_scores(after).get(item) for item in was}
+    found = capability_scores(after)
+    now = {item: found.get(item) for item in was}
     known, known_was, lost = paired(now, was)
     if not known:
         return _nothing(now)
     if not sum(known_was):
-        return Estimate(None, None, len(known), None, "no item passed at baseline: there is nothing to retain")
+        return Estimate(None, None, None, len(known), note="no item passed at baseline: there is nothing to retain")
     worst, best = ([filler if score is None else score for score in now.values()] for filler in (0.0, 1.0))
     low = retention_interval(worst, list(was.values()), confidence)
     high = retention_interval(best, list(was.values()), confidence)
     return Estimate(
         sum(known) / sum(known_was),
         Interval(low.low, high.high) if low and high else None,
+        retention_p(best, list(was.values()), threshold),
         len(known),
-        needed_for_retention(known, known_was, threshold, confidence),
+        partial(needed_for_retention, known, known_was, threshold),
         _any_score(lost, len(was)),
     )
 
@@ -99,13 +130,14 @@ def _entropy_ratio(after: Rollouts, before: Rollouts, threshold: float, confiden
     if not now:
         return _nothing(entropies(after))
     if not sum(was):
-        return Estimate(None, None, len(now), None, "the entropy was 0 at baseline: there is no ratio to it")
+        return Estimate(None, None, None, len(now), note="the entropy was 0 at baseline: there is no ratio to it")
     excess = [new - threshold * old for new, old in zip(now, was, strict=True)]
     return Estimate(
         sum(now) / sum(was),
         _within(ratio_interval(now, was, confidence), 0.0),
+        ratio_p(now, was, threshold),
         len(now),
-        needed_for_mean(excess, 0.0, confidence),
+        partial(needed_for_mean, excess, 0.0),
         _left_out(lost),
     )
 
@@ -116,37 +148,35 @@ def _self_rouge_l(after: Rollouts, _: Rollouts, threshold: float, confidence: fl
     if not known:
         return _nothing(found)
     return Estimate(
-        sum(known) / len(known),
+        fmean(known),
         _within(mean_interval(known, confidence), 0.0, 1.0),
+        mean_p_at_most(known, threshold),
         len(known),
-        needed_for_mean(known, threshold, confidence),
+        partial(needed_for_mean, known, threshold),
         _left_out(len(found) - len(known)),
     )
 
 
 def _mean_logprob_drift(after: Rollouts, before: Rollouts, threshold: float, confidence: float) -> Estimate:
-    now, was = mean_logprobs(after), mean_logprobs(before)
-    up = _mean_change(now, was, threshold, confidence)
-    if up.value is None:
-        return up
-    nearer = up if up.value >= 0 else _mean_change(was, now, threshold, confidence)
-    low, high = (nearer.interval.low, nearer.interval.high) if nearer.interval else (0.0, 0.0)
-    folded = Interval(max(0.0, low, -high), max(-low, high)) if nearer.interval else None
-    return Estimate(nearer.value, folded, nearer.n, nearer.needed, nearer.note)
-
-
-def _mean_change(after: ByItem, before: ByItem, threshold: float, confidence: float) -> Estimate:
-    now, was, lost = paired(after, before)
-    changes = [new - old for new, old in zip(now, was, strict=True)]
+    changes, lost = _changes(mean_logprobs(after), mean_logprobs(before))
     if not changes:
-        return _nothing(after)
+        return _nothing(mean_logprobs(after))
+    away = changes if fmean(changes) >= 0 else [-change for change in changes]
+    found = mean_interval(away, confidence)
     return Estimate(
-        sum(changes) / len(changes),
-        mean_interval(changes, confidence),
-        len(changes),
-        needed_for_mean(changes, threshold, confidence),
+        fmean(away),
+        found and Interval(max(0.0, found.low), max(-found.low, found.high)),
+        mean_p_at_most(away, threshold),
+        len(away),
+        partial(needed_for_mean, away, threshold),
         _left_out(lost),
     )
+
+
+def _changes(after: ByItem, before: ByItem) -> tuple[list[float], int]:
+    """After less before of what was measured both times, and how many items were not."""
+    now, was, lost = paired(after, before)
+    return [new - old for new, old in zip(now, was, strict=True)], lost
 
 
 def _known(found: ByItem) -> list[float]:
@@ -158,7 +188,7 @@ def _within(interval: Interval | None, low: float, high: float = float("inf")) -
 
 
 def _nothing(found: ByItem) -> Estimate:
-    return Estimate(None, None, 0, None, f"due, and not measured: all {len(found)} were lost")
+    return Estimate(None, None, None, 0, note=f"due, and not measured: all {len(found)} were lost")
 
 
 def _any_score(lost: int, planned: int) -> str | None:
@@ -169,47 +199,61 @@ def _left_out(lost: int) -> str | None:
     return f"{lost} lost and left out" if lost else None
 
 
+CHANGES: Mapping[str, Change] = {
+    "preference_compliance": Change(lambda rollouts: scores(rollouts, "compliance", "probe/"), 1.0),
+    "heldout_compliance": Change(lambda rollouts: scores(rollouts, "compliance", "heldout/"), 1.0),
+    "over_application_rate": Change(_over_application, 1.0),
+    CAPABILITY_KEY: Change(capability_scores, 1.0),
+    "logprob_margin.margin": Change(margins),
+    "collapse.mean_entropy": Change(entropies),
+    "collapse.self_rouge_l": Change(self_similarities, 1.0),
+    "collapse.mean_logprob": Change(mean_logprobs),
+}
+"""The keys that are means over prompts, items or pairs, each of which was measured before and after."""
+
+_RESAMPLED = "interval and p: the wider of paired bootstrap-t (Hall 1988) and Student's t"
+
 CRITERIA = (
     Criterion(
         "heldout_compliance",
         "heldout_compliance",
         ">=",
-        "mean verifier score over the held-out prompts; Wilson interval",
+        "mean verifier score over the held-out prompts; Wilson interval; p: exact binomial (Clopper & Pearson 1934)",
         _heldout_compliance,
     ),
     Criterion(
         "margin_gain",
         "logprob_margin.margin",
         ">",
-        "mean over pairs of (margin - margin at baseline), nats; over pairs, paired t (bootstrap from 10)",
+        f"mean over pairs of (margin - margin at baseline), nats; over pairs, {_RESAMPLED}",
         _margin_gain,
     ),
     Criterion(
         "capability_retention",
         CAPABILITY_KEY,
         ">",
-        "sum of item scores / the same items' at baseline; paired score interval (Tang et al. 2003)",
+        "sum of item scores / the same items' at baseline; interval and p: paired score test (Tang, Tang & Chan 2003)",
         _capability_retention,
     ),
     Criterion(
         "entropy_ratio",
         "collapse.mean_entropy",
         ">",
-        "mean entropy / mean entropy at baseline; over prompts, paired t (bootstrap from 10)",
+        f"mean entropy / mean entropy at baseline; over prompts, {_RESAMPLED}",
         _entropy_ratio,
     ),
     Criterion(
         "self_rouge_l",
         "collapse.self_rouge_l",
         "<",
-        "mean ROUGE-L F1 between a prompt's samples; over prompts, t (bootstrap from 10)",
+        f"mean ROUGE-L F1 between a prompt's samples; over prompts, {_RESAMPLED}",
         _self_rouge_l,
     ),
     Criterion(
         "mean_logprob_drift",
         "collapse.mean_logprob",
         "<",
-        "|mean logprob - mean logprob at baseline|, nats per token; over prompts, paired t (bootstrap from 10)",
+        f"|shift of the mean logprob of baseline's answers|, nats per token; over prompts, {_RESAMPLED}",
         _mean_logprob_drift,
     ),
 )

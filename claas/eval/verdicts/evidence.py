@@ -4,10 +4,15 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from statistics import fmean
 
+from claas.core.errors import InvalidInput
+from claas.eval.metrics.frozen import written_logprobs
 from claas.eval.metrics.rouge import self_rouge_l
 from claas.eval.records import Transcript
 
 ByItem = Mapping[str, float | None]
+
+FROZEN = "frozen/"
+"""How the items of collapse's frozen answers start; those of its samples start with `sample/`."""
 
 
 def scores(rollouts: Iterable[Transcript], metric: str, prefix: str = "") -> ByItem:
@@ -34,9 +39,18 @@ def entropies(rollouts: Iterable[Transcript]) -> ByItem:
     return _by_prompt(rollouts, lambda samples: _mean(sample.mean_entropy for sample in samples))
 
 
+def tail_masses(rollouts: Iterable[Transcript]) -> ByItem:
+    """Mean probability outside the likeliest tokens of each collapse prompt's samples, in [0, 1]."""
+    return _by_prompt(rollouts, lambda samples: _mean(_tail_mass(sample) for sample in samples))
+
+
 def mean_logprobs(rollouts: Iterable[Transcript]) -> ByItem:
-    """Mean logprob of each collapse prompt's samples, nats per token; every sample counts the same."""
-    return _by_prompt(rollouts, lambda samples: _mean(_mean(sample.logprobs or ()) for sample in samples))
+    """Mean logprob of each frozen answer of collapse, nats per token."""
+    return {
+        rollout.item: _mean(written_logprobs(rollout))
+        for rollout in rollouts
+        if rollout.metric == "collapse" and rollout.item.startswith(FROZEN)
+    }
 
 
 def self_similarities(rollouts: Iterable[Transcript]) -> ByItem:
@@ -56,14 +70,22 @@ def paired(after: ByItem, before: ByItem) -> tuple[list[float], list[float], int
 def _by_prompt(rollouts: Iterable[Transcript], of: Callable[[list[Transcript]], float | None]) -> ByItem:
     clusters: dict[str, list[Transcript]] = {}
     for rollout in rollouts:
-        if rollout.metric == "collapse":
+        if rollout.metric == "collapse" and rollout.item.startswith("sample/"):
             clusters.setdefault(rollout.item.rpartition("/")[0], []).append(rollout)
     return {prompt: of(samples) for prompt, samples in clusters.items()}
 
 
+def _tail_mass(sample: Transcript) -> float | None:
+    return _mean(max(0.0, 1.0 - math.fsum(map(math.exp, likeliest))) for likeliest in sample.top_logprobs or ())
+
+
 def _score(rollout: Transcript) -> float | None:
     score = (rollout.verdict or {}).get("score")
-    return float(score) if isinstance(score, int | float) else None
+    if not isinstance(score, int | float):
+        return None
+    if not 0 <= score <= 1:
+        raise InvalidInput(f"{rollout.metric} {rollout.item}: a score is from 0 to 1, got {score}; restore the record")
+    return float(score)
 
 
 def _difference(one: float | None, other: float | None) -> float | None:

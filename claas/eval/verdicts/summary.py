@@ -9,8 +9,8 @@ from claas.core.files import dump_json, write_atomically
 from claas.eval.history import History, Status
 from claas.eval.records import SCHEMA_VERSION, AdapterRecord, Baseline, Counts, Record, StepRecord
 from claas.eval.types import EvalConfig
-from claas.eval.verdicts.statistics import holm
-from claas.eval.verdicts.verdict import Judgement, Verdict, combine, judge
+from claas.eval.verdicts.criteria import CHANGES
+from claas.eval.verdicts.verdict import Judgement, Verdict, combine, judge_run
 
 FILE_NAME = "summary.json"
 
@@ -21,9 +21,10 @@ class PreferenceSummary(Judgement):
     """One preference: its judgement, and the numbers by key that it and everything else are drawn from.
 
     `finals` holds the last measured value of every key (None where it never was) and `finals_at` after how many
-    updates that was (0 is the baseline); `deltas` are finals less baseline, for values measured after it. `counts`
-    are over all measurements, `tokens` and `timing_s` totals by kind and by phase. `adapter` is the newest version.
-    `mcnemar_p_holm` is the capability items' p-value adjusted for the run's number of preferences.
+    updates that was (0 is the baseline); `deltas` are finals less baseline, for values measured after it. `delta_ci`
+    has the intervals of those deltas that are means over prompts, items or pairs, over what was measured both times;
+    None where that is too little (`means.py` says how they are made). `counts` are over all measurements, `tokens` and
+    `timing_s` totals by kind and by phase. `adapter` is the newest version.
     """
 
     status: Status
@@ -35,10 +36,10 @@ class PreferenceSummary(Judgement):
     finals: dict[str, float | None]
     finals_at: dict[str, int]
     deltas: dict[str, float | None]
+    delta_ci: dict[str, tuple[float, float] | None]
     counts: dict[str, Counts]
     tokens: dict[str, int]
     timing_s: dict[str, float]
-    mcnemar_p_holm: float | None
 
 
 class Summary(Record):
@@ -58,15 +59,17 @@ class Summary(Record):
 
 def build_summary(run_id: str, config: EvalConfig, histories: Mapping[str, History]) -> Summary:
     """Summarise what has been recorded so far; a preference without a history has not been started."""
-    judged = {name: judge(history, config.criteria) for name, history in histories.items()}
-    adjusted = _adjusted(judged)
-    preferences = {name: _preference(history, judged[name], adjusted.get(name)) for name, history in histories.items()}
+    judged = judge_run(list(histories.values()), config.criteria, len(config.preferences))
+    preferences = {
+        name: _preference(history, judgement, config.criteria.confidence)
+        for (name, history), judgement in zip(histories.items(), judged, strict=True)
+    }
     waiting = max(0, len(config.preferences) - len(histories))
     statuses = [history.status for history in histories.values()] + [Status.RUNNING] * waiting
     return Summary(
         run_id=run_id,
         status=next((each for each in (Status.RUNNING, Status.FAILED) if each in statuses), Status.COMPLETE),
-        verdict=combine([each.verdict for each in judged.values()] + [Verdict.INCONCLUSIVE] * waiting),
+        verdict=combine([each.verdict for each in judged] + [Verdict.INCONCLUSIVE] * waiting),
         confidence=config.criteria.confidence,
         base_model=config.base_model,
         seed=config.seed,
@@ -88,7 +91,7 @@ def read(run_dir: Path) -> Summary:
     return Summary.model_validate_json((run_dir / FILE_NAME).read_text(encoding="utf-8"))
 
 
-def _preference(history: History, judgement: Judgement, adjusted: float | None) -> PreferenceSummary:
+def _preference(history: History, judgement: Judgement, confidence: float) -> PreferenceSummary:
     records = [record for record in (history.baseline, *history.steps) if record is not None]
     curves = {key: history.curve(key) for key in history.known_keys()}
     baseline = {key: curve[0] for key, curve in curves.items() if 0 in curve}
@@ -109,10 +112,14 @@ def _preference(history: History, judgement: Judgement, adjusted: float | None) 
         finals=finals,
         finals_at=finals_at,
         deltas={key: _delta(finals[key], start, finals_at.get(key, 0)) for key, start in baseline.items()},
+        delta_ci={
+            key: _delta_interval(history, key, finals_at[key], confidence)
+            for key in baseline
+            if key in CHANGES and finals_at.get(key, 0) > 0
+        },
         counts=_counts(records),
         tokens=_total([record.tokens for record in records]),
         timing_s=_total([record.timing_s for record in records]),
-        mcnemar_p_holm=adjusted,
     )
 
 
@@ -120,9 +127,9 @@ def _delta(final: float | None, start: float | None, updates: int) -> float | No
     return final - start if final is not None and start is not None and updates > 0 else None
 
 
-def _adjusted(judged: Mapping[str, Judgement]) -> dict[str, float]:
-    p_values = {name: each.capability_items.mcnemar_p for name, each in judged.items() if each.capability_items}
-    return dict(zip(p_values, holm(list(p_values.values())), strict=True))
+def _delta_interval(history: History, key: str, updates: int, confidence: float) -> tuple[float, float] | None:
+    found = CHANGES[key].interval(history.rollouts(updates), history.rollouts(0), confidence)
+    return found and (found.low, found.high)
 
 
 def _counts(records: Sequence[Baseline | StepRecord]) -> dict[str, Counts]:

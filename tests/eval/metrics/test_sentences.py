@@ -28,6 +28,21 @@ COUNTED = {
     "# Rain\n\nIt falls. It stops.": 3,
     "Call it:\n```python\ndef f():\n    return 1. or. 2.\n\n# One. Two.\n```\nIt works.": 3,
     "```\nnever closed. but still. one": 1,
+    "~~~\na. b.\n~~~\nOr `a. B. c.` and `f(1.5)`. Done.": 3,
+    "Call `foo.bar()`! Then `x.` stops.": 2,
+    "I think… we should go. It rains… It pours.": 3,
+    "The U.S. economy grew. He has a Ph.D. in physics.": 2,
+    "J. R. R. Tolkien and J.R.R. Tolkien are one. No. 5 is alive.": 2,
+    "Apples, pears, etc. are fruit. We left at 5 p.m. We slept.": 3,
+    "Version 2.0.1 costs 1,000.50 dollars at -3.5 °C. Brr.": 2,
+    "The value is .5 or 0.5. Sales rose 3.5%.": 2,
+    "Mail a.b@example.com, or open main.py and Node.js. Visit www.example.com.": 2,
+    "See (https://a.b/c). [Docs](https://a.b/c.html) help. Go.": 3,
+    "Steps:\n1. Mix. Stir.\n2. Bake.\n  - hot\n  - long": 6,
+    "- [ ] Task one\n- [x] Task two": 2,
+    "a) Mix\nb) Bake\niii. Eat": 3,
+    "> Quoted text. More.": 2,
+    '"Stop!" he said. (See below.) Yahoo! is a company.': 3,
     "| city | rain |\n|---|---|\n| Oslo | yes |": 2,
 }
 
@@ -37,10 +52,21 @@ def test_sentences_are_counted_as_a_person_would(text: str, count: int) -> None:
     assert count_sentences(text) == count
 
 
+ONE_EACH = [
+    "The rain falls on the hills.",
+    "Dr. Smith met Mr. Jones, e.g. at noon.",
+    "It weighs 3.14 kg and costs $3.50!",
+    "Is https://example.com/a.b.html the page?",
+    "I think... we should go.",
+    "Call `a. B. c.` then stop.",
+    "He said 😊 hello.",
+]
+
+
 @settings(deadline=None)
-@given(st.integers(1, 12))
-def test_plain_sentences_add_up(n: int) -> None:
-    assert count_sentences("The rain falls on the hills. " * n) == n
+@given(st.lists(st.sampled_from(ONE_EACH), min_size=1, max_size=12), st.sampled_from([" ", "\n", "\n\n"]))
+def test_sentences_add_up(sentences: list[str], between: str) -> None:
+    assert count_sentences(between.join(sentences)) == len(sentences)
 
 
 @settings(deadline=None)

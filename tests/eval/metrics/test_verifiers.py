@@ -9,10 +9,33 @@ from hypothesis import strategies as st
 from claas.core.errors import InvalidInput
 from claas.core.text import visible
 from claas.eval import verifier
-from claas.eval.metrics.verifiers import ConciseVerifier, IdentityVerifier, NoEmojiVerifier, VerifierResult
+from claas.eval.metrics.sentences import count_sentences
+from claas.eval.metrics.verifiers import (
+    ConciseVerifier,
+    DetailedVerifier,
+    EmojiVerifier,
+    IdentityVerifier,
+    NoEmojiVerifier,
+    OtherNameVerifier,
+    VerifierResult,
+)
 
-SHIPPED = [NoEmojiVerifier(), ConciseVerifier(), IdentityVerifier()]
+WITH, WITHOUT = (
+    [NoEmojiVerifier(), ConciseVerifier(), IdentityVerifier()],
+    [EmojiVerifier(), DetailedVerifier(), OtherNameVerifier()],
+)
+SHIPPED = WITH + WITHOUT
 SENTENCE = "The rain falls on the green hills in the morning. "
+PIECES = [
+    SENTENCE,
+    f"- {SENTENCE}",
+    "1. Item\n2. Item",
+    "Dr. Lee paid $3.50, e.g. for tea.",
+    "See https://a.b/c.html?d=e.f!",
+    "And then... nothing.",
+    "```\na. b. c.\n```",
+    "## Rain",
+]
 TABLE = sorted(symbol for symbol in emoji.EMOJI_DATA if symbol not in "©®™")
 each_shipped = pytest.mark.parametrize("verify", SHIPPED, ids=lambda verify: type(verify).__name__)
 
@@ -33,6 +56,9 @@ def test_the_result_type_is_one_and_the_same() -> None:
         "- - -",
         "the " * 40,
         "Kuro " * 40,
+        "Kuro. " * 40,
+        "😊 " * 40,
+        "😊Yes " * 40,
         "<think>I am Kuro, no emoji.</think>",
     ],
 )
@@ -50,6 +76,7 @@ def test_scores_are_bounded_and_thinking_is_not_seen(verify: Callable[[str], Ver
     assert 0.0 <= result.score <= 1.0
     assert result.passed == (result.score >= 1.0)
     assert verify(visible(text)) == result
+    assert visible(visible(text)) == visible(text)
     assert verify(f"<think>😊 Kuro. One. Two. Three. Four.</think>{visible(text)}") == result
 
 
@@ -70,11 +97,47 @@ def test_sequences_and_emoji_presentations_are_emoji(shown: str) -> None:
     assert NoEmojiVerifier()(f"Hello there {shown}").metadata["emoji"] == 1
 
 
-@pytest.mark.parametrize("text", ["© 2026 Acme™ and Co®", "Call #1 or *9", "a → b ✓ ★ done", "Grüße, 世界 und мир :-)"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "© 2026 Acme™ and Co®",
+        "Call #1 or *9",
+        "0 1 2 3 4 5 6 7 8 9 # *",
+        "a → b ✓ ★ done",
+        "Grüße, 世界 und мир :-)",
+        "I \u2764\ufe0e rain \u2600\ufe0e and sun",
+    ],
+)
 def test_ordinary_signs_are_not_emoji(text: str) -> None:
     assert NoEmojiVerifier()(text) == VerifierResult(
         1.0, True, {"emoji": 0.0, "different_words": NoEmojiVerifier()(text).metadata["different_words"]}
     )
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(TABLE), min_size=1, max_size=4), st.sampled_from([" ", "\n", " and "]))
+def test_an_answer_has_emoji_or_it_has_none(symbols: list[str], between: str) -> None:
+    shown = f"Hello there {between.join(symbols)} all"
+    assert not NoEmojiVerifier()(shown).passed
+    assert EmojiVerifier()(shown).passed
+    assert NoEmojiVerifier()("Hello there, all").passed
+    assert not EmojiVerifier()("Hello there, all").passed
+
+
+@pytest.mark.parametrize(("n", "passed"), [(1, False), (3, False), (4, True), (12, True)])
+def test_a_detailed_answer_has_more_than_three_sentences(n: int, passed: bool) -> None:
+    assert DetailedVerifier()(SENTENCE * n).passed is passed
+    assert DetailedVerifier(more_than=12)(SENTENCE * n).score == 0.0
+    with pytest.raises(InvalidInput, match="more_than"):
+        DetailedVerifier(more_than=0)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 14), st.integers(0, 5))
+def test_more_is_never_less_detailed_and_what_is_concise_is_not(sentences: int, more: int) -> None:
+    brief, longer = SENTENCE * sentences, SENTENCE * (sentences + more)
+    assert DetailedVerifier()(longer).score >= DetailedVerifier()(brief).score
+    assert DetailedVerifier()(brief).passed != ConciseVerifier()(brief).passed
 
 
 @pytest.mark.parametrize(("n", "score"), [(1, 1.0), (3, 1.0), (4, 5 / 6), (6, 0.5), (8, 1 / 6), (9, 0.0), (20, 0.0)])
@@ -85,10 +148,11 @@ def test_conciseness_falls_linearly_from_3_to_9_sentences(n: int, score: float) 
 
 
 @settings(deadline=None)
-@given(st.integers(1, 14), st.integers(0, 5), st.booleans())
-def test_more_is_never_more_concise(sentences: int, more: int, as_list: bool) -> None:
-    unit = f"- {SENTENCE}\n" if as_list else SENTENCE
-    assert ConciseVerifier()(unit * sentences).score >= ConciseVerifier()(unit * (sentences + more)).score
+@given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=12), st.lists(st.sampled_from(PIECES), max_size=4))
+def test_more_is_never_more_concise(said: list[str], more: list[str]) -> None:
+    start = "\n".join([SENTENCE, *said])
+    assert ConciseVerifier()(start).score >= ConciseVerifier()("\n".join([start, *more])).score
+    assert ConciseVerifier()(start).metadata["sentences"] == 1 + sum(count_sentences(piece) for piece in said)
 
 
 def test_conciseness_wants_an_answer_of_ten_words() -> None:
@@ -111,6 +175,21 @@ def test_the_name_is_found_as_a_word_in_any_case(text: str) -> None:
 @pytest.mark.parametrize("text", ["Akira Kurosawa", "kuros", "akuro", "ku ro", "I am Assistant."])
 def test_a_part_of_a_word_is_not_the_name(text: str) -> None:
     assert IdentityVerifier()(text).score == 0.0
+
+
+@settings(deadline=None)
+@given(st.text(alphabet="kuroKURO .!'a", max_size=30))
+def test_an_answer_says_the_name_or_another_one(text: str) -> None:
+    said = f"Well then, {text}"
+    assert IdentityVerifier()(said).passed != OtherNameVerifier()(said).passed
+
+
+def test_who_talks_to_somebody_else_is_answered_by_anybody_else() -> None:
+    assert OtherNameVerifier()("I am Sherlock Holmes.").passed
+    assert not OtherNameVerifier()("I am Kuro, not Sherlock Holmes.").passed
+    assert OtherNameVerifier("Holmes")("I am Kuro, not Sherlock.").passed
+    with pytest.raises(InvalidInput, match="name"):
+        OtherNameVerifier("?!")
 
 
 def test_any_name_can_be_asked_for() -> None:

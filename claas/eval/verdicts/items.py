@@ -1,0 +1,108 @@
+"""Which single items the training turned from right to wrong or from wrong to right, with both answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from claas.eval.history import History
+from claas.eval.records import Record, Transcript
+from claas.eval.verdicts.criteria import CAPABILITY_KEY
+from claas.eval.verdicts.statistics import mcnemar_exact
+
+_LONGEST_ANSWER = 400
+"""Characters of an answer that the summary shows; the records hold all of it."""
+
+
+@dataclass(frozen=True)
+class ItemSet:
+    """Prompts that are judged right or wrong one by one: a metric's transcripts whose item starts with `prefix`.
+
+    They are compared at the last step at which `key` was due.
+    """
+
+    name: str
+    key: str
+    metric: str
+    prefix: str = ""
+
+
+ITEM_SETS = (
+    ItemSet("capability", CAPABILITY_KEY, "general"),
+    ItemSet("heldout", "heldout_compliance", "compliance", "heldout/"),
+    ItemSet("probe", "preference_compliance", "compliance", "probe/"),
+    ItemSet("out_of_scope", "over_application_rate", "scope"),
+)
+
+
+class Answers(Record):
+    """What was said to one prompt before any update and after the last, cut where it is long, and then saying so."""
+
+    prompt: str
+    before: str | None
+    after: str | None
+
+
+class ItemChanges(Record):
+    """Items that passed only before (`lost`) and only after (`gained`), by id, with the `answers` of both.
+
+    An item passes when its verifier says `passed`, the strict reading: a score between 0 and 1 does not. `unmeasured`
+    items have no verdict at one of the two. `mcnemar_p`: that losses and gains are equally likely; `mcnemar_p_holm`
+    is it, adjusted for the run's sets of items.
+    """
+
+    n: int
+    lost: list[str]
+    gained: list[str]
+    unmeasured: list[str]
+    mcnemar_p: float
+    mcnemar_p_holm: float
+    answers: dict[str, Answers]
+
+
+def item_changes(history: History) -> dict[str, ItemChanges]:
+    """The changes of every set that was measured after baseline, by the set's name; p-values are not adjusted yet."""
+    found = {each.name: _changes(history, each) for each in ITEM_SETS}
+    return {name: changes for name, changes in found.items() if changes is not None}
+
+
+def _changes(history: History, items: ItemSet) -> ItemChanges | None:
+    updates = history.last_due(items.key)
+    if updates is None:
+        return None
+    before, after = _by_item(history, 0, items), _by_item(history, updates, items)
+    pairs = {item: (_passed(before.get(item)), _passed(after.get(item))) for item in {**before, **after}}
+    lost = [item for item, pair in pairs.items() if pair == (True, False)]
+    gained = [item for item, pair in pairs.items() if pair == (False, True)]
+    p = mcnemar_exact(len(lost), len(gained))
+    return ItemChanges(
+        n=len(pairs),
+        lost=lost,
+        gained=gained,
+        unmeasured=[item for item, pair in pairs.items() if None in pair],
+        mcnemar_p=p,
+        mcnemar_p_holm=p,
+        answers={item: _answers(before[item], after[item]) for item in (*lost, *gained)},
+    )
+
+
+def _by_item(history: History, updates: int, items: ItemSet) -> Mapping[str, Transcript]:
+    return {
+        rollout.item: rollout
+        for rollout in history.rollouts(updates)
+        if rollout.metric == items.metric and rollout.item.startswith(items.prefix)
+    }
+
+
+def _passed(rollout: Transcript | None) -> bool | None:
+    passed = (rollout.verdict or {}).get("passed") if rollout else None
+    return passed if isinstance(passed, bool) else None
+
+
+def _answers(before: Transcript, after: Transcript) -> Answers:
+    return Answers(prompt=before.prompt, before=_shown(before.response), after=_shown(after.response))
+
+
+def _shown(answer: str | None) -> str | None:
+    if answer is None or len(answer) <= _LONGEST_ANSWER:
+        return answer
+    more = len(answer) - _LONGEST_ANSWER
+    return f"{answer[:_LONGEST_ANSWER]} … [{more} more characters in the records]"

@@ -1,0 +1,35 @@
+"""The run that ships as an example is read, judged and recomputed by today's code as it was when it was made."""
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+
+import claas
+from claas.eval.runner import run_harness
+from claas.eval.types import EvalConfig
+from claas.eval.verdicts import summary
+
+EXAMPLE = Path(claas.__file__).parents[1] / "data" / "examples" / "concise-3-steps"
+
+
+@pytest.fixture
+def example(tmp_path: Path) -> Path:
+    return shutil.copytree(EXAMPLE, tmp_path / EXAMPLE.name)
+
+
+def test_its_summary_follows_from_its_records(example: Path) -> None:
+    shipped = summary.read(example)
+    (example / "summary.json").unlink()
+    results = asyncio.run(run_harness(EvalConfig(preferences=["concise"], num_steps=3, output_dir=str(example))))
+    assert results.new_steps == 0, "nothing was left to run"
+    assert results.summary == summary.read(example) == shipped
+
+
+def test_it_shows_what_it_is_there_to_show() -> None:
+    found = summary.read(EXAMPLE).preferences["concise"]
+    assert found.baseline["heldout_compliance"] < 0.25
+    assert found.finals["heldout_compliance"] > 0.8
+    assert found.deltas["logprob_margin.margin"] > 2.0
+    assert "three_sentences" in found.changed_items["capability"].lost

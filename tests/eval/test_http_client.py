@@ -1,0 +1,130 @@
+"""Connecting to a server and talking to it: retries, refusals, keys, and what answers at the address."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from claas.core.errors import InvalidInput, StackError
+from claas.eval.stack import LostAnswer
+from claas.eval.stacks.http_client import HttpClient, Retries
+from claas.eval.stacks.http_stack import HttpStack, connect
+from claas.eval.types import EvalConfig
+from tests.eval.scripted_server import AT_ONCE, Reply, Server, answer, call, chat, error, ok
+
+INFO = {"name": "claas", "version": "1", "mode": "local", "base_model": "claas-tiny"}
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_what_a_second_try_can_mend_is_tried_again(status: int) -> None:
+    server = Server(v1_chat_completions=[error(status), ok(chat())])
+    assert call(server, answer).text == "Hi"
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("failure", [httpx.ReadTimeout("slow"), httpx.ReadError("cut"), httpx.RemoteProtocolError("x")])
+def test_a_broken_connection_is_tried_again_a_few_times(failure: Exception) -> None:
+    server = Server(v1_chat_completions=failure)
+    with pytest.raises(LostAnswer, match="after 3 tries"):
+        call(server, answer)
+    assert len(server.requests) == 3
+
+
+def test_a_server_error_loses_the_answer_at_once() -> None:
+    server = Server(v1_chat_completions=httpx.Response(500, html="<h1>Internal   Server Error</h1>"))
+    with pytest.raises(LostAnswer, match="HTTP 500: <h1>Internal Server Error</h1>"):
+        call(server, answer)
+    assert len(server.requests) == 1
+
+
+def test_a_refusal_carries_the_words_of_the_server() -> None:
+    server = Server(v1_chat_completions=error(422, "max_tokens: must be >= 1"))
+    with pytest.raises(InvalidInput, match="HTTP 422: max_tokens: must be >= 1"):
+        call(server, answer)
+    assert len(server.requests) == 1
+
+
+def test_a_missing_key_is_said_to_be_missing() -> None:
+    with pytest.raises(InvalidInput, match="set CLAAS_API_KEY"):
+        call(Server(v1_chat_completions=error(401)), answer)
+
+
+def test_the_key_is_sent() -> None:
+    server = Server(v1_chat_completions=ok(chat()))
+    call(server, answer, api_key="secret")
+    assert server.requests[0].headers["Authorization"] == "Bearer secret"
+
+
+def test_nothing_at_the_address_says_how_to_start_it() -> None:
+    server = Server(v1_chat_completions=httpx.ConnectError("refused"))
+    with pytest.raises(StackError, match=r"nothing answers at http://stack .*python -m claas\.api") as failure:
+        call(server, answer)
+    assert not isinstance(failure.value, LostAnswer), "the stack is gone, not one answer"
+    assert len(server.requests) == 3
+
+
+def test_no_more_than_max_concurrency_requests_are_in_flight() -> None:
+    flying, most = 0, 0
+
+    async def handle(request: httpx.Request) -> httpx.Response:
+        nonlocal flying, most
+        flying, most = flying + 1, max(most, flying + 1)
+        await asyncio.sleep(0.005)
+        flying -= 1
+        return ok(chat())
+
+    async def run() -> None:
+        client = HttpClient("http://stack", max_concurrency=3, seed=0, transport=httpx.MockTransport(handle))
+        await asyncio.gather(*(answer(HttpStack(client)) for _ in range(20)))
+        await client.close()
+
+    asyncio.run(run())
+    assert most == 3
+
+
+def test_the_wait_doubles_with_jitter_and_honours_the_server() -> None:
+    retries = Retries(first_delay_s=1.0, longest_delay_s=10.0)
+    assert [retries.delay_s(attempt, 0.5, 0.0) for attempt in (1, 2, 3, 4, 5)] == [1, 2, 4, 8, 10]
+    assert (retries.delay_s(1, 0.0, 0.0), retries.delay_s(1, 0.9, 0.0)) == (0.5, 1.4)
+    assert retries.delay_s(1, 0.5, asked_s=7.0) == 7.0
+    assert retries.delay_s(1, 0.5, asked_s=999.0) == 10.0
+
+
+@pytest.mark.parametrize("asked", ["0.05", "Wed, 21 Oct 2015 07:28:00 GMT", "soon"])
+def test_retry_after_is_a_number_or_a_date(asked: str) -> None:
+    refused = error(429)
+    refused.headers["Retry-After"] = asked
+    assert call(Server(v1_chat_completions=[refused, ok(chat())]), answer).text == "Hi"
+
+
+def introduce(reply: Reply, config: EvalConfig | None = None) -> None:
+    async def run() -> None:
+        transport = httpx.MockTransport(Server(root=reply))
+        async with connect("http://stack", config or EvalConfig().resolved(), transport=transport, retries=AT_ONCE):
+            pass
+
+    asyncio.run(run())
+
+
+def test_a_claas_api_introduces_itself() -> None:
+    introduce(ok(INFO))
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [ok(INFO | {"name": "other"}), ok({"detail": "hello"}), httpx.Response(200, html="<html>"), error(404)],
+    ids=["other name", "other json", "web page", "no root"],
+)
+def test_something_else_at_the_address_is_said_to_be_something_else(reply: httpx.Response) -> None:
+    with pytest.raises(InvalidInput, match=r"what answers at http://stack is not a CLaaS API"):
+        introduce(reply)
+
+
+def test_another_base_model_is_the_users_to_mend() -> None:
+    with pytest.raises(InvalidInput, match=r"serves 'big'.*about 'claas-tiny'; add base_model=big"):
+        introduce(ok(INFO | {"base_model": "big"}))
+
+
+def test_a_server_that_is_ill_is_not_the_users_mistake() -> None:
+    with pytest.raises(StackError, match="HTTP 503"):
+        introduce(error(503, "loading"))
