@@ -132,7 +132,15 @@ def test_a_signal_ends_a_run_that_the_printed_command_continues(
     arguments = [*small, "num_steps=6"]
     command = [sys.executable, "-m", "claas.eval", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as running:
+
+    def heed_ctrl_c() -> (
+        None
+    ):  # what starts this suite in the background may have SIGINT ignored, and children inherit it
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=heed_ctrl_c
+    ) as running:
         while running.poll() is None and not list(tmp_path.glob("data/evals/*/calm/steps.jsonl")):
             time.sleep(0.02)
         running.send_signal(number)
