@@ -22,13 +22,10 @@ async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 async def both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) -> tuple[T, U]:
-    """Run two of different kinds at once. Failures are raised as `together` raises them."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            one, other = group.create_task(first), group.create_task(second)
-    except BaseExceptionGroup as failures:
-        raise _first_of(failures) from None
-    return one.result(), other.result()
+    """`together`, for two of different kinds."""
+    waiting: list[Coroutine[Any, Any, Any]] = [first, second]
+    one, other = await together(waiting)
+    return one, other
 
 
 def _first_of(failure: BaseException) -> BaseException:

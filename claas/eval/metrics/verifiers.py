@@ -78,8 +78,7 @@ class IdentityVerifier:
     name: str = "kuro"
 
     def __post_init__(self) -> None:
-        if not words(self.name):
-            raise InvalidInput(f"name must hold at least one word, got {self.name!r}")
+        _require_a_word(self.name)
 
     def __call__(self, response: str) -> VerifierResult:
         """Score one response."""
@@ -131,8 +130,7 @@ class OtherNameVerifier:
     name: str = "kuro"
 
     def __post_init__(self) -> None:
-        if not words(self.name):
-            raise InvalidInput(f"name must hold at least one word, got {self.name!r}")
+        _require_a_word(self.name)
 
     def __call__(self, response: str) -> VerifierResult:
         """Score one response."""
@@ -151,3 +149,8 @@ def count_emoji(text: str) -> int:
     return sum(
         1 for each in found if each["emoji"] not in _TEXT_SYMBOLS and not text.startswith(_AS_TEXT, each["match_end"])
     )
+
+
+def _require_a_word(name: str) -> None:
+    if not words(name):
+        raise InvalidInput(f"name must hold at least one word, got {name!r}")
