@@ -57,10 +57,7 @@ class ChatRequest(OpenAIBody):
     @model_validator(mode="before")
     @classmethod
     def _null_means_not_given(cls, body: object) -> object:
-        """OpenAI's fields are nullable, and some clients send every field they know."""
-        if not isinstance(body, dict):
-            return body
-        return {name: value for name, value in cast(dict[str, object], body).items() if value is not None}
+        return without_nulls(body)
 
 
 class TopLogprob(OpenAIBody):
@@ -123,3 +120,10 @@ class ChatResponse(OpenAIBody):
     choices: list[Choice]
     usage: Usage
     system_fingerprint: str | None = None
+
+
+def without_nulls(body: object) -> object:
+    """A body without its null fields: OpenAI's are nullable, and some clients send every field they know."""
+    if not isinstance(body, dict):
+        return body
+    return {name: value for name, value in cast(dict[str, object], body).items() if value is not None}
