@@ -4,6 +4,7 @@ from typing import Literal, cast
 
 from pydantic import Field, model_validator
 
+from claas.core.errors import InvalidInput
 from claas.wire.base import OpenAIBody
 
 DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant."
@@ -18,17 +19,23 @@ class TextPart(OpenAIBody):
 
 
 class ChatMessage(OpenAIBody):
-    """One turn; `content` is text or a list of text parts, which read as one text."""
+    """One turn; `content` is text or a list of text parts, which read as one text. An assistant's may be null."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart]
+    content: str | list[TextPart] | None = None
 
     @property
     def text(self) -> str:
         """The content as one string."""
         if isinstance(self.content, str):
             return self.content
-        return "".join(part.text for part in self.content)
+        return "".join(part.text for part in self.content or ())
+
+    @model_validator(mode="after")
+    def _only_assistants_are_silent(self) -> "ChatMessage":
+        if self.content is None and self.role != "assistant":
+            raise InvalidInput(f"the content of a turn of role {self.role!r} must not be null")
+        return self
 
 
 class StreamOptions(OpenAIBody):
