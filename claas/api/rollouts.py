@@ -21,8 +21,8 @@ class RolloutStore:
     def __init__(self, path: Path, capacity: int) -> None:
         self._journal = Journal(path, capacity, lambda line: _keys(Rollout.model_validate_json(line)))
 
-    def record(self, messages: Sequence[Mapping[str, str]], sample: Sample) -> Rollout:
-        """Keep one answer to `messages`."""
+    def record(self, messages: Sequence[Mapping[str, str]], sample: Sample, truncated_prompt_tokens: int) -> Rollout:
+        """Keep one answer to `messages`, from which so many tokens had been cut."""
         if not all(math.isfinite(logprob) for logprob in sample.logprobs):
             raise StackError(f"{sample.weights.name} sampled a token whose log probability is not a number")
         rollout = Rollout(
@@ -39,6 +39,7 @@ class RolloutStore:
             token_ids=list(sample.token_ids),
             logprobs=list(sample.logprobs),
             mean_entropy=sample.mean_entropy,
+            truncated_prompt_tokens=truncated_prompt_tokens,
         )
         self._journal.append(rollout.model_dump_json().encode(), _keys(rollout))
         return rollout
