@@ -69,7 +69,7 @@ class Scorer:
 
     def _serve(self, forward: Forward, inbox: Inbox[ScoreRequest]) -> None:
         while (arrived := inbox.take(_MOST_AT_ONCE, wait=True, among=self._threads)) is not None:
-            for batch in _batches(arrived):
+            for batch in _batches([request for request in arrived if not request.result.cancelled()]):
                 try:
                     self._score(forward, batch)
                 except RuntimeError as error:  # what torch raises, above all when memory runs out
