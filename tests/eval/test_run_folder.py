@@ -103,6 +103,12 @@ def test_a_run_may_grow_and_keeps_the_collapse_steps_it_had() -> None:
     assert start(num_steps=9)["config"] == grown
 
 
+def test_a_shorter_run_differs_in_its_length_alone() -> None:
+    start()
+    with pytest.raises(InvalidInput, match=r"configuration: num_steps was 20, now 10 \(it may only grow\)\. Choose"):
+        start(num_steps=10)
+
+
 def test_a_folder_of_other_things_is_not_a_run() -> None:
     Path("thesis").mkdir()
     Path("thesis/chapter-1.tex").write_text("...")
