@@ -86,7 +86,7 @@ class LocalEngine:
         prompt_ids = self._base.chat.prompt_ids(messages)
         request = DecodeRequest(
             prompt_ids=prompt_ids,
-            weights=await asyncio.to_thread(self._adapters.get, weights),
+            weights=await self._adapters.get(weights),
             params=self._clamped(params, len(prompt_ids)),
         )
         decoded = await asyncio.wrap_future(self._batcher.submit(request))
@@ -97,7 +97,7 @@ class LocalEngine:
         prompt_ids = self._base.chat.prompt_ids(messages)
         completion_ids = self._base.chat.completion_ids(completion)
         self._require_window(len(prompt_ids), len(completion_ids))
-        request = ScoreRequest(prompt_ids, completion_ids, await asyncio.to_thread(self._adapters.get, weights))
+        request = ScoreRequest(prompt_ids, completion_ids, await self._adapters.get(weights))
         logprobs = await asyncio.wrap_future(self._scorer.submit(request))
         return Score(weights, len(prompt_ids), self._base.chat.tokens(completion_ids), tuple(logprobs))
 
