@@ -114,7 +114,8 @@ class StepRecord(Record):
 
 
 class Metadata(Record):
-    """A preference's place in a run. `preference_digest` is sha256 of its content, so that a changed one is noticed."""
+    """A preference's place in a run. The digests are sha256 of what the preference and the metrics say, so that a
+    changed prompt, pair or capability item is noticed."""
 
     schema_version: int = SCHEMA_VERSION
     preference: str
@@ -122,3 +123,4 @@ class Metadata(Record):
     run_id: str
     config: dict[str, Any]
     preference_digest: str | None = None
+    metrics_digest: str | None = None

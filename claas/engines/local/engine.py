@@ -107,7 +107,7 @@ class LocalEngine:
         prompt_ids = self._prompt_ids(prompt)
         request = DecodeRequest(
             prompt_ids=prompt_ids,
-            weights=await asyncio.to_thread(self._adapters.get, weights),
+            weights=await self._adapters.get(weights),
             params=self._clamped(params, len(prompt_ids)),
         )
         if on_piece is not None:
@@ -120,7 +120,7 @@ class LocalEngine:
         prompt_ids = self._base.chat.prompt_ids(messages)
         completion_ids = self._base.chat.completion_ids(completion)
         self._require_window(len(prompt_ids), len(completion_ids))
-        request = ScoreRequest(prompt_ids, completion_ids, await asyncio.to_thread(self._adapters.get, weights))
+        request = ScoreRequest(prompt_ids, completion_ids, await self._adapters.get(weights))
         scored = await asyncio.wrap_future(self._scorer.submit(request))
         return Score(weights, len(prompt_ids), self._base.chat.tokens(completion_ids), tuple(scored.logprobs))
 
@@ -131,7 +131,7 @@ class LocalEngine:
         self._require_window(len(ids), 0)
         scored = Scored([], [], [])
         if len(ids) > 1:
-            adapter = await asyncio.to_thread(self._adapters.get, weights)
+            adapter = await self._adapters.get(weights)
             request = ScoreRequest(ids[:1], ids[1:], adapter, top_logprobs)
             scored = await asyncio.wrap_future(self._scorer.submit(request))
         return Reading(
