@@ -33,7 +33,7 @@ async def answer(engine: Engine, models: Models, rollouts: RolloutStore, request
     messages = conversation(request.messages)
     weights = await models.weights(request.model)
     samples = await together(engine.sample(weights, messages, _of_choice(params, index)) for index in range(request.n))
-    recorded = [rollouts.record(messages, sample) for sample in samples]
+    recorded = await together(rollouts.record(messages, sample) for sample in samples)
     return ChatResponse(
         id=f"chatcmpl-{uuid4().hex}",
         created=int(time.time()),
