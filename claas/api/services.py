@@ -25,6 +25,7 @@ class Services:
     rollouts: RolloutStore
     receipts: Receipts
     feedback: Feedback
+    feedback_log: FeedbackLog
 
     async def close(self) -> None:
         """Close the engine, then the stores."""
@@ -47,6 +48,7 @@ def open_services(engine: Engine, config: ApiConfig) -> Services:
         rollouts=rollouts,
         receipts=receipts,
         feedback=Feedback(engine, rollouts, receipts, log),
+        feedback_log=log,
     )
 
 
