@@ -13,6 +13,7 @@ from claas.api.errors import add_error_handlers
 from claas.api.routes import chat, dashboard, feedback, lora, rollouts, score, service
 from claas.api.services import open_services
 from claas.engines.base import Engine
+from claas.wire.service import ErrorBody
 
 
 def create_app(engine: Engine, config: ApiConfig, *, api_key: str | None = None) -> FastAPI:
@@ -29,7 +30,14 @@ def create_app(engine: Engine, config: ApiConfig, *, api_key: str | None = None)
         finally:
             await services.close()
 
-    app = FastAPI(title="CLaaS", version=claas.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="CLaaS",
+        version=claas.__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        responses={"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}},
+    )
     app.state.services = services
     add_error_handlers(app)
     for routes in (chat, score, rollouts, feedback, lora, service, dashboard):

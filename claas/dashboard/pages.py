@@ -4,6 +4,7 @@ import base64
 import hashlib
 from dataclasses import asdict
 from importlib.resources import files
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -16,7 +17,7 @@ _SHOWN_CHARACTERS = 4000
 
 def render(template: str, **values: object) -> str:
     """The page that `template` makes of `values`."""
-    return _TEMPLATES.get_template(template).render(values)
+    return _TEMPLATES.get_template(template).render(style=Markup(_STYLE), sections=SECTIONS, **values)
 
 
 def figure(value: float) -> str:
@@ -50,8 +51,8 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters.update(figure=figure, clipped=clipped, fields=asdict)
-    templates.globals.update(style=Markup(_STYLE), sections=SECTIONS)
+    filters: Any = {"figure": figure, "clipped": clipped, "fields": asdict}  # typed there by what happens to be in it
+    templates.filters.update(filters)
     return templates
 
 

@@ -16,7 +16,7 @@ Page = Annotated[int, Query(ge=1)]
 PerPage = Annotated[int, Query(ge=1, le=100)]
 
 
-@router.get("/v1/dashboard", response_class=HTMLResponse)
+@router.get("/v1/dashboard", response_model=None, responses={200: {"content": {"text/html": {}}}})
 async def dashboard(served: Served, page: Page = 1, per_page: PerPage = 20) -> HTMLResponse:
     """The feedback log as a page, newest batch first."""
     shown = await asyncio.to_thread(feedback_page, served.feedback_log.directory, page, per_page)
