@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 import claas
 from claas.api.auth import BearerAuth
@@ -12,6 +12,7 @@ from claas.api.config import ApiConfig
 from claas.api.errors import add_error_handlers
 from claas.api.routes import chat, dashboard, feedback, lora, rollouts, score, service
 from claas.api.services import open_services
+from claas.api.whole_text import require_whole_text
 from claas.engines.base import Engine
 from claas.wire.service import ErrorBody
 
@@ -36,6 +37,7 @@ def create_app(engine: Engine, config: ApiConfig, *, api_key: str | None = None)
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        dependencies=[Depends(require_whole_text)],
         responses={"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}},
     )
     app.state.services = services

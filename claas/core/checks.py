@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from claas.core.errors import InvalidInput
 
+_LONGEST_ID = 200
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 
 
@@ -27,10 +28,10 @@ def one_of(name: str, value: str, known: Collection[str]) -> None:
 
 def adapter_id(value: str) -> str:
     """Require an id that cannot leave its store: parts of letters, digits, '.', '_' and '-', joined by '/'."""
-    if len(value) > 200 or not _ID.fullmatch(value):
+    if len(value) > _LONGEST_ID or not _ID.fullmatch(value):
         raise InvalidInput(
-            f"invalid adapter id {value!r}: use letters, digits, '.', '_' and '-', parts joined by '/', each part "
-            "starting with a letter or digit, at most 200 characters"
+            f"invalid adapter id {value[:_LONGEST_ID]!r}: use letters, digits, '.', '_' and '-', parts joined by '/', "
+            f"each part starting with a letter or digit, at most {_LONGEST_ID} characters"
         )
     return value
 
