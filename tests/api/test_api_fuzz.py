@@ -25,5 +25,5 @@ def test_no_request_made_from_the_schema_breaks_the_real_engine(tmp_path: Path) 
     pytest.importorskip("torch")
     engine = open_engine(ApiConfig(store_dir=str(tmp_path / "store")))
     with live_api(tmp_path, engine) as url:
-        statuses = fuzz(url, examples=400)
-    assert statuses[200] > 500
+        statuses = fuzz(url, examples=150)
+    assert statuses[200] > 300
