@@ -21,6 +21,7 @@ BENCHMARKS = {
     "learning": harness.learning,
     "collapse": harness.collapse,
     "engine": in_own_process("benchmarks.engine"),
+    "load": in_own_process("benchmarks.load"),
     "tiny_model": in_own_process("benchmarks.tiny_model"),
 }
 
