@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from claas.core.errors import NotFound
+from claas.core.errors import NotFound, StackError
 from claas.wire.feedback_log import FeedbackLogEntry
 
 
@@ -41,7 +41,7 @@ class BatchPage:
 
 
 def batch_page(directory: Path, page: int, per_page: int) -> BatchPage:
-    """A page of the log in `directory`, newest batch first; `NotFound` beyond the last."""
+    """A page of the log in `directory`, newest batch first; `NotFound` beyond the last page."""
     names = sorted(_names(directory), reverse=True)
     found = BatchPage(directory, page, per_page, len(names), tuple(names[(page - 1) * per_page :][:per_page]))
     if page > found.pages:
@@ -55,14 +55,17 @@ def _names(directory: Path) -> list[str]:
         return [name for name in os.listdir(directory) if name.endswith(".json") and not name.startswith(".")]
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise StackError(f"cannot read the feedback log {directory}: {error.strerror or error}") from error
 
 
 def _read(path: Path) -> FeedbackLogEntry | Unreadable:
+    name = path.name.encode(errors="replace").decode()
     try:
         return FeedbackLogEntry.model_validate_json(path.read_bytes())
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(map(str, problem["loc"]))
-        return Unreadable(path.name, f"{where}: {problem['msg']}" if where else problem["msg"])
+        return Unreadable(name, f"{where}: {problem['msg']}" if where else problem["msg"])
     except OSError as error:
-        return Unreadable(path.name, error.strerror or str(error))
+        return Unreadable(name, error.strerror or str(error))

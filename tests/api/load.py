@@ -20,7 +20,7 @@ ADAPTERS = ("load/concise", "load/formal", "load/cheerful", "load/lists")
 FEEDBACK = ("Be more concise.", "Be more formal.", "Be more cheerful.", "Answer with a list.")
 TOPICS = ("the moon", "rain", "bees", "the sea", "gravity", "bread", "trees", "music")
 UPDATE_SHARE = 0.02
-KEPT = 40
+KEPT = 24
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Load:
         """Scores that are the same under another adapter's version, so that a mix-up would not have been seen."""
         scored = [one for one in self.asked if one.path == "/v1/score" and not one.body["model"].endswith("@0")]
         found: list[str] = []
-        for one in scored[:8]:
+        for one in scored[:4]:
             others = [lora_id for lora_id in ADAPTERS if not one.body["model"].startswith(_name(lora_id) + "@")]
             for lora_id in others:
                 body = {**one.body, "model": f"{_name(lora_id)}@{self.newest[lora_id]}"}
@@ -151,10 +151,11 @@ class Load:
         self.newest[lora_id] = max(self.newest[lora_id], receipt.version)
 
     def _model(self, lora_id: str, random: Random | None) -> str:
-        """Half of the time the newest version whatever it is, else a version by its number."""
+        """Half of the time the newest version whatever it is, else one by its number, as a harness does that measures
+        version k while version k + 1 is made."""
         if random is None or random.random() < 0.5:
             return _name(lora_id)
-        return f"{_name(lora_id)}@{random.randint(max(0, self.newest[lora_id] - 3), self.newest[lora_id])}"
+        return f"{_name(lora_id)}@{random.randint(max(0, self.newest[lora_id] - 1), self.newest[lora_id])}"
 
     def _check(self, lora_id: str, asked: str, known: int, model: str, digest: str | None) -> None:
         """A version asked for by number is that one; the newest is no older than the newest known when it was asked."""

@@ -1,5 +1,6 @@
 """The feedback page: what was said, trained and failed, newest first, in pages, and nothing that runs."""
 
+import os
 import re
 from datetime import UTC, datetime, timedelta
 from html import unescape
@@ -153,6 +154,27 @@ async def test_of_a_long_log_only_the_pages_own_files_are_read(tmp_path: Path) -
     async with serving(tmp_path) as api:
         assert "unreadable" not in await page_of(api, per_page=2)
         assert (await page_of(api, per_page=2, page=2)).count('"mark bad">unreadable') == 2
+
+
+async def test_files_that_are_no_batches_are_named_and_the_others_shown(tmp_path: Path) -> None:
+    log = tmp_path / "feedback"
+    write_batches(log, 1)
+    (log / "a.json").mkdir()
+    (log / "b.json").write_bytes(b"\xff")
+    (log / "c.json").write_text('{"items": [{"prompt": "\\ud800"}]}')
+    (log / os.fsdecode(b"d\xff.json")).write_text("{}")
+    (log / ".20260101-feedback.json.tmp").write_text("half written")
+    async with serving(tmp_path) as api:
+        page = await page_of(api)
+    assert page.count("no batch of this version") == 4
+    assert shown_prompts(page) == ["Prompt 0"]
+
+
+async def test_a_log_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "feedback").write_text("")
+    async with serving(tmp_path) as api:
+        said = error(await api.http.get("/v1/dashboard"), 503)
+    assert said == f"cannot read the feedback log {tmp_path / 'feedback'}: Not a directory"
 
 
 async def test_an_empty_log_is_a_page_that_says_so(tmp_path: Path) -> None:
