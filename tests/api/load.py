@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -20,7 +20,7 @@ ADAPTERS = ("load/concise", "load/formal", "load/cheerful", "load/lists")
 FEEDBACK = ("Be more concise.", "Be more formal.", "Be more cheerful.", "Answer with a list.")
 TOPICS = ("the moon", "rain", "bees", "the sea", "gravity", "bread", "trees", "music")
 UPDATE_SHARE = 0.02
-KEPT = 24
+KEPT = 16
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,13 @@ class Load:
     asked: list[Asked] = field(default_factory=list[Asked])
 
     async def begin(self) -> None:
-        """Make the adapters."""
+        """Make the adapters, each with a version of its own kind."""
         for seed, lora_id in enumerate(ADAPTERS):
             made = await self._post("/v1/lora/init", {"lora_id": lora_id, "lora_r": 8, "lora_alpha": 16, "seed": seed})
             version = LoraVersion.model_validate(made)
             self.digest_of[version.model] = version.digest
             self.newest[lora_id] = 0
+        await asyncio.gather(*self._lessons(await self._said_by_all()))
 
     async def run(self, seconds: float) -> None:
         """Let all clients ask for so long; what they wait for then is still answered."""
@@ -70,12 +71,10 @@ class Load:
         await asyncio.gather(*(self._client(number, until) for number in range(CLIENTS)))
 
     async def together(self, count: int) -> None:
-        """One chat each from `count` clients, and one update per adapter, at the same time."""
-        chats = [self._chat(ADAPTERS[i % 4], f"Tell me about {TOPICS[i % 8]}, part {i}.", 96) for i in range(count)]
-        said = [await self._chat(lora_id, "What is rain?", 24) for lora_id in ADAPTERS]
-        await asyncio.gather(
-            *chats, *(self._update(lora_id, *one) for lora_id, one in zip(ADAPTERS, said, strict=True))
-        )
+        """One update per adapter and `count` chats, all at the same time."""
+        chats = [self._chat(ADAPTERS[i % 4], f"Tell me about {TOPICS[i % 8]}, part {i}.", 32) for i in range(count)]
+        said = await self._said_by_all()
+        await asyncio.gather(*self._lessons(said), *chats)
 
     def wrong(self) -> list[str]:
         """Replies whose digest is not the one that the receipt of their version named."""
@@ -110,6 +109,12 @@ class Load:
                     await self._update(lora_id, *said)
             except (httpx.HTTPError, AssertionError) as error:
                 self.errors.append(f"{type(error).__name__}: {error}")
+
+    async def _said_by_all(self) -> list[tuple[str, str, str]]:
+        return await asyncio.gather(*(self._chat(lora_id, "What is rain?", 24) for lora_id in ADAPTERS))
+
+    def _lessons(self, said: list[tuple[str, str, str]]) -> list[Coroutine[Any, Any, None]]:
+        return [self._update(lora_id, *one) for lora_id, one in zip(ADAPTERS, said, strict=True)]
 
     async def _chat(
         self, lora_id: str, prompt: str, max_tokens: int, random: Random | None = None

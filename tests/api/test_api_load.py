@@ -16,23 +16,21 @@ from tests.api.server_process import served
 
 pytest.importorskip("torch")
 
-MOST_GROWTH_MIB = 400
+MOST_MIB = 1400
+"""What the server may hold in the end: model, libraries, twelve versions made ready for use, the rows being decoded."""
 
 
-async def under_load(url: str, seconds: float, server: psutil.Process) -> tuple[Load, float]:
-    """What the clients saw, and by how many MiB the server grew after its first fifth of the time."""
+async def under_load(url: str, seconds: float) -> Load:
+    """What the clients saw, none of which may be wrong."""
     async with client(url) as http:
         load = Load(http)
         await load.begin()
-        await load.run(seconds / 5)
-        before = server.memory_info().rss
-        await load.run(4 * seconds / 5)
-        grown = (server.memory_info().rss - before) / 2**20
+        await load.run(seconds)
         assert load.errors == []
         assert load.wrong() == []
         assert await load.changed() == []
         assert await load.alike() == []
-    return load, grown
+    return load
 
 
 async def stopped_at_work(url: str, load: Load, process: subprocess.Popen[str]) -> None:
@@ -67,14 +65,18 @@ async def everything_is_there(url: str, load: Load, folder: Path) -> None:
         assert await load.changed() == []
 
 
-@pytest.mark.parametrize("seconds", [3, pytest.param(120, marks=pytest.mark.faults)])
-def test_64_clients_are_served_alike_and_a_restart_finds_everything(tmp_path: Path, seconds: float) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "most_unfair"), [(2, 3.0), pytest.param(120, 1.5, marks=pytest.mark.faults)], ids=["short", "long"]
+)
+def test_64_clients_are_served_alike_and_a_restart_finds_everything(
+    tmp_path: Path, seconds: float, most_unfair: float
+) -> None:
     with served(tmp_path) as (process, url):
-        load, grown = asyncio.run(under_load(url, seconds, psutil.Process(process.pid)))
-        assert {one.kind for one in load.timed} >= {"chat", "score"}
-        assert unfairness(load.timed, "chat") < 1.5
-        assert grown < MOST_GROWTH_MIB
+        load = asyncio.run(under_load(url, seconds))
+        assert {one.kind for one in load.timed} == {"chat", "score", "update"}
+        assert unfairness(load.timed, "chat") < most_unfair
+        assert psutil.Process(process.pid).memory_info().rss < MOST_MIB * 2**20
         asyncio.run(stopped_at_work(url, load, process))
     with served(tmp_path) as (_, url):
-        assert len(load.receipts) >= len(ADAPTERS)
+        assert len(load.receipts) >= 2 * len(ADAPTERS)
         asyncio.run(everything_is_there(url, load, tmp_path))
