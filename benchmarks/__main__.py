@@ -20,6 +20,7 @@ BENCHMARKS = {
     "memory": harness.memory,
     "learning": harness.learning,
     "collapse": harness.collapse,
+    "serving": in_own_process("benchmarks.serving"),
     "engine": in_own_process("benchmarks.engine"),
     "load": in_own_process("benchmarks.load"),
     "tiny_model": in_own_process("benchmarks.tiny_model"),

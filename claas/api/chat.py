@@ -2,15 +2,17 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
 from claas.api.conversation import conversation
 from claas.api.models import Models
 from claas.api.rollouts import RolloutStore
+from claas.api.stopping import stop_strings
+from claas.api.truncation import Fitted, fitted
 from claas.core.concurrency import together
-from claas.core.errors import BadRequest, InvalidInput
-from claas.engines.base import Engine, Sample, SamplingParams, TokenLogprob
+from claas.core.errors import BadRequest
+from claas.engines.base import Engine, OnPiece, Piece, Sample, SamplingParams, TokenLogprob, Weights
 from claas.wire.chat import (
     AnswerMessage,
     ChatRequest,
@@ -27,79 +29,73 @@ DEFAULT_MAX_TOKENS = 512
 """Bound of an answer when the request sets none."""
 
 
-async def answer(engine: Engine, models: Models, rollouts: RolloutStore, request: ChatRequest) -> ChatResponse:
-    """Sample `n` answers at once, all from the weights that the model's name means now, and record each."""
-    params = _sampling_params(request)
-    messages = conversation(request.messages)
-    weights = await models.weights(request.model)
-    samples = await together(engine.sample(weights, messages, _of_choice(params, index)) for index in range(request.n))
-    recorded = await together(rollouts.record(messages, sample) for sample in samples)
+@dataclass(frozen=True)
+class Chat:
+    """One checked request: what to sample, all of it from the weights that the model's name meant when it came."""
+
+    engine: Engine
+    rollouts: RolloutStore
+    weights: Weights
+    prompt: Fitted
+    params: SamplingParams
+    request: ChatRequest
+    id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    @classmethod
+    async def begin(
+        cls, engine: Engine, models: Models, rollouts: RolloutStore, request: ChatRequest, *, truncate: bool
+    ) -> "Chat":
+        """Check `request` and find its weights; with `truncate`, cut what does not fit the window."""
+        params = _sampling_params(request)
+        weights = await models.weights(request.model)
+        messages = conversation(request.messages)
+        prompt = await fitted(engine, messages, params.max_tokens) if truncate else Fitted(messages)
+        return cls(engine, rollouts, weights, prompt, params, request)
+
+    async def choice(self, index: int, on_piece: OnPiece | None = None) -> tuple[Sample, Rollout]:
+        """Sample answer `index` and record it. With a seed, choices differ and yet repeat: each has the next one."""
+        seed = self.params.seed
+        params = self.params if seed is None else replace(self.params, seed=seed + index)
+        sample = await self.engine.sample(self.weights, self.prompt.messages, params, on_piece)
+        return sample, await self.rollouts.record(self.prompt.messages, sample, self.prompt.dropped_tokens)
+
+
+async def answer(chat: Chat) -> ChatResponse:
+    """Sample all answers at once."""
+    answered = await together(chat.choice(index) for index in range(chat.request.n))
     return ChatResponse(
-        id=f"chatcmpl-{uuid4().hex}",
-        created=int(time.time()),
-        model=weights.name,
+        id=chat.id,
+        created=chat.created,
+        model=chat.weights.name,
         choices=[
-            _choice(index, sample, rollout, with_logprobs=request.logprobs)
-            for index, (sample, rollout) in enumerate(zip(samples, recorded, strict=True))
+            _choice(index, sample, rollout, with_logprobs=chat.request.logprobs)
+            for index, (sample, rollout) in enumerate(answered)
         ],
-        usage=_usage(samples),
-        system_fingerprint=weights.digest,
+        usage=usage([sample for sample, _ in answered]),
+        system_fingerprint=chat.weights.digest,
     )
 
 
-def _sampling_params(request: ChatRequest) -> SamplingParams:
-    if request.stream:
-        raise BadRequest("streaming is not supported by this version of the API; send stream=false")
-    if request.top_logprobs and not request.logprobs:
-        raise BadRequest(f"top_logprobs={request.top_logprobs} needs logprobs=true")
-    stop = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
-    if "" in stop:
-        raise InvalidInput("stop must not hold an empty string, got ''")
-    return SamplingParams(
-        max_tokens=request.max_completion_tokens or request.max_tokens or DEFAULT_MAX_TOKENS,
-        temperature=request.temperature,
-        top_p=request.top_p,
-        stop=stop,
-        seed=request.seed,
-        top_logprobs=request.top_logprobs or 0,
-    )
-
-
-def _of_choice(params: SamplingParams, index: int) -> SamplingParams:
-    """Choice `index` is sampled with the seed plus its index, so that choices differ and yet repeat."""
-    return params if params.seed is None else replace(params, seed=params.seed + index)
-
-
-def _choice(index: int, sample: Sample, rollout: Rollout, *, with_logprobs: bool) -> Choice:
-    return Choice(
-        index=index,
-        message=AnswerMessage(content=sample.text),
-        finish_reason=sample.finish_reason,
-        logprobs=_logprobs(sample) if with_logprobs else None,
-        rollout_id=rollout.id,
-        mean_entropy=sample.mean_entropy,
-    )
-
-
-def _logprobs(sample: Sample) -> ChoiceLogprobs:
-    alternatives: Sequence[Sequence[TokenLogprob]] = sample.top_logprobs or [()] * len(sample.tokens)
+def choice_logprobs(piece: Piece) -> ChoiceLogprobs:
+    """The log probabilities of a piece's tokens."""
+    alternatives: Sequence[Sequence[TokenLogprob]] = piece.top_logprobs or [()] * len(piece.tokens)
     return ChoiceLogprobs(
         content=[
             TokenLogprobs(
-                token=token,
-                logprob=logprob,
-                bytes=list(token.encode()),
+                token=scored.token,
+                logprob=scored.logprob,
+                bytes=_bytes(scored),
                 top_logprobs=[
-                    TopLogprob(token=other.token, logprob=other.logprob, bytes=list(other.token.encode()))
-                    for other in others
+                    TopLogprob(token=other.token, logprob=other.logprob, bytes=_bytes(other)) for other in others
                 ],
             )
-            for token, logprob, others in zip(sample.tokens, sample.logprobs, alternatives, strict=True)
+            for scored, others in zip(piece.tokens, alternatives, strict=True)
         ]
     )
 
 
-def _usage(samples: Sequence[Sample]) -> Usage:
+def usage(samples: Sequence[Sample]) -> Usage:
     """The prompt is counted once, however many answers it got."""
     prompt_tokens = len(samples[0].prompt_ids)
     completion_tokens = sum(len(sample.token_ids) for sample in samples)
@@ -108,3 +104,31 @@ def _usage(samples: Sequence[Sample]) -> Usage:
         completion_tokens=completion_tokens,
         total_tokens=prompt_tokens + completion_tokens,
     )
+
+
+def _sampling_params(request: ChatRequest) -> SamplingParams:
+    if request.top_logprobs and not request.logprobs:
+        raise BadRequest(f"top_logprobs={request.top_logprobs} needs logprobs=true")
+    return SamplingParams(
+        max_tokens=request.max_completion_tokens or request.max_tokens or DEFAULT_MAX_TOKENS,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        stop=stop_strings(request.stop),
+        seed=request.seed,
+        top_logprobs=request.top_logprobs or 0,
+    )
+
+
+def _choice(index: int, sample: Sample, rollout: Rollout, *, with_logprobs: bool) -> Choice:
+    return Choice(
+        index=index,
+        message=AnswerMessage(content=sample.text),
+        finish_reason=sample.finish_reason,
+        logprobs=choice_logprobs(sample.rest()) if with_logprobs else None,
+        rollout_id=rollout.id,
+        mean_entropy=sample.mean_entropy,
+    )
+
+
+def _bytes(scored: TokenLogprob) -> list[int] | None:
+    return None if scored.raw is None else list(scored.raw)

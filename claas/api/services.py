@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from claas.api.aliases import Aliases
 from claas.api.config import ApiConfig
 from claas.api.feedback import Feedback
 from claas.api.feedback_log import FeedbackLog
@@ -26,6 +27,8 @@ class Services:
     receipts: Receipts
     feedback: Feedback
     feedback_log: FeedbackLog
+    truncate_prompt: bool
+    """Whether a chat that does not fit the window is cut instead of refused."""
 
     async def close(self) -> None:
         """Close the engine, then the stores."""
@@ -44,11 +47,12 @@ def open_services(engine: Engine, config: ApiConfig) -> Services:
     return Services(
         mode=config.mode,
         engine=engine,
-        models=Models(engine),
+        models=Models(engine, Aliases(store / "aliases.json")),
         rollouts=rollouts,
         receipts=receipts,
         feedback=Feedback(engine, rollouts, receipts, log),
         feedback_log=log,
+        truncate_prompt=config.truncate_prompt is not None,
     )
 
 

@@ -1,6 +1,6 @@
 """The engine protocol: one base model, many adapters, each a chain of immutable versions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
@@ -10,6 +10,17 @@ from claas.core.training_config import TrainingConfig
 
 Message: TypeAlias = Mapping[str, str]
 """One chat turn: `role` and `content`, both plain text."""
+
+
+@dataclass(frozen=True)
+class TokenIds:
+    """A prompt as tokens, which no chat template touches."""
+
+    ids: tuple[int, ...]
+
+
+Prompt: TypeAlias = Sequence[Message] | TokenIds
+"""What an answer continues: a conversation, or tokens as they are."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +58,30 @@ class SamplingParams:
 
 @dataclass(frozen=True)
 class TokenLogprob:
-    """One token's text and its log probability in nats."""
+    """One token's text, its log probability in nats, and its own bytes: those of a part of a character read as no text.
+
+    `raw` is None where the engine does not know them.
+    """
 
     token: str
     logprob: float
+    raw: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What an answer grew by: text that will not be taken back, and the tokens sampled since the last piece.
+
+    `text` never ends inside a character and holds nothing that may become a stop string.
+    """
+
+    text: str
+    tokens: tuple[TokenLogprob, ...]  # (t,)
+    top_logprobs: tuple[tuple[TokenLogprob, ...], ...]  # (t, top_logprobs), empty when not asked for
+
+
+OnPiece: TypeAlias = Callable[[Piece], None]
+"""Told of each piece of an answer as it is sampled, in the caller's event loop."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +102,13 @@ class Sample:
     logprobs: tuple[float, ...]  # (T,)
     top_logprobs: tuple[tuple[TokenLogprob, ...], ...]  # (T, top_logprobs), empty when not asked for
     mean_entropy: float | None
+    token_bytes: tuple[bytes | None, ...] = ()  # (T,), empty where the engine does not know them
+
+    def rest(self, characters: int = 0, tokens: int = 0) -> Piece:
+        """What is left of the answer after its first `characters` and `tokens`; all of it by default."""
+        known = self.token_bytes or (None,) * len(self.tokens)
+        scored = tuple(map(TokenLogprob, self.tokens, self.logprobs, known))
+        return Piece(self.text[characters:], scored[tokens:], self.top_logprobs[tokens:])
 
 
 @dataclass(frozen=True)
@@ -81,6 +119,17 @@ class Score:
     prompt_tokens: int
     tokens: tuple[str, ...]  # (C,)
     logprobs: tuple[float, ...]  # (C,)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Log probabilities of T given tokens, each after those before it; the first has none. Nats."""
+
+    weights: Weights
+    tokens: tuple[str, ...]  # (T,)
+    token_bytes: tuple[bytes | None, ...]  # (T,)
+    logprobs: tuple[float, ...]  # (T - 1,), of all but the first
+    top_logprobs: tuple[tuple[TokenLogprob, ...], ...]  # (T - 1, top_logprobs), empty when not asked for
 
 
 @dataclass(frozen=True)
@@ -133,8 +182,8 @@ class Engine(Protocol):
     """One base model and its adapters.
 
     Every method may raise the errors of `claas.core.errors`: `NotFound` for an unknown adapter or version,
-    `InvalidInput` for a bad id or a prompt beyond the window, `Conflict` for an update that cannot have the
-    adapter's lock in time, `StackError` when the engine itself failed.
+    `InvalidInput` for a bad id, `PromptTooLong` for what does not fit the window, `Conflict` for an update that
+    cannot have the adapter's lock in time, `StackError` when the engine itself failed.
     """
 
     @property
@@ -142,16 +191,42 @@ class Engine(Protocol):
         """The served name of the base model."""
         ...
 
+    @property
+    def window(self) -> int:
+        """The most tokens of prompt and answer together."""
+        ...
+
+    async def encode(self, prompt: Sequence[Message] | str) -> TokenIds:
+        """The tokens that an answer to a conversation continues, by the chat template, or those of plain text.
+
+        Plain text gets what the tokenizer puts in front of any text, and may spell out special tokens.
+        """
+        ...
+
+    async def decode(self, prompt: TokenIds) -> str:
+        """What tokens read as, special ones included. Raises `InvalidInput` for an id that is no token."""
+        ...
+
     async def resolve(self, lora_id: str | None, version: int | None = None) -> Weights:
         """The weights of an adapter's `version`, or of its newest; of the base model when `lora_id` is None."""
         ...
 
-    async def sample(self, weights: Weights, messages: Sequence[Message], params: SamplingParams) -> Sample:
-        """Sample one answer. Concurrent calls are decoded together, whatever weights each wants."""
+    async def sample(
+        self, weights: Weights, prompt: Prompt, params: SamplingParams, on_piece: OnPiece | None = None
+    ) -> Sample:
+        """Sample one answer. Concurrent calls are decoded together, whatever weights each wants.
+
+        `on_piece` is told of the answer as it grows. The pieces, in order, are the beginning of the sample that is
+        returned: an engine may hold back its end, and one that cannot stream tells none. Cancelling stops sampling.
+        """
         ...
 
     async def score(self, weights: Weights, messages: Sequence[Message], completion: str) -> Score:
         """Log probabilities of `completion` as the answer to `messages`."""
+        ...
+
+    async def read(self, weights: Weights, prompt: TokenIds, top_logprobs: int = 0) -> Reading:
+        """Log probabilities of every token of `prompt`, and of its `top_logprobs` likeliest alternatives."""
         ...
 
     async def update(self, lora_id: str, items: Sequence[TrainingItem], training: TrainingConfig, key: str) -> Update:

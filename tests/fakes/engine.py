@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -15,8 +15,13 @@ from claas.engines.base import (
     AdapterSpec,
     Health,
     Message,
+    OnPiece,
+    Piece,
+    Prompt,
+    Reading,
     SamplingParams,
     Score,
+    TokenIds,
     TokenLogprob,
     TrainingItem,
     Update,
@@ -56,15 +61,18 @@ def echo(weights: Weights, messages: Sequence[Message], params: SamplingParams) 
 class FakeEngine:
     """Answers by `script`; every word is a token. `trained` lists the updates made, replays excluded.
 
-    `before_save` runs before an update is stored, `after_save` when it is: either may raise, or wait.
+    `between_pieces` is awaited after each piece of a streamed answer, `before_save` runs before an update is stored,
+    `after_save` when it is: each may raise, or wait.
     """
 
     directory: Path
     script: Callable[[Weights, Sequence[Message], SamplingParams], str] = echo
     before_save: Callable[[], None] = lambda: None
     after_save: Callable[[], None] = lambda: None
+    between_pieces: Callable[[int], Awaitable[None]] = lambda index: asyncio.sleep(0)
     update_s: float = 0.0
     ok: bool = True
+    window: int = 4096
     metrics: dict[str, float] = field(default_factory=lambda: {"total_loss": 0.5, "tokens_processed": 7.0})
     trained: list[Trained] = field(default_factory=list[Trained])
     sampled: list[Sampled] = field(default_factory=list[Sampled])
@@ -76,6 +84,12 @@ class FakeEngine:
     def base_model(self) -> str:
         return BASE_MODEL
 
+    async def encode(self, prompt: Sequence[Message] | str) -> TokenIds:
+        return TokenIds(words_ids(prompt) if isinstance(prompt, str) else prompt_ids(prompt))
+
+    async def decode(self, prompt: TokenIds) -> str:
+        return " ".join(f"<{token}>" for token in prompt.ids)
+
     async def resolve(self, lora_id: str | None, version: int | None = None) -> Weights:
         if lora_id is None:
             return Weights(None, 0, _digest(BASE_MODEL), BASE_MODEL)
@@ -86,7 +100,14 @@ class FakeEngine:
             raise NotFound(f"adapter {lora_id!r} has no version {version}; its newest is {len(versions) - 1}")
         return versions[version]
 
-    async def sample(self, weights: Weights, messages: Sequence[Message], params: SamplingParams) -> EngineSample:
+    async def sample(
+        self,
+        weights: Weights,
+        prompt: Prompt,
+        params: SamplingParams,
+        on_piece: OnPiece | None = None,
+    ) -> EngineSample:
+        messages = _as_messages(prompt)
         self.sampled.append(Sampled(weights, tuple(messages), params))
         await asyncio.sleep(0)
         text = self.script(weights, messages, params)
@@ -99,17 +120,21 @@ class FakeEngine:
         if finish_reason == "stop":
             ids, tokens, logprobs = (*ids, END_OF_TURN), (*tokens, "<end>"), (*logprobs, -0.01)
         top = tuple(TokenLogprob(f"other{i}", -1.0 - i) for i in range(params.top_logprobs))
-        return EngineSample(
+        sample = EngineSample(
             weights=weights,
             text=" ".join(words),
             finish_reason=finish_reason,
-            prompt_ids=prompt_ids(messages),
+            prompt_ids=prompt.ids if isinstance(prompt, TokenIds) else prompt_ids(prompt),
             token_ids=ids,
             tokens=tokens,
             logprobs=logprobs,
             top_logprobs=tuple(top for _ in tokens) if params.top_logprobs else (),
             mean_entropy=1.25,
+            token_bytes=tuple(token.encode() for token in tokens),
         )
+        if on_piece is not None:
+            await self._tell(sample, len(words), on_piece)
+        return sample
 
     async def score(self, weights: Weights, messages: Sequence[Message], completion: str) -> Score:
         words = completion.split(" ")
@@ -118,6 +143,17 @@ class FakeEngine:
             prompt_tokens=len(prompt_ids(messages)),
             tokens=(*words, "<end>"),
             logprobs=(-0.5 - _moved(weights),) * (len(words) + 1),
+        )
+
+    async def read(self, weights: Weights, prompt: TokenIds, top_logprobs: int = 0) -> Reading:
+        tokens = tuple(f"<{token}>" for token in prompt.ids)
+        top = tuple(TokenLogprob(f"other{i}", -1.0 - i) for i in range(top_logprobs))
+        return Reading(
+            weights=weights,
+            tokens=tokens,
+            token_bytes=tuple(token.encode() for token in tokens),
+            logprobs=(-0.5 - _moved(weights),) * (len(tokens) - 1),
+            top_logprobs=(top,) * (len(tokens) - 1) if top_logprobs else (),
         )
 
     async def update(self, lora_id: str, items: Sequence[TrainingItem], training: TrainingConfig, key: str) -> Update:
@@ -163,6 +199,16 @@ class FakeEngine:
     async def close(self) -> None:
         self.closed = True
 
+    async def _tell(self, sample: EngineSample, words: int, on_piece: OnPiece) -> None:
+        """All but the last word and the end, a word at a time."""
+        told = 0
+        for index in range(words - 1):
+            rest = sample.rest(told, index)
+            text = sample.tokens[index] + " "
+            on_piece(Piece(text, rest.tokens[:1], rest.top_logprobs[:1]))
+            told += len(text)
+            await self.between_pieces(index)
+
     def _versions(self, lora_id: str) -> list[Weights]:
         if lora_id not in self.adapters:
             raise NotFound(f"unknown adapter {lora_id!r}")
@@ -175,6 +221,18 @@ class FakeEngine:
 def token_id(word: str) -> int:
     """The id under which the fake samples a word."""
     return 10 + zlib.crc32(word.encode()) % 50_000
+
+
+def words_ids(text: str) -> tuple[int, ...]:
+    """The ids of plain text, one per word."""
+    return tuple(map(token_id, text.split()))
+
+
+def _as_messages(prompt: Prompt) -> Sequence[Message]:
+    """What a script sees of a prompt: a conversation, or tokens as one user turn."""
+    if isinstance(prompt, TokenIds):
+        return ({"role": "user", "content": " ".join(map(str, prompt.ids))},)
+    return prompt
 
 
 def prompt_ids(messages: Sequence[Message]) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import cast
 
@@ -19,6 +20,15 @@ _TOKENS_PER_PASS = 4096
 _LOGITS_AT_ONCE = 2**25  # 128 MiB of float32
 
 
+@dataclass(frozen=True)
+class Scored:
+    """Log probabilities (nats) of a completion's C tokens, and of the likeliest alternatives to each."""
+
+    logprobs: list[float]  # (C,)
+    top_ids: list[list[int]]  # (C, top_logprobs), likeliest first
+    top_logprobs: list[list[float]]  # (C, top_logprobs)
+
+
 @dataclass(eq=False)
 class ScoreRequest:
     """A prompt, the completion to score after it, and the weights to score it with."""
@@ -26,7 +36,8 @@ class ScoreRequest:
     prompt_ids: list[int]
     completion_ids: list[int]  # (C,)
     weights: ModelWeights
-    result: Future[list[float]] = field(default_factory=Future[list[float]])  # (C,), nats
+    top_logprobs: int = 0
+    result: Future[Scored] = field(default_factory=Future[Scored])
 
     @property
     def length(self) -> int:
@@ -35,37 +46,37 @@ class ScoreRequest:
 
 
 class Scorer:
-    """Scores requests in a thread of its own, next to the one that decodes."""
+    """Scores requests, in a thread for each of `forwards`, next to those that decode."""
 
-    def __init__(self, forward: Forward, device: torch.device) -> None:
-        self._forward = forward
+    def __init__(self, forwards: Sequence[Forward], device: torch.device) -> None:
         self._device = device
-        self._workers = Workers("claas-score", [self._serve])
+        self._threads = len(forwards)
+        self._workers = Workers("claas-score", [partial(self._serve, forward) for forward in forwards])
 
-    def submit(self, request: ScoreRequest) -> Future[list[float]]:
+    def submit(self, request: ScoreRequest) -> Future[Scored]:
         """The completion's logprobs, once scored. Raises `StackError` once closed."""
         self._workers.submit(request)
         return request.result
 
     @property
     def alive(self) -> bool:
-        """Whether the thread runs."""
+        """Whether every thread runs."""
         return self._workers.alive
 
     def close(self) -> None:
-        """Stop the thread; unfinished requests fail with `StackError`."""
+        """Stop the threads; unfinished requests fail with `StackError`."""
         self._workers.close()
 
-    def _serve(self, inbox: Inbox[ScoreRequest]) -> None:
-        while (arrived := inbox.take(_MOST_AT_ONCE, wait=True)) is not None:
+    def _serve(self, forward: Forward, inbox: Inbox[ScoreRequest]) -> None:
+        while (arrived := inbox.take(_MOST_AT_ONCE, wait=True, among=self._threads)) is not None:
             for batch in _batches(arrived):
                 try:
-                    self._score(batch)
+                    self._score(forward, batch)
                 except RuntimeError as error:  # what torch raises, above all when memory runs out
                     fail(batch, f"scoring failed: {error}", error)
 
     @torch.inference_mode()
-    def _score(self, batch: Sequence[ScoreRequest]) -> None:
+    def _score(self, forward: Forward, batch: Sequence[ScoreRequest]) -> None:
         """One forward pass over requests of the same weights and padded length."""
         length = batch[0].length
         ids = torch.zeros(len(batch), length, dtype=torch.long)
@@ -76,25 +87,45 @@ class Scorer:
             keep[row, len(request.prompt_ids) - 1 : len(tokens)] = True
         positions = torch.arange(length, device=self._device).expand(len(batch), -1)
         segments = [Segment(batch[0].weights, len(batch))]
-        logits = self._forward(ids.to(self._device), positions, length, keep.to(self._device), segments)
+        logits = forward(ids.to(self._device), positions, length, keep.to(self._device), segments)
         targets = [token for request in batch for token in request.completion_ids]
-        scored = _logprobs(logits, torch.tensor(targets, device=self._device))
-        logprobs = cast(list[float], scored.tolist())  # pyright: ignore[reportUnknownMemberType]
+        scored = _scored(
+            logits, torch.tensor(targets, device=self._device), max(request.top_logprobs for request in batch)
+        )
+        start = 0
         for request in batch:
-            count = len(request.completion_ids)
+            end = start + len(request.completion_ids)
             if request.result.set_running_or_notify_cancel():
-                request.result.set_result(logprobs[:count])
-            logprobs = logprobs[count:]
+                request.result.set_result(_part(scored, start, end, request.top_logprobs))
+            start = end
 
 
-def _logprobs(logits: Tensor, targets: Tensor) -> Tensor:
+def _scored(logits: Tensor, targets: Tensor, top_logprobs: int) -> Scored:
     """Log probability of each target (N,) under its logits (N, V), in float32, a slice of rows at a time."""
     rows = max(1, _LOGITS_AT_ONCE // logits.shape[-1])
     parts: list[Tensor] = []
+    top_ids: list[list[int]] = []
+    top_values: list[list[float]] = []
     for start in range(0, len(targets), rows):
         logprobs = logits[start : start + rows].float().log_softmax(-1)
         parts.append(logprobs.gather(-1, targets[start : start + rows, None])[:, 0])
-    return torch.cat(parts)
+        if top_logprobs:
+            top = logprobs.topk(min(top_logprobs, logits.shape[-1]))
+            top_ids += cast(list[list[int]], top.indices.tolist())  # pyright: ignore[reportUnknownMemberType]
+            top_values += cast(list[list[float]], top.values.tolist())  # pyright: ignore[reportUnknownMemberType]
+    chosen = cast(list[float], torch.cat(parts).tolist())  # pyright: ignore[reportUnknownMemberType]
+    return Scored(chosen, top_ids, top_values)
+
+
+def _part(scored: Scored, start: int, end: int, top_logprobs: int) -> Scored:
+    """The rows of one request, with as many alternatives as it asked for."""
+    if not top_logprobs:
+        return Scored(scored.logprobs[start:end], [], [])
+    return Scored(
+        scored.logprobs[start:end],
+        [ids[:top_logprobs] for ids in scored.top_ids[start:end]],
+        [values[:top_logprobs] for values in scored.top_logprobs[start:end]],
+    )
 
 
 def _batches(requests: Sequence[ScoreRequest]) -> Iterator[list[ScoreRequest]]:
