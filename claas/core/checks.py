@@ -40,10 +40,10 @@ def adapter_id(value: str) -> str:
 
 def alias_name(value: str) -> str:
     """Require a name that an adapter could be served under: letters, digits, '.', '_' and '-'."""
-    if len(value) > 200 or not _NAME.fullmatch(value):
+    if len(value) > _LONGEST_ID or not _NAME.fullmatch(value):
         raise InvalidInput(
-            f"invalid alias {value!r}: use letters, digits, '.', '_' and '-', starting with a letter or digit, at most "
-            "200 characters"
+            f"invalid alias {value[:_LONGEST_ID]!r}: use letters, digits, '.', '_' and '-', starting with a letter or "
+            f"digit, at most {_LONGEST_ID} characters"
         )
     return value
 

@@ -39,7 +39,7 @@ def fuzz(url: str, examples: int) -> Counter[int]:
 
 
 def _modes(operation: APIOperation) -> list[GenerationMode]:
-    """An operation that takes nothing cannot be sent anything broken."""
+    """An operation that takes nothing, or only a name, cannot be sent anything broken."""
     takes = [*operation.query, *operation.body]
     return [GenerationMode.POSITIVE, GenerationMode.NEGATIVE] if takes else [GenerationMode.POSITIVE]
 
@@ -47,8 +47,10 @@ def _modes(operation: APIOperation) -> list[GenerationMode]:
 def _send_many(
     operation: APIOperation, mode: GenerationMode, examples: int, http: httpx.Client, statuses: Counter[int]
 ) -> None:
+    takes = [*operation.path_parameters, *operation.query, *operation.body]
+
     @seed(1)
-    @settings(max_examples=examples if operation.query or operation.body else 1, **SETTINGS)
+    @settings(max_examples=examples if takes else 1, **SETTINGS)
     @given(case=operation.as_strategy(generation_mode=mode), aimed=st.booleans())
     def send(case: Case, aimed: bool) -> None:
         if aimed and mode is GenerationMode.POSITIVE:
@@ -64,6 +66,8 @@ def _aim(case: Case, http: httpx.Client) -> None:
     body = case.body
     if isinstance(body, dict) and "model" in body:
         body["model"] = NAME
+    elif isinstance(body, dict) and "target" in body:
+        body["target"], case.path_parameters["name"] = NAME, "assistant"
     elif isinstance(body, dict) and "requests" in body:
         asked = {"model": NAME, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 8}
         said = http.post("/v1/chat/completions", json=asked).json()["choices"][0]["message"]["content"]

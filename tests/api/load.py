@@ -63,6 +63,7 @@ class Load:
             version = LoraVersion.model_validate(made)
             self.digest_of[version.model] = version.digest
             self.newest[lora_id] = 0
+            await self.http.put(f"/v1/aliases/{_alias(lora_id)}", json={"target": _name(lora_id)})
         await asyncio.gather(*self._lessons(await self._said_by_all()))
 
     async def run(self, seconds: float) -> None:
@@ -71,8 +72,8 @@ class Load:
         await asyncio.gather(*(self._client(number, until) for number in range(CLIENTS)))
 
     async def together(self, count: int) -> None:
-        """One update per adapter and `count` chats, all at the same time."""
-        chats = [self._chat(ADAPTERS[i % 4], f"Tell me about {TOPICS[i % 8]}, part {i}.", 32) for i in range(count)]
+        """One update per adapter and `count` long chats, all at the same time."""
+        chats = [self._chat(ADAPTERS[i % 4], f"Tell me about {TOPICS[i % 8]}, part {i}.", 96) for i in range(count)]
         said = await self._said_by_all()
         await asyncio.gather(*self._lessons(said), *chats)
 
@@ -96,6 +97,11 @@ class Load:
                 if self.newest[lora_id] and await self._outcome(one.path, body) == one.outcome:
                     found.append(f"{one.body} and {body['model']}")
         return found
+
+    async def aliases(self) -> dict[str, str]:
+        """What each alias means, by adapter."""
+        replies = [(lora_id, await self.http.get(f"/v1/aliases/{_alias(lora_id)}")) for lora_id in ADAPTERS]
+        return {lora_id: reply.json()["model"] for lora_id, reply in replies}
 
     async def _client(self, number: int, until: float) -> None:
         random, lora_id = Random(number), ADAPTERS[number % len(ADAPTERS)]
@@ -156,10 +162,10 @@ class Load:
         self.newest[lora_id] = max(self.newest[lora_id], receipt.version)
 
     def _model(self, lora_id: str, random: Random | None) -> str:
-        """Half of the time the newest version whatever it is, else one by its number, as a harness does that measures
-        version k while version k + 1 is made."""
+        """Half of the time the newest version, by name or by alias, else one by its number, as a harness does that
+        measures version k while version k + 1 is made."""
         if random is None or random.random() < 0.5:
-            return _name(lora_id)
+            return self.random.choice((_name(lora_id), _alias(lora_id)))
         return f"{_name(lora_id)}@{random.randint(max(0, self.newest[lora_id] - 1), self.newest[lora_id])}"
 
     def _check(self, lora_id: str, asked: str, known: int, model: str, digest: str | None) -> None:
@@ -228,6 +234,10 @@ def _chat_outcome(reply: ChatResponse) -> tuple[str, float]:
     (choice,) = reply.choices
     assert choice.logprobs is not None
     return choice.message.content, sum(token.logprob for token in choice.logprobs.content)
+
+
+def _alias(lora_id: str) -> str:
+    return f"gateway-{lora_id.partition('/')[2]}"
 
 
 def _name(lora_id: str) -> str:

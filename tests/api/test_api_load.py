@@ -11,10 +11,13 @@ import psutil
 import pytest
 
 from claas.wire.lora import LoraList
-from tests.api.load import ADAPTERS, CLIENTS, Load, client, unfairness
+from tests.api.load import ADAPTERS, Load, client, unfairness
 from tests.api.server_process import served
 
 pytest.importorskip("torch")
+
+AT_WORK = 24
+"""Answers under way when the server is told to stop: few enough that none is finished before the last is begun."""
 
 MOST_MIB = 1400
 """What the server may hold in the end: model, libraries, twelve versions made ready for use, the rows being decoded."""
@@ -36,9 +39,9 @@ async def under_load(url: str, seconds: float) -> Load:
 async def stopped_at_work(url: str, load: Load, process: subprocess.Popen[str]) -> None:
     """Ask a lot, tell the server to stop once all of that is under way, and get every answer."""
     async with client(url) as load.http:
-        busy = asyncio.create_task(load.together(CLIENTS))
+        busy = asyncio.create_task(load.together(AT_WORK))
         async with httpx.AsyncClient(base_url=url) as http:
-            while (await http.get("/v1/health")).json()["detail"]["requests"] < CLIENTS:
+            while (await http.get("/v1/health")).json()["detail"]["requests"] < AT_WORK:
                 assert not busy.done()
                 await asyncio.sleep(0.005)
         process.send_signal(signal.SIGTERM)
@@ -48,7 +51,7 @@ async def stopped_at_work(url: str, load: Load, process: subprocess.Popen[str]) 
 
 
 async def everything_is_there(url: str, load: Load, folder: Path) -> None:
-    """Adapters with their newest versions, every answer that was given, every receipt under its key."""
+    """Adapters with their newest versions, their aliases, every answer that was given, every receipt under its key."""
     kept = [json.loads(line)["id"] for line in (folder / "data/store/rollouts.jsonl").read_text().splitlines()]
     assert set(load.rollouts) <= set(kept)
     async with client(url) as http:
@@ -62,6 +65,7 @@ async def everything_is_there(url: str, load: Load, folder: Path) -> None:
             assert (await http.post("/v1/rollouts/resolve", json={"text": text})).json()["text"] == text
         assert (await http.get("/", headers={"Host": "evil.example"})).status_code == 403
         load.http = http
+        assert set((await load.aliases()).items()) == {(lora.lora_id, lora.model) for lora in loras}
         assert await load.changed() == []
 
 

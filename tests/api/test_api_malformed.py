@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -12,7 +13,14 @@ from tests.fakes.engine import BASE_MODEL, FakeEngine
 pytestmark = pytest.mark.anyio
 
 JSON = {"Content-Type": "application/json"}
-POSTS = ("/v1/chat/completions", "/v1/score", "/v1/rollouts/resolve", "/v1/feedback", "/v1/lora/init")
+POSTS = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/score",
+    "/v1/rollouts/resolve",
+    "/v1/feedback",
+    "/v1/lora/init",
+)
 NOT_AN_OBJECT: dict[str, bytes] = {
     "nothing": b"",
     "cut off": b'{"model": ',
@@ -51,6 +59,7 @@ async def test_half_a_character_is_refused_wherever_it_stands(tmp_path: Path, en
             '{"model": "fake-base", "stop": "%s", "messages": [{"role": "user", "content": "a"}]}',
         ),
         ("/v1/score", '{"model": "fake-base", "messages": [{"role": "user", "content": "a"}], "completion": "%s"}'),
+        ("/v1/completions", '{"model": "fake-base", "prompt": "%s"}'),
         ("/v1/rollouts/resolve", '{"text": "%s"}'),
         ("/v1/lora/init", '{"lora_id": "%s"}'),
         ("/v1/lora/init", '{"lora_id": "a", "target_modules": ["%s"]}'),
@@ -94,6 +103,9 @@ async def test_control_characters_are_refused_in_names_and_never_said_back_raw(
             (await api.http.post("/v1/lora/init", json={"lora_id": name}), 422),
             (await api.http.delete("/v1/lora", params={"lora_id": name}), 422),
             (await api.http.get("/v1/lora/export", params={"lora_id": name}), 422),
+            (await api.http.put(f"/v1/aliases/{quote(name)}", json={"target": NAME}), 422),
+            (await api.http.put("/v1/aliases/assistant", json={"target": name}), 404),
+            (await api.http.post("/v1/completions", json={"model": name, "prompt": "a"}), 404),
             (await api.try_chat(model=name), 404),
             (await api.try_chat(model=f"{NAME}@{name}"), 404),
             (await api.try_feedback(feedback), 404),
@@ -112,6 +124,14 @@ async def test_a_false_length_is_no_way_around_the_bound(tmp_path: Path, engine:
         response = await api.http.post("/v1/chat/completions", content=body, headers={**JSON, "Content-Length": length})
         assert "2000 bytes" in error(response, 413)
     assert engine.sampled == []
+
+
+@pytest.mark.parametrize("alias", ["../x", "..", ".hidden", "a/b", "a\\b", "a b", "%2e%2e%2fx", "x" * 201], ids=repr)
+async def test_an_alias_cannot_be_a_path(tmp_path: Path, alias: str) -> None:
+    async with serving(tmp_path) as api:
+        response = await api.http.put(f"/v1/aliases/{quote(alias, safe='')}", json={"target": NAME})
+        assert response.status_code in (404, 405, 422), response.text
+        assert [model["id"] for model in ok(await api.http.get("/v1/models"))["data"]] == [BASE_MODEL, NAME]
 
 
 async def test_an_error_says_no_more_of_a_value_than_fits_a_line(tmp_path: Path) -> None:

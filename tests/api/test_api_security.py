@@ -14,6 +14,10 @@ pytestmark = pytest.mark.anyio
 
 PROTECTED = [
     ("POST", "/v1/chat/completions"),
+    ("POST", "/v1/completions"),
+    ("PUT", "/v1/aliases/assistant"),
+    ("GET", "/v1/aliases/assistant"),
+    ("DELETE", "/v1/aliases/assistant"),
     ("POST", "/v1/score"),
     ("POST", "/v1/rollouts/resolve"),
     ("POST", "/v1/feedback"),
