@@ -22,6 +22,7 @@ BENCHMARKS = {
     "collapse": harness.collapse,
     "serving": in_own_process("benchmarks.serving"),
     "engine": in_own_process("benchmarks.engine"),
+    "load": in_own_process("benchmarks.load"),
     "tiny_model": in_own_process("benchmarks.tiny_model"),
 }
 

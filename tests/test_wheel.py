@@ -54,3 +54,11 @@ def test_the_main_job_runs_from_the_wheel(installed_python: Path, tmp_path: Path
     assert [json.loads(line)["step"] for line in lines] == [0, 1]
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["verdict"] in {"pass", "fail", "inconclusive"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
+def test_the_feedback_page_is_made_from_the_wheel(installed_python: Path, tmp_path: Path) -> None:
+    program = (
+        "from pathlib import Path; from claas.dashboard.feedback_page import feedback_page; "
+        "print(feedback_page(Path('none'), 1, 20))"
+    )
+    assert "No feedback has been given yet" in run(installed_python, "-c", program, cwd=tmp_path)

@@ -3,16 +3,18 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 import claas
 from claas.api.auth import BearerAuth
 from claas.api.body_limit import BodyLimit
 from claas.api.config import ApiConfig
 from claas.api.errors import add_error_handlers
-from claas.api.routes import aliases, chat, completions, feedback, lora, rollouts, score, service
+from claas.api.routes import aliases, chat, completions, dashboard, feedback, lora, rollouts, score, service
 from claas.api.services import open_services
+from claas.api.whole_text import require_whole_text
 from claas.engines.base import Engine
+from claas.wire.service import ErrorBody
 
 
 def create_app(engine: Engine, config: ApiConfig, *, api_key: str | None = None) -> FastAPI:
@@ -29,10 +31,18 @@ def create_app(engine: Engine, config: ApiConfig, *, api_key: str | None = None)
         finally:
             await services.close()
 
-    app = FastAPI(title="CLaaS", version=claas.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="CLaaS",
+        version=claas.__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(require_whole_text)],
+        responses={"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}},
+    )
     app.state.services = services
     add_error_handlers(app)
-    for routes in (chat, completions, score, rollouts, feedback, lora, aliases, service):
+    for routes in (chat, completions, score, rollouts, feedback, lora, aliases, service, dashboard):
         app.include_router(routes.router)
     app.add_middleware(BodyLimit, max_bytes=config.max_body_bytes)
     if api_key is not None:

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
-from claas.api.feedback_log import FeedbackLog, FeedbackLogEntry, LoggedItem
+from claas.api.feedback_log import FailureLogged, FeedbackLog
 from claas.api.receipts import Receipt, Receipts
 from claas.api.rollouts import RolloutStore
 from claas.core.checks import adapter_id
-from claas.core.errors import BadRequest, ClaasError, Conflict, NotFound
+from claas.core.errors import BadRequest, Conflict, NotFound
 from claas.core.text import visible_key
 from claas.engines.base import Engine, TrainingItem, Update
 from claas.wire.feedback import (
@@ -25,6 +25,7 @@ from claas.wire.feedback import (
     FeedbackTiming,
     PauseState,
 )
+from claas.wire.feedback_log import FeedbackLogEntry, LoggedItem
 from claas.wire.rollouts import Rollout
 
 
@@ -98,11 +99,8 @@ class Feedback:
             training=training,
             items=[_logged(one) for one in said],
         )
-        try:
+        async with FailureLogged(self._log, path, entry):
             update = await self._engine.update(lora_id, [_training_item(one) for one in said], training, key)
-        except ClaasError as error:
-            await self._log.write(path, entry.model_copy(update={"errors": [str(error)]}))
-            raise
         response = _response(update, request_id, lora_id, str(path), started, len(said))
         await self._log.write(path, _finished(entry, update, response))
         return response

@@ -3,57 +3,41 @@
 import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
+from types import TracebackType
 
-from pydantic import Field
-
+from claas.core.errors import ClaasError
 from claas.core.files import write_atomically
-from claas.core.training_config import TrainingConfig
-from claas.wire.base import Body
-from claas.wire.feedback import FeedbackTiming
-
-
-class LoggedItem(Body):
-    """One answer, the feedback on it, and the weights that had given it."""
-
-    prompt: str
-    response: str
-    feedback: str
-    rollout_id: str
-    model: str
-
-
-class FeedbackLogEntry(Body):
-    """One batch. `version`, `digest` and `timing_ms` are None when no update was made; `errors` says why.
-
-    `metrics` holds what the algorithm reported as numbers; one that was not a number is named in `errors` instead.
-    `replayed`: the update had been made before under this key, and this batch trained nothing.
-    """
-
-    schema_version: int = 1
-    request_id: str
-    idempotency_key: str
-    time: datetime
-    lora_id: str
-    training: TrainingConfig
-    items: list[LoggedItem]
-    version: int | None = None
-    digest: str | None = None
-    replayed: bool = False
-    metrics: dict[str, float] = Field(default_factory=dict[str, float])
-    timing_ms: FeedbackTiming | None = None
-    errors: list[str] = Field(default_factory=list[str])
+from claas.wire.feedback_log import FeedbackLogEntry
 
 
 class FeedbackLog:
-    """A directory of log files, named by time and request."""
+    """A directory of log files whose names sort by time."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
 
     def path_of(self, request_id: str) -> Path:
         """Where a batch that is answered now is logged."""
-        return self._directory / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{request_id}.json"
+        return self.directory / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{request_id}.json"
 
     async def write(self, path: Path, entry: FeedbackLogEntry) -> None:
         """Write one file, whole or not at all."""
         await asyncio.to_thread(write_atomically, path, entry.model_dump_json(indent=2) + "\n")
+
+
+class FailureLogged:
+    """`async with`: when what happens inside fails, `entry` is logged with the error, which then goes on."""
+
+    def __init__(self, log: FeedbackLog, path: Path, entry: FeedbackLogEntry) -> None:
+        self._log = log
+        self._path = path
+        self._entry = entry
+
+    async def __aenter__(self) -> None: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception):
+            said = str(error) if isinstance(error, ClaasError) else f"internal error: {type(error).__name__}"
+            await self._log.write(self._path, self._entry.model_copy(update={"errors": [said]}))

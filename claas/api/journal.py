@@ -38,10 +38,14 @@ class Journal:
         self._by_key: dict[str, _Place] = {}
         self._cut_bytes = 0
         self._lines_in_file = 0
+        self._appended = 0
+        self._synced = 0
+        self._syncing = asyncio.Lock()
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = _open(path)
             self._load(keys_of)
+            sync_directory(path.parent)
 
     def append(self, line: bytes, keys: Sequence[str]) -> None:
         """Add one line under its keys; the oldest is dropped beyond the capacity."""
@@ -49,6 +53,7 @@ class Journal:
             raise ValueError("a line must not contain a line break")
         with writing(self._path):
             start = _append_whole(self._file, line + b"\n")
+            self._appended += 1
             self._lines_in_file += 1
             self._remember(_Place(self._cut_bytes + start, len(line), tuple(keys)))
             if self._lines_in_file >= 2 * self._capacity:
@@ -60,13 +65,15 @@ class Journal:
         return None if place is None else self._read(place)
 
     async def sync(self) -> None:
-        """Make every line appended so far outlive a power cut."""
-        descriptor = os.dup(self._file.fileno())  # compaction may replace the file meanwhile
-        try:
+        """Make every line appended so far outlive a power cut. Calls that wait at the same time share one fsync."""
+        mine = self._appended
+        async with self._syncing:
+            if self._synced >= mine:
+                return
+            begun = self._appended
             with writing(self._path):
-                await asyncio.to_thread(os.fsync, descriptor)
-        finally:
-            os.close(descriptor)
+                await _fsync(self._file.fileno())
+            self._synced = begun
 
     def close(self) -> None:
         """Let go of the file; every line is in it already."""
@@ -122,6 +129,19 @@ class Journal:
         self._file = _open(self._path)
         self._cut_bytes += first
         self._lines_in_file = len(self._places)
+
+
+async def _fsync(descriptor: int) -> None:
+    """fsync in a thread, of a descriptor of its own: compaction may replace the file, and the caller may give up."""
+    own = os.dup(descriptor)
+
+    def work() -> None:
+        try:
+            os.fsync(own)
+        finally:
+            os.close(own)
+
+    await asyncio.shield(asyncio.to_thread(work))
 
 
 def _open(path: Path) -> BinaryIO:

@@ -21,8 +21,14 @@ class RolloutStore:
     def __init__(self, path: Path, capacity: int) -> None:
         self._journal = Journal(path, capacity, lambda line: _keys(Rollout.model_validate_json(line)))
 
-    def record(self, messages: Sequence[Mapping[str, str]], sample: Sample, truncated_prompt_tokens: int) -> Rollout:
-        """Keep one answer to `messages`, from which so many tokens had been cut."""
+    async def record(
+        self, messages: Sequence[Mapping[str, str]], sample: Sample, truncated_prompt_tokens: int
+    ) -> Rollout:
+        """Keep one answer to `messages`, from which so many tokens had been cut.
+
+        It outlives a power cut when this returns, so that whoever is told of it may name it in feedback later. Answers
+        recorded at the same time share one fsync.
+        """
         if not all(math.isfinite(logprob) for logprob in sample.logprobs):
             raise StackError(f"{sample.weights.name} sampled a token whose log probability is not a number")
         rollout = Rollout(
@@ -42,6 +48,7 @@ class RolloutStore:
             truncated_prompt_tokens=truncated_prompt_tokens,
         )
         self._journal.append(rollout.model_dump_json().encode(), _keys(rollout))
+        await self._journal.sync()
         return rollout
 
     def with_id(self, rollout_id: str) -> Rollout | None:

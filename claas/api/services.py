@@ -26,6 +26,7 @@ class Services:
     rollouts: RolloutStore
     receipts: Receipts
     feedback: Feedback
+    feedback_log: FeedbackLog
     truncate_prompt: bool
     """Whether a chat that does not fit the window is cut instead of refused."""
 
@@ -50,6 +51,7 @@ def open_services(engine: Engine, config: ApiConfig) -> Services:
         rollouts=rollouts,
         receipts=receipts,
         feedback=Feedback(engine, rollouts, receipts, log),
+        feedback_log=log,
         truncate_prompt=config.truncate_prompt is not None,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from claas.core.errors import InvalidInput
 
+_LONGEST_ID = 200
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _NAME = re.compile(_PART)
 _ID = re.compile(rf"{_PART}(?:/{_PART})*")
@@ -29,20 +30,20 @@ def one_of(name: str, value: str, known: Collection[str]) -> None:
 
 def adapter_id(value: str) -> str:
     """Require an id that cannot leave its store: parts of letters, digits, '.', '_' and '-', joined by '/'."""
-    if len(value) > 200 or not _ID.fullmatch(value):
+    if len(value) > _LONGEST_ID or not _ID.fullmatch(value):
         raise InvalidInput(
-            f"invalid adapter id {value!r}: use letters, digits, '.', '_' and '-', parts joined by '/', each part "
-            "starting with a letter or digit, at most 200 characters"
+            f"invalid adapter id {value[:_LONGEST_ID]!r}: use letters, digits, '.', '_' and '-', parts joined by '/', "
+            f"each part starting with a letter or digit, at most {_LONGEST_ID} characters"
         )
     return value
 
 
 def alias_name(value: str) -> str:
     """Require a name that an adapter could be served under: letters, digits, '.', '_' and '-'."""
-    if len(value) > 200 or not _NAME.fullmatch(value):
+    if len(value) > _LONGEST_ID or not _NAME.fullmatch(value):
         raise InvalidInput(
-            f"invalid alias {value!r}: use letters, digits, '.', '_' and '-', starting with a letter or digit, at most "
-            "200 characters"
+            f"invalid alias {value[:_LONGEST_ID]!r}: use letters, digits, '.', '_' and '-', starting with a letter or "
+            f"digit, at most {_LONGEST_ID} characters"
         )
     return value
 

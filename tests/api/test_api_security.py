@@ -14,6 +14,10 @@ pytestmark = pytest.mark.anyio
 
 PROTECTED = [
     ("POST", "/v1/chat/completions"),
+    ("POST", "/v1/completions"),
+    ("PUT", "/v1/aliases/assistant"),
+    ("GET", "/v1/aliases/assistant"),
+    ("DELETE", "/v1/aliases/assistant"),
     ("POST", "/v1/score"),
     ("POST", "/v1/rollouts/resolve"),
     ("POST", "/v1/feedback"),
@@ -23,6 +27,7 @@ PROTECTED = [
     ("GET", "/v1/lora/export"),
     ("GET", "/v1/models"),
     ("GET", "/v1/health"),
+    ("GET", "/v1/dashboard"),
     ("GET", "/openapi.json"),
     ("GET", "/nothing"),
     ("GET", "/health/"),
@@ -47,6 +52,29 @@ async def test_the_holder_of_the_key_is_served(tmp_path: Path, engine: FakeEngin
     async with running(engine, settings(tmp_path), api_key="s3cret") as api:
         for scheme in ("Bearer", "bearer"):
             ok(await api.http.get("/v1/models", headers={"Authorization": f"{scheme} s3cret"}))
+
+
+class Uncompared(bytes):
+    """Bytes that may not be compared in a way that takes longer the more of them are right."""
+
+    __hash__ = bytes.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        raise AssertionError("compared with ==")
+
+    def startswith(self, *_: object) -> bool:
+        raise AssertionError("compared from its beginning")
+
+
+class Key(str):
+    def encode(self, *_: object) -> bytes:
+        return Uncompared(super().encode())
+
+
+async def test_the_key_is_compared_in_constant_time(tmp_path: Path, engine: FakeEngine) -> None:
+    async with running(engine, settings(tmp_path), api_key=Key("s3cret")) as api:
+        ok(await api.http.get("/v1/models", headers={"Authorization": "Bearer s3cret"}))
+        error(await api.http.get("/v1/models", headers={"Authorization": "Bearer s3cre7"}), 401)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])

@@ -1,4 +1,4 @@
-"""The real API on a real socket, around the scripted engine: what the command line is tested against."""
+"""The real API on a real socket, around an engine of the test's choice."""
 
 import threading
 import time
@@ -10,11 +10,11 @@ import uvicorn
 
 from claas.api.app import create_app
 from claas.api.config import ApiConfig
-from tests.fakes.engine import FakeEngine
+from claas.engines.base import Engine
 
 
 @contextmanager
-def live_api(folder: Path, engine: FakeEngine) -> Generator[str, None, None]:
+def live_api(folder: Path, engine: Engine) -> Generator[str, None, None]:
     """The address of an API that serves `engine` from another thread."""
     config = ApiConfig(store_dir=str(folder / "store"), feedback_log_dir=str(folder / "feedback"))
     app = create_app(engine, config)

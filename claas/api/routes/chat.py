@@ -13,7 +13,9 @@ from claas.wire.chat import ChatRequest, ChatResponse
 router = APIRouter()
 
 
-@router.post("/v1/chat/completions", response_model=ChatResponse)
+@router.post(
+    "/v1/chat/completions", response_model=ChatResponse, responses={200: {"content": {"text/event-stream": {}}}}
+)
 async def chat_completions(request: ChatRequest, served: Served, http: Request) -> Response:
     """Answer a conversation, at once or as a stream of events. A client that hangs up stops the sampling."""
     chat = await Chat.begin(served.engine, served.models, served.rollouts, request, truncate=served.truncate_prompt)

@@ -49,7 +49,7 @@ async def delete(lora_id: LoraId, served: Served) -> Response:
     return reply(LoraDeleted(deleted=deleted))
 
 
-@router.get("/v1/lora/export", response_class=StreamingResponse)
+@router.get("/v1/lora/export", response_model=None, responses={200: {"content": {"application/zip": {}}}})
 async def export(lora_id: LoraId, served: Served, version: Annotated[int | None, Query(ge=0)] = None) -> Response:
     """A version, or the newest, as a zip of the files that PEFT loads."""
     weights = await served.engine.resolve(lora_id, version)

@@ -1,5 +1,7 @@
 """`GET /`, `/health`, `/v1/health` and `/v1/models`."""
 
+from typing import Any
+
 from fastapi import APIRouter, Response
 
 import claas
@@ -9,6 +11,8 @@ from claas.engines.base import Health
 from claas.wire.service import SERVICE_NAME, HealthResponse, ModelCard, ModelList, ServiceInfo
 
 router = APIRouter()
+
+_SICK: dict[int | str, dict[str, Any]] = {503: {"model": HealthResponse}}
 
 
 @router.get("/", response_model=ServiceInfo)
@@ -24,14 +28,14 @@ async def introduction(served: Served) -> Response:
     )
 
 
-@router.get("/health", response_model=HealthResponse)
+@router.get("/health", response_model=HealthResponse, responses=_SICK)
 async def liveness(served: Served) -> Response:
     """Whether the engine can serve; open to all, so without its details."""
     health = await served.engine.health()
     return _health(Health(ok=health.ok, base_model=health.base_model))
 
 
-@router.get("/v1/health", response_model=HealthResponse)
+@router.get("/v1/health", response_model=HealthResponse, responses=_SICK)
 async def health(served: Served) -> Response:
     """Whether the engine can serve, and what it says of itself."""
     return _health(await served.engine.health())

@@ -1,0 +1,77 @@
+"""Requests made from the API's own schema, fitting ones and broken ones, most of them about an adapter that exists."""
+
+from collections import Counter
+from typing import Any
+
+import httpx
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import positive_data_acceptance
+from schemathesis.schemas import APIOperation
+
+from tests.api.client import LORA, NAME
+
+NOT_PROMISED = [positive_data_acceptance]
+"""What fits the schema may still be refused: rules between fields are not part of it."""
+
+SETTINGS: dict[str, Any] = {
+    "database": None,
+    "phases": [Phase.generate],  # what fails is printed as it was sent, so shrinking is not worth its time
+    "suppress_health_check": list(HealthCheck),
+}
+
+
+def fuzz(url: str, examples: int) -> Counter[int]:
+    """Send `examples` fitting and as many broken requests to every operation; how often each status came back.
+
+    Raises at the first reply that is a server's error, or that is not what the schema says of it.
+    """
+    statuses: Counter[int] = Counter()
+    with httpx.Client(base_url=url, timeout=60) as http:
+        http.post("/v1/lora/init", json={"lora_id": LORA}).raise_for_status()
+        for found in schemathesis.openapi.from_url(f"{url}/openapi.json").get_all_operations():
+            operation = found.ok()
+            for mode in _modes(operation):
+                _send_many(operation, mode, examples, http, statuses)
+    return statuses
+
+
+def _modes(operation: APIOperation) -> list[GenerationMode]:
+    """An operation that takes nothing, or only a name, cannot be sent anything broken."""
+    takes = [*operation.query, *operation.body]
+    return [GenerationMode.POSITIVE, GenerationMode.NEGATIVE] if takes else [GenerationMode.POSITIVE]
+
+
+def _send_many(
+    operation: APIOperation, mode: GenerationMode, examples: int, http: httpx.Client, statuses: Counter[int]
+) -> None:
+    takes = [*operation.path_parameters, *operation.query, *operation.body]
+
+    @seed(1)
+    @settings(max_examples=examples if takes else 1, **SETTINGS)
+    @given(case=operation.as_strategy(generation_mode=mode), aimed=st.booleans())
+    def send(case: Case, aimed: bool) -> None:
+        if aimed and mode is GenerationMode.POSITIVE:
+            _aim(case, http)
+        response = case.call_and_validate(excluded_checks=NOT_PROMISED, timeout=60)
+        statuses[response.status_code] += 1
+
+    send()
+
+
+def _aim(case: Case, http: httpx.Client) -> None:
+    """Let the request be about the adapter that exists, and feedback about what it said."""
+    body = case.body
+    if isinstance(body, dict) and "model" in body:
+        body["model"] = NAME
+    elif isinstance(body, dict) and "target" in body:
+        body["target"], case.path_parameters["name"] = NAME, "assistant"
+    elif isinstance(body, dict) and "requests" in body:
+        asked = {"model": NAME, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 8}
+        said = http.post("/v1/chat/completions", json=asked).json()["choices"][0]["message"]["content"]
+        first = body["requests"][0]
+        body["requests"] = [{**first, "lora_id": LORA, "prompt": "Hi", "response": said, "rollout_id": None}]
+    elif case.query and "lora_id" in case.query and case.method != "DELETE":
+        case.query["lora_id"] = LORA

@@ -1,0 +1,29 @@
+"""Whatever is sent, every endpoint answers as its schema says, and never with an error of its own."""
+
+from pathlib import Path
+
+import pytest
+
+from claas.api.config import ApiConfig
+from claas.api.engine import open_engine
+from tests.api.fuzzing import fuzz
+from tests.eval.live_api import live_api
+from tests.fakes.engine import FakeEngine
+
+
+def test_no_request_made_from_the_schema_breaks_the_api(tmp_path: Path, engine: FakeEngine) -> None:
+    with live_api(tmp_path, engine) as url:
+        statuses = fuzz(url, examples=25)
+    assert statuses[200] > 50
+    assert {400, 404, 422} <= set(statuses)
+    assert engine.sampled
+    assert engine.trained
+
+
+@pytest.mark.faults
+def test_no_request_made_from_the_schema_breaks_the_real_engine(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    engine = open_engine(ApiConfig(store_dir=str(tmp_path / "store")))
+    with live_api(tmp_path, engine) as url:
+        statuses = fuzz(url, examples=150)
+    assert statuses[200] > 300

@@ -1,0 +1,143 @@
+"""Bodies and names that no honest client sends: refused in one line that names them, with nothing done."""
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.api.client import LORA, NAME, error, ok, serving
+from tests.fakes.engine import BASE_MODEL, FakeEngine
+
+pytestmark = pytest.mark.anyio
+
+JSON = {"Content-Type": "application/json"}
+POSTS = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/score",
+    "/v1/rollouts/resolve",
+    "/v1/feedback",
+    "/v1/lora/init",
+)
+NOT_AN_OBJECT: dict[str, bytes] = {
+    "nothing": b"",
+    "cut off": b'{"model": ',
+    "not utf-8": b'{"model": "\xff\xfe"}',
+    "null": b"null",
+    "a list": b"[]",
+    "text": b'"model"',
+    "a number of 100,000 digits": b'{"seed": ' + b"9" * 100_000 + b"}",
+    "nested 200,000 deep": b"[" * 200_000,
+    "an object nested 100,000 deep": b'{"model":' * 100_000,
+    "nested just below the parser's bound, with half a character": b'{"x":' * 970 + b'"\\ud800"' + b"}" * 970,
+    "utf-16": '{"model": "x"}'.encode("utf-16"),
+    "a null byte": b"\0",
+}
+CONTROL = ["a\nb", "a\rb", "a\0b", "a\x1b[31mb", "a\u2028b", "a\u202eb", "\x7f"]
+
+
+@pytest.mark.parametrize("body", NOT_AN_OBJECT.values(), ids=NOT_AN_OBJECT.keys())
+async def test_what_is_no_request_is_refused_by_every_endpoint(tmp_path: Path, engine: FakeEngine, body: bytes) -> None:
+    async with serving(tmp_path, engine) as api:
+        for path in POSTS:
+            response = await api.http.post(path, content=body, headers=JSON)
+            assert response.status_code in (400, 422), response.text
+            assert len(error(response, response.status_code)) < 2000
+        ok(await api.http.get("/health"))
+    assert (engine.sampled, engine.trained, list(engine.adapters)) == ([], [], [LORA])
+
+
+@pytest.mark.parametrize("text", ["\\ud800", "\\udfff tail", "a\\ud800\\ud800"])
+async def test_half_a_character_is_refused_wherever_it_stands(tmp_path: Path, engine: FakeEngine, text: str) -> None:
+    bodies = [
+        ("/v1/chat/completions", '{"model": "%s", "messages": [{"role": "user", "content": "Hi"}]}'),
+        ("/v1/chat/completions", '{"model": "fake-base", "messages": [{"role": "user", "content": "%s"}]}'),
+        (
+            "/v1/chat/completions",
+            '{"model": "fake-base", "stop": "%s", "messages": [{"role": "user", "content": "a"}]}',
+        ),
+        ("/v1/score", '{"model": "fake-base", "messages": [{"role": "user", "content": "a"}], "completion": "%s"}'),
+        ("/v1/completions", '{"model": "fake-base", "prompt": "%s"}'),
+        ("/v1/rollouts/resolve", '{"text": "%s"}'),
+        ("/v1/lora/init", '{"lora_id": "%s"}'),
+        ("/v1/lora/init", '{"lora_id": "a", "target_modules": ["%s"]}'),
+        (
+            "/v1/feedback",
+            '{"requests": [{"lora_id": "eval/concise", "prompt": "%s", "response": "", "feedback": "f"}]}',
+        ),
+    ]
+    async with serving(tmp_path, engine) as api:
+        for path, body in bodies:
+            response = await api.http.post(path, content=(body % text).encode(), headers=JSON)
+            assert "half of a character" in error(response, 422)
+            undeclared = await api.http.post(
+                path, content=(body % text).encode()[:-1], headers={"Content-Type": "text/plain"}
+            )
+            error(undeclared, 422)
+        whole = await api.try_chat(prompt="\U0001f600", model=BASE_MODEL)
+        assert whole.status_code == 200
+    assert [asked.messages[-1]["content"] for asked in engine.sampled] == ["\U0001f600"]
+    assert list(engine.adapters) == [LORA]
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999"])
+@pytest.mark.parametrize("field", ["temperature", "top_p", "max_tokens", "seed"])
+async def test_what_is_not_a_finite_number_is_refused_by_name(
+    tmp_path: Path, engine: FakeEngine, field: str, value: str
+) -> None:
+    body = f'{{"model": "{NAME}", "messages": [{{"role": "user", "content": "Hi"}}], "{field}": {value}}}'
+    async with serving(tmp_path, engine) as api:
+        assert field in error(await api.http.post("/v1/chat/completions", content=body, headers=JSON), 422)
+    assert engine.sampled == []
+
+
+@pytest.mark.parametrize("name", CONTROL, ids=repr)
+async def test_control_characters_are_refused_in_names_and_never_said_back_raw(
+    tmp_path: Path, engine: FakeEngine, name: str
+) -> None:
+    feedback = {"lora_id": LORA, "prompt": "a", "response": "b", "feedback": "c", "rollout_id": name}
+    async with serving(tmp_path, engine) as api:
+        refused = [
+            (await api.http.post("/v1/lora/init", json={"lora_id": name}), 422),
+            (await api.http.delete("/v1/lora", params={"lora_id": name}), 422),
+            (await api.http.get("/v1/lora/export", params={"lora_id": name}), 422),
+            (await api.http.put(f"/v1/aliases/{quote(name)}", json={"target": NAME}), 422),
+            (await api.http.put("/v1/aliases/assistant", json={"target": name}), 404),
+            (await api.http.post("/v1/completions", json={"model": name, "prompt": "a"}), 404),
+            (await api.try_chat(model=name), 404),
+            (await api.try_chat(model=f"{NAME}@{name}"), 404),
+            (await api.try_feedback(feedback), 404),
+        ]
+    for response, status in refused:
+        said = error(response, status)
+        assert said.isprintable(), said
+        assert repr(name)[1:-1] in said
+    assert list(engine.adapters) == [LORA]
+
+
+@pytest.mark.parametrize("length", ["-1", "abc", "1e9", "99999999999999999999"])
+async def test_a_false_length_is_no_way_around_the_bound(tmp_path: Path, engine: FakeEngine, length: str) -> None:
+    body = json.dumps({"model": NAME, "messages": [{"role": "user", "content": "x" * 3000}]}).encode()
+    async with serving(tmp_path, engine, max_body_bytes=2000) as api:
+        response = await api.http.post("/v1/chat/completions", content=body, headers={**JSON, "Content-Length": length})
+        assert "2000 bytes" in error(response, 413)
+    assert engine.sampled == []
+
+
+@pytest.mark.parametrize("alias", ["../x", "..", ".hidden", "a/b", "a\\b", "a b", "%2e%2e%2fx", "x" * 201], ids=repr)
+async def test_an_alias_cannot_be_a_path(tmp_path: Path, alias: str) -> None:
+    async with serving(tmp_path) as api:
+        response = await api.http.put(f"/v1/aliases/{quote(alias, safe='')}", json={"target": NAME})
+        assert response.status_code in (404, 405, 422), response.text
+        assert [model["id"] for model in ok(await api.http.get("/v1/models"))["data"]] == [BASE_MODEL, NAME]
+
+
+async def test_an_error_says_no_more_of_a_value_than_fits_a_line(tmp_path: Path) -> None:
+    long: dict[str, Any] = {"lora_id": "a" * 100_000, "lora_r": "b" * 100_000}
+    async with serving(tmp_path) as api:
+        assert len(error(await api.http.post("/v1/lora/init", json=long), 422)) < 2000
+        assert len(error(await api.http.post("/v1/lora/init", json={"lora_id": "a" * 100_000}), 422)) < 2000
+        many = {"lora_id": "a", **{f"field{i}": "x" * 1000 for i in range(1000)}}
+        assert len(error(await api.http.post("/v1/lora/init", json=many), 422)) < 2000
