@@ -91,7 +91,10 @@ def test_what_is_settled_stays_whatever_comes(text: str, stops: list[str]) -> No
         now = settled(text[:end], stops)
         assert now.startswith(told)
         told = now
-    assert cut(text, stops).startswith(told)
+        if any(stop in text[:end] for stop in stops):  # an answer ends at its first stop string
+            assert told == cut(text[:end], stops)
+            return
+    assert text.startswith(told)
 
 
 @pytest.mark.parametrize(
