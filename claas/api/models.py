@@ -1,7 +1,11 @@
-"""Which weights a model name means: the base model, an adapter's newest version, or one version of it."""
+"""Which weights a model name means: the base model, an adapter's newest version, one version of it, or an alias."""
 
+import asyncio
 import re
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
+from claas.api.aliases import Aliases
 from claas.core.checks import served_name
 from claas.core.errors import Conflict, NotFound
 from claas.engines.base import Engine, Weights
@@ -10,14 +14,76 @@ _VERSIONED = re.compile(r"(?P<name>.+?)(?:@(?P<version>[0-9]{1,9}))?")
 
 
 class Models:
-    """Names as clients use them: `claas-tiny`, `eval-concise`, `eval-concise@7`, and the id `eval/concise` itself."""
+    """Names as clients use them: `claas-tiny`, `eval-concise`, `eval-concise@7`, the id `eval/concise`, an alias.
 
-    def __init__(self, engine: Engine) -> None:
+    No name means two things: what would shadow another is refused.
+    """
+
+    def __init__(self, engine: Engine, aliases: Aliases) -> None:
         self._engine = engine
+        self._aliases = aliases
         self._lora_ids: dict[str, str] = {}
+        self._naming = asyncio.Lock()
+        self._being_made: set[str] = set()
 
     async def weights(self, model: str) -> Weights:
         """The weights that `model` means now; `NotFound` lists the known names."""
+        target = self._aliases.target(model)
+        if target is None:
+            return await self._own_weights(model)
+        try:
+            return await self._own_weights(target)
+        except NotFound as error:
+            raise NotFound(f"alias {model!r} means {target!r}, which is gone: {error}") from error
+
+    async def names(self) -> list[str]:
+        """Every name without a version: the base model, the adapters, the aliases that mean something."""
+        return [
+            *await self._own_names(),
+            *[name for name in self._aliases.names() if await self._means_something(name)],
+        ]
+
+    async def alias(self, name: str) -> tuple[str, Weights]:
+        """What an alias was set to, and the weights that it means now; `NotFound` when it is none, or is dangling."""
+        target = self._aliases.target(name)
+        if target is None:
+            raise NotFound(f"no alias {name!r}; known: {', '.join(self._aliases.names()) or 'none'}")
+        return target, await self.weights(name)
+
+    async def set_alias(self, name: str, target: str) -> Weights:
+        """Let `name` mean `target`, a name that is known and no alias, and return the weights that it means."""
+        async with self._naming:
+            if self._aliases.target(target) is not None:
+                raise Conflict(f"target {target!r} is an alias itself; name what it stands for")
+            weights = await self._own_weights(target)
+            if name in self._being_made or name in await self._own_names():
+                raise Conflict(f"{name!r} is the name of the base model or of an adapter; choose another alias")
+            await self._aliases.put(name, target)
+            return weights
+
+    async def remove_alias(self, name: str) -> bool:
+        """Forget an alias; False when there was none."""
+        async with self._naming:
+            return await self._aliases.remove(name)
+
+    @asynccontextmanager
+    async def making(self, lora_id: str) -> AsyncGenerator[None]:
+        """Refuse an id whose served name already means something else; inside, nothing else can take that name."""
+        name = served_name(lora_id)
+        async with self._naming:
+            await self._require_free(lora_id, name)
+            self._being_made.add(name)
+        try:
+            yield
+        finally:
+            self._being_made.discard(name)
+
+    def forget(self, lora_id: str) -> None:
+        """Drop what was remembered of an adapter that was deleted. Its aliases stay, and mean nothing until reset."""
+        self._lora_ids = {name: known for name, known in self._lora_ids.items() if known != lora_id}
+
+    async def _own_weights(self, model: str) -> Weights:
+        """The weights of a name that is no alias."""
         if model == self._engine.base_model:
             return await self._engine.resolve(None)
         match = _VERSIONED.fullmatch(model)
@@ -31,26 +97,28 @@ class Models:
             self._lora_ids.pop(name, None)
             raise
 
-    async def names(self) -> list[str]:
-        """Every name without a version: the base model, then the adapters."""
+    async def _own_names(self) -> list[str]:
         adapters = await self._engine.list_adapters()
         return [self._engine.base_model, *(served_name(w.lora_id) for w in adapters if w.lora_id)]
 
-    async def require_free(self, lora_id: str) -> None:
-        """Refuse an id whose served name already means something else."""
-        name = served_name(lora_id)
+    async def _means_something(self, alias: str) -> bool:
+        try:
+            await self.weights(alias)
+        except NotFound:
+            return False
+        return True
+
+    async def _require_free(self, lora_id: str, name: str) -> None:
         if self._engine.base_model in (lora_id, name):
             raise Conflict(f"adapter id {lora_id!r} would be served under the base model's name; choose another")
+        if name in self._aliases:
+            raise Conflict(f"adapter id {lora_id!r} would be served as {name!r}, which is an alias; choose another")
         for weights in await self._engine.list_adapters():
             if weights.lora_id and weights.lora_id != lora_id and served_name(weights.lora_id) == name:
                 raise Conflict(
                     f"adapter id {lora_id!r} would be served as {name!r}, the name of {weights.lora_id!r}; "
                     "choose another"
                 )
-
-    def forget(self, lora_id: str) -> None:
-        """Drop what was remembered of an adapter that was deleted."""
-        self._lora_ids = {name: known for name, known in self._lora_ids.items() if known != lora_id}
 
     async def _look_up(self, name: str, model: str) -> str:
         ids = [weights.lora_id for weights in await self._engine.list_adapters() if weights.lora_id]
@@ -63,4 +131,6 @@ class Models:
         return found[0]
 
     async def _unknown(self, model: str) -> NotFound:
-        return NotFound(f"unknown model {model!r}; known: {', '.join(await self.names())}")
+        return NotFound(
+            f"unknown model {model!r}; known: {', '.join([*await self._own_names(), *self._aliases.names()])}"
+        )

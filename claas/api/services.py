@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from claas.api.aliases import Aliases
 from claas.api.config import ApiConfig
 from claas.api.feedback import Feedback
 from claas.api.feedback_log import FeedbackLog
@@ -43,7 +44,7 @@ def open_services(engine: Engine, config: ApiConfig) -> Services:
     return Services(
         mode=config.mode,
         engine=engine,
-        models=Models(engine),
+        models=Models(engine, Aliases(store / "aliases.json")),
         rollouts=rollouts,
         receipts=receipts,
         feedback=Feedback(engine, rollouts, receipts, log),

@@ -6,7 +6,9 @@ from collections.abc import Collection
 
 from claas.core.errors import InvalidInput
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)*")
+_PART = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+_NAME = re.compile(_PART)
+_ID = re.compile(rf"{_PART}(?:/{_PART})*")
 
 
 def in_range(name: str, value: float, low: float, high: float = math.inf, *, above: bool = False) -> None:
@@ -31,6 +33,16 @@ def adapter_id(value: str) -> str:
         raise InvalidInput(
             f"invalid adapter id {value!r}: use letters, digits, '.', '_' and '-', parts joined by '/', each part "
             "starting with a letter or digit, at most 200 characters"
+        )
+    return value
+
+
+def alias_name(value: str) -> str:
+    """Require a name that an adapter could be served under: letters, digits, '.', '_' and '-'."""
+    if len(value) > 200 or not _NAME.fullmatch(value):
+        raise InvalidInput(
+            f"invalid alias {value!r}: use letters, digits, '.', '_' and '-', starting with a letter or digit, at most "
+            "200 characters"
         )
     return value
 

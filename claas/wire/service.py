@@ -37,7 +37,7 @@ class ModelCard(OpenAIBody):
 
 
 class ModelList(OpenAIBody):
-    """Base model and adapters."""
+    """Base model, adapters, and aliases that mean something."""
 
     object: Literal["list"] = "list"
     data: list[ModelCard]

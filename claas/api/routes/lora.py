@@ -25,11 +25,12 @@ async def init(request: LoraInitRequest, served: Served) -> Response:
     lora_id, base_model = adapter_id(request.lora_id), served.engine.base_model
     if request.base_model not in (None, base_model):
         raise Forbidden(f"base_model {request.base_model!r} is not served here; this API serves {base_model!r}")
-    await served.models.require_free(lora_id)
     modules = None if request.target_modules is None else tuple(request.target_modules)
-    weights = await served.engine.init_adapter(
-        AdapterSpec(lora_id, rank=request.lora_r, alpha=request.lora_alpha, target_modules=modules, seed=request.seed)
+    spec = AdapterSpec(
+        lora_id, rank=request.lora_r, alpha=request.lora_alpha, target_modules=modules, seed=request.seed
     )
+    async with served.models.making(lora_id):
+        weights = await served.engine.init_adapter(spec)
     return reply(_version(lora_id, weights))
 
 

@@ -43,6 +43,13 @@ async def models(served: Served) -> Response:
     return reply(ModelList(data=[ModelCard(id=name) for name in await served.models.names()]))
 
 
+@router.get("/v1/models/{model:path}", response_model=ModelCard)
+async def model(model: str, served: Served) -> Response:
+    """One name, if chat requests may use it; `name@version` too."""
+    await served.models.weights(model)
+    return reply(ModelCard(id=model))
+
+
 def _health(health: Health) -> Response:
     body = HealthResponse(
         status="ok" if health.ok else "unavailable", base_model=health.base_model, detail=dict(health.detail)
