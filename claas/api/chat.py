@@ -32,8 +32,9 @@ async def answer(engine: Engine, models: Models, rollouts: RolloutStore, request
     params = _sampling_params(request)
     messages = conversation(request.messages)
     weights = await models.weights(request.model)
-    samples = await together(engine.sample(weights, messages, _of_choice(params, index)) for index in range(request.n))
-    recorded = [rollouts.record(messages, sample) for sample in samples]
+    each = [_of_choice(params, index) for index in range(request.n)]
+    samples = await together(engine.sample(weights, messages, one) for one in each)
+    recorded = [rollouts.record(messages, one, sample) for one, sample in zip(each, samples, strict=True)]
     return ChatResponse(
         id=f"chatcmpl-{uuid4().hex}",
         created=int(time.time()),

@@ -32,7 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if asked.install_only:
             print(f"OpenClaw {settings.version} is installed; its configuration is {configuration}")
             return 0
-        print(f"OpenClaw {settings.version} in front of {settings.api_url} at http://127.0.0.1:{settings.port}", flush=True)
+        print(
+            f"OpenClaw {settings.version} in front of {settings.api_url} at http://127.0.0.1:{settings.port}",
+            flush=True,
+        )
         start(settings, installed, configuration, os.environ)
     except ClaasError as error:
         print(f"claas.openclaw: {error}", file=sys.stderr)
@@ -41,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _settings(asked: argparse.Namespace) -> GatewaySettings:
     chosen = {field.name: getattr(asked, field.name) for field in fields(GatewaySettings)}
+    chosen["folder"] = asked.folder.absolute()
     if asked.own_system_prompt:
         chosen["system_prompt"] = None
     return GatewaySettings(**chosen)
@@ -57,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--version", default=default.version, help=f"one of {', '.join(VERSIONS)}")
-    add("--folder", type=Path, default=default.folder, help="where it is installed and keeps its files")
+    add("--folder", type=Path, default=Path(".openclaw"), help="where it is installed and keeps its files")
     add("--port", type=int, default=default.port, help="on 127.0.0.1")
     add("--api-url", default=default.api_url, help="the API, as this machine reaches it")
     add("--alias", default=default.alias, help="the model that it asks the API for: the harness' openclaw_alias")

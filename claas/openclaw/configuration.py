@@ -15,6 +15,7 @@ _PROVIDER = "claas"
 _PLUGIN = "small-prompt"
 _DECLARED_WINDOW = 65536
 _TIMEOUT_S = 120
+_KEPT_SESSIONS = 200
 _WORKSPACE = ("AGENTS", "SOUL", "TOOLS", "IDENTITY", "USER", "HEARTBEAT")
 
 
@@ -53,6 +54,8 @@ def configuration(settings: GatewaySettings) -> Mapping[str, Any]:
         "tools": {"profile": "minimal", "deny": ["*"]},
         "skills": {"allowBundled": ["none"]},
         "plugins": _plugins(settings),
+        # Each answer to a request without a user leaves a session behind; beyond the cap the oldest go.
+        "session": {"maintenance": {"mode": "enforce", "maxEntries": _KEPT_SESSIONS}},
         "logging": {"file": str(settings.runtime / "gateway.log")},
         "discovery": {"mdns": {"mode": "off"}},
         "update": {"checkOnStart": False},

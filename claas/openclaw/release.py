@@ -13,8 +13,8 @@ from claas.core.errors import InvalidInput
 class Release:
     """One release: the Node.js it runs on, and what npm needs to be told to install it.
 
-    `stubs` are dependencies replaced by an empty package, `overrides` pins of other ones. `compat`, `agent` and `plugin`
-    are what this release alone is told of the model, the agent and a plugin.
+    `stubs` are dependencies replaced by an empty package, `overrides` pins of other ones. `compat`, `agent` and
+    `plugin` are what this release alone is told of the model, the agent and a plugin.
     """
 
     version: str

@@ -31,7 +31,7 @@ def require_startable(settings: GatewaySettings, environment: Mapping[str, str])
     if not environment.get(TOKEN_VARIABLE):
         raise InvalidInput(
             f"{TOKEN_VARIABLE} is not set; choose a token, and set it where the gateway is started and where the "
-            f'harness runs: export {TOKEN_VARIABLE}="$(python3 -c \'import secrets; print(secrets.token_hex(16))\')"'
+            f"harness runs: export {TOKEN_VARIABLE}=\"$(python3 -c 'import secrets; print(secrets.token_hex(16))')\""
         )
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -39,8 +39,8 @@ def require_startable(settings: GatewaySettings, environment: Mapping[str, str])
             probe.bind(("127.0.0.1", settings.port))
         except OSError as error:
             raise StackError(
-                f"port {settings.port} on 127.0.0.1 cannot be had ({error.strerror}); end what listens there, or choose "
-                "another one with --port and openclaw_url"
+                f"port {settings.port} on 127.0.0.1 cannot be had ({error.strerror}); end what listens there, or "
+                "choose another one with --port and openclaw_url"
             ) from error
 
 
