@@ -15,8 +15,8 @@ from claas.eval.seeds import seed_for
 
 THROUGH_GATEWAY = (
     "Answers came through an OpenClaw gateway, under its system prompt, while scores come from the API itself. The "
-    "gateway decides temperature, seed and token bound: sampled_with of each transcript says what was used. Where that is "
-    "not what was asked for, greedy answers were not greedy, and another run with this seed answers otherwise."
+    "gateway decides temperature, seed and token bound: sampled_with of each transcript says what was used. Where that "
+    "is not what was asked for, greedy answers were not greedy, and another run with this seed answers otherwise."
 )
 """What a reader of the numbers has to know of a run through a gateway."""
 
