@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
 from claas.api.conversation import conversation
@@ -10,7 +10,7 @@ from claas.api.models import Models
 from claas.api.rollouts import RolloutStore
 from claas.core.concurrency import together
 from claas.core.errors import BadRequest, InvalidInput
-from claas.engines.base import Engine, Sample, SamplingParams, TokenLogprob
+from claas.engines.base import Engine, OnPiece, Piece, Sample, SamplingParams, TokenLogprob, Weights
 from claas.wire.chat import (
     AnswerMessage,
     ChatRequest,
@@ -27,30 +27,80 @@ DEFAULT_MAX_TOKENS = 512
 """Bound of an answer when the request sets none."""
 
 
-async def answer(engine: Engine, models: Models, rollouts: RolloutStore, request: ChatRequest) -> ChatResponse:
-    """Sample `n` answers at once, all from the weights that the model's name means now, and record each."""
-    params = _sampling_params(request)
-    messages = conversation(request.messages)
-    weights = await models.weights(request.model)
-    each = [_of_choice(params, index) for index in range(request.n)]
-    samples = await together(engine.sample(weights, messages, one) for one in each)
-    recorded = [rollouts.record(messages, one, sample) for one, sample in zip(each, samples, strict=True)]
+@dataclass(frozen=True)
+class Chat:
+    """One checked request: what to sample, all of it from the weights that the model's name meant when it came."""
+
+    engine: Engine
+    rollouts: RolloutStore
+    weights: Weights
+    messages: tuple[dict[str, str], ...]
+    params: SamplingParams
+    request: ChatRequest
+    id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    @classmethod
+    async def begin(cls, engine: Engine, models: Models, rollouts: RolloutStore, request: ChatRequest) -> "Chat":
+        """Check `request` and find its weights."""
+        params = _sampling_params(request)
+        weights = await models.weights(request.model)
+        return cls(engine, rollouts, weights, conversation(request.messages), params, request)
+
+    async def choice(self, index: int, on_piece: OnPiece | None = None) -> tuple[Sample, Rollout]:
+        """Sample answer `index` and record it. With a seed, choices differ and yet repeat: each has the next one."""
+        seed = self.params.seed
+        params = self.params if seed is None else replace(self.params, seed=seed + index)
+        sample = await self.engine.sample(self.weights, self.messages, params, on_piece)
+        return sample, self.rollouts.record(self.messages, params, sample)
+
+
+async def answer(chat: Chat) -> ChatResponse:
+    """Sample all answers at once."""
+    answered = await together(chat.choice(index) for index in range(chat.request.n))
     return ChatResponse(
-        id=f"chatcmpl-{uuid4().hex}",
-        created=int(time.time()),
-        model=weights.name,
+        id=chat.id,
+        created=chat.created,
+        model=chat.weights.name,
         choices=[
-            _choice(index, sample, rollout, with_logprobs=request.logprobs)
-            for index, (sample, rollout) in enumerate(zip(samples, recorded, strict=True))
+            _choice(index, sample, rollout, with_logprobs=chat.request.logprobs)
+            for index, (sample, rollout) in enumerate(answered)
         ],
-        usage=_usage(samples),
-        system_fingerprint=weights.digest,
+        usage=usage([sample for sample, _ in answered]),
+        system_fingerprint=chat.weights.digest,
+    )
+
+
+def choice_logprobs(piece: Piece) -> ChoiceLogprobs:
+    """The log probabilities of a piece's tokens."""
+    alternatives: Sequence[Sequence[TokenLogprob]] = piece.top_logprobs or [()] * len(piece.tokens)
+    return ChoiceLogprobs(
+        content=[
+            TokenLogprobs(
+                token=scored.token,
+                logprob=scored.logprob,
+                bytes=_bytes(scored),
+                top_logprobs=[
+                    TopLogprob(token=other.token, logprob=other.logprob, bytes=_bytes(other)) for other in others
+                ],
+            )
+            for scored, others in zip(piece.tokens, alternatives, strict=True)
+        ]
+    )
+
+
+def usage(samples: Sequence[Sample]) -> Usage:
+    """The prompt is counted once, however many answers it got."""
+    prompt_tokens = len(samples[0].prompt_ids)
+    completion_tokens = sum(len(sample.token_ids) for sample in samples)
+    return Usage(
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        total_tokens=prompt_tokens + completion_tokens,
     )
 
 
 def _sampling_params(request: ChatRequest) -> SamplingParams:
-    if request.stream:
-        raise BadRequest("streaming is not supported by this version of the API; send stream=false")
     if request.top_logprobs and not request.logprobs:
         raise BadRequest(f"top_logprobs={request.top_logprobs} needs logprobs=true")
     stop = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
@@ -66,46 +116,16 @@ def _sampling_params(request: ChatRequest) -> SamplingParams:
     )
 
 
-def _of_choice(params: SamplingParams, index: int) -> SamplingParams:
-    """Choice `index` is sampled with the seed plus its index, so that choices differ and yet repeat."""
-    return params if params.seed is None else replace(params, seed=params.seed + index)
-
-
 def _choice(index: int, sample: Sample, rollout: Rollout, *, with_logprobs: bool) -> Choice:
     return Choice(
         index=index,
         message=AnswerMessage(content=sample.text),
         finish_reason=sample.finish_reason,
-        logprobs=_logprobs(sample) if with_logprobs else None,
+        logprobs=choice_logprobs(sample.rest()) if with_logprobs else None,
         rollout_id=rollout.id,
         mean_entropy=sample.mean_entropy,
     )
 
 
-def _logprobs(sample: Sample) -> ChoiceLogprobs:
-    alternatives: Sequence[Sequence[TokenLogprob]] = sample.top_logprobs or [()] * len(sample.tokens)
-    return ChoiceLogprobs(
-        content=[
-            TokenLogprobs(
-                token=token,
-                logprob=logprob,
-                bytes=list(token.encode()),
-                top_logprobs=[
-                    TopLogprob(token=other.token, logprob=other.logprob, bytes=list(other.token.encode()))
-                    for other in others
-                ],
-            )
-            for token, logprob, others in zip(sample.tokens, sample.logprobs, alternatives, strict=True)
-        ]
-    )
-
-
-def _usage(samples: Sequence[Sample]) -> Usage:
-    """The prompt is counted once, however many answers it got."""
-    prompt_tokens = len(samples[0].prompt_ids)
-    completion_tokens = sum(len(sample.token_ids) for sample in samples)
-    return Usage(
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
-        total_tokens=prompt_tokens + completion_tokens,
-    )
+def _bytes(scored: TokenLogprob) -> list[int] | None:
+    return None if scored.raw is None else list(scored.raw)

@@ -45,14 +45,13 @@ def error_response(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """An error in OpenAI's shape."""
-    kind = "server_error" if status >= 500 else "invalid_request_error"
-    detail = ErrorDetail(message=message, type=kind, param=param, code=code or _CODE_OF_STATUS.get(status))
-    return Response(
-        ErrorBody(error=detail).model_dump_json(),
-        status_code=status,
-        media_type="application/json",
-        headers=dict(headers or {}),
-    )
+    return _response(status, _body(status, message, code or _CODE_OF_STATUS.get(status), param), headers)
+
+
+def error_body(error: ClaasError) -> tuple[int, ErrorBody]:
+    """The status of one of our own errors, and what OpenAI clients read of it."""
+    status, code = next(STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF)
+    return status, _body(status, str(error), code)
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -64,8 +63,9 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 async def _claas_error(request: Request, error: Exception) -> Response:
-    status, code = next(STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF)
-    return error_response(status, str(error), code=code)
+    assert isinstance(error, ClaasError)
+    status, body = error_body(error)
+    return _response(status, body)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -89,6 +89,16 @@ async def _validation_error(request: Request, error: Exception) -> Response:
     if len(problems) > _SHOWN_ERRORS:
         shown.append(f"and {len(problems) - _SHOWN_ERRORS} more")
     return error_response(422, "; ".join(shown), code="invalid_value", param=_field(problems[0]))
+
+
+def _body(status: int, message: str, code: str | None, param: str | None = None) -> ErrorBody:
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    return ErrorBody(error=ErrorDetail(message=message, type=kind, param=param, code=code))
+
+
+def _response(status: int, body: ErrorBody, headers: Mapping[str, str] | None = None) -> Response:
+    content = body.model_dump_json()
+    return Response(content, status_code=status, media_type="application/json", headers=dict(headers or {}))
 
 
 def _said_of(problem: Mapping[str, Any]) -> str:

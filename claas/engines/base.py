@@ -1,6 +1,6 @@
 """The engine protocol: one base model, many adapters, each a chain of immutable versions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
@@ -47,10 +47,30 @@ class SamplingParams:
 
 @dataclass(frozen=True)
 class TokenLogprob:
-    """One token's text and its log probability in nats."""
+    """One token's text, its log probability in nats, and its own bytes: those of a part of a character read as no text.
+
+    `raw` is None where the engine does not know them.
+    """
 
     token: str
     logprob: float
+    raw: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What an answer grew by: text that will not be taken back, and the tokens sampled since the last piece.
+
+    `text` never ends inside a character and holds nothing that may become a stop string.
+    """
+
+    text: str
+    tokens: tuple[TokenLogprob, ...]  # (t,)
+    top_logprobs: tuple[tuple[TokenLogprob, ...], ...]  # (t, top_logprobs), empty when not asked for
+
+
+OnPiece: TypeAlias = Callable[[Piece], None]
+"""Told of each piece of an answer as it is sampled, in the caller's event loop."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +91,13 @@ class Sample:
     logprobs: tuple[float, ...]  # (T,)
     top_logprobs: tuple[tuple[TokenLogprob, ...], ...]  # (T, top_logprobs), empty when not asked for
     mean_entropy: float | None
+    token_bytes: tuple[bytes | None, ...] = ()  # (T,), empty where the engine does not know them
+
+    def rest(self, characters: int = 0, tokens: int = 0) -> Piece:
+        """What is left of the answer after its first `characters` and `tokens`; all of it by default."""
+        known = self.token_bytes or (None,) * len(self.tokens)
+        scored = tuple(map(TokenLogprob, self.tokens, self.logprobs, known))
+        return Piece(self.text[characters:], scored[tokens:], self.top_logprobs[tokens:])
 
 
 @dataclass(frozen=True)
@@ -146,8 +173,14 @@ class Engine(Protocol):
         """The weights of an adapter's `version`, or of its newest; of the base model when `lora_id` is None."""
         ...
 
-    async def sample(self, weights: Weights, messages: Sequence[Message], params: SamplingParams) -> Sample:
-        """Sample one answer. Concurrent calls are decoded together, whatever weights each wants."""
+    async def sample(
+        self, weights: Weights, messages: Sequence[Message], params: SamplingParams, on_piece: OnPiece | None = None
+    ) -> Sample:
+        """Sample one answer. Concurrent calls are decoded together, whatever weights each wants.
+
+        `on_piece` is told of the answer as it grows. The pieces, in order, are the beginning of the sample that is
+        returned: an engine may hold back its end, and one that cannot stream tells none. Cancelling stops sampling.
+        """
         ...
 
     async def score(self, weights: Weights, messages: Sequence[Message], completion: str) -> Score:

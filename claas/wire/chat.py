@@ -31,6 +31,12 @@ class ChatMessage(OpenAIBody):
         return "".join(part.text for part in self.content)
 
 
+class StreamOptions(OpenAIBody):
+    """`include_usage`: a last chunk that counts the tokens."""
+
+    include_usage: bool = False
+
+
 class ChatRequest(OpenAIBody):
     """What to answer, by which weights, and how to sample."""
 
@@ -46,6 +52,7 @@ class ChatRequest(OpenAIBody):
     logprobs: bool = False
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
     stream: bool = False
+    stream_options: StreamOptions | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -142,7 +142,6 @@ async def test_thinking_stays_in_the_answer(tmp_path: Path, engine: FakeEngine) 
 @pytest.mark.parametrize(
     ("fields", "status", "said"),
     [
-        ({"stream": True}, 400, "streaming is not supported"),
         ({"top_logprobs": 5}, 400, "top_logprobs=5 needs logprobs=true"),
         ({"stop": ["a", ""]}, 422, "stop"),
         ({"temperature": 2.5}, 422, "temperature: Input should be less than or equal to 2, got 2.5"),

@@ -1,45 +1,19 @@
 """The real thing: the command line, the local engine, a socket and a signal."""
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
-import claas
 from claas.api.engine import open_engine
 from tests.api.client import LORA, NAME, Api, item, ok, running, settings
+from tests.api.server_process import ROOT, served
 
 pytest.importorskip("torch")
-ROOT = Path(claas.__file__).parents[1]
-
-
-@contextmanager
-def served(directory: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server in a process of its own, and its address."""
-    inherited = {name: value for name, value in os.environ.items() if name != "CLAAS_API_KEY"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "claas.api", "port=0"],
-        cwd=directory,
-        env={**inherited, "PYTHONPATH": str(ROOT), **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line.startswith(f"claas {claas.__version__} serves claas-tiny at http://127.0.0.1:"), line
-        yield process, line.split()[-1]
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def test_the_command_serves_alone_until_it_is_told_to_stop(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -15,6 +15,8 @@ from claas.engines.base import (
     AdapterSpec,
     Health,
     Message,
+    OnPiece,
+    Piece,
     SamplingParams,
     Score,
     TokenLogprob,
@@ -56,13 +58,15 @@ def echo(weights: Weights, messages: Sequence[Message], params: SamplingParams) 
 class FakeEngine:
     """Answers by `script`; every word is a token. `trained` lists the updates made, replays excluded.
 
-    `before_save` runs before an update is stored, `after_save` when it is: either may raise, or wait.
+    `between_pieces` is awaited after each piece of a streamed answer, `before_save` runs before an update is stored,
+    `after_save` when it is: each may raise, or wait.
     """
 
     directory: Path
     script: Callable[[Weights, Sequence[Message], SamplingParams], str] = echo
     before_save: Callable[[], None] = lambda: None
     after_save: Callable[[], None] = lambda: None
+    between_pieces: Callable[[int], Awaitable[None]] = lambda index: asyncio.sleep(0)
     update_s: float = 0.0
     ok: bool = True
     metrics: dict[str, float] = field(default_factory=lambda: {"total_loss": 0.5, "tokens_processed": 7.0})
@@ -86,7 +90,13 @@ class FakeEngine:
             raise NotFound(f"adapter {lora_id!r} has no version {version}; its newest is {len(versions) - 1}")
         return versions[version]
 
-    async def sample(self, weights: Weights, messages: Sequence[Message], params: SamplingParams) -> EngineSample:
+    async def sample(
+        self,
+        weights: Weights,
+        messages: Sequence[Message],
+        params: SamplingParams,
+        on_piece: OnPiece | None = None,
+    ) -> EngineSample:
         self.sampled.append(Sampled(weights, tuple(messages), params))
         await asyncio.sleep(0)
         text = self.script(weights, messages, params)
@@ -99,7 +109,7 @@ class FakeEngine:
         if finish_reason == "stop":
             ids, tokens, logprobs = (*ids, END_OF_TURN), (*tokens, "<end>"), (*logprobs, -0.01)
         top = tuple(TokenLogprob(f"other{i}", -1.0 - i) for i in range(params.top_logprobs))
-        return EngineSample(
+        sample = EngineSample(
             weights=weights,
             text=" ".join(words),
             finish_reason=finish_reason,
@@ -109,7 +119,11 @@ class FakeEngine:
             logprobs=logprobs,
             top_logprobs=tuple(top for _ in tokens) if params.top_logprobs else (),
             mean_entropy=1.25,
+            token_bytes=tuple(token.encode() for token in tokens),
         )
+        if on_piece is not None:
+            await self._tell(sample, len(words), on_piece)
+        return sample
 
     async def score(self, weights: Weights, messages: Sequence[Message], completion: str) -> Score:
         words = completion.split(" ")
@@ -162,6 +176,16 @@ class FakeEngine:
 
     async def close(self) -> None:
         self.closed = True
+
+    async def _tell(self, sample: EngineSample, words: int, on_piece: OnPiece) -> None:
+        """All but the last word and the end, a word at a time."""
+        told = 0
+        for index in range(words - 1):
+            rest = sample.rest(told, index)
+            text = sample.tokens[index] + " "
+            on_piece(Piece(text, rest.tokens[:1], rest.top_logprobs[:1]))
+            told += len(text)
+            await self.between_pieces(index)
 
     def _versions(self, lora_id: str) -> list[Weights]:
         if lora_id not in self.adapters:

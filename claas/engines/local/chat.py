@@ -8,7 +8,8 @@ from jinja2 import TemplateError
 from transformers import AutoTokenizer
 
 from claas.core.errors import InvalidInput
-from claas.engines.base import Message
+from claas.engines.base import Message, TokenLogprob
+from claas.engines.local.token_bytes import TokenBytes
 
 _MARK = "mark"
 
@@ -18,12 +19,15 @@ class _Tokenizer(Protocol):
 
     chat_template: object
     eos_token_id: int | None
+    added_tokens_decoder: Mapping[int, Any]
 
     def apply_chat_template(self, conversation: list[dict[str, str]], **options: Any) -> list[int]: ...
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str: ...
+
+    def convert_ids_to_tokens(self, ids: int) -> str | None: ...
 
 
 class Chat:
@@ -34,6 +38,7 @@ class Chat:
         self.stop_ids = stop_ids
         self.end_of_turn = end_of_turn
         self.token_text = lru_cache(maxsize=65536)(self._token_text)
+        self.token_bytes = lru_cache(maxsize=65536)(TokenBytes(tokenizer).of)
 
     @classmethod
     def load(cls, source: str, name: str, eos: int | Sequence[int] | None) -> "Chat":
@@ -66,6 +71,13 @@ class Chat:
     def tokens(self, token_ids: Sequence[int]) -> tuple[str, ...]:
         """Each token's own text; part of a character reads as U+FFFD."""
         return tuple(self.token_text(token) for token in token_ids)
+
+    def scored(self, token_ids: Sequence[int], logprobs: Sequence[float]) -> tuple[TokenLogprob, ...]:
+        """Tokens with their log probabilities and their own bytes."""
+        return tuple(
+            TokenLogprob(self.token_text(token), logprob, self.token_bytes(token))
+            for token, logprob in zip(token_ids, logprobs, strict=True)
+        )
 
     def _token_text(self, token: int) -> str:
         return self._tokenizer.decode([token], skip_special_tokens=False)

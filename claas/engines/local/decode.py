@@ -106,6 +106,8 @@ class Decoder:
             if count := row.params.top_logprobs:
                 row.top_ids.append(choices.top_ids[index][:count])
                 row.top_logprobs.append(choices.top_logprobs[index][:count])
+            if row.on_token is not None:
+                row.on_token(len(row.token_ids))
 
     def _leave(self) -> None:
         """Hand back the finished rows."""

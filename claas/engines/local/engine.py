@@ -16,10 +16,10 @@ from claas.engines.base import (
     AdapterSpec,
     Health,
     Message,
+    OnPiece,
     Sample,
     SamplingParams,
     Score,
-    TokenLogprob,
     TrainingItem,
     Update,
     Weights,
@@ -30,6 +30,7 @@ from claas.engines.local.decode import Decoder
 from claas.engines.local.forward import forward_of
 from claas.engines.local.learner import Learner
 from claas.engines.local.model import BaseModel
+from claas.engines.local.pieces import Teller
 from claas.engines.local.requests import Decoded, DecodeRequest
 from claas.engines.local.sampling import MOST_TOP_LOGPROBS
 from claas.engines.local.score import Scorer, ScoreRequest
@@ -81,7 +82,9 @@ class LocalEngine:
         """The weights of an adapter's `version`, or of its newest; of the base model when `lora_id` is None."""
         return self._base.weights if lora_id is None else self._store.get(lora_id, version).weights
 
-    async def sample(self, weights: Weights, messages: Sequence[Message], params: SamplingParams) -> Sample:
+    async def sample(
+        self, weights: Weights, messages: Sequence[Message], params: SamplingParams, on_piece: OnPiece | None = None
+    ) -> Sample:
         """Sample one answer, decoded together with all that are under way, and independent of them."""
         prompt_ids = self._base.chat.prompt_ids(messages)
         request = DecodeRequest(
@@ -89,6 +92,8 @@ class LocalEngine:
             weights=await asyncio.to_thread(self._adapters.get, weights),
             params=self._clamped(params, len(prompt_ids)),
         )
+        if on_piece is not None:
+            request.on_token = Teller(request, self._base.chat, on_piece).listener()
         decoded = await asyncio.wrap_future(self._batcher.submit(request))
         return self._sample(weights, request, decoded)
 
@@ -206,8 +211,9 @@ class LocalEngine:
             token_ids=tuple(decoded.token_ids),
             tokens=chat.tokens(decoded.token_ids),
             logprobs=tuple(decoded.logprobs),
-            top_logprobs=tuple(tuple(map(TokenLogprob, chat.tokens(ids), logprobs)) for ids, logprobs in alternatives),
+            top_logprobs=tuple(chat.scored(ids, logprobs) for ids, logprobs in alternatives),
             mean_entropy=decoded.mean_entropy,
+            token_bytes=tuple(map(chat.token_bytes, decoded.token_ids)),
         )
 
 

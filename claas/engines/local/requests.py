@@ -1,6 +1,7 @@
 """What waits for the decoding thread, and what it gives back."""
 
 import random
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Literal
@@ -23,7 +24,10 @@ class Decoded:
 
 @dataclass(eq=False)
 class DecodeRequest:
-    """A prompt, the weights to continue it with, and the row's progress. Cancelling `result` frees its row."""
+    """A prompt, the weights to continue it with, and the row's progress. Cancelling `result` frees its row.
+
+    `on_token` is told, in the decoding thread, how many tokens there are, after each.
+    """
 
     prompt_ids: list[int]
     weights: ModelWeights
@@ -34,6 +38,7 @@ class DecodeRequest:
     top_ids: list[list[int]] = field(default_factory=list[list[int]])
     top_logprobs: list[list[float]] = field(default_factory=list[list[float]])
     entropy: float = 0.0
+    on_token: Callable[[int], None] | None = None
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.params.seed)

@@ -1,0 +1,34 @@
+"""The API in a process of its own, on a free port."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import claas
+
+ROOT = Path(claas.__file__).parents[1]
+
+
+@contextmanager
+def served(directory: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server in a process of its own, and its address."""
+    inherited = {name: value for name, value in os.environ.items() if name != "CLAAS_API_KEY"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "claas.api", "port=0"],
+        cwd=directory,
+        env={**inherited, "PYTHONPATH": str(ROOT), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith(f"claas {claas.__version__} serves claas-tiny at http://127.0.0.1:"), line
+        yield process, line.split()[-1]
+    finally:
+        process.kill()
+        process.communicate()
