@@ -103,12 +103,7 @@ def _agent(settings: GatewaySettings) -> Mapping[str, Any]:
         "heartbeat": {"every": "0m"},
         "timeoutSeconds": _TIMEOUT_S,
         "maxConcurrent": settings.concurrency,
-        "compaction": {
-            "mode": "default",
-            "reserveTokens": 1,
-            "reserveTokensFloor": 0,
-            "memoryFlush": {"enabled": False},
-        },
+        "compaction": {"memoryFlush": {"enabled": False}, **release(settings.version).compaction},
         **release(settings.version).agent,
     }
 

@@ -13,8 +13,8 @@ from claas.core.errors import InvalidInput
 class Release:
     """One release: the Node.js it runs on, and what npm needs to be told to install it.
 
-    `stubs` are dependencies replaced by an empty package, `overrides` pins of other ones. `compat`, `agent` and
-    `plugin` are what this release alone is told of the model, the agent and a plugin.
+    `stubs` are dependencies replaced by an empty package, `overrides` pins of other ones. `compat`, `agent`,
+    `compaction` and `plugin` are what this release alone is told of the model, the agent, its memory and a plugin.
     """
 
     version: str
@@ -24,6 +24,7 @@ class Release:
     overrides: Mapping[str, str] = field(default_factory=dict[str, str])
     compat: Mapping[str, Any] = field(default_factory=dict[str, Any])
     agent: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    compaction: Mapping[str, Any] = field(default_factory=dict[str, Any])
     plugin: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
@@ -38,6 +39,8 @@ _RELEASES = {
             # libsignal (WhatsApp) comes from git, not from npm; newer linkedom asks for a package that npm lacks.
             stubs=("libsignal",),
             overrides={"linkedom": "0.18.12"},
+            # Else it looks at every turn for something to compact.
+            compaction={"reserveTokens": 1, "reserveTokensFloor": 0},
         ),
         Release(
             version="2026.9.6",

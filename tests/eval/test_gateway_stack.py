@@ -62,6 +62,20 @@ def test_the_api_tells_what_the_gateway_drops(tmp_path: Path) -> None:
     assert said.sampled_with == Sampling(temperature=TEMPERATURE, top_p=1.0, seed=None, max_tokens=24)
 
 
+def test_what_was_asked_for_is_sent_in_numbers_that_javascript_has(tmp_path: Path) -> None:
+    async def run() -> None:
+        config, gateway = EvalConfig(base_model=BASE_MODEL).resolved(), FakeGateway()
+        async with through(gateway, FakeEngine(tmp_path), config, tmp_path / "store") as stack:
+            adapter = await stack.init_adapter(LORA, 0)
+            await stack.answer(adapter, "What is snow?", temperature=0.7, seed=2**63 - 5, max_tokens=400)
+        _, asked = gateway.asked
+        assert (asked["temperature"], asked["max_tokens"]) == (0.7, 400)
+        assert asked["seed"] == float(asked["seed"]) == 2**53 - 5
+        assert "user" not in asked, "a user would get a session, with the answers before in it"
+
+    asyncio.run(run())
+
+
 def test_an_answer_to_a_prompt_with_the_time_before_it_is_found(tmp_path: Path) -> None:
     said = asking(tmp_path, answer, stamps=True)
     assert said.text == "eval-calm@0 heard [Fri 2026-11-20 21:58 UTC] What is snow? under seed None"

@@ -46,7 +46,7 @@ class FakeGateway:
     """Puts its own system prompt and settings in place of what was asked, and meets each fault in turn.
 
     `stamps`: the time is put before what the user says, as 2026.9.6 does. `instead`: what the model is for "other
-    weights". `models` are the names asked of the API, `shown` what was answered, `turns` what the user was made to say.
+    weights". `asked` are the bodies of requests, `shown` prompts and answers, `spoilt` the answers that a fault made.
     """
 
     alias: str = "claas"
@@ -54,6 +54,7 @@ class FakeGateway:
     stamps: bool = False
     instead: str = ""
     delay_s: float = 0.0
+    asked: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     shown: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     spoilt: list[str] = field(default_factory=list[str])
 
@@ -71,7 +72,8 @@ class FakeGateway:
     async def _chat(self, request: Request, api: httpx.AsyncClient) -> Response:
         if request.headers.get("Authorization") != f"Bearer {TOKEN}":
             return JSONResponse({"error": {"message": "Unauthorized", "type": "unauthorized"}}, 401)
-        said = [turn["content"] for turn in (await request.json())["messages"] if turn["role"] == "user"]
+        self.asked.append(await request.json())
+        said = [turn["content"] for turn in self.asked[-1]["messages"] if turn["role"] == "user"]
         if not said:
             message = "Missing user message in `messages`."
             return JSONResponse({"error": {"message": message, "type": "invalid_request_error"}}, 400)

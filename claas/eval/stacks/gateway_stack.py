@@ -25,6 +25,9 @@ from claas.wire.rollouts import ResolveRequest, Rollout
 
 _AGENT = "openclaw"
 _CHAT = "/v1/chat/completions"
+_EXACT = 2**53
+"""OpenClaw's numbers are JavaScript's: a larger seed would reach the sampler as another one."""
+
 _SAID_BY_OPENCLAW = re.compile(
     r"No response from OpenClaw\.|Connection error\.|HTTP \d{3}: |\d{3} |Request timed out|.*API rate limit reached",
     re.DOTALL,
@@ -82,7 +85,7 @@ class GatewayStack(HttpStack):
             messages=[ChatMessage(role="user", content=prompt)],
             max_tokens=max_tokens,
             temperature=temperature,
-            seed=seed,
+            seed=seed % _EXACT,
         )
         try:
             async with self._alias.pointing_at(adapter):
