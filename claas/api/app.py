@@ -10,7 +10,7 @@ from claas.api.auth import BearerAuth
 from claas.api.body_limit import BodyLimit
 from claas.api.config import ApiConfig
 from claas.api.errors import add_error_handlers
-from claas.api.routes import aliases, chat, feedback, lora, rollouts, score, service
+from claas.api.routes import aliases, chat, completions, feedback, lora, rollouts, score, service
 from claas.api.services import open_services
 from claas.engines.base import Engine
 
@@ -32,7 +32,7 @@ def create_app(engine: Engine, config: ApiConfig, *, api_key: str | None = None)
     app = FastAPI(title="CLaaS", version=claas.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.services = services
     add_error_handlers(app)
-    for routes in (chat, score, rollouts, feedback, lora, aliases, service):
+    for routes in (chat, completions, score, rollouts, feedback, lora, aliases, service):
         app.include_router(routes.router)
     app.add_middleware(BodyLimit, max_bytes=config.max_body_bytes)
     if api_key is not None:

@@ -8,8 +8,9 @@ from uuid import uuid4
 from claas.api.conversation import conversation
 from claas.api.models import Models
 from claas.api.rollouts import RolloutStore
+from claas.api.stopping import stop_strings
 from claas.core.concurrency import together
-from claas.core.errors import BadRequest, InvalidInput
+from claas.core.errors import BadRequest
 from claas.engines.base import Engine, OnPiece, Piece, Sample, SamplingParams, TokenLogprob, Weights
 from claas.wire.chat import (
     AnswerMessage,
@@ -103,14 +104,11 @@ def usage(samples: Sequence[Sample]) -> Usage:
 def _sampling_params(request: ChatRequest) -> SamplingParams:
     if request.top_logprobs and not request.logprobs:
         raise BadRequest(f"top_logprobs={request.top_logprobs} needs logprobs=true")
-    stop = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
-    if "" in stop:
-        raise InvalidInput("stop must not hold an empty string, got ''")
     return SamplingParams(
         max_tokens=request.max_completion_tokens or request.max_tokens or DEFAULT_MAX_TOKENS,
         temperature=request.temperature,
         top_p=request.top_p,
-        stop=stop,
+        stop=stop_strings(request.stop),
         seed=request.seed,
         top_logprobs=request.top_logprobs or 0,
     )

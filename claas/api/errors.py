@@ -16,12 +16,14 @@ from claas.core.errors import (
     InvalidInput,
     MissingExtra,
     NotFound,
+    PromptTooLong,
     StackError,
 )
 from claas.wire.service import ErrorBody, ErrorDetail
 
 STATUS_OF: dict[type[ClaasError], tuple[int, str]] = {
     BadRequest: (400, "bad_request"),
+    PromptTooLong: (400, "context_length_exceeded"),
     InvalidInput: (422, "invalid_value"),
     Forbidden: (403, "forbidden"),
     NotFound: (404, "not_found"),

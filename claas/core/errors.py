@@ -16,6 +16,10 @@ class BadRequest(InvalidInput):
     """A request whose parts are fine one by one but do not fit together. HTTP 400, exit code 2."""
 
 
+class PromptTooLong(BadRequest):
+    """A prompt that does not fit the model's window, with what has to follow it. HTTP 400, exit code 2."""
+
+
 class Forbidden(ClaasError):
     """Understood, and not allowed by how this stack is set up. HTTP 403, exit code 2."""
 

@@ -13,6 +13,17 @@ Message: TypeAlias = Mapping[str, str]
 
 
 @dataclass(frozen=True)
+class TokenIds:
+    """A prompt as tokens, which no chat template touches."""
+
+    ids: tuple[int, ...]
+
+
+Prompt: TypeAlias = Sequence[Message] | TokenIds
+"""What an answer continues: a conversation, or tokens as they are."""
+
+
+@dataclass(frozen=True)
 class Weights:
     """Exactly which weights: the base model (`lora_id` None, version 0) or one version of an adapter.
 
@@ -111,6 +122,17 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """Log probabilities of T given tokens, each after those before it; the first has none. Nats."""
+
+    weights: Weights
+    tokens: tuple[str, ...]  # (T,)
+    token_bytes: tuple[bytes | None, ...]  # (T,)
+    logprobs: tuple[float, ...]  # (T - 1,), of all but the first
+    top_logprobs: tuple[tuple[TokenLogprob, ...], ...]  # (T - 1, top_logprobs), empty when not asked for
+
+
+@dataclass(frozen=True)
 class TrainingItem:
     """One sampled answer and the feedback a person gave on it.
 
@@ -160,8 +182,8 @@ class Engine(Protocol):
     """One base model and its adapters.
 
     Every method may raise the errors of `claas.core.errors`: `NotFound` for an unknown adapter or version,
-    `InvalidInput` for a bad id or a prompt beyond the window, `Conflict` for an update that cannot have the
-    adapter's lock in time, `StackError` when the engine itself failed.
+    `InvalidInput` for a bad id, `PromptTooLong` for what does not fit the window, `Conflict` for an update that
+    cannot have the adapter's lock in time, `StackError` when the engine itself failed.
     """
 
     @property
@@ -169,12 +191,28 @@ class Engine(Protocol):
         """The served name of the base model."""
         ...
 
+    @property
+    def window(self) -> int:
+        """The most tokens of prompt and answer together."""
+        ...
+
+    async def encode(self, prompt: Sequence[Message] | str) -> TokenIds:
+        """The tokens that an answer to a conversation continues, by the chat template, or those of plain text.
+
+        Plain text gets what the tokenizer puts in front of any text, and may spell out special tokens.
+        """
+        ...
+
+    async def decode(self, prompt: TokenIds) -> str:
+        """What tokens read as, special ones included. Raises `InvalidInput` for an id that is no token."""
+        ...
+
     async def resolve(self, lora_id: str | None, version: int | None = None) -> Weights:
         """The weights of an adapter's `version`, or of its newest; of the base model when `lora_id` is None."""
         ...
 
     async def sample(
-        self, weights: Weights, messages: Sequence[Message], params: SamplingParams, on_piece: OnPiece | None = None
+        self, weights: Weights, prompt: Prompt, params: SamplingParams, on_piece: OnPiece | None = None
     ) -> Sample:
         """Sample one answer. Concurrent calls are decoded together, whatever weights each wants.
 
@@ -185,6 +223,10 @@ class Engine(Protocol):
 
     async def score(self, weights: Weights, messages: Sequence[Message], completion: str) -> Score:
         """Log probabilities of `completion` as the answer to `messages`."""
+        ...
+
+    async def read(self, weights: Weights, prompt: TokenIds, top_logprobs: int = 0) -> Reading:
+        """Log probabilities of every token of `prompt`, and of its `top_logprobs` likeliest alternatives."""
         ...
 
     async def update(self, lora_id: str, items: Sequence[TrainingItem], training: TrainingConfig, key: str) -> Update:

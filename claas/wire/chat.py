@@ -4,6 +4,7 @@ from typing import Literal, cast
 
 from pydantic import Field, model_validator
 
+from claas.core.errors import InvalidInput
 from claas.wire.base import OpenAIBody
 
 DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant."
@@ -18,17 +19,23 @@ class TextPart(OpenAIBody):
 
 
 class ChatMessage(OpenAIBody):
-    """One turn; `content` is text or a list of text parts, which read as one text."""
+    """One turn; `content` is text or a list of text parts, which read as one text. An assistant's may be null."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart]
+    content: str | list[TextPart] | None = None
 
     @property
     def text(self) -> str:
         """The content as one string."""
         if isinstance(self.content, str):
             return self.content
-        return "".join(part.text for part in self.content)
+        return "".join(part.text for part in self.content or ())
+
+    @model_validator(mode="after")
+    def _only_assistants_are_silent(self) -> "ChatMessage":
+        if self.content is None and self.role != "assistant":
+            raise InvalidInput(f"the content of a turn of role {self.role!r} must not be null")
+        return self
 
 
 class StreamOptions(OpenAIBody):
@@ -57,10 +64,7 @@ class ChatRequest(OpenAIBody):
     @model_validator(mode="before")
     @classmethod
     def _null_means_not_given(cls, body: object) -> object:
-        """OpenAI's fields are nullable, and some clients send every field they know."""
-        if not isinstance(body, dict):
-            return body
-        return {name: value for name, value in cast(dict[str, object], body).items() if value is not None}
+        return without_nulls(body)
 
 
 class TopLogprob(OpenAIBody):
@@ -123,3 +127,10 @@ class ChatResponse(OpenAIBody):
     choices: list[Choice]
     usage: Usage
     system_fingerprint: str | None = None
+
+
+def without_nulls(body: object) -> object:
+    """A body without its null fields: OpenAI's are nullable, and some clients send every field they know."""
+    if not isinstance(body, dict):
+        return body
+    return {name: value for name, value in cast(dict[str, object], body).items() if value is not None}

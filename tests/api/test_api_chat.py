@@ -150,6 +150,8 @@ async def test_thinking_stays_in_the_answer(tmp_path: Path, engine: FakeEngine) 
         ({"top_logprobs": 21}, 422, "top_logprobs"),
         ({"messages": []}, 422, "messages"),
         ({"messages": [{"role": "king", "content": "x"}]}, 422, "'king'"),
+        ({"messages": [{"role": "user", "content": None}]}, 422, "role 'user' must not be null"),
+        ({"messages": [{"role": "tool"}]}, 422, "role 'tool' must not be null"),
         ({"model": None}, 422, "model: Field required"),
     ],
     ids=lambda value: str(value)[:40],

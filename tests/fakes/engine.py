@@ -17,8 +17,11 @@ from claas.engines.base import (
     Message,
     OnPiece,
     Piece,
+    Prompt,
+    Reading,
     SamplingParams,
     Score,
+    TokenIds,
     TokenLogprob,
     TrainingItem,
     Update,
@@ -69,6 +72,7 @@ class FakeEngine:
     between_pieces: Callable[[int], Awaitable[None]] = lambda index: asyncio.sleep(0)
     update_s: float = 0.0
     ok: bool = True
+    window: int = 4096
     metrics: dict[str, float] = field(default_factory=lambda: {"total_loss": 0.5, "tokens_processed": 7.0})
     trained: list[Trained] = field(default_factory=list[Trained])
     sampled: list[Sampled] = field(default_factory=list[Sampled])
@@ -79,6 +83,12 @@ class FakeEngine:
     @property
     def base_model(self) -> str:
         return BASE_MODEL
+
+    async def encode(self, prompt: Sequence[Message] | str) -> TokenIds:
+        return TokenIds(words_ids(prompt) if isinstance(prompt, str) else prompt_ids(prompt))
+
+    async def decode(self, prompt: TokenIds) -> str:
+        return " ".join(f"<{token}>" for token in prompt.ids)
 
     async def resolve(self, lora_id: str | None, version: int | None = None) -> Weights:
         if lora_id is None:
@@ -93,10 +103,11 @@ class FakeEngine:
     async def sample(
         self,
         weights: Weights,
-        messages: Sequence[Message],
+        prompt: Prompt,
         params: SamplingParams,
         on_piece: OnPiece | None = None,
     ) -> EngineSample:
+        messages = _as_messages(prompt)
         self.sampled.append(Sampled(weights, tuple(messages), params))
         await asyncio.sleep(0)
         text = self.script(weights, messages, params)
@@ -113,7 +124,7 @@ class FakeEngine:
             weights=weights,
             text=" ".join(words),
             finish_reason=finish_reason,
-            prompt_ids=prompt_ids(messages),
+            prompt_ids=prompt.ids if isinstance(prompt, TokenIds) else prompt_ids(prompt),
             token_ids=ids,
             tokens=tokens,
             logprobs=logprobs,
@@ -132,6 +143,17 @@ class FakeEngine:
             prompt_tokens=len(prompt_ids(messages)),
             tokens=(*words, "<end>"),
             logprobs=(-0.5 - _moved(weights),) * (len(words) + 1),
+        )
+
+    async def read(self, weights: Weights, prompt: TokenIds, top_logprobs: int = 0) -> Reading:
+        tokens = tuple(f"<{token}>" for token in prompt.ids)
+        top = tuple(TokenLogprob(f"other{i}", -1.0 - i) for i in range(top_logprobs))
+        return Reading(
+            weights=weights,
+            tokens=tokens,
+            token_bytes=tuple(token.encode() for token in tokens),
+            logprobs=(-0.5 - _moved(weights),) * (len(tokens) - 1),
+            top_logprobs=(top,) * (len(tokens) - 1) if top_logprobs else (),
         )
 
     async def update(self, lora_id: str, items: Sequence[TrainingItem], training: TrainingConfig, key: str) -> Update:
@@ -199,6 +221,18 @@ class FakeEngine:
 def token_id(word: str) -> int:
     """The id under which the fake samples a word."""
     return 10 + zlib.crc32(word.encode()) % 50_000
+
+
+def words_ids(text: str) -> tuple[int, ...]:
+    """The ids of plain text, one per word."""
+    return tuple(map(token_id, text.split()))
+
+
+def _as_messages(prompt: Prompt) -> Sequence[Message]:
+    """What a script sees of a prompt: a conversation, or tokens as one user turn."""
+    if isinstance(prompt, TokenIds):
+        return ({"role": "user", "content": " ".join(map(str, prompt.ids))},)
+    return prompt
 
 
 def prompt_ids(messages: Sequence[Message]) -> tuple[int, ...]:

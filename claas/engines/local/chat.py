@@ -21,6 +21,8 @@ class _Tokenizer(Protocol):
     eos_token_id: int | None
     added_tokens_decoder: Mapping[int, Any]
 
+    def __len__(self) -> int: ...
+
     def apply_chat_template(self, conversation: list[dict[str, str]], **options: Any) -> list[int]: ...
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
@@ -60,13 +62,23 @@ class Chat:
         """The tokens that the answer to `messages` continues."""
         return _render(self._tokenizer, messages, add_generation_prompt=True)
 
+    def text_ids(self, text: str) -> list[int]:
+        """The tokens of plain text, after what the tokenizer puts in front of any text."""
+        return self._tokenizer.encode(text, add_special_tokens=True)
+
+    def require_known(self, token_ids: Sequence[int]) -> None:
+        """Raise `InvalidInput` on an id that is no token."""
+        for token in token_ids:
+            if not 0 <= token < len(self._tokenizer):
+                raise InvalidInput(f"token id {token} is not in the vocabulary of {len(self._tokenizer)} tokens")
+
     def completion_ids(self, completion: str) -> list[int]:
         """The tokens of an answer, end-of-turn token included."""
         return [*self._tokenizer.encode(completion, add_special_tokens=False), self.end_of_turn]
 
-    def text(self, token_ids: Sequence[int]) -> str:
-        """What the tokens read as, without special ones."""
-        return self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
+    def text(self, token_ids: Sequence[int], *, special: bool = False) -> str:
+        """What the tokens read as, without special ones, or with them."""
+        return self._tokenizer.decode(list(token_ids), skip_special_tokens=not special)
 
     def tokens(self, token_ids: Sequence[int]) -> tuple[str, ...]:
         """Each token's own text; part of a character reads as U+FFFD."""

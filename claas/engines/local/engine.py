@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import TypeVar
 
 from claas.core.checks import adapter_id, in_range
-from claas.core.errors import Conflict, InvalidInput
+from claas.core.errors import BadRequest, Conflict, PromptTooLong
 from claas.core.training_config import TrainingConfig
 from claas.engines.base import (
     AdapterSpec,
     Health,
     Message,
     OnPiece,
+    Prompt,
+    Reading,
     Sample,
     SamplingParams,
     Score,
+    TokenIds,
     TrainingItem,
     Update,
     Weights,
@@ -33,7 +36,7 @@ from claas.engines.local.model import BaseModel
 from claas.engines.local.pieces import Teller
 from claas.engines.local.requests import Decoded, DecodeRequest
 from claas.engines.local.sampling import MOST_TOP_LOGPROBS
-from claas.engines.local.score import Scorer, ScoreRequest
+from claas.engines.local.score import Scored, Scorer, ScoreRequest
 from claas.engines.local.stopping import cut
 from claas.engines.local.versions import VersionStore
 
@@ -78,15 +81,30 @@ class LocalEngine:
         """The served name of the base model."""
         return self._base.weights.base_model
 
+    @property
+    def window(self) -> int:
+        """The most tokens of prompt and answer together."""
+        return self._base.window
+
+    async def encode(self, prompt: Sequence[Message] | str) -> TokenIds:
+        """The tokens of a conversation by the chat template, or of plain text as it is."""
+        chat = self._base.chat
+        return TokenIds(tuple(chat.text_ids(prompt) if isinstance(prompt, str) else chat.prompt_ids(prompt)))
+
+    async def decode(self, prompt: TokenIds) -> str:
+        """What tokens read as, special ones included."""
+        self._base.chat.require_known(prompt.ids)
+        return self._base.chat.text(prompt.ids, special=True)
+
     async def resolve(self, lora_id: str | None, version: int | None = None) -> Weights:
         """The weights of an adapter's `version`, or of its newest; of the base model when `lora_id` is None."""
         return self._base.weights if lora_id is None else self._store.get(lora_id, version).weights
 
     async def sample(
-        self, weights: Weights, messages: Sequence[Message], params: SamplingParams, on_piece: OnPiece | None = None
+        self, weights: Weights, prompt: Prompt, params: SamplingParams, on_piece: OnPiece | None = None
     ) -> Sample:
         """Sample one answer, decoded together with all that are under way, and independent of them."""
-        prompt_ids = self._base.chat.prompt_ids(messages)
+        prompt_ids = self._prompt_ids(prompt)
         request = DecodeRequest(
             prompt_ids=prompt_ids,
             weights=await asyncio.to_thread(self._adapters.get, weights),
@@ -103,8 +121,26 @@ class LocalEngine:
         completion_ids = self._base.chat.completion_ids(completion)
         self._require_window(len(prompt_ids), len(completion_ids))
         request = ScoreRequest(prompt_ids, completion_ids, await asyncio.to_thread(self._adapters.get, weights))
-        logprobs = await asyncio.wrap_future(self._scorer.submit(request))
-        return Score(weights, len(prompt_ids), self._base.chat.tokens(completion_ids), tuple(logprobs))
+        scored = await asyncio.wrap_future(self._scorer.submit(request))
+        return Score(weights, len(prompt_ids), self._base.chat.tokens(completion_ids), tuple(scored.logprobs))
+
+    async def read(self, weights: Weights, prompt: TokenIds, top_logprobs: int = 0) -> Reading:
+        """Log probabilities of every token of `prompt`, and of its `top_logprobs` likeliest alternatives."""
+        in_range("top_logprobs", top_logprobs, 0, MOST_TOP_LOGPROBS)
+        chat, ids = self._base.chat, self._prompt_ids(prompt)
+        self._require_window(len(ids), 0)
+        scored = Scored([], [], [])
+        if len(ids) > 1:
+            adapter = await asyncio.to_thread(self._adapters.get, weights)
+            request = ScoreRequest(ids[:1], ids[1:], adapter, top_logprobs)
+            scored = await asyncio.wrap_future(self._scorer.submit(request))
+        return Reading(
+            weights=weights,
+            tokens=chat.tokens(ids),
+            token_bytes=tuple(map(chat.token_bytes, ids)),
+            logprobs=tuple(scored.logprobs),
+            top_logprobs=tuple(map(chat.scored, scored.top_ids, scored.top_logprobs)),
+        )
 
     async def update(self, lora_id: str, items: Sequence[TrainingItem], training: TrainingConfig, key: str) -> Update:
         """One SDPO update of the newest version, making the next one, exactly once per `key`."""
@@ -181,6 +217,15 @@ class LocalEngine:
         finally:
             lock.release()
 
+    def _prompt_ids(self, prompt: Prompt) -> list[int]:
+        """The prompt's tokens. Raises `BadRequest` where there are none to continue."""
+        if not isinstance(prompt, TokenIds):
+            return self._base.chat.prompt_ids(prompt)
+        if not prompt.ids:
+            raise BadRequest("the prompt has no tokens, so there is nothing to continue")
+        self._base.chat.require_known(prompt.ids)
+        return list(prompt.ids)
+
     def _clamped(self, params: SamplingParams, prompt_tokens: int) -> SamplingParams:
         """The parameters checked, seeded, and with no more tokens than fit the window."""
         in_range("max_tokens", params.max_tokens, 1)
@@ -195,9 +240,9 @@ class LocalEngine:
 
     def _require_window(self, prompt_tokens: int, answer_tokens: int) -> None:
         if prompt_tokens + answer_tokens > self._base.window:
-            raise InvalidInput(
+            raise PromptTooLong(
                 f"the prompt has {prompt_tokens} tokens, which with {answer_tokens} more is beyond the window of "
-                f"{self._base.window} tokens of {self.base_model}"
+                f"{self._base.window} tokens of {self.base_model}; send a shorter one"
             )
 
     def _sample(self, weights: Weights, request: DecodeRequest, decoded: Decoded) -> Sample:

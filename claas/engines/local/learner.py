@@ -8,7 +8,7 @@ from peft import PeftModel
 from torch import Tensor
 
 from claas.core.base_models import default_learning_rate
-from claas.core.errors import InvalidInput, StackError
+from claas.core.errors import PromptTooLong, StackError
 from claas.core.training_config import TrainingConfig
 from claas.engines.base import AdapterSpec, TrainingItem, Update, Weights
 from claas.engines.local.adapters import require_base
@@ -75,9 +75,9 @@ class Learner:
         teacher = with_hindsight(item.messages, item.feedback, training.feedback_repetitions)
         aligned = Item(item.prompt_ids, tuple(self._base.chat.prompt_ids(teacher)), item.token_ids, item.logprobs)
         if aligned.longest > self._base.window:
-            raise InvalidInput(
-                f"prompt, feedback and response come to {aligned.longest} tokens, beyond the {self._base.window} of "
-                f"{self._base.weights.base_model}"
+            raise PromptTooLong(
+                f"prompt, feedback and response come to {aligned.longest} tokens, beyond the window of "
+                f"{self._base.window} tokens of {self._base.weights.base_model}; nothing was trained"
             )
         return aligned
 

@@ -19,6 +19,15 @@ _TOKENS_PER_PASS = 4096
 _LOGITS_AT_ONCE = 2**25  # 128 MiB of float32
 
 
+@dataclass(frozen=True)
+class Scored:
+    """Log probabilities (nats) of a completion's C tokens, and of the likeliest alternatives to each."""
+
+    logprobs: list[float]  # (C,)
+    top_ids: list[list[int]]  # (C, top_logprobs), likeliest first
+    top_logprobs: list[list[float]]  # (C, top_logprobs)
+
+
 @dataclass(eq=False)
 class ScoreRequest:
     """A prompt, the completion to score after it, and the weights to score it with."""
@@ -26,7 +35,8 @@ class ScoreRequest:
     prompt_ids: list[int]
     completion_ids: list[int]  # (C,)
     weights: ModelWeights
-    result: Future[list[float]] = field(default_factory=Future[list[float]])  # (C,), nats
+    top_logprobs: int = 0
+    result: Future[Scored] = field(default_factory=Future[Scored])
 
     @property
     def length(self) -> int:
@@ -42,7 +52,7 @@ class Scorer:
         self._device = device
         self._workers = Workers("claas-score", [self._serve])
 
-    def submit(self, request: ScoreRequest) -> Future[list[float]]:
+    def submit(self, request: ScoreRequest) -> Future[Scored]:
         """The completion's logprobs, once scored. Raises `StackError` once closed."""
         self._workers.submit(request)
         return request.result
@@ -78,23 +88,43 @@ class Scorer:
         segments = [Segment(batch[0].weights, len(batch))]
         logits = self._forward(ids.to(self._device), positions, length, keep.to(self._device), segments)
         targets = [token for request in batch for token in request.completion_ids]
-        scored = _logprobs(logits, torch.tensor(targets, device=self._device))
-        logprobs = cast(list[float], scored.tolist())  # pyright: ignore[reportUnknownMemberType]
+        scored = _scored(
+            logits, torch.tensor(targets, device=self._device), max(request.top_logprobs for request in batch)
+        )
+        start = 0
         for request in batch:
-            count = len(request.completion_ids)
+            end = start + len(request.completion_ids)
             if request.result.set_running_or_notify_cancel():
-                request.result.set_result(logprobs[:count])
-            logprobs = logprobs[count:]
+                request.result.set_result(_part(scored, start, end, request.top_logprobs))
+            start = end
 
 
-def _logprobs(logits: Tensor, targets: Tensor) -> Tensor:
+def _scored(logits: Tensor, targets: Tensor, top_logprobs: int) -> Scored:
     """Log probability of each target (N,) under its logits (N, V), in float32, a slice of rows at a time."""
     rows = max(1, _LOGITS_AT_ONCE // logits.shape[-1])
     parts: list[Tensor] = []
+    top_ids: list[list[int]] = []
+    top_values: list[list[float]] = []
     for start in range(0, len(targets), rows):
         logprobs = logits[start : start + rows].float().log_softmax(-1)
         parts.append(logprobs.gather(-1, targets[start : start + rows, None])[:, 0])
-    return torch.cat(parts)
+        if top_logprobs:
+            top = logprobs.topk(min(top_logprobs, logits.shape[-1]))
+            top_ids += cast(list[list[int]], top.indices.tolist())  # pyright: ignore[reportUnknownMemberType]
+            top_values += cast(list[list[float]], top.values.tolist())  # pyright: ignore[reportUnknownMemberType]
+    chosen = cast(list[float], torch.cat(parts).tolist())  # pyright: ignore[reportUnknownMemberType]
+    return Scored(chosen, top_ids, top_values)
+
+
+def _part(scored: Scored, start: int, end: int, top_logprobs: int) -> Scored:
+    """The rows of one request, with as many alternatives as it asked for."""
+    if not top_logprobs:
+        return Scored(scored.logprobs[start:end], [], [])
+    return Scored(
+        scored.logprobs[start:end],
+        [ids[:top_logprobs] for ids in scored.top_ids[start:end]],
+        [values[:top_logprobs] for values in scored.top_logprobs[start:end]],
+    )
 
 
 def _batches(requests: Sequence[ScoreRequest]) -> Iterator[list[ScoreRequest]]:

@@ -1,0 +1,116 @@
+"""One completion request: prompts continued as they are, all together, and read back with their log probabilities.
+
+Completions are not recorded as rollouts: feedback is given on the answer to a person's turn, and here there is none.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from uuid import uuid4
+
+from claas.api.legacy_logprobs import legacy_logprobs
+from claas.api.models import Models
+from claas.api.stopping import stop_strings
+from claas.core.concurrency import both, together
+from claas.core.errors import BadRequest, StackError
+from claas.engines.base import Engine, Reading, Sample, SamplingParams, TokenIds, Weights
+from claas.wire.chat import Usage
+from claas.wire.completions import CompletionChoice, CompletionRequest, CompletionResponse
+
+_MOST_CHOICES = 1024
+
+
+async def complete(engine: Engine, models: Models, request: CompletionRequest) -> CompletionResponse:
+    """Continue every prompt, all at once and from the weights that the model's name means now."""
+    params = _sampling_params(request)
+    weights = await models.weights(request.model)
+    prompts = [
+        await engine.encode(prompt) if isinstance(prompt, str) else TokenIds(tuple(prompt))
+        for prompt in request.prompts
+    ]
+    completed = await together(_continued(engine, weights, prompt, params, request) for prompt in prompts)
+    choices: list[CompletionChoice] = []
+    for prompt, written, (reading, samples) in zip(prompts, request.prompts, completed, strict=True):
+        shown = ""
+        if request.echo:
+            shown = written if isinstance(written, str) else await engine.decode(prompt)
+        choices += [_choice(request, len(choices) + j, shown, reading, one) for j, one in enumerate(samples)]
+    prompt_tokens = sum(len(prompt.ids) for prompt in prompts)
+    completion_tokens = sum(len(one.token_ids) for _, samples in completed for one in samples if one is not None)
+    return CompletionResponse(
+        id=f"cmpl-{uuid4().hex}",
+        created=int(time.time()),
+        model=weights.name,
+        choices=choices,
+        usage=Usage(
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            total_tokens=prompt_tokens + completion_tokens,
+        ),
+        system_fingerprint=weights.digest,
+    )
+
+
+def _sampling_params(request: CompletionRequest) -> SamplingParams:
+    if request.stream:
+        raise BadRequest("completions are not streamed; send stream=false, or use /v1/chat/completions")
+    if (wanted := len(request.prompts) * request.n) > _MOST_CHOICES:
+        raise BadRequest(f"prompts times n is {wanted}; one request may ask for {_MOST_CHOICES} completions at most")
+    if request.max_tokens == 0 and not request.echo:
+        raise BadRequest("max_tokens=0 needs echo=true: there would be nothing to return")
+    return SamplingParams(
+        max_tokens=request.max_tokens,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        stop=stop_strings(request.stop),
+        seed=request.seed,
+        top_logprobs=request.logprobs or 0,
+    )
+
+
+async def _continued(
+    engine: Engine, weights: Weights, prompt: TokenIds, params: SamplingParams, request: CompletionRequest
+) -> tuple[Reading | None, list[Sample | None]]:
+    """The prompt read, where its log probabilities are wanted, and its `n` continuations, None where none is."""
+    return await both(
+        _read(engine, weights, prompt, request),
+        together(_sampled(engine, weights, prompt, params, index) for index in range(request.n)),
+    )
+
+
+async def _read(engine: Engine, weights: Weights, prompt: TokenIds, request: CompletionRequest) -> Reading | None:
+    if not request.echo or request.logprobs is None:
+        return None
+    reading = await engine.read(weights, prompt, request.logprobs)
+    _require_numbers(weights, reading.logprobs)
+    return reading
+
+
+async def _sampled(
+    engine: Engine, weights: Weights, prompt: TokenIds, params: SamplingParams, index: int
+) -> Sample | None:
+    """Continuation `index`, with a seed of its own; None where no token is wanted."""
+    if params.max_tokens == 0:
+        return None
+    seed = None if params.seed is None else params.seed + index
+    sample = await engine.sample(weights, prompt, replace(params, seed=seed))
+    _require_numbers(weights, sample.logprobs)
+    return sample
+
+
+def _require_numbers(weights: Weights, logprobs: Sequence[float]) -> None:
+    if not all(map(math.isfinite, logprobs)):
+        raise StackError(f"{weights.name} gave a token a log probability that is not a number")
+
+
+def _choice(
+    request: CompletionRequest, index: int, shown: str, reading: Reading | None, sample: Sample | None
+) -> CompletionChoice:
+    text = shown + (sample.text if sample else "")
+    return CompletionChoice(
+        index=index,
+        text=text,
+        finish_reason=sample.finish_reason if sample else "length",
+        logprobs=None if request.logprobs is None else legacy_logprobs(text, len(shown), reading, sample),
+    )
