@@ -18,7 +18,7 @@ from claas.eval.types import EvalConfig
 from claas.wire.rollouts import Sampling
 from tests.api.client import settings
 from tests.fakes.engine import BASE_MODEL, FakeEngine
-from tests.fakes.gateway import ERROR_TEXTS, FAULTS, OWN_PROMPT, TEMPERATURE, TOKEN, FakeGateway, through
+from tests.fakes.gateway import ERROR_TEXTS, FAULTS, OWN_PROMPT, REFUSED, TEMPERATURE, TOKEN, FakeGateway, through
 
 T = TypeVar("T")
 LORA = "eval/calm"
@@ -98,7 +98,9 @@ def test_what_the_api_did_not_say_is_lost(tmp_path: Path, fault: str) -> None:
     with pytest.raises(LostAnswer) as lost:
         asking(tmp_path, answer, faults=[fault], instead=BASE_MODEL)
     said = str(lost.value)
-    if fault in ERROR_TEXTS:
+    if fault == REFUSED:
+        assert said == "/v1/chat/completions was refused with HTTP 400: no such agent"
+    elif fault in ERROR_TEXTS:
         assert said.startswith("the gateway failed, and said so in place of an answer")
         assert ERROR_TEXTS[fault][:20] in said
     else:

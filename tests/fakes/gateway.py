@@ -38,7 +38,9 @@ ALTERED = {
     "cut": lambda text: text[: len(text) // 2],
     "emptied": lambda text: "",
 }
-FAULTS = [*ERROR_TEXTS, *ALTERED, "another's answer", "other weights"]
+REFUSED = "refused"
+"""2026.9.6 says with its status, too, that a request failed."""
+FAULTS = [REFUSED, *ERROR_TEXTS, *ALTERED, "another's answer", "other weights"]
 
 
 @dataclass
@@ -78,6 +80,9 @@ class FakeGateway:
             message = "Missing user message in `messages`."
             return JSONResponse({"error": {"message": message, "type": "invalid_request_error"}}, 400)
         fault = next(self._faults)
+        if fault == REFUSED:
+            self.spoilt.append(fault)
+            return JSONResponse({"error": {"message": "no such agent", "type": "invalid_request_error"}}, 400)
         text = ERROR_TEXTS[fault] if fault in ERROR_TEXTS else await self._asked(said[-1], fault, api)
         if fault is not None:
             self.spoilt.append(text)

@@ -1,4 +1,4 @@
-"""The loop through a real OpenClaw gateway in front of the real API: python -m pytest -m live tests/live/test_openclaw.py"""
+"""The loop through a real OpenClaw gateway, in front of the real API."""
 
 import asyncio
 import json
@@ -42,7 +42,7 @@ def config(live: Processes, folder: Path, **changes: Any) -> EvalConfig:
         "batch_size": 2,
         "metrics": ["logprob", "compliance", "collapse"],
         "plots": False,
-        "output_dir": str(folder / f"run-{live.version}"),
+        "output_dir": str(folder / folder.name),
         "config_dir": str(small_preferences(folder / "mine", "calm")),
         "claas_url": live.api_url,
         "openclaw_url": live.gateway_url,
@@ -172,4 +172,4 @@ def test_a_run_whose_api_is_killed_continues_and_trains_every_step_once(tmp_path
     assert [step.adapter.version for step in results.preferences["calm"].steps] == [1, 2, 3]
     log = [json.loads(path.read_text()) for path in (tmp_path / "store" / "feedback").rglob("*.json")]
     trained = [entry["idempotency_key"] for entry in log if not entry["replayed"] and not entry["errors"]]
-    assert sorted(trained) == [f"run-2026.2.25/calm/{step}" for step in range(3)]
+    assert sorted(trained) == [f"{results.run_dir.name}/calm/{step}" for step in range(3)]

@@ -89,14 +89,23 @@ class GatewayStack(HttpStack):
         )
         try:
             async with self._alias.pointing_at(adapter):
-                reply = await self._gateway.post(_CHAT, request, ChatResponse)
-            if not reply.choices:
-                raise LostAnswer("the reply has no choices")
-            shown = reply.choices[0].message.content
+                shown = await self._shown(request)
             rollout = await self._rollout(adapter, prompt, shown)
         except RequestLost as error:
             raise LostAnswer(str(error)) from error
         return _answer(shown, rollout)
+
+    async def _shown(self, request: ChatRequest) -> str:
+        """What the gateway lets a user see; a request that it refuses is one answer lost."""
+        try:
+            reply = await self._gateway.post(_CHAT, request, ChatResponse)
+        except Refused as error:
+            if error.status == 401:
+                raise
+            raise LostAnswer(str(error)) from error
+        if not reply.choices:
+            raise LostAnswer("the reply has no choices")
+        return reply.choices[0].message.content
 
     async def _rollout(self, adapter: Adapter, prompt: str, shown: str) -> Rollout:
         """The recorded answer of this version to this prompt that reads like what the gateway showed."""
