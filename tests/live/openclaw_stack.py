@@ -1,12 +1,13 @@
 """A real OpenClaw gateway, and the real API behind it, each in a process of its own."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,10 +124,12 @@ def processes(folder: Path, version: str) -> Generator[Processes]:
     """None running yet; all ended at the end, the gateway's own files gone."""
     require_installed(version)
     folder.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as ended:
-        made = Processes(folder, version)
-        ended.callback(made.stop)
+    made = Processes(folder, version)
+    try:
         yield made
+    finally:
+        made.stop()
+        shutil.rmtree(made.gateway_files, ignore_errors=True)
 
 
 def free_port() -> int:
