@@ -9,6 +9,7 @@ from claas.api.conversation import conversation
 from claas.api.models import Models
 from claas.api.rollouts import RolloutStore
 from claas.api.stopping import stop_strings
+from claas.api.truncation import Fitted, fitted
 from claas.core.concurrency import together
 from claas.core.errors import BadRequest
 from claas.engines.base import Engine, OnPiece, Piece, Sample, SamplingParams, TokenLogprob, Weights
@@ -35,25 +36,29 @@ class Chat:
     engine: Engine
     rollouts: RolloutStore
     weights: Weights
-    messages: tuple[dict[str, str], ...]
+    prompt: Fitted
     params: SamplingParams
     request: ChatRequest
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
 
     @classmethod
-    async def begin(cls, engine: Engine, models: Models, rollouts: RolloutStore, request: ChatRequest) -> "Chat":
-        """Check `request` and find its weights."""
+    async def begin(
+        cls, engine: Engine, models: Models, rollouts: RolloutStore, request: ChatRequest, *, truncate: bool
+    ) -> "Chat":
+        """Check `request` and find its weights; with `truncate`, cut what does not fit the window."""
         params = _sampling_params(request)
         weights = await models.weights(request.model)
-        return cls(engine, rollouts, weights, conversation(request.messages), params, request)
+        messages = conversation(request.messages)
+        prompt = await fitted(engine, messages, params.max_tokens) if truncate else Fitted(messages)
+        return cls(engine, rollouts, weights, prompt, params, request)
 
     async def choice(self, index: int, on_piece: OnPiece | None = None) -> tuple[Sample, Rollout]:
         """Sample answer `index` and record it. With a seed, choices differ and yet repeat: each has the next one."""
         seed = self.params.seed
         params = self.params if seed is None else replace(self.params, seed=seed + index)
-        sample = await self.engine.sample(self.weights, self.messages, params, on_piece)
-        return sample, self.rollouts.record(self.messages, params, sample)
+        sample = await self.engine.sample(self.weights, self.prompt.messages, params, on_piece)
+        return sample, self.rollouts.record(self.prompt.messages, params, sample, self.prompt.dropped_tokens)
 
 
 async def answer(chat: Chat) -> ChatResponse:

@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from claas.core.base_models import default_base_model
-from claas.core.checks import in_range
+from claas.core.checks import in_range, one_of
 from claas.core.errors import InvalidInput
 
 
@@ -19,7 +19,8 @@ class ApiConfig:
     than loopback needs the environment variable CLAAS_API_KEY. `port`: 0 takes any free one. `store_dir`: adapters,
     recorded rollouts and receipts. `feedback_log_dir`: one file per batch of feedback. `lock_timeout_s`: how long an
     update waits for another update of its adapter. `rollout_capacity`: how many answers feedback can still be given
-    on; older ones are dropped. `max_body_bytes`: bound of a request's body.
+    on; older ones are dropped. `max_body_bytes`: bound of a request's body. `truncate_prompt`: `middle` drops text
+    from the middle of a chat's longest turns where it does not fit the model's window; None refuses such a prompt.
     """
 
     mode: str = "local"
@@ -31,6 +32,7 @@ class ApiConfig:
     lock_timeout_s: float = 120.0
     rollout_capacity: int = 10_000
     max_body_bytes: int = 4 * 1024 * 1024
+    truncate_prompt: str | None = None
 
     def __post_init__(self) -> None:
         default_base_model(self.mode)
@@ -39,6 +41,8 @@ class ApiConfig:
                 raise InvalidInput(f"{name} must not be empty, got ''")
         if self.base_model == "":
             raise InvalidInput("base_model must name a model or be null, got ''")
+        if self.truncate_prompt is not None:
+            one_of("truncate_prompt", self.truncate_prompt, ("middle",))
         in_range("port", self.port, 0, 65535)
         in_range("lock_timeout_s", self.lock_timeout_s, 0.0)
         in_range("rollout_capacity", self.rollout_capacity, 1)

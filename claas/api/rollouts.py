@@ -25,8 +25,14 @@ class RolloutStore:
     def __init__(self, path: Path, capacity: int) -> None:
         self._journal = Journal(path, capacity, lambda line: _keys(Rollout.model_validate_json(line)))
 
-    def record(self, messages: Sequence[Mapping[str, str]], params: SamplingParams, sample: Sample) -> Rollout:
-        """Keep one answer to `messages`, sampled by `params`."""
+    def record(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        params: SamplingParams,
+        sample: Sample,
+        truncated_prompt_tokens: int,
+    ) -> Rollout:
+        """Keep one answer to `messages`, from which so many tokens had been cut, sampled by `params`."""
         if not all(math.isfinite(logprob) for logprob in sample.logprobs):
             raise StackError(f"{sample.weights.name} sampled a token whose log probability is not a number")
         rollout = Rollout(
@@ -46,6 +52,7 @@ class RolloutStore:
             sampling=Sampling(
                 temperature=params.temperature, top_p=params.top_p, seed=params.seed, max_tokens=params.max_tokens
             ),
+            truncated_prompt_tokens=truncated_prompt_tokens,
         )
         self._journal.append(rollout.model_dump_json().encode(), _keys(rollout))
         return rollout

@@ -26,6 +26,8 @@ class Services:
     rollouts: RolloutStore
     receipts: Receipts
     feedback: Feedback
+    truncate_prompt: bool
+    """Whether a chat that does not fit the window is cut instead of refused."""
 
     async def close(self) -> None:
         """Close the engine, then the stores."""
@@ -48,6 +50,7 @@ def open_services(engine: Engine, config: ApiConfig) -> Services:
         rollouts=rollouts,
         receipts=receipts,
         feedback=Feedback(engine, rollouts, receipts, log),
+        truncate_prompt=config.truncate_prompt is not None,
     )
 
 

@@ -86,6 +86,7 @@ def answered(asked: Transcript, answer: Answer) -> Transcript:
             "top_logprobs": [list(likeliest) for likeliest in answer.top_logprobs] or None,
             "mean_entropy": answer.mean_entropy,
             "sampled_with": answer.sampled_with,
+            "truncated_prompt_tokens": answer.truncated_prompt_tokens,
         }
     )
 

@@ -43,7 +43,7 @@ class Transcript(Record):
     and `top_logprobs` (T, K) those of the likeliest tokens, where they were asked for. `mean_entropy` is over the full
     distribution, nats per token, unless `entropy_is_lower_bound`: then it comes from `top_logprobs`.
     `temperature` and `seed` are what was asked for. `sampled_with` is how the answer was really sampled, where a
-    gateway decides that; None means as asked.
+    gateway decides that; None means as asked. `truncated_prompt_tokens` were cut from the gateway's prompt.
     `verdict` is what a verifier or checker said: at least `score` in [0, 1] and `passed`.
     """
 
@@ -57,6 +57,7 @@ class Transcript(Record):
     temperature: float | None = None
     seed: int | None = None
     sampled_with: Sampling | None = None
+    truncated_prompt_tokens: int = 0
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     logprobs: list[float] | None = None

@@ -41,7 +41,8 @@ class Answer:
 
     `mean_entropy`: nats per token over the full distribution, None when the stack cannot tell; `top_logprobs` (T, K)
     holds the K likeliest tokens' logprobs when they were asked for. `sampled_with` says how it was sampled where what
-    stands between may have changed that, and None means as asked.
+    stands between may have changed that, and None means as asked; `truncated_prompt_tokens` were then cut from its
+    prompt, which did not fit the window.
     """
 
     text: str
@@ -53,6 +54,7 @@ class Answer:
     prompt_tokens: int
     completion_tokens: int
     sampled_with: Sampling | None = None
+    truncated_prompt_tokens: int = 0
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ class Rollout(Body):
     """One sampled answer as this API recorded it. T = number of sampled tokens.
 
     `token_ids` and `logprobs` (nats) are the sampler's own; `model` is `name@version`, `digest` that of the weights.
+    `messages` are what the model read: where the prompt did not fit, `truncated_prompt_tokens` had been cut from them.
     `sampling` is None in records of earlier versions.
     """
 
@@ -44,4 +45,5 @@ class Rollout(Body):
     token_ids: list[int]
     logprobs: list[float]
     mean_entropy: float | None
+    truncated_prompt_tokens: int = 0
     sampling: Sampling | None = None

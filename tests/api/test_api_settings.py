@@ -37,6 +37,7 @@ def test_every_setting_can_be_overridden() -> None:
         "lock_timeout_s": 1.5,
         "rollout_capacity": 7,
         "max_body_bytes": 2048,
+        "truncate_prompt": "middle",
     }
     assert set(changed) == set(ApiConfig.__dataclass_fields__) - {"mode"}
     assert composed("local", *(f"{name}={value}" for name, value in changed.items())) == ApiConfig(**changed)
@@ -57,6 +58,7 @@ def test_every_setting_is_read_somewhere() -> None:
         ("rollout_capacity", 0),
         ("max_body_bytes", 10),
         ("mode", "cloud"),
+        ("truncate_prompt", "left"),
         ("host", ""),
         ("base_model", ""),
         ("store_dir", ""),

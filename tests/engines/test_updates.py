@@ -106,7 +106,7 @@ async def test_what_cannot_be_trained_on_is_refused(engine: Any) -> None:
     with pytest.raises(InvalidInput, match="at least one item"):
         await engine.update(SMALL.lora_id, [], QUICK, "key")
     long = TrainingItem(user("hi"), batch[0].prompt_ids, batch[0].token_ids, batch[0].logprobs, "shorter " * 2100)
-    with pytest.raises(InvalidInput, match="beyond the 2048"):
+    with pytest.raises(InvalidInput, match="beyond the window of 2048"):
         await engine.update(SMALL.lora_id, [long], QUICK, "key")
 
 

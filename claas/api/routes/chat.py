@@ -16,7 +16,7 @@ router = APIRouter()
 @router.post("/v1/chat/completions", response_model=ChatResponse)
 async def chat_completions(request: ChatRequest, served: Served, http: Request) -> Response:
     """Answer a conversation, at once or as a stream of events. A client that hangs up stops the sampling."""
-    chat = await Chat.begin(served.engine, served.models, served.rollouts, request)
+    chat = await Chat.begin(served.engine, served.models, served.rollouts, request, truncate=served.truncate_prompt)
     if request.stream:
         return await event_stream(http.receive, chunks(chat))
     return reply(await while_connected(http.receive, answer(chat)))

@@ -165,4 +165,5 @@ def _answer(shown: str, rollout: Rollout) -> Answer:
         prompt_tokens=len(rollout.prompt_ids),
         completion_tokens=len(rollout.token_ids),
         sampled_with=rollout.sampling,
+        truncated_prompt_tokens=rollout.truncated_prompt_tokens,
     )

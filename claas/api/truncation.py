@@ -1,0 +1,67 @@
+"""Prompts beyond the window: text is dropped from the middle of the longest turns until the rest fits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from claas.core.errors import PromptTooLong
+from claas.engines.base import Engine
+
+_GAP = "\n[...]\n"
+_ANSWER_SHARE = 4
+_FEEDBACK_SHARE = 8
+_FEWEST_CHARACTERS = 64
+
+Turns = tuple[dict[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A conversation that fits, and how many tokens of its prompt were dropped to make it."""
+
+    messages: Turns
+    dropped_tokens: int = 0
+
+
+async def fitted(engine: Engine, messages: Turns, max_tokens: int) -> Fitted:
+    """`messages` with as little dropped as leaves room for an answer of `max_tokens` and for feedback on it.
+
+    The answer's room is at most a quarter of the window, the feedback's is an eighth. Of a turn that is cut, beginning
+    and end stay; turns shorter than the cut stay whole. Raises `PromptTooLong` where that is not enough.
+    """
+    window = engine.window
+    budget = window - min(max_tokens, window // _ANSWER_SHARE) - window // _FEEDBACK_SHARE
+    whole = await _length(engine, messages)
+    if whole <= budget:
+        return Fitted(messages)
+    if await _length(engine, _cut(messages, _FEWEST_CHARACTERS)) > budget:
+        raise PromptTooLong(
+            f"the prompt has {whole} tokens and cannot be cut to {budget}, which leave room for an answer in "
+            f"the window of {window} tokens: it has {len(messages)} turns; send fewer"
+        )
+    fits, beyond = _FEWEST_CHARACTERS, 2 * _FEWEST_CHARACTERS
+    while await _length(engine, _cut(messages, beyond)) <= budget:
+        fits, beyond = beyond, 2 * beyond
+    while beyond - fits > 1:
+        between = (fits + beyond) // 2
+        if await _length(engine, _cut(messages, between)) <= budget:
+            fits = between
+        else:
+            beyond = between
+    kept = _cut(messages, fits)
+    return Fitted(kept, whole - await _length(engine, kept))
+
+
+def _cut(messages: Sequence[dict[str, str]], characters: int) -> Turns:
+    """The turns, of each of which at most `characters` are kept, half from its beginning and half from its end."""
+    return tuple(turn | {"content": _middle_out(turn["content"], characters)} for turn in messages)
+
+
+def _middle_out(text: str, characters: int) -> str:
+    if len(text) <= characters + len(_GAP):
+        return text
+    head = characters // 2
+    return text[:head] + _GAP + text[len(text) - (characters - head) :]
+
+
+async def _length(engine: Engine, messages: Turns) -> int:
+    return len((await engine.encode(messages)).ids)
