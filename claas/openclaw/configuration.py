@@ -11,7 +11,9 @@ from claas.core.files import write_atomically, writing
 from claas.openclaw.release import release
 from claas.openclaw.settings import GatewaySettings
 
-_PROVIDER = "claas"
+_PROVIDER = "vllm"
+"""Of a provider by this name OpenClaw takes the key from `VLLM_API_KEY`; a key of another it writes to a file."""
+
 _PLUGIN = "small-prompt"
 _DECLARED_WINDOW = 65536
 _TIMEOUT_S = 120
@@ -86,7 +88,6 @@ def _provider(settings: GatewaySettings) -> Mapping[str, Any]:
     }
     return {
         "baseUrl": settings.api_url,
-        "apiKey": "${CLAAS_API_KEY}",  # OpenClaw puts the variable in
         "api": "openai-completions",
         "models": [model],
     }

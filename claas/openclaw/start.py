@@ -13,7 +13,6 @@ from claas.core.gateway import TOKEN_VARIABLE
 from claas.openclaw.install import Installation
 from claas.openclaw.settings import GatewaySettings
 
-_API_KEY_VARIABLE = "CLAAS_API_KEY"
 _SWITCHED_OFF = (
     "OPENCLAW_SKIP_CHANNELS",
     "OPENCLAW_SKIP_CRON",
@@ -72,6 +71,6 @@ def _environment(
         "OPENCLAW_STATE_DIR": str(settings.runtime / "state"),
         "OPENCLAW_CONFIG_PATH": str(configuration),
         TOKEN_VARIABLE: outer[TOKEN_VARIABLE],
-        _API_KEY_VARIABLE: outer.get(_API_KEY_VARIABLE) or "none",
+        "VLLM_API_KEY": outer.get("CLAAS_API_KEY") or "none",
         **dict.fromkeys(_SWITCHED_OFF, "1"),
     }

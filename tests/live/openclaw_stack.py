@@ -20,7 +20,7 @@ from claas.wire.rollouts import Rollout
 
 INSTALLED = Path(claas.__file__).parents[1] / ".openclaw"
 PROMPT = "You are a helpful assistant, reached through OpenClaw."
-TOKEN = "a-token-for-these-tests"
+TOKEN, KEY = "a-token-for-these-tests", "a-key-for-these-tests"
 CHAT = "/v1/chat/completions"
 
 
@@ -97,14 +97,15 @@ class Processes:
 
     def resolve(self, **asked: str) -> Rollout:
         """What the API has on record."""
-        reply = httpx.post(f"{self.api_url}/v1/rollouts/resolve", json=asked, timeout=60)
+        headers = {"Authorization": f"Bearer {KEY}"}
+        reply = httpx.post(f"{self.api_url}/v1/rollouts/resolve", json=asked, headers=headers, timeout=60)
         assert reply.is_success, reply.text
         return Rollout.model_validate_json(reply.content)
 
     def _start(self, module: str, arguments: list[str], answers: Callable[[], bool]) -> None:
         log = self.folder / f"{module}.log"
         with log.open("ab") as output:
-            environment = {**os.environ, "OPENCLAW_GATEWAY_TOKEN": TOKEN}
+            environment = {**os.environ, "OPENCLAW_GATEWAY_TOKEN": TOKEN, "CLAAS_API_KEY": KEY}
             command = [sys.executable, "-m", module, *arguments]
             process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=output, stderr=output)
         self._running[module] = process

@@ -16,15 +16,16 @@ from claas.eval.runner import run_harness
 from claas.eval.types import EvalConfig
 from tests.eval.recomputing import require_recomputable
 from tests.eval.small_preferences import small_preferences
-from tests.live.openclaw_stack import PROMPT, TOKEN, Processes, free_port, processes
+from tests.live.openclaw_stack import KEY, PROMPT, TOKEN, Processes, free_port, processes
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 pytest.importorskip("torch")
 
 
 @pytest.fixture(autouse=True)
-def _token(monkeypatch: pytest.MonkeyPatch) -> None:
+def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENCLAW_GATEWAY_TOKEN", TOKEN)
+    monkeypatch.setenv("CLAAS_API_KEY", KEY)
 
 
 @pytest.fixture(scope="module", params=["2026.2.25", "2026.9.6"])
@@ -121,11 +122,12 @@ def test_the_wrong_token_is_refused_before_anything_is_asked(
         asyncio.run(run_harness(config(live, tmp_path)))
 
 
-def test_no_file_of_the_gateway_or_of_a_run_holds_the_token(live: Processes, tmp_path: Path) -> None:
+def test_no_file_of_the_gateway_or_of_a_run_holds_a_secret(live: Processes, tmp_path: Path) -> None:
     results = asyncio.run(run_harness(config(live, tmp_path, num_steps=1, metrics=["compliance"])))
     files = [path for folder in (live.gateway_files, live.folder, results.run_dir) for path in folder.rglob("*")]
     assert len(files) > 20
-    assert not [path for path in files if path.is_file() and TOKEN.encode() in path.read_bytes()]
+    for secret in (TOKEN, KEY):
+        assert not [path for path in files if path.is_file() and secret.encode() in path.read_bytes()]
 
 
 def test_a_provider_that_is_gone_is_an_error_of_each_answer_and_nothing_is_trained(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ class Machine:
 
     def run(self, *arguments: str, token: str = "do-not-tell", npm: bool = True) -> subprocess.CompletedProcess[str]:
         environment = {"PATH": str(self.folder / "bin") if npm else "", "HOME": str(self.folder), "LANG": "C.UTF-8"}
+        environment["CLAAS_API_KEY"] = "the API's key"
         if token:
             environment["OPENCLAW_GATEWAY_TOKEN"] = token
         command = [sys.executable, "-m", "claas.openclaw", "--port", str(self.port), *arguments]
@@ -80,7 +81,7 @@ def test_it_installs_once_configures_and_becomes_the_gateway(machine: Machine) -
     assert started["arguments"][0].endswith("openclaw/openclaw.mjs")
     assert started["folder"] == str(runtime)
     told = started["environment"]
-    assert told["OPENCLAW_GATEWAY_TOKEN"] == "do-not-tell"
+    assert (told["OPENCLAW_GATEWAY_TOKEN"], told["VLLM_API_KEY"]) == ("do-not-tell", "the API's key")
     assert told["OPENCLAW_CONFIG_PATH"] == str(runtime / "openclaw.json")
     assert told["OPENCLAW_STATE_DIR"] == str(runtime / "state")
     assert told["HOME"] == str(runtime / "home")

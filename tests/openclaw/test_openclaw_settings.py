@@ -21,11 +21,11 @@ def agent(settings: GatewaySettings) -> dict[str, Any]:
 def test_every_request_names_the_alias_that_the_harness_points(version: str) -> None:
     settings = GatewaySettings(version=version, api_url="http://127.0.0.1:8081/v1", temperature=0.2, max_tokens=64)
     told = configuration(settings)
-    provider = told["models"]["providers"]["claas"]
+    provider = told["models"]["providers"]["vllm"]
     assert provider["baseUrl"] == "http://127.0.0.1:8081/v1"
     assert [model["id"] for model in provider["models"]] == [EvalConfig().openclaw_alias] == ["claas"]
-    assert agent(settings)["model"] == {"primary": "claas/claas"}
-    assert agent(settings)["models"] == {"claas/claas": {"params": {"temperature": 0.2, "maxTokens": 64}}}
+    assert agent(settings)["model"] == {"primary": "vllm/claas"}
+    assert agent(settings)["models"] == {"vllm/claas": {"params": {"temperature": 0.2, "maxTokens": 64}}}
     assert told["gateway"]["bind"] == "loopback"
 
 
@@ -44,7 +44,7 @@ def test_no_secret_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv(variable, "do-not-tell")
     told = json.loads(configure(GatewaySettings(folder=tmp_path)).read_text())
     assert told["gateway"]["auth"] == {"mode": "token"}
-    assert told["models"]["providers"]["claas"]["apiKey"] == "${CLAAS_API_KEY}"
+    assert "apiKey" not in told["models"]["providers"]["vllm"]
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and "do-not-tell" in path.read_text()]
 
 

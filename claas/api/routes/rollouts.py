@@ -6,6 +6,7 @@ from claas.api.conversation import last_user_text
 from claas.api.replies import reply
 from claas.api.services import Served
 from claas.core.errors import NotFound
+from claas.core.text import quoted
 from claas.wire.rollouts import ResolveRequest, Rollout
 
 router = APIRouter()
@@ -20,9 +21,13 @@ async def resolve(request: ResolveRequest, served: Served) -> Response:
     other = served.rollouts.that_showed(request.text)
     if other is None:
         raise NotFound("no recorded answer showed this text")
-    asked = " and ".join(
-        part
-        for part, given in (("to this prompt", request.prompt), (f"by {request.model}", request.model))
-        if given is not None
-    )
-    raise NotFound(f"this text was not shown {asked}, but by {other.model} to {last_user_text(other.messages)!r}")
+    raise NotFound(f"this text was not shown {_asked(request)}, but {_by(other)}")
+
+
+def _asked(request: ResolveRequest) -> str:
+    parts = ["" if request.prompt is None else "to this prompt", "" if request.model is None else f"by {request.model}"]
+    return " and ".join(filter(None, parts))
+
+
+def _by(other: Rollout) -> str:
+    return f"by {other.model} to {quoted(last_user_text(other.messages))}"
