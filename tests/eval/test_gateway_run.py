@@ -101,8 +101,9 @@ def test_a_run_through_a_gateway_is_a_direct_run_in_all_but_how_answers_are_samp
 
 
 def test_no_fault_of_a_gateway_becomes_a_number_or_is_trained_on(tmp_path: Path) -> None:
-    faults: Sequence[str | None] = [each for fault in FAULTS for each in (None, fault)]
-    gateway = FakeGateway(faults=faults, instead="claas-tiny")
+    spoiling = [fault for fault in FAULTS if fault != "other weights"]  # which may say the same by chance
+    faults: Sequence[str | None] = [each for fault in spoiling for each in (None, fault)]
+    gateway = FakeGateway(faults=faults)
     results = run(tmp_path, gateway, fail_on_error=False, batch_size=6)
     history = results.preferences["calm"]
     answers = [each for each in transcripts(results) if each.temperature is not None]
