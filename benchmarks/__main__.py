@@ -20,6 +20,7 @@ BENCHMARKS = {
     "memory": harness.memory,
     "learning": harness.learning,
     "collapse": harness.collapse,
+    "serving": in_own_process("benchmarks.serving"),
     "engine": in_own_process("benchmarks.engine"),
     "tiny_model": in_own_process("benchmarks.tiny_model"),
 }

@@ -20,8 +20,8 @@ async def chunks(chat: Chat) -> AsyncGenerator[ChatChunk]:
     recorded before the chunk that finishes it. Closing the generator stops the sampling.
     """
     told: asyncio.Queue[ChunkChoice | None] = asyncio.Queue()
-    tellers = [_Teller(index, told, with_logprobs=chat.request.logprobs) for index in range(chat.request.n)]
-    work = asyncio.create_task(together(_tell(chat, teller) for teller in tellers))
+    answers = [_Parts(index, told, with_logprobs=chat.request.logprobs) for index in range(chat.request.n)]
+    work = asyncio.create_task(together(_tell(chat, parts) for parts in answers))
     work.add_done_callback(lambda _: told.put_nowait(None))
     with_usage = chat.request.stream_options is not None and chat.request.stream_options.include_usage
     try:
@@ -35,7 +35,7 @@ async def chunks(chat: Chat) -> AsyncGenerator[ChatChunk]:
 
 
 @dataclass
-class _Teller:
+class _Parts:
     """Puts what one answer grew by into a queue, and knows how much of it that was."""
 
     index: int
@@ -74,9 +74,9 @@ class _Teller:
         self.told.put_nowait(ChunkChoice(index=self.index, delta=delta, finish_reason=None, logprobs=logprobs))
 
 
-async def _tell(chat: Chat, teller: _Teller) -> Sample:
-    sample, rollout = await chat.choice(teller.index, teller.tell)
-    teller.finish(sample, rollout)
+async def _tell(chat: Chat, parts: _Parts) -> Sample:
+    sample, rollout = await chat.choice(parts.index, parts.tell)
+    parts.finish(sample, rollout)
     return sample
 
 

@@ -1,14 +1,15 @@
 """Server-sent events: what is told while it is made."""
 
+import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from pydantic import BaseModel
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from claas.api.errors import error_body
-from claas.api.hangup import while_connected
+from claas.api.hangup import HungUp, while_connected
 from claas.core.errors import ClaasError
 
 _DONE = "data: [DONE]\n\n"
@@ -26,7 +27,8 @@ class EventStream(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with aclosing(self._others):
-            await while_connected(receive, self.stream_response(send))
+            with suppress(HungUp):
+                await while_connected(receive, self.stream_response(send))
 
 
 async def event_stream(receive: Receive, bodies: AsyncGenerator[BaseModel]) -> EventStream:
@@ -39,6 +41,7 @@ async def _events(first: BaseModel, others: AsyncGenerator[BaseModel]) -> AsyncG
     try:
         async for body in others:
             yield _event(body)
+            await asyncio.sleep(0)  # where events come faster than they are sent, the loop still notices who is gone
     except ClaasError as error:
         _, told = error_body(error)
         yield f"data: {told.model_dump_json()}\n\n"

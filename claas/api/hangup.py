@@ -9,17 +9,25 @@ from starlette.types import Receive
 
 T = TypeVar("T")
 
-_CLIENT_CLOSED_REQUEST = 499
+
+class HungUp(HTTPException):
+    """The client is gone; whatever is answered, nobody reads it."""
+
+    def __init__(self) -> None:
+        super().__init__(499, "the client hung up")
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, which is cancelled when the client hangs up. `receive` has given the whole body already."""
+    """The result of `work`, which is cancelled when the client hangs up; then `HungUp` is raised.
+
+    `receive` has given the whole body already.
+    """
     task, gone = asyncio.create_task(work), asyncio.create_task(_hung_up(receive))
     try:
         await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
-        raise HTTPException(_CLIENT_CLOSED_REQUEST, "the client hung up")  # which nobody reads
+        raise HungUp
     finally:
         await stopped(task, gone)
 

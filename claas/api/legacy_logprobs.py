@@ -1,5 +1,6 @@
 """Log probabilities in the shape of OpenAI's completions: four lists, side by side."""
 
+import codecs
 from collections.abc import Sequence
 
 from claas.engines.base import Reading, Sample, TokenLogprob
@@ -56,8 +57,9 @@ def _tops(
 def _offsets(tokens: Sequence[str], raws: Sequence[bytes | None], start: int, end: int) -> list[int]:
     """Where each token begins, in characters, between `start` and `end` of the text."""
     offsets: list[int] = []
-    before = bytearray()
+    characters = codecs.getincrementaldecoder("utf-8")(errors="ignore")
+    at = start
     for token, raw in zip(tokens, raws, strict=True):
-        offsets.append(min(start + len(before.decode(errors="ignore")), end))
-        before += token.encode() if raw is None else raw
+        offsets.append(min(at, end))
+        at += len(characters.decode(token.encode() if raw is None else raw))
     return offsets

@@ -24,7 +24,7 @@ class Models:
         self._aliases = aliases
         self._lora_ids: dict[str, str] = {}
         self._naming = asyncio.Lock()
-        self._being_made: set[str] = set()
+        self._being_made: list[str] = []
 
     async def weights(self, model: str) -> Weights:
         """The weights that `model` means now; `NotFound` lists the known names."""
@@ -72,11 +72,11 @@ class Models:
         name = served_name(lora_id)
         async with self._naming:
             await self._require_free(lora_id, name)
-            self._being_made.add(name)
+            self._being_made.append(name)
         try:
             yield
         finally:
-            self._being_made.discard(name)
+            self._being_made.remove(name)
 
     def forget(self, lora_id: str) -> None:
         """Drop what was remembered of an adapter that was deleted. Its aliases stay, and mean nothing until reset."""

@@ -120,9 +120,9 @@ class StepRecord(Record):
 
 
 class Metadata(Record):
-    """A preference's place in a run. `preference_digest` is sha256 of its content, so that a changed one is noticed.
-
-    `notes` say what a reader of the numbers has to know about how they were made.
+    """A preference's place in a run. The digests are sha256 of what the preference and the metrics say, so that a
+    changed prompt, pair or capability item is noticed. `notes` say what a reader of the numbers has to know about how
+    they were made.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -131,4 +131,5 @@ class Metadata(Record):
     run_id: str
     config: dict[str, Any]
     preference_digest: str | None = None
+    metrics_digest: str | None = None
     notes: list[str] = []

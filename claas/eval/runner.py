@@ -20,7 +20,7 @@ from claas.eval.results import RunResults
 from claas.eval.run.files import RESERVED
 from claas.eval.run.folder import OpenRun, open_run
 from claas.eval.run.loop import run_preference
-from claas.eval.run.on_record import read_records
+from claas.eval.run.on_record import OnRecord, read_records
 from claas.eval.run.preference_run import open_preference
 from claas.eval.stack import Stack, WrongWeights
 from claas.eval.stacks.open_stack import check_stack, open_stack
@@ -41,13 +41,13 @@ async def run_harness(
     """
     preferences, metrics = prepare(config)
     with open_run(config) as run:
-        at_work = _AtWork(run, preferences, metrics, reporter or Silent())
+        recorded = {name: read_records(run.files.preference(name)) for name in preferences}
+        at_work = _AtWork(run, preferences, metrics, recorded, reporter or Silent())
         at_work.reporter.run_started(run.config, run.files.root)
-        recorded = at_work.recorded_steps()
-        if recorded < len(preferences) * run.config.num_steps:
+        if any(len(found.steps) < run.config.num_steps for found in recorded.values()):
             async with open_stack(run.config, run.files.stack) as stack:
                 await at_work.run_all(stack)
-        results = at_work.results(new_steps=at_work.recorded_steps() - recorded)
+        results = at_work.results()
         if run.config.plots:
             with writing(run.files.plots):
                 await asyncio.to_thread(write_plots, run.files.root, run.run_id, run.config, results.preferences)
@@ -82,17 +82,14 @@ def load(config: EvalConfig) -> tuple[dict[str, Preference], dict[str, Metric]]:
 
 @dataclass
 class _AtWork:
-    """A run whose folder is open."""
+    """A run whose folder is open, and what was on record when it was opened."""
 
     run: OpenRun
     preferences: Mapping[str, Preference]
     metrics: Mapping[str, Metric]
+    recorded: Mapping[str, OnRecord]
     reporter: Reporter
-    _failures: dict[str, str | None] = field(default_factory=dict[str, str | None])
-
-    def recorded_steps(self) -> int:
-        """Steps on record, over all preferences; `InvalidInput` where records are damaged."""
-        return sum(len(read_records(self.run.files.preference(name)).steps) for name in self.preferences)
+    _ended: dict[str, History] = field(default_factory=dict[str, History])
 
     async def run_all(self, stack: Stack) -> None:
         """Every preference, `parallel_preferences` at a time."""
@@ -102,29 +99,32 @@ class _AtWork:
     async def _run_one(self, preference: Preference, stack: Stack, places: asyncio.Semaphore) -> None:
         async with places:
             try:
-                await run_preference(open_preference(self.run, preference, self.metrics, stack, self.reporter))
+                found = self.recorded[preference.name]
+                await run_preference(open_preference(self.run, preference, found, self.metrics, stack, self.reporter))
                 failure = None
             except WrongWeights as error:
                 failure = f"wrong weights: {error}"
             except StackError as error:
                 failure = str(error)
-        self._failures[preference.name] = failure
+        self._ended[preference.name] = self._history(preference.name, failure)
         self.reporter.preference_ended(preference.name, failure)
-        self._write_summary({name: self._history(name) for name in self._failures})
+        self._write_summary(self._ended)
 
-    def results(self, new_steps: int) -> RunResults:
+    def results(self) -> RunResults:
         """Everything on record, with summary.json written anew."""
-        histories = {name: self._history(name) for name in self.preferences}
+        histories = {name: self._ended.get(name) or self._history(name) for name in self.preferences}
+        before = sum(len(found.steps) for found in self.recorded.values())
         return RunResults(
             run_dir=self.run.files.root,
             config=self.run.config,
             preferences=histories,
             summary=self._write_summary(histories),
-            new_steps=new_steps,
+            new_steps=sum(len(history.steps) for history in histories.values()) - before,
         )
 
-    def _history(self, name: str) -> History:
-        return self.run.files.preference(name).history(self.run.config.num_steps, self._failures.get(name))
+    def _history(self, name: str, failure: str | None = None) -> History:
+        """What the files say now."""
+        return read_records(self.run.files.preference(name)).history(name, self.run.config.num_steps, failure)
 
     def _write_summary(self, histories: Mapping[str, History]) -> summary.Summary:
         made = summary.build_summary(self.run.run_id, self.run.config, histories)

@@ -48,8 +48,9 @@ class EvalConfig:
     `base_model`: None means the mode's default. `preferences`: names, or paths of YAML files. `metrics`: names or
     presets (`all`, `quick`). `batch_size`: answers sampled, and trained on, per step. `feedback_variation`: what is
     said of them, `none` (always the preference's `feedback_string`) or `paraphrase` (that or one of its
-    `feedback_paraphrases`, another one at each step, in an order that `seed` decides). `collapse_steps`: steps at which
-    the collapse metric is due; None means five spread evenly, the last among them. `seed` decides every sampling seed
+    `feedback_paraphrases`, another one at each step, in an order that `seed` decides). `collapse_steps`: steps,
+    counted from 0, at which the metrics collapse and scope are due; None means five spread evenly, the last among
+    them. `seed` decides every sampling seed
     and prompt order. `lora_id_prefix`: adapters are called `{lora_id_prefix}/{preference}-{run id}`. `output_dir`:
     None means `data/evals/<UTC time>`; an existing one is continued. `openclaw_url`: chat goes through this
     gateway, which the environment variable OPENCLAW_GATEWAY_TOKEN opens. `openclaw_alias`: the model that it asks

@@ -1,5 +1,7 @@
 """How every body on the wire behaves: immutable, and closed against unknown fields."""
 
+from typing import cast
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -13,3 +15,10 @@ class OpenAIBody(BaseModel):
     """A body that OpenAI clients send or read: unknown fields are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+def without_nulls(body: object) -> object:
+    """A body without its null fields: OpenAI's are nullable, and some clients send every field they know."""
+    if not isinstance(body, dict):
+        return body
+    return {name: value for name, value in cast(dict[str, object], body).items() if value is not None}

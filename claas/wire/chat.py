@@ -1,11 +1,11 @@
 """`POST /v1/chat/completions`, as OpenAI has it, with the rollout's id and entropy added to each choice."""
 
-from typing import Literal, cast
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from claas.core.errors import InvalidInput
-from claas.wire.base import OpenAIBody
+from claas.wire.base import OpenAIBody, without_nulls
 
 DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant."
 """The system turn of a request that has none."""
@@ -127,10 +127,3 @@ class ChatResponse(OpenAIBody):
     choices: list[Choice]
     usage: Usage
     system_fingerprint: str | None = None
-
-
-def without_nulls(body: object) -> object:
-    """A body without its null fields: OpenAI's are nullable, and some clients send every field they know."""
-    if not isinstance(body, dict):
-        return body
-    return {name: value for name, value in cast(dict[str, object], body).items() if value is not None}

@@ -5,8 +5,8 @@ from typing import Literal, TypeGuard, cast
 from pydantic import Field, field_validator, model_validator
 
 from claas.core.errors import InvalidInput
-from claas.wire.base import OpenAIBody
-from claas.wire.chat import Usage, without_nulls
+from claas.wire.base import OpenAIBody, without_nulls
+from claas.wire.chat import Usage
 
 
 class CompletionRequest(OpenAIBody):

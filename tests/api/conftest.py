@@ -1,5 +1,6 @@
 """What the API's tests share."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,10 +25,16 @@ def engine(tmp_path: Path) -> FakeEngine:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A client of `python -m claas.api` in a process of its own, with its key; one server for all who ask."""
+    """A client of `python -m claas.api` in a process of its own, with its key; one server for all who ask.
+
+    Whatever they did to it, it ends in order and has written nothing to its log.
+    """
     pytest.importorskip("torch")
     headers = {"Authorization": f"Bearer {SERVER_KEY}"}
     folder = tmp_path_factory.mktemp("server")
-    with served(folder, CLAAS_API_KEY=SERVER_KEY) as (_, url), httpx.Client(base_url=url, headers=headers) as http:
-        http.timeout = httpx.Timeout(60)
-        yield http
+    with served(folder, CLAAS_API_KEY=SERVER_KEY) as (process, url):
+        with httpx.Client(base_url=url, headers=headers, timeout=60) as http:
+            yield http
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out, err) == (0, "", "")

@@ -66,7 +66,7 @@ def test_no_training_setting_is_without_a_range_test() -> None:
 
 
 def test_a_large_model_never_gets_the_small_ones_learning_rate() -> None:
-    assert default_learning_rate(EMBEDDED) == 1e-3
+    assert default_learning_rate(EMBEDDED) == 8e-4
     assert default_learning_rate(default_base_model("tinker")) == 3e-5
     assert default_learning_rate("/some/path") == 3e-5
 

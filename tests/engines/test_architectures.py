@@ -127,29 +127,32 @@ async def test_a_model_answers_as_transformers_says_and_learns(
         assert alone[3].logprobs == pytest.approx(told(base, alone[3]), abs=1e-4)
         changed = [await engine.score(version, user("hi"), "sky") for version in (start, weights)]
         assert changed[0].logprobs != changed[1].logprobs
-        assert alone[1].logprobs == pytest.approx(rescored(base, store, weights, alone[1]), abs=1e-4)
+        assert alone[1].logprobs == pytest.approx(await rescored(base, store, weights, alone[1]), abs=1e-4)
     finally:
         await engine.close()
 
 
-def rescored(base: BaseModel, store: VersionStore, weights: Weights, sample: Sample) -> list[float]:
+async def rescored(base: BaseModel, store: VersionStore, weights: Weights, sample: Sample) -> list[float]:
     """The sample's logprobs by a forward pass over all of it at once."""
     adapters = Adapters(base, store)
     forward = GenericForward(base, adapters.head)
     ids = torch.tensor([sample.prompt_ids + sample.token_ids[:-1]])
     keep = torch.arange(ids.shape[1])[None] >= len(sample.prompt_ids) - 1
     positions = torch.arange(ids.shape[1])[None]
+    segments = [Segment(await adapters.get(weights), 1)]
     with torch.inference_mode():
-        logits = forward(ids, positions, ids.shape[1], keep, [Segment(adapters.get(weights), 1)])
+        logits = forward(ids, positions, ids.shape[1], keep, segments)
     return logits.log_softmax(-1)[range(len(sample.token_ids)), list(sample.token_ids)].tolist()
 
 
-def test_the_own_forward_pass_of_the_embedded_model_is_that_of_transformers(base: BaseModel, tmp_path: Path) -> None:
+async def test_the_own_forward_pass_of_the_embedded_model_is_that_of_transformers(
+    base: BaseModel, tmp_path: Path
+) -> None:
     adapters = Adapters(base, VersionStore(tmp_path))
     assert Qwen3Forward.suits(base)
     ids = torch.arange(100, 148).view(2, 24)
     positions = torch.arange(24).expand(2, -1)
-    segments = [Segment(adapters.get(base.weights), 2)]
+    segments = [Segment(await adapters.get(base.weights), 2)]
     model: Any = base.model
     with torch.inference_mode():
         expected = model(ids).logits.flatten(0, 1)

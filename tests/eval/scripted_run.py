@@ -18,6 +18,7 @@ from claas.eval.records import Counts
 from claas.eval.reporter import Reporter, Silent
 from claas.eval.run.folder import OpenRun, open_run
 from claas.eval.run.loop import run_preference
+from claas.eval.run.on_record import read_records
 from claas.eval.run.preference_run import open_preference
 from claas.eval.stack import Adapter, Answer, FeedbackOn, Receipt, Scored
 from claas.eval.types import EvalConfig
@@ -152,7 +153,8 @@ async def run(stack: Any, config: EvalConfig, reporter: Reporter | None = None) 
     """One preference, from wherever its folder says it is; what it leaves agrees with itself, however it ends."""
     with open_run(config) as opened:
         try:
-            await run_preference(open_preference(opened, PREFERENCE, METRICS, stack, reporter or Silent()))
+            found = read_records(opened.files.preference(PREFERENCE.name))
+            await run_preference(open_preference(opened, PREFERENCE, found, METRICS, stack, reporter or Silent()))
         except StackError:
             await _require_recomputable(opened)
             raise

@@ -112,10 +112,11 @@ def test_nothing_is_left_behind_by_hydra(tmp_path: Path, monkeypatch: pytest.Mon
         (["preferences=concise,identity"], "write a list as key=[a,b]; to run each value, add -m"),
         (["collapse_steps=[99]"], "step 99 is outside the run's steps 0..19"),
         (["output_dir=${nowhere}"], "Interpolation key 'nowhere' not found"),
-        (["num_steps"], "Error parsing override 'num_steps'"),
+        (["num_steps"], "cannot read the arguments at 'num_steps': each is key=value"),
+        (["preferences=[concise"], "cannot read the arguments at '[concise'"),
         (["=3"], "must be a string or a list"),
         (["criteria=lenient"], "Could not find 'criteria/lenient'"),
-        (["--config-name", "nope"], "Cannot find primary config 'nope'"),
+        (["--config-name", "nope"], "there is no config 'nope': --config-name takes the name"),
         (["--config-dir", "/nope"], "'/nope' not found"),
         (["--bogus"], "unrecognized arguments: --bogus"),
         (["-m", "num_steps=5,abc"], "num_steps: input should be a valid integer, got 'abc'"),
@@ -142,8 +143,12 @@ def test_a_file_that_is_not_yaml_is_named(mine: Path) -> None:
 
 
 def test_help_is_no_run(capsys: pytest.CaptureFixture[str]) -> None:
-    assert compose(["--help"]) == []
-    assert "num_steps: 20" in capsys.readouterr().out
+    assert compose(["num_steps=3", "--help"]) == []
+    shown = capsys.readouterr().out
+    assert "num_steps: 20  # feedback rounds per preference" in shown
+    assert "heldout_compliance: 0.8  # held-out compliance is at least this" in shown
+    assert "preferences: concise, identity, no_emoji" in shown
+    assert "presets: all, quick" in shown
 
 
 def test_a_whole_number_does_for_a_real_one() -> None:

@@ -55,7 +55,7 @@ def test_a_log_has_one_line_per_event() -> None:
     log = console()
     play(PlainReporter(log, console()), {"concise": make_history(steps=4, done=2, failure="gone")}, Path("runs/a"))
     assert text(log).splitlines() == [
-        "runs/a: 1 × 4 steps on claas-tiny, learning rate 0.001, seed 42",
+        "runs/a: 1 × 4 steps on claas-tiny, learning rate 0.0008, seed 42",
         "concise: baseline  held-out 0.05, probe 0.00, capability 0.90",
         "concise: step 1/4  margin Δ +8.2, held-out 0.45, probe 0.50, capability 0.90  2.0 s, 0:06 left",
         "concise: step 2/4  margin Δ +13.5, held-out 0.84, probe 1.00, capability 0.90  2.0 s, 0:04 left",

@@ -219,8 +219,9 @@ def test_one_run_that_disagrees_is_enough(run_dir: Path, finished: Path) -> None
         (lambda run: (run / "config.json").write_text("{}"), "config.json cannot be read"),
         (lambda run: forget_preference(run), "unknown preference 'calm'"),
         (lambda run: change_preference(run), "the preference 'calm' has changed since"),
+        (lambda run: change_metrics(run), "(metrics.yaml, capability/*.yaml) has changed since"),
     ],
-    ids=["no folder", "no run", "no manifest", "no preference", "another preference"],
+    ids=["no folder", "no run", "no manifest", "no preference", "another preference", "other metrics"],
 )
 def test_a_mistake_exits_with_2_and_one_line(
     tmp_path: Path,
@@ -271,3 +272,8 @@ def forget_preference(run: Path) -> None:
 def change_preference(run: Path) -> None:
     path = run.parent / "mine" / "preference" / "calm.yaml"
     path.write_text(path.read_text().replace("What is fog?", "What is smog?"))
+
+
+def change_metrics(run: Path) -> None:
+    path = run.parent / "mine" / "capability" / "small.yaml"
+    path.write_text(path.read_text().replace("Capital?", "Which capital?"))

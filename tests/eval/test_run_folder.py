@@ -33,7 +33,7 @@ def test_the_manifest_says_what_is_run_by_which_code() -> None:
     assert manifest["run_id"] == "run"
     assert manifest["config"]["seed"] == 7
     assert manifest["config"]["base_model"] == "claas-tiny"
-    assert manifest["config"]["training"]["learning_rate"] == 0.001
+    assert manifest["config"]["training"]["learning_rate"] == 0.0008
     assert {"claas", "httpx", "pydantic"} <= set(manifest["versions"])
     assert manifest["schema_version"] == 1
 
@@ -55,7 +55,7 @@ def test_the_same_configuration_opens_the_folder_again() -> None:
         ({"batch_size": 8}, "batch_size was 4, now 8"),
         ({"preferences": ["concise"]}, "preferences was ['concise', 'no_emoji', 'identity'], now ['concise']"),
         ({"training": TrainingConfig(alpha=0.9)}, "training.alpha was 0.5, now 0.9"),
-        ({"training": TrainingConfig(learning_rate=0.1)}, "training.learning_rate was 0.001, now 0.1"),
+        ({"training": TrainingConfig(learning_rate=0.1)}, "training.learning_rate was 0.0008, now 0.1"),
         ({"collapse_steps": [0]}, "collapse_steps was [0, 5, 10, 14, 19], now [0]"),
         ({"num_steps": 10}, "num_steps was 20, now 10 (it may only grow)"),
         ({"base_model": "big"}, "base_model was 'claas-tiny', now 'big'"),
@@ -101,6 +101,12 @@ def test_a_run_may_grow_and_keeps_the_collapse_steps_it_had() -> None:
     assert grown["num_steps"] == 9
     assert grown["collapse_steps"] == [0, 1, 2, 3, 4, 6, 8]
     assert start(num_steps=9)["config"] == grown
+
+
+def test_a_shorter_run_differs_in_its_length_alone() -> None:
+    start()
+    with pytest.raises(InvalidInput, match=r"configuration: num_steps was 20, now 10 \(it may only grow\)\. Choose"):
+        start(num_steps=10)
 
 
 def test_a_folder_of_other_things_is_not_a_run() -> None:

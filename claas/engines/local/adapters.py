@@ -1,6 +1,6 @@
 """The weights that requests ask for, ready to run: the base model's always, the adapters' as recently used."""
 
-import threading
+import asyncio
 from collections import OrderedDict
 
 from claas.core.errors import Conflict
@@ -20,24 +20,25 @@ class Adapters:
     def __init__(self, base: BaseModel, store: VersionStore) -> None:
         self._base = base
         self._store = store
-        self._loading = threading.Lock()
+        self._loading = asyncio.Lock()
         self._ready: OrderedDict[tuple[str, int, str], ModelWeights] = OrderedDict()
         self._base_ready = base_weights(base.model, pack=base.small)
         self.head = linear_op(*matrix_of(output_head(base.model)), pack=base.small)
 
-    def get(self, weights: Weights) -> ModelWeights:
-        """Exactly the weights named, whatever has happened to the adapter's id since. Thread-safe; may read disk."""
+    async def get(self, weights: Weights) -> ModelWeights:
+        """Exactly the weights named, whatever has happened to the adapter's id since; read from disk in a thread."""
         if weights.lora_id is None:
             return self._base_ready
         key = (weights.lora_id, weights.version, weights.digest)
-        with self._loading:
-            if key in self._ready:
-                self._ready.move_to_end(key)
-                return self._ready[key]
-            loaded = self._ready[key] = self._load(weights.lora_id, weights)
-            while len(self._ready) > _KEPT:
-                self._ready.popitem(last=False)
-            return loaded
+        ready = self._ready.get(key)
+        if ready is None:
+            async with self._loading:  # all who ask for a new version wait for the first of them to load it
+                ready = self._ready.get(key) or await asyncio.to_thread(self._load, weights.lora_id, weights)
+                self._ready[key] = ready
+                while len(self._ready) > _KEPT:
+                    self._ready.popitem(last=False)
+        self._ready.move_to_end(key)
+        return ready
 
     def _load(self, lora_id: str, weights: Weights) -> ModelWeights:
         record = self._store.get(lora_id, weights.version)

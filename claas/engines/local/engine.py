@@ -42,13 +42,13 @@ from claas.engines.local.versions import VersionStore
 
 T = TypeVar("T")
 
-_MOST_DECODERS = 4
+_MOST_THREADS = 4
 
 
 class LocalEngine:
     """Implements `claas.engines.base.Engine` on this machine.
 
-    Threads that decode, one that scores and one that learns. Each runs a module tree of its own over the same base
+    Threads that decode, threads that score and one that learns. Each runs a module tree of its own over the same base
     parameters, so that none waits for another.
     """
 
@@ -56,8 +56,8 @@ class LocalEngine:
         self._base = base
         self._store = store
         self._adapters = Adapters(base, store)
-        self._batcher = Batcher([self._decoder() for _ in range(_decoders(base))], max_batch_rows)
-        self._scorer = Scorer(forward_of(base, self._adapters.head), base.device)
+        self._batcher = Batcher([self._decoder() for _ in range(_threads(base))], max_batch_rows)
+        self._scorer = Scorer([forward_of(base, self._adapters.head) for _ in range(_threads(base))], base.device)
         self._learner = Learner(base, store)
         self._learning = ThreadPoolExecutor(1, thread_name_prefix="claas-learn")
         self._lock_timeout_s = lock_timeout_s
@@ -107,7 +107,7 @@ class LocalEngine:
         prompt_ids = self._prompt_ids(prompt)
         request = DecodeRequest(
             prompt_ids=prompt_ids,
-            weights=await asyncio.to_thread(self._adapters.get, weights),
+            weights=await self._adapters.get(weights),
             params=self._clamped(params, len(prompt_ids)),
         )
         if on_piece is not None:
@@ -120,7 +120,7 @@ class LocalEngine:
         prompt_ids = self._base.chat.prompt_ids(messages)
         completion_ids = self._base.chat.completion_ids(completion)
         self._require_window(len(prompt_ids), len(completion_ids))
-        request = ScoreRequest(prompt_ids, completion_ids, await asyncio.to_thread(self._adapters.get, weights))
+        request = ScoreRequest(prompt_ids, completion_ids, await self._adapters.get(weights))
         scored = await asyncio.wrap_future(self._scorer.submit(request))
         return Score(weights, len(prompt_ids), self._base.chat.tokens(completion_ids), tuple(scored.logprobs))
 
@@ -131,7 +131,7 @@ class LocalEngine:
         self._require_window(len(ids), 0)
         scored = Scored([], [], [])
         if len(ids) > 1:
-            adapter = await asyncio.to_thread(self._adapters.get, weights)
+            adapter = await self._adapters.get(weights)
             request = ScoreRequest(ids[:1], ids[1:], adapter, top_logprobs)
             scored = await asyncio.wrap_future(self._scorer.submit(request))
         return Reading(
@@ -262,6 +262,6 @@ class LocalEngine:
         )
 
 
-def _decoders(base: BaseModel) -> int:
-    """Decoding threads: where one operation runs on one core, as many as there are cores, up to a few."""
-    return min(os.cpu_count() or 1, _MOST_DECODERS) if base.small else 1
+def _threads(base: BaseModel) -> int:
+    """Of each kind of work: where one operation runs on one core, as many as there are cores, up to a few."""
+    return min(os.cpu_count() or 1, _MOST_THREADS) if base.small else 1

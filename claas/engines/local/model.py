@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import torch
 from huggingface_hub import snapshot_download  # pyright: ignore[reportUnknownVariableType]
+from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
@@ -105,6 +106,11 @@ def _directory(name: str) -> Path:
         raise InvalidInput(f"base model {name!r}: no such directory")
     try:
         return Path(snapshot_download(name, allow_patterns=_FILES))
+    except LocalEntryNotFoundError as error:
+        raise InvalidInput(
+            f"base model {name!r} is neither a directory nor in the local cache, and the Hugging Face hub cannot be "
+            "reached"
+        ) from error
     except (OSError, ValueError) as error:  # the hub's errors are subclasses of these
         raise InvalidInput(
             f"base model {name!r} is neither a directory nor to be had from the Hugging Face hub: {_line(error)}"

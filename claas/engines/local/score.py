@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import cast
 
@@ -45,12 +46,12 @@ class ScoreRequest:
 
 
 class Scorer:
-    """Scores requests in a thread of its own, next to the one that decodes."""
+    """Scores requests, in a thread for each of `forwards`, next to those that decode."""
 
-    def __init__(self, forward: Forward, device: torch.device) -> None:
-        self._forward = forward
+    def __init__(self, forwards: Sequence[Forward], device: torch.device) -> None:
         self._device = device
-        self._workers = Workers("claas-score", [self._serve])
+        self._threads = len(forwards)
+        self._workers = Workers("claas-score", [partial(self._serve, forward) for forward in forwards])
 
     def submit(self, request: ScoreRequest) -> Future[Scored]:
         """The completion's logprobs, once scored. Raises `StackError` once closed."""
@@ -59,23 +60,23 @@ class Scorer:
 
     @property
     def alive(self) -> bool:
-        """Whether the thread runs."""
+        """Whether every thread runs."""
         return self._workers.alive
 
     def close(self) -> None:
-        """Stop the thread; unfinished requests fail with `StackError`."""
+        """Stop the threads; unfinished requests fail with `StackError`."""
         self._workers.close()
 
-    def _serve(self, inbox: Inbox[ScoreRequest]) -> None:
-        while (arrived := inbox.take(_MOST_AT_ONCE, wait=True)) is not None:
-            for batch in _batches(arrived):
+    def _serve(self, forward: Forward, inbox: Inbox[ScoreRequest]) -> None:
+        while (arrived := inbox.take(_MOST_AT_ONCE, wait=True, among=self._threads)) is not None:
+            for batch in _batches([request for request in arrived if not request.result.cancelled()]):
                 try:
-                    self._score(batch)
+                    self._score(forward, batch)
                 except RuntimeError as error:  # what torch raises, above all when memory runs out
                     fail(batch, f"scoring failed: {error}", error)
 
     @torch.inference_mode()
-    def _score(self, batch: Sequence[ScoreRequest]) -> None:
+    def _score(self, forward: Forward, batch: Sequence[ScoreRequest]) -> None:
         """One forward pass over requests of the same weights and padded length."""
         length = batch[0].length
         ids = torch.zeros(len(batch), length, dtype=torch.long)
@@ -86,7 +87,7 @@ class Scorer:
             keep[row, len(request.prompt_ids) - 1 : len(tokens)] = True
         positions = torch.arange(length, device=self._device).expand(len(batch), -1)
         segments = [Segment(batch[0].weights, len(batch))]
-        logits = self._forward(ids.to(self._device), positions, length, keep.to(self._device), segments)
+        logits = forward(ids.to(self._device), positions, length, keep.to(self._device), segments)
         targets = [token for request in batch for token in request.completion_ids]
         scored = _scored(
             logits, torch.tensor(targets, device=self._device), max(request.top_logprobs for request in batch)

@@ -38,14 +38,18 @@ class Inbox(Generic[T]):
             self._waiting.append(request)
             self._changed.notify()
 
-    def take(self, most: int, *, wait: bool) -> list[T] | None:
-        """Up to `most` requests that have arrived; with `wait`, at least one. None once closed."""
+    def take(self, most: int, *, wait: bool, among: int = 1) -> list[T] | None:
+        """Up to `most` requests that have arrived; with `wait`, at least one. None once closed.
+
+        Of what has arrived, the first of `among` threads that share it takes its share only.
+        """
         with self._changed:
             while wait and not (self._closed or self._waiting):
                 self._changed.wait()
             if self._closed:
                 return None
-            return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+            share = -(-len(self._waiting) // among)
+            return [self._waiting.popleft() for _ in range(min(most, share))]
 
     def close(self) -> None:
         """Let nothing more be put or taken."""

@@ -30,6 +30,12 @@ def known_preferences(config_dir: ConfigDir = None) -> list[str]:
     return yaml_files.known("preference", config_dir)
 
 
+def known_metrics(config_dir: ConfigDir = None) -> tuple[list[str], list[str]]:
+    """The names of the metrics that can be measured, and of the presets."""
+    file = _metrics_file(config_dir)
+    return list(file.metrics), list(file.presets)
+
+
 def load_preference(name_or_path: str, config_dir: ConfigDir = None) -> Preference:
     """The preference of that name, or in that YAML file. `InvalidInput` with one line on the first mistake."""
     return read_preference(yaml_files.find("preference", name_or_path, config_dir))

@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from claas.core.configs import config_root
 from claas.core.errors import InvalidInput
+from claas.eval.config.help import help_text
 from claas.eval.config.typed import eval_config, unknown_key
 from claas.eval.types import EvalConfig
 
@@ -37,6 +38,9 @@ def compose(arguments: Sequence[str]) -> list[Job]:
 
     `InvalidInput` with one line on the first mistake.
     """
+    if {"-h", "--help"} & set(arguments):
+        print(help_text())
+        return []
     jobs: list[Job] = []
 
     def collect(composed: DictConfig) -> None:
@@ -81,7 +85,7 @@ def _scratch() -> tempfile.TemporaryDirectory[str]:
 
 @contextmanager
 def _argument_errors() -> Generator[None, None, None]:
-    """Hydra's options are read by argparse, which prints what is wrong and exits; `--help` exits, too."""
+    """Hydra's options are read by argparse, which prints what is wrong and exits."""
     said = io.StringIO()
     try:
         with redirect_stderr(said):
@@ -127,6 +131,18 @@ def _mistake(error: Exception) -> InvalidInput:
     unknown = re.match(r"Could not override '([^']+)'", said)
     if unknown:
         return unknown_key(unknown[1])
+    if said.startswith("Error parsing override") or "hydra.cc" in said:
+        shown = re.search(r"'([^']+)'", said)
+        where = f" at {shown[1]!r}" if shown else ""
+        return InvalidInput(
+            f"cannot read the arguments{where}: each is key=value, a list is key=[a,b], and text with other characters "
+            "than letters, digits and ./:_- stands in quotes of its own: 'key=\"some text\"'"
+        )
+    if missing := re.match(r"Cannot find primary config '([^']+)'", said):
+        return InvalidInput(
+            f"there is no config {missing[1]!r}: --config-name takes the name of a YAML file in the folder given as "
+            "--config-dir"
+        )
     if said.startswith("Ambiguous value for argument"):
         return InvalidInput(f"{said.partition(' 1. ')[0]}: write a list as key=[a,b]; to run each value, add -m")
     cause = "" if error.__cause__ is None else f" ({' '.join(str(error.__cause__).split())})"

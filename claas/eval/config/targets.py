@@ -25,8 +25,8 @@ def build(config: Mapping[str, Any], where: str) -> Any:
 
 
 def _reason(error: BaseException) -> str:
-    """The deepest cause, in one line."""
-    while (cause := error.__cause__ or error.__context__) is not None:
+    """The deepest cause, in one line; what we said ourselves of a cause is better than the cause."""
+    while not isinstance(error, InvalidInput) and (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     text = " ".join(str(error).split())
     return text if isinstance(error, InvalidInput) else f"{type(error).__name__}: {text}"

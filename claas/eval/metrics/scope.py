@@ -18,8 +18,8 @@ class Scope:
     """
 
     def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
-        """At every step."""
-        return True
+        """At baseline and where collapse is: a side effect, and with long answers the dearest one to measure."""
+        return step is None or step in collapse_steps
 
     async def measure(self, subject: Subject) -> Measurement:
         """Answer every out-of-scope prompt and verify every answer."""

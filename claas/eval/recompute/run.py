@@ -15,11 +15,12 @@ from claas.eval.recompute.measurements import Measurements
 from claas.eval.recompute.summary import check_summary
 from claas.eval.recompute.updates import Updates
 from claas.eval.records import Baseline, Metadata, StepRecord
-from claas.eval.run.begin import content_digest
+from claas.eval.run.begin import what_changed
 from claas.eval.run.canary import Canaries
 from claas.eval.run.files import RunFiles, parsed
 from claas.eval.run.ledger import Ledger
 from claas.eval.run.manifest import Manifest
+from claas.eval.run.on_record import OnRecord
 from claas.eval.runner import load
 from claas.eval.stack import WrongWeights
 from claas.eval.types import EvalConfig
@@ -69,14 +70,14 @@ class _Records:
         """Everything on record about one preference."""
         found, files = Agreement(preference.name), self.files.preference(preference.name)
         try:
-            history, ledger = files.history(self.config.num_steps), Ledger(files.ledger)
-            metadata = files.read_metadata()
+            recorded, metadata = OnRecord.read(files), files.read_metadata()
         except InvalidInput as error:
             found.note_unreadable(preference.name, error)
             return found
+        history, ledger = recorded.history(preference.name, self.config.num_steps), recorded.ledger
         self.histories[preference.name] = history
         if metadata is not None:
-            _require_same(preference, metadata, files.root)
+            self._require_same(metadata, preference, files.root)
         if history.baseline is None:
             begun = len(history.steps) + ledger.updates + (ledger.open_intent is not None)
             found.compare("baseline.json", "the record", "nothing", "a baseline" if begun else "nothing")
@@ -85,6 +86,13 @@ class _Records:
         await self._check_updates(found, preference, history.baseline, history.steps, ledger)
         await self._check_measurements(found, preference, history.baseline, history.steps, ledger)
         return found
+
+    def _require_same(self, recorded: Metadata, preference: Preference, folder: Path) -> None:
+        if changed := what_changed(recorded, preference, self.metrics):
+            raise InvalidInput(
+                f"{changed} changed since {folder} was recorded; restore it, or name the folder that holds it as it "
+                "was with --config-dir"
+            )
 
     async def _check_updates(
         self, found: Agreement, preference: Preference, baseline: Baseline, steps: Sequence[StepRecord], ledger: Ledger
@@ -123,11 +131,3 @@ def _manifest(files: RunFiles) -> Manifest:
     if not files.config.is_file():
         raise InvalidInput(f"{files.root} is not a run's folder: it holds no {files.config.name}")
     return parsed(files.config, read_text(files.config), Manifest)
-
-
-def _require_same(preference: Preference, metadata: Metadata, folder: Path) -> None:
-    if metadata.preference_digest != content_digest(preference):
-        raise InvalidInput(
-            f"the preference {preference.name!r} has changed since {folder} was recorded; restore it, or name the "
-            "folder that holds it as it was with --config-dir"
-        )

@@ -2,10 +2,12 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 
 from claas.core.errors import InvalidInput, NotFound, StackError
+from claas.eval.metric import Metric
 from claas.eval.preference import Preference
 from claas.eval.records import Baseline, Metadata
 from claas.eval.run.canary import require_sung
@@ -23,7 +25,7 @@ THROUGH_GATEWAY = (
 
 async def begin(run: PreferenceRun) -> None:
     """Leave `run` with a baseline, and with a stack that agrees with its ledger."""
-    _require_same_preference(run)
+    _require_same_content(run)
     run.reporter.preference_started(run.preference.name, run.recorded)
     if run.baseline is not None:
         await _require_agreement(run)
@@ -71,8 +73,8 @@ async def _require_agreement(run: PreferenceRun) -> None:
         )
 
 
-def _require_same_preference(run: PreferenceRun) -> None:
-    digest, before = content_digest(run.preference), run.files.read_metadata()
+def _require_same_content(run: PreferenceRun) -> None:
+    before = run.files.read_metadata()
     if before is None:
         run.files.write_metadata(
             Metadata(
@@ -80,17 +82,26 @@ def _require_same_preference(run: PreferenceRun) -> None:
                 lora_id=run.lora_id,
                 run_id=run.run_id,
                 config=asdict(run.config),
-                preference_digest=digest,
+                preference_digest=content_digest(run.preference),
+                metrics_digest=content_digest(run.metrics),
                 notes=[] if run.config.openclaw_url is None else [THROUGH_GATEWAY],
             )
         )
-    elif before.preference_digest != digest:
+    elif changed := what_changed(before, run.preference, run.metrics):
         raise InvalidInput(
-            f"the preference {run.preference.name!r} has changed since {run.files.root} was started; restore it, or "
-            "choose another output_dir"
+            f"{changed} changed since {run.files.root} was started; restore it, or choose another output_dir"
         )
 
 
-def content_digest(preference: Preference) -> str:
-    """sha256 of everything a preference says; where its verifier lies in memory is no part of that."""
-    return hashlib.sha256(re.sub(r" at 0x[0-9a-fA-F]+", "", repr(preference)).encode()).hexdigest()
+def what_changed(recorded: Metadata, preference: Preference, metrics: Mapping[str, Metric]) -> str | None:
+    """What is not as it was when this was recorded; None when all is."""
+    if recorded.preference_digest != content_digest(preference):
+        return f"the preference {preference.name!r} has"
+    if recorded.metrics_digest != content_digest(metrics):
+        return f"what the metrics {', '.join(metrics)} ask (metrics.yaml, capability/*.yaml) has"
+    return None
+
+
+def content_digest(content: object) -> str:
+    """sha256 of everything that `content` says as `repr`; where objects lie in memory is no part of that."""
+    return hashlib.sha256(re.sub(r" at 0x[0-9a-fA-F]+", "", repr(content)).encode()).hexdigest()

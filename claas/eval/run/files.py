@@ -8,7 +8,6 @@ from pydantic import ValidationError
 
 from claas.core.errors import InvalidInput
 from claas.core.files import append_line, read_lines, read_text, write_atomically
-from claas.eval.history import History
 from claas.eval.records import Baseline, Metadata, Record, StepRecord
 
 R = TypeVar("R", bound=Record)
@@ -88,16 +87,6 @@ class PreferenceFiles:
     def append_step(self, step: StepRecord) -> None:
         """Add one whole line, on the disk when this returns."""
         append_line(self.root / "steps.jsonl", step.model_dump_json())
-
-    def history(self, planned_steps: int, failure: str | None = None) -> History:
-        """Everything on record about this preference."""
-        return History(
-            preference=self.root.name,
-            planned_steps=planned_steps,
-            baseline=self.read_baseline(),
-            steps=tuple(self.read_steps()),
-            failure=failure,
-        )
 
 
 def parsed(path: Path, text: str, kind: type[R]) -> R:

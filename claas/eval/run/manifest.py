@@ -68,7 +68,10 @@ def continued(config: EvalConfig, recorded: Manifest, folder: Path) -> EvalConfi
         kept = [step for step in old_collapse if isinstance(step, int)]
         added = [step for step in spread(config.num_steps) if step >= old_steps]
         resolved = replace(resolved, collapse_steps=kept + added)
-    differences = _differences(recorded.config, asdict(resolved), old_steps)
+    asked = asdict(resolved)
+    if config.collapse_steps is None:  # what follows from num_steps is no difference of its own
+        asked["collapse_steps"] = old_collapse
+    differences = _differences(recorded.config, asked, old_steps)
     if differences:
         raise InvalidInput(
             f"{folder} holds a run with another configuration: {'; '.join(differences)}. Choose another output_dir, "

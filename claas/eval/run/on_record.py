@@ -1,8 +1,10 @@
 """What a preference's files hold, read together and known to fit together."""
 
 from dataclasses import dataclass
+from typing import Self
 
 from claas.core.errors import InvalidInput
+from claas.eval.history import History
 from claas.eval.records import Baseline, StepRecord
 from claas.eval.run.files import PreferenceFiles
 from claas.eval.run.ledger import Ledger
@@ -16,13 +18,22 @@ class OnRecord:
     ledger: Ledger
     steps: list[StepRecord]
 
+    @classmethod
+    def read(cls, files: PreferenceFiles) -> Self:
+        """What the files hold, whether or not they fit together; `InvalidInput` when one of them cannot be read."""
+        return cls(files.read_baseline(), Ledger(files.ledger), files.read_steps())
+
+    def history(self, preference: str, planned_steps: int, failure: str | None = None) -> History:
+        """What was measured, without what was trained."""
+        return History(preference, planned_steps, self.baseline, tuple(self.steps), failure)
+
 
 def read_records(files: PreferenceFiles) -> OnRecord:
     """Everything on record; `InvalidInput` says what is gone, or contradicts the rest.
 
     Each file is written before the next one needs it, so no crash leaves a gap: what is missing was lost later.
     """
-    found = OnRecord(files.read_baseline(), Ledger(files.ledger), files.read_steps())
+    found = OnRecord.read(files)
     damage = _damage(files, found)
     if damage is not None:
         raise InvalidInput(f"{files.root} is damaged: {damage}; put it back, or start anew in another output_dir")

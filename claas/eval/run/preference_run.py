@@ -15,7 +15,7 @@ from claas.eval.run.files import PreferenceFiles
 from claas.eval.run.folder import OpenRun
 from claas.eval.run.ledger import Ledger
 from claas.eval.run.measuring import Taken, take
-from claas.eval.run.on_record import read_records
+from claas.eval.run.on_record import OnRecord
 from claas.eval.stack import Adapter, Stack, base_model
 from claas.eval.types import EvalConfig
 
@@ -88,11 +88,14 @@ class PreferenceRun:
 
 
 def open_preference(
-    run: OpenRun, preference: Preference, metrics: Mapping[str, Metric], stack: Stack, reporter: Reporter
+    run: OpenRun,
+    preference: Preference,
+    found: OnRecord,
+    metrics: Mapping[str, Metric],
+    stack: Stack,
+    reporter: Reporter,
 ) -> PreferenceRun:
-    """A preference of `run`, as far as its files say it has come; `WrongWeights` when its canaries say so."""
-    files = run.files.preference(preference.name)
-    found = read_records(files)
+    """A preference of `run`, as far as its records say it has come; `WrongWeights` when its canaries say so."""
     for record in filter(None, (found.baseline, *found.steps)):
         run.canaries.add(record.adapter, record.canary)
     return PreferenceRun(
@@ -101,7 +104,7 @@ def open_preference(
         metrics=metrics,
         config=run.config,
         run_id=run.run_id,
-        files=files,
+        files=run.files.preference(preference.name),
         ledger=found.ledger,
         reporter=reporter,
         recorded=len(found.steps),
