@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install eval serve check format test bench
+.PHONY: help install eval serve openclaw live check format test bench
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -22,6 +22,13 @@ eval: install  ## run the harness: make eval ARGS="'preferences=[concise]' num_s
 
 serve: install  ## start the API on 127.0.0.1:8080: make serve ARGS="port=8081"
 	$(BIN)/python -m claas.api $(ARGS)
+
+openclaw: install  ## an OpenClaw gateway in front of the API: make openclaw ARGS="--version 2026.9.6"
+	$(BIN)/python -m claas.openclaw $(ARGS)
+
+live: install  ## the tests of the loop through a real OpenClaw gateway, which is installed for them
+	$(BIN)/python -m claas.openclaw --install-only
+	$(BIN)/python -m pytest -m live $(ARGS)
 
 test: install  ## the default test suite
 	$(BIN)/python -m pytest $(ARGS)

@@ -15,6 +15,7 @@ ALLOWED: dict[str, set[str]] = {
     "api": {"core", "wire", "engines", "dashboard"},
     "eval": {"core", "wire"},
     "dashboard": {"core", "wire", "eval"},
+    "openclaw": {"core", "wire"},
 }
 HOSTS_THE_API = "eval/stacks/embedded.py"
 

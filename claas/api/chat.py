@@ -58,7 +58,8 @@ class Chat:
         seed = self.params.seed
         params = self.params if seed is None else replace(self.params, seed=seed + index)
         sample = await self.engine.sample(self.weights, self.prompt.messages, params, on_piece)
-        return sample, await self.rollouts.record(self.prompt.messages, sample, self.prompt.dropped_tokens)
+        recorded = await self.rollouts.record(self.prompt.messages, params, sample, self.prompt.dropped_tokens)
+        return sample, recorded
 
 
 async def answer(chat: Chat) -> ChatResponse:

@@ -4,7 +4,7 @@ import asyncio
 import errno
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -23,7 +23,7 @@ class _Place:
 
 
 class Journal:
-    """The newest `capacity` lines of a file, found by any of their keys; of two lines with one key, the later.
+    """The newest `capacity` lines of a file, found by any of their keys, of which each line's are distinct.
 
     Only keys and places are held in memory. A line is handed to the operating system before `append` returns, so
     that it outlives this process; `sync` makes it outlive the machine. The file is cut back to the newest lines
@@ -35,7 +35,7 @@ class Journal:
         self._path = path
         self._capacity = capacity
         self._places: deque[_Place] = deque()
-        self._by_key: dict[str, _Place] = {}
+        self._by_key: dict[str, list[_Place]] = {}
         self._cut_bytes = 0
         self._lines_in_file = 0
         self._appended = 0
@@ -61,8 +61,11 @@ class Journal:
 
     def find(self, key: str) -> bytes | None:
         """The newest line with this key, None when there is none."""
-        place = self._by_key.get(key)
-        return None if place is None else self._read(place)
+        return next(self.find_all(key), None)
+
+    def find_all(self, key: str) -> Iterator[bytes]:
+        """Every line with this key, the newest first."""
+        return (self._read(place) for place in reversed(self._by_key.get(key, ())))
 
     async def sync(self) -> None:
         """Make every line appended so far outlive a power cut. Calls that wait at the same time share one fsync."""
@@ -103,13 +106,15 @@ class Journal:
     def _remember(self, place: _Place) -> None:
         self._places.append(place)
         for key in place.keys:
-            self._by_key[key] = place
+            self._by_key.setdefault(key, []).append(place)
         if len(self._places) > self._capacity:
             self._forget(self._places.popleft())
 
     def _forget(self, place: _Place) -> None:
         for key in place.keys:
-            if self._by_key.get(key) is place:
+            places = self._by_key[key]
+            places.pop(0)  # the oldest place of all is the oldest of each of its keys
+            if not places:
                 del self._by_key[key]
 
     def _read(self, place: _Place) -> bytes:

@@ -20,6 +20,11 @@ def visible(text: str) -> str:
     return text
 
 
+def quoted(text: str, at_most: int = 80) -> str:
+    """The text's beginning between quotes, for messages."""
+    return repr(text if len(text) <= at_most else f"{text[:at_most]}…")
+
+
 def visible_key(text: str) -> str:
     """sha256 (hex) of the visible text with white space folded: equal for texts that read the same."""
     return hashlib.sha256(" ".join(visible(text).split()).encode()).hexdigest()

@@ -13,7 +13,7 @@ from claas.eval.config.compose import Job, compose
 from claas.eval.reporters.console import console_reporter
 from claas.eval.results import RunResults
 from claas.eval.run.folder import new_folder
-from claas.eval.runner import load, run_harness
+from claas.eval.runner import prepare, run_harness
 from claas.eval.types import EvalConfig
 from claas.eval.verdicts.verdict import Verdict
 
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         jobs = compose(sys.argv[1:] if arguments is None else arguments)
         for job in jobs:
-            load(job.config)  # a mistake in the last run is said before the first one starts
+            prepare(job.config)  # a mistake in the last run is said before the first one starts
         codes = [_run(job) for job in jobs]
     except ClaasError as error:
         _say(str(error))

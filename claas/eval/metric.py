@@ -85,6 +85,8 @@ def answered(asked: Transcript, answer: Answer) -> Transcript:
             "logprobs": list(answer.logprobs),
             "top_logprobs": [list(likeliest) for likeliest in answer.top_logprobs] or None,
             "mean_entropy": answer.mean_entropy,
+            "sampled_with": answer.sampled_with,
+            "truncated_prompt_tokens": answer.truncated_prompt_tokens,
         }
     )
 

@@ -4,6 +4,8 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
+from claas.wire.rollouts import Sampling
+
 SCHEMA_VERSION = 1
 
 Values: TypeAlias = dict[str, float | dict[str, float | None] | None]
@@ -40,6 +42,8 @@ class Transcript(Record):
     and `error` says why; for a scored completion `response` is that completion. `logprobs` (T,) are nats per token,
     and `top_logprobs` (T, K) those of the likeliest tokens, where they were asked for. `mean_entropy` is over the full
     distribution, nats per token, unless `entropy_is_lower_bound`: then it comes from `top_logprobs`.
+    `temperature` and `seed` are what was asked for. `sampled_with` is how the answer was really sampled, where a
+    gateway decides that; None means as asked. `truncated_prompt_tokens` were cut from the gateway's prompt.
     `verdict` is what a verifier or checker said: at least `score` in [0, 1] and `passed`.
     """
 
@@ -52,6 +56,8 @@ class Transcript(Record):
     rollout_id: str | None = None
     temperature: float | None = None
     seed: int | None = None
+    sampled_with: Sampling | None = None
+    truncated_prompt_tokens: int = 0
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     logprobs: list[float] | None = None
@@ -115,7 +121,9 @@ class StepRecord(Record):
 
 class Metadata(Record):
     """A preference's place in a run. The digests are sha256 of what the preference and the metrics say, so that a
-    changed prompt, pair or capability item is noticed."""
+    changed prompt, pair or capability item is noticed. `notes` say what a reader of the numbers has to know about how
+    they were made.
+    """
 
     schema_version: int = SCHEMA_VERSION
     preference: str
@@ -124,3 +132,4 @@ class Metadata(Record):
     config: dict[str, Any]
     preference_digest: str | None = None
     metrics_digest: str | None = None
+    notes: list[str] = []

@@ -39,7 +39,7 @@ async def run_harness(
     stack fails ends with its failure in the results; the others go on, and the same call continues it. A finished
     run is not run again: its summary and plots are rebuilt from its records.
     """
-    preferences, metrics = load(config)
+    preferences, metrics = prepare(config)
     with open_run(config) as run:
         recorded = {name: read_records(run.files.preference(name)) for name in preferences}
         at_work = _AtWork(run, preferences, metrics, recorded, reporter or Silent())
@@ -55,9 +55,14 @@ async def run_harness(
     return results
 
 
-def load(config: EvalConfig) -> tuple[dict[str, Preference], dict[str, Metric]]:
-    """What a run is made of, by name; `InvalidInput` on whatever of it is wrong."""
+def prepare(config: EvalConfig) -> tuple[dict[str, Preference], dict[str, Metric]]:
+    """What a run is made of, by name; `InvalidInput` on whatever is wrong with it or with the stack it needs."""
     check_stack(config)
+    return load(config)
+
+
+def load(config: EvalConfig) -> tuple[dict[str, Preference], dict[str, Metric]]:
+    """The preferences and metrics of a run, whatever stack it is run on."""
     folder = Path(config.config_dir) if config.config_dir is not None else None
     preferences: dict[str, Preference] = {}
     for preference in [load_preference(name, folder) for name in config.preferences]:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from claas.core.errors import StackError
 from claas.core.training_config import TrainingConfig
+from claas.wire.rollouts import Sampling
 
 
 class LostAnswer(StackError):
@@ -39,7 +40,9 @@ class Answer:
     """One sampled answer. T tokens; `logprobs` in nats under the sampling weights at temperature 1.
 
     `mean_entropy`: nats per token over the full distribution, None when the stack cannot tell; `top_logprobs` (T, K)
-    holds the K likeliest tokens' logprobs when they were asked for.
+    holds the K likeliest tokens' logprobs when they were asked for. `sampled_with` says how it was sampled where what
+    stands between may have changed that, and None means as asked; `truncated_prompt_tokens` were then cut from its
+    prompt, which did not fit the window.
     """
 
     text: str
@@ -50,6 +53,8 @@ class Answer:
     top_logprobs: tuple[tuple[float, ...], ...]  # (T, K)
     prompt_tokens: int
     completion_tokens: int
+    sampled_with: Sampling | None = None
+    truncated_prompt_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ class Stack(Protocol):
     async def answer(
         self, adapter: Adapter, prompt: str, *, temperature: float, seed: int, max_tokens: int, top_logprobs: int = 0
     ) -> Answer:
-        """Sample one answer to `prompt` from exactly this version."""
+        """Sample one answer to `prompt` from exactly this version; where versions cannot be pinned, in its turn."""
         ...
 
     async def score(self, adapter: Adapter, messages: Sequence[Mapping[str, str]], completion: str) -> Scored:

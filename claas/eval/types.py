@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field, replace
 
 from claas.core.base_models import default_base_model, default_learning_rate
-from claas.core.checks import adapter_id, in_range, one_of
+from claas.core.checks import adapter_id, alias_name, in_range, one_of
 from claas.core.errors import InvalidInput
+from claas.core.gateway import DEFAULT_ALIAS
 from claas.core.training_config import TrainingConfig
 
 PARAPHRASE = "paraphrase"
@@ -51,7 +52,9 @@ class EvalConfig:
     counted from 0, at which the metrics collapse and scope are due; None means five spread evenly, the last among
     them. `seed` decides every sampling seed
     and prompt order. `lora_id_prefix`: adapters are called `{lora_id_prefix}/{preference}-{run id}`. `output_dir`:
-    None means `data/evals/<UTC time>`; an existing one is continued. `openclaw_url`: chat goes through this gateway.
+    None means `data/evals/<UTC time>`; an existing one is continued. `openclaw_url`: chat goes through this
+    gateway, which the environment variable OPENCLAW_GATEWAY_TOKEN opens. `openclaw_alias`: the model that it asks
+    `claas_url` for.
     `max_concurrency`: requests in flight. `parallel_preferences`: preferences run side by side. `temperature`: of the
     answers that feedback is given on. `max_tokens`: bound of every sampled answer. `fail_on_error`: True ends a
     preference at its first lost answer, False never, a fraction when more than that share of a step's planned
@@ -73,6 +76,7 @@ class EvalConfig:
     lora_id_prefix: str = "eval"
     output_dir: str | None = None
     openclaw_url: str | None = None
+    openclaw_alias: str = DEFAULT_ALIAS
     training: TrainingConfig = field(default_factory=TrainingConfig)
     criteria: Criteria = field(default_factory=Criteria)
     max_concurrency: int = 128
@@ -100,6 +104,7 @@ class EvalConfig:
         in_range("max_tokens", self.max_tokens, 1)
         in_range("fail_on_error", float(self.fail_on_error), 0.0, 1.0)
         adapter_id(self.lora_id_prefix)
+        alias_name(self.openclaw_alias)
         for step in self.collapse_steps or []:
             if not 0 <= step < self.num_steps:
                 raise InvalidInput(

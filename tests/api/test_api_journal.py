@@ -42,10 +42,11 @@ def test_it_finds_what_a_list_of_the_newest_lines_would(actions: list[str], capa
             else:
                 journal.append(action.encode(), keys_of(action.encode()))
                 lines.append(action)
-            newest = {key: line for line in lines[-capacity:] for key in keys_of(line.encode())}
-            for key in {*newest, *(key for line in lines for key in keys_of(line.encode())), "torn"}:
-                expected = newest.get(key)
-                assert journal.find(key) == (None if expected is None else expected.encode())
+            newest = [line.encode() for line in reversed(lines[-capacity:])]
+            for key in {*(key for line in lines for key in keys_of(line.encode())), "torn"}:
+                expected = [line for line in newest if key in keys_of(line)]
+                assert list(journal.find_all(key)) == expected
+                assert journal.find(key) == next(iter(expected), None)
         assert path.read_bytes().count(b"\n") <= 2 * capacity
         journal.close()
 

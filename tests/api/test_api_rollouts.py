@@ -1,12 +1,13 @@
 """Recorded answers: found by what a person saw, bounded, and there after a restart."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from claas.core.errors import StackError
-from claas.wire.rollouts import Rollout
-from tests.api.client import LORA, Api, error, item, ok, running, serving, settings
+from claas.wire.rollouts import Rollout, Sampling
+from tests.api.client import LORA, NAME, Api, error, item, ok, running, serving, settings
 from tests.fakes.engine import BASE_MODEL, END_OF_TURN, FakeEngine, prompt_ids, token_id
 
 pytestmark = pytest.mark.anyio
@@ -32,6 +33,14 @@ async def test_a_recorded_answer_is_found_by_what_a_person_saw(tmp_path: Path, e
     assert rollout.logprobs == [*(-0.1 * (i + 1) for i in range(len(words))), -0.01]
     assert rollout.prompt_ids == list(prompt_ids(rollout.messages))
     assert rollout.mean_entropy == 1.25
+    assert rollout.sampling == Sampling(temperature=1.0, top_p=1.0, seed=None, max_tokens=512)
+
+
+async def test_how_each_choice_was_sampled_is_on_record(tmp_path: Path, engine: FakeEngine) -> None:
+    async with serving(tmp_path, engine) as api:
+        reply = await api.chat("Hi", n=2, seed=5, temperature=0.5, top_p=0.9, max_tokens=7)
+        found = [(await resolve(api, choice.message.content)).sampling for choice in reply.choices]
+    assert found == [Sampling(temperature=0.5, top_p=0.9, seed=seed, max_tokens=7) for seed in (5, 6)]
 
 
 async def test_of_two_answers_that_read_alike_the_latest_is_found(tmp_path: Path, engine: FakeEngine) -> None:
@@ -40,6 +49,57 @@ async def test_of_two_answers_that_read_alike_the_latest_is_found(tmp_path: Path
         await api.chat("First?")
         latest = await api.said("Second?", model=BASE_MODEL)
         assert (await resolve(api, "Yes.")).id == latest.rollout_id
+
+
+async def test_which_of_several_answers_is_meant_can_be_told(tmp_path: Path, engine: FakeEngine) -> None:
+    engine.script = lambda *_: "Yes."
+    async with serving(tmp_path, engine) as api:
+        said = {
+            (prompt, model): (await api.said(prompt, model=model)).rollout_id
+            for prompt in ("First?", "Is it the second?", "Second?")
+            for model in (NAME, BASE_MODEL)
+        }
+
+        async def found(**asked: str) -> str:
+            return Rollout.model_validate(
+                ok(await api.http.post("/v1/rollouts/resolve", json={"text": "Yes.", **asked}))
+            ).id
+
+        base = BASE_MODEL
+        assert await found(prompt="First?", model=f"{NAME}@0") == said["First?", NAME]
+        assert await found(prompt="First?") == said["First?", base]
+        assert await found(model=f"{NAME}@0") == said["Second?", NAME]
+        assert await found(prompt=" Is  it the second?", model=base) == said["Is it the second?", base]
+        assert await found(prompt="the second", model=f"{NAME}@0") == said["Is it the second?", NAME]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"model": f"{NAME}@7"}, "not shown by eval-concise@7, but by eval-concise@0 to 'First?'"),
+        ({"prompt": "Third?"}, "not shown to this prompt, but by eval-concise@0 to 'First?'"),
+        ({"prompt": "First?", "model": BASE_MODEL}, "not shown to this prompt and by fake-base, but by eval-concise@0"),
+    ],
+    ids=["model", "prompt", "both"],
+)
+async def test_an_answer_that_was_another_is_told_by_what_it_was(
+    tmp_path: Path, engine: FakeEngine, asked: dict[str, str], said: str
+) -> None:
+    engine.script = lambda *_: "Yes."
+    async with serving(tmp_path, engine) as api:
+        await api.chat("First?")
+        assert said in error(await api.http.post("/v1/rollouts/resolve", json={"text": "Yes.", **asked}), 404)
+
+
+async def test_answers_recorded_before_sampling_was_are_still_found(tmp_path: Path, engine: FakeEngine) -> None:
+    async with serving(tmp_path, engine) as api:
+        await api.chat("Hi")
+    file = tmp_path / "store" / "rollouts.jsonl"
+    old = json.loads(file.read_text())
+    del old["sampling"]
+    file.write_text(json.dumps(old) + "\n")
+    async with serving(tmp_path, engine) as api:
+        assert (await resolve(api, old["text"])).sampling is None
 
 
 async def test_answers_survive_a_restart_and_a_torn_line(tmp_path: Path, engine: FakeEngine) -> None:

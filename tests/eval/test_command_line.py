@@ -102,7 +102,7 @@ def test_an_address_where_nothing_answers_exits_with_3(
         (["metrics=[vibes]"], "unknown metric 'vibes'; known: "),
         (["num_stps=3"], "unknown key 'num_stps'; did you mean num_steps?"),
         (["num_steps=-1"], "num_steps must be >= 1, got -1"),
-        (["openclaw_url=http://127.0.0.1:1"], "not supported yet"),
+        (["openclaw_url=http://127.0.0.1:1"], "openclaw_url needs claas_url"),
         (["output_dir=/dev/null/run"], "output_dir /dev/null/run cannot be used"),
         (["-m", "preferences=[concise],[concize]"], "unknown preference 'concize'"),
     ],

@@ -149,7 +149,10 @@ def test_a_capability_suite_that_was_edited_is_refused(tmp_path: Path) -> None:
     [
         ({"preferences": ["calmer"]}, "unknown preference 'calmer'"),
         ({"metrics": ["vibes"]}, "unknown metric 'vibes'"),
-        ({"openclaw_url": "http://127.0.0.1:1"}, "not supported yet"),
+        ({"openclaw_url": "http://127.0.0.1:1"}, "openclaw_url needs claas_url"),
+        ({"openclaw_url": "127.0.0.1:1"}, "openclaw_url must be an address like"),
+        ({"openclaw_url": "http://u:key@host", "claas_url": "http://host"}, "set OPENCLAW_GATEWAY_TOKEN instead"),
+        ({"openclaw_url": "http://host", "claas_url": "http://host"}, "set OPENCLAW_GATEWAY_TOKEN to it"),
         ({"claas_url": "127.0.0.1:8080"}, "claas_url must be an address like"),
         ({"claas_url": "ftp://host"}, "claas_url must be an address like"),
         ({"claas_url": "http://user:key@host"}, "set CLAAS_API_KEY instead"),
@@ -157,7 +160,10 @@ def test_a_capability_suite_that_was_edited_is_refused(tmp_path: Path) -> None:
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_what_is_wrong_is_said_before_anything_is_written(tmp_path: Path, settings: dict[str, Any], said: str) -> None:
+def test_what_is_wrong_is_said_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], said: str
+) -> None:
+    monkeypatch.delenv("OPENCLAW_GATEWAY_TOKEN", raising=False)
     with pytest.raises(InvalidInput, match=said):
         harness(tmp_path, None, **settings)
     assert not (tmp_path / "run").exists()

@@ -38,6 +38,8 @@ class Replay(Subject):
             top_logprobs=tuple(tuple(likeliest) for likeliest in found.top_logprobs or ()),
             prompt_tokens=found.prompt_tokens or 0,
             completion_tokens=found.completion_tokens or 0,
+            sampled_with=found.sampled_with,
+            truncated_prompt_tokens=found.truncated_prompt_tokens,
         )
 
     async def _rate(self, asked: Transcript, messages: tuple[Mapping[str, str], ...], completion: str) -> Scored:

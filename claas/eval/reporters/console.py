@@ -163,7 +163,8 @@ class LiveReporter:
 
 def headline(config: EvalConfig, run_dir: Path) -> str:
     """One line that says what is run."""
+    through = "" if config.openclaw_url is None else f" through OpenClaw at {config.openclaw_url}"
     return (
-        f"{run_dir}: {len(config.preferences)} × {config.num_steps} steps on {config.base_model}, "
+        f"{run_dir}: {len(config.preferences)} × {config.num_steps} steps on {config.base_model}{through}, "
         f"learning rate {config.training.learning_rate}, seed {config.seed}"
     )

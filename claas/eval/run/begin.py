@@ -15,6 +15,13 @@ from claas.eval.run.measuring import require_enough, tokens
 from claas.eval.run.preference_run import PreferenceRun, recorded
 from claas.eval.seeds import seed_for
 
+THROUGH_GATEWAY = (
+    "Answers came through an OpenClaw gateway, under its system prompt, while scores come from the API itself. The "
+    "gateway decides temperature, seed and token bound: sampled_with of each transcript says what was used. Where that "
+    "is not what was asked for, greedy answers were not greedy, and another run with this seed answers otherwise."
+)
+"""What a reader of the numbers has to know of a run through a gateway."""
+
 
 async def begin(run: PreferenceRun) -> None:
     """Leave `run` with a baseline, and with a stack that agrees with its ledger."""
@@ -77,6 +84,7 @@ def _require_same_content(run: PreferenceRun) -> None:
                 config=asdict(run.config),
                 preference_digest=content_digest(run.preference),
                 metrics_digest=content_digest(run.metrics),
+                notes=[] if run.config.openclaw_url is None else [THROUGH_GATEWAY],
             )
         )
     elif changed := what_changed(before, run.preference, run.metrics):

@@ -19,6 +19,7 @@ MAY_DIFFER = frozenset(
     {
         "output_dir",
         "claas_url",
+        "openclaw_alias",
         "plots",
         "max_concurrency",
         "parallel_preferences",

@@ -67,10 +67,13 @@ class HttpClient:
         max_concurrency: int,
         seed: int,
         api_key: str | None = None,
+        key_variable: str = "CLAAS_API_KEY",
+        started_by: str = "python -m claas.api --config-name local",
         transport: httpx.AsyncBaseTransport | None = None,
         retries: Retries | None = None,
     ) -> None:
         self.base_url = base_url
+        self._key_variable, self._started_by = key_variable, started_by
         self._retries = retries or Retries()
         self._jitter = random.Random(seed)
         self._slots = asyncio.Semaphore(max_concurrency)
@@ -92,9 +95,16 @@ class HttpClient:
 
     async def post(self, path: str, body: BaseModel, into: type[B], headers: Mapping[str, str] | None = None) -> B:
         """POST a body and read one. Sent again after a transient failure, so it must be safe to repeat."""
-        sent = {"Content-Type": "application/json", **(headers or {})}
+        return await self._send_body("POST", path, body, into, headers or {})
+
+    async def put(self, path: str, body: BaseModel, into: type[B]) -> B:
+        """PUT a body and read one."""
+        return await self._send_body("PUT", path, body, into, {})
+
+    async def _send_body(self, method: str, path: str, body: BaseModel, into: type[B], headers: Mapping[str, str]) -> B:
+        sent = {"Content-Type": "application/json", **headers}
         content = body.model_dump_json(exclude_none=True)
-        return _parsed(await self._send(self._client.build_request("POST", path, content=content, headers=sent)), into)
+        return _parsed(await self._send(self._client.build_request(method, path, content=content, headers=sent)), into)
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
         """The successful response.
@@ -105,7 +115,7 @@ class HttpClient:
         while True:
             outcome = await self._try(request)
             if isinstance(outcome, httpx.Response) and outcome.status_code not in TRANSIENT:
-                return _accepted(outcome)
+                return self._accepted(outcome)
             attempt += 1
             if attempt == self._retries.attempts:
                 raise self._given_up(outcome)
@@ -126,21 +136,20 @@ class HttpClient:
             return RequestLost(f"{path} failed with HTTP {outcome.status_code} {tries}: {_said(outcome)}")
         if isinstance(outcome, httpx.ConnectError | httpx.ConnectTimeout):
             return StackError(
-                f"nothing answers at {self.base_url} ({outcome}); start it with: python -m claas.api --config-name "
-                "local, then run the same command again"
+                f"nothing answers at {self.base_url} ({outcome}); start it with: {self._started_by}, then run the same "
+                "command again"
             )
         return RequestLost(f"{type(outcome).__name__} {tries}: {outcome}")
 
-
-def _accepted(response: httpx.Response) -> httpx.Response:
-    status, path = response.status_code, response.request.url.path
-    if response.is_success:
-        return response
-    if status == 401:
-        raise Refused(status, f"{response.url.host} wants a key: set CLAAS_API_KEY to it ({_said(response)})")
-    if 400 <= status < 500:
-        raise Refused(status, f"{path} was refused with HTTP {status}: {_said(response)}")
-    raise RequestLost(f"{path} failed with HTTP {status}: {_said(response)}")
+    def _accepted(self, response: httpx.Response) -> httpx.Response:
+        status, path = response.status_code, response.request.url.path
+        if response.is_success:
+            return response
+        if status == 401:
+            raise Refused(status, f"{self.base_url} wants a key: set {self._key_variable} to it ({_said(response)})")
+        if 400 <= status < 500:
+            raise Refused(status, f"{path} was refused with HTTP {status}: {_said(response)}")
+        raise RequestLost(f"{path} failed with HTTP {status}: {_said(response)}")
 
 
 def _said(response: httpx.Response) -> str:

@@ -9,19 +9,18 @@ import httpx
 
 from claas.core.checks import served_name
 from claas.core.errors import InvalidInput, NotFound, StackError
-from claas.core.text import visible
+from claas.core.text import quoted, visible
 from claas.core.training_config import TrainingConfig
-from claas.eval.stack import Adapter, Answer, FeedbackOn, LostAnswer, Receipt, Scored, WrongWeights
+from claas.eval.stack import Adapter, Answer, FeedbackOn, LostAnswer, Receipt, Scored
 from claas.eval.stacks.http_client import HttpClient, Malformed, Refused, RequestLost, Retries
 from claas.eval.stacks.spelling import spelled, spells
+from claas.eval.stacks.weights import require_weights
 from claas.eval.types import EvalConfig
 from claas.wire.chat import ChatMessage, ChatRequest, ChatResponse, Choice, TokenLogprobs
 from claas.wire.feedback import IDEMPOTENCY_HEADER, FeedbackItem, FeedbackRequest, FeedbackResponse
 from claas.wire.lora import LoraInitRequest, LoraList, LoraVersion
 from claas.wire.score import ScoreRequest, ScoreResponse
 from claas.wire.service import SERVICE_NAME, ServiceInfo
-
-_SHOWN_CHARACTERS = 80
 
 
 @asynccontextmanager
@@ -32,7 +31,16 @@ async def connect(
     transport: httpx.AsyncBaseTransport | None = None,
     retries: Retries | None = None,
 ) -> AsyncGenerator["HttpStack", None]:
-    """The stack at `base_url`, once it has introduced itself as a CLaaS API that serves the run's base model."""
+    """The stack at `base_url`."""
+    async with api_client(base_url, config, transport=transport, retries=retries) as client:
+        yield HttpStack(client)
+
+
+@asynccontextmanager
+async def api_client(
+    base_url: str, config: EvalConfig, *, transport: httpx.AsyncBaseTransport | None, retries: Retries | None
+) -> AsyncGenerator[HttpClient, None]:
+    """Requests to `base_url`, once it has introduced itself as a CLaaS API that serves the run's base model."""
     client = HttpClient(
         base_url,
         max_concurrency=config.max_concurrency,
@@ -43,7 +51,7 @@ async def connect(
     )
     try:
         await _require_claas(client, config)
-        yield HttpStack(client)
+        yield client
     finally:
         await client.close()
 
@@ -89,7 +97,7 @@ class HttpStack:
             reply = await self._client.post("/v1/chat/completions", request, ChatResponse)
         except RequestLost as error:
             raise LostAnswer(str(error)) from error
-        _require_weights(adapter, reply.model, reply.system_fingerprint)
+        require_weights(adapter, reply.model, reply.system_fingerprint)
         return _answer(reply)
 
     async def score(self, adapter: Adapter, messages: Sequence[Mapping[str, str]], completion: str) -> Scored:
@@ -100,7 +108,7 @@ class HttpStack:
             reply = await self._client.post("/v1/score", request, ScoreResponse)
         except RequestLost as error:
             raise LostAnswer(str(error)) from error
-        _require_weights(adapter, reply.model, reply.system_fingerprint)
+        require_weights(adapter, reply.model, reply.system_fingerprint)
         return _scored(reply)
 
     async def give_feedback(
@@ -156,16 +164,6 @@ def _adapter(found: LoraVersion) -> Adapter:
     return Adapter(lora_id=found.lora_id, version=found.version, digest=found.digest, model=model)
 
 
-def _require_weights(adapter: Adapter, model: str, digest: str | None) -> None:
-    """Names alone tell the base model, whose digest only the stack knows."""
-    if model != adapter.model or (adapter.digest and digest != adapter.digest):
-        asked = f"{adapter.model} ({adapter.digest or 'any digest'})"
-        raise WrongWeights(
-            f"asked {asked}, answered by {model} ({digest}): the stack serves other weights than it was asked for, so "
-            "nothing it says can be trusted"
-        )
-
-
 def _scored(reply: ScoreResponse) -> Scored:
     logprobs = _logprobs(reply.logprobs)
     if not len(logprobs) == len(reply.tokens) == reply.completion_tokens:
@@ -179,7 +177,9 @@ def _answer(reply: ChatResponse) -> Answer:
     choice = reply.choices[0]
     if choice.logprobs is None or choice.rollout_id is None:
         lacking = "logprobs" if choice.logprobs is None else "rollout_id"
-        raise LostAnswer(f"the reply lacks its {lacking}, so no model is known to have said {_shown(choice)}")
+        raise LostAnswer(
+            f"the reply lacks its {lacking}, so no model is known to have said {quoted(choice.message.content)}"
+        )
     if choice.mean_entropy is not None and not math.isfinite(choice.mean_entropy):
         raise LostAnswer(f"the reply's mean entropy is {choice.mean_entropy}")
     tokens = choice.logprobs.content
@@ -205,16 +205,9 @@ def _require_unaltered(choice: Choice, tokens: Sequence[TokenLogprobs]) -> None:
     """
     if not spells(tokens, choice.message.content, stopped=choice.finish_reason == "stop"):
         raise LostAnswer(
-            f"the answer was altered on the way: it reads {_shown(choice)}, and its tokens {_cut(spelled(tokens))}"
+            f"the answer was altered on the way: it reads {quoted(choice.message.content)}, and its tokens "
+            f"{quoted(spelled(tokens))}"
         )
-
-
-def _shown(choice: Choice) -> str:
-    return _cut(choice.message.content)
-
-
-def _cut(text: str) -> str:
-    return repr(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…")
 
 
 def _alternatives(tokens: Sequence[TokenLogprobs]) -> tuple[tuple[float, ...], ...]:

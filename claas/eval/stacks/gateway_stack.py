@@ -1,0 +1,169 @@
+"""A CLaaS API with an OpenClaw gateway in front: chat goes through the gateway, everything else to the API.
+
+The gateway passes on what the model said, and hardly anything else. So each answer is looked up at the API, which knows
+what it said, by which weights and how sampled; an answer that it did not say is none.
+"""
+
+import math
+import re
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import httpx
+
+from claas.core.errors import InvalidInput
+from claas.core.gateway import TOKEN_VARIABLE
+from claas.core.text import quoted, visible_key
+from claas.eval.stack import Adapter, Answer, LostAnswer
+from claas.eval.stacks.alias import GatewayAlias
+from claas.eval.stacks.http_client import HttpClient, Malformed, Refused, RequestLost, Retries
+from claas.eval.stacks.http_stack import HttpStack, api_client
+from claas.eval.stacks.weights import require_weights
+from claas.eval.types import EvalConfig
+from claas.wire.chat import ChatMessage, ChatRequest, ChatResponse
+from claas.wire.rollouts import ResolveRequest, Rollout
+
+_AGENT = "openclaw"
+_CHAT = "/v1/chat/completions"
+_EXACT = 2**53
+"""OpenClaw's numbers are JavaScript's: a larger seed would reach the sampler as another one."""
+
+_SAID_BY_OPENCLAW = re.compile(
+    r"No response from OpenClaw\.|Connection error\.|HTTP \d{3}: |\d{3} |Request timed out|.*API rate limit reached",
+    re.DOTALL,
+)
+"""How OpenClaw 2026.2.25 tells, with status 200 and as the assistant, that its provider failed."""
+
+
+@asynccontextmanager
+async def connect_through(
+    gateway_url: str,
+    token: str,
+    api_url: str,
+    config: EvalConfig,
+    *,
+    gateway_transport: httpx.AsyncBaseTransport | None = None,
+    api_transport: httpx.AsyncBaseTransport | None = None,
+    retries: Retries | None = None,
+) -> AsyncGenerator["GatewayStack", None]:
+    """The stack, once both the API and the gateway have answered; `token` is the gateway's bearer token."""
+    async with api_client(api_url, config, transport=api_transport, retries=retries) as api:
+        gateway = HttpClient(
+            gateway_url,
+            max_concurrency=config.max_concurrency,
+            seed=config.seed,
+            api_key=token,
+            key_variable=TOKEN_VARIABLE,
+            started_by="python -m claas.openclaw",
+            transport=gateway_transport,
+            retries=retries,
+        )
+        try:
+            await _require_gateway(gateway)
+            yield GatewayStack(api, gateway, GatewayAlias(api, config.openclaw_alias))
+        finally:
+            await gateway.close()
+
+
+class GatewayStack(HttpStack):
+    """Implements `claas.eval.stack.Stack`. Answers of two versions are never under way at once."""
+
+    def __init__(self, api: HttpClient, gateway: HttpClient, alias: GatewayAlias) -> None:
+        super().__init__(api)
+        self._gateway = gateway
+        self._alias = alias
+
+    async def answer(
+        self, adapter: Adapter, prompt: str, *, temperature: float, seed: int, max_tokens: int, top_logprobs: int = 0
+    ) -> Answer:
+        """Sample one answer to `prompt` from exactly this version, in a session of its own.
+
+        The gateway may sample otherwise than asked: `sampled_with` says how. It has no likeliest tokens to tell.
+        """
+        request = ChatRequest(
+            model=_AGENT,
+            messages=[ChatMessage(role="user", content=prompt)],
+            max_tokens=max_tokens,
+            temperature=temperature,
+            seed=seed % _EXACT,
+        )
+        try:
+            async with self._alias.pointing_at(adapter):
+                shown = await self._shown(request)
+            rollout = await self._rollout(adapter, prompt, shown)
+        except RequestLost as error:
+            raise LostAnswer(str(error)) from error
+        return _answer(shown, rollout)
+
+    async def _shown(self, request: ChatRequest) -> str:
+        """What the gateway lets a user see; a request that it refuses is one answer lost."""
+        try:
+            reply = await self._gateway.post(_CHAT, request, ChatResponse)
+        except Refused as error:
+            if error.status == 401:
+                raise
+            raise LostAnswer(str(error)) from error
+        if not reply.choices:
+            raise LostAnswer("the reply has no choices")
+        return reply.choices[0].message.content
+
+    async def _rollout(self, adapter: Adapter, prompt: str, shown: str) -> Rollout:
+        """The recorded answer of this version to this prompt that reads like what the gateway showed."""
+        asked = ResolveRequest(text=shown, prompt=prompt, model=adapter.model)
+        try:
+            rollout = await self._client.post("/v1/rollouts/resolve", asked, Rollout)
+        except Refused as error:
+            if error.status != 404:
+                raise
+            raise LostAnswer(self._why_unknown(shown, str(error))) from error
+        require_weights(adapter, rollout.model, rollout.digest)
+        if visible_key(rollout.text) != visible_key(shown):
+            raise LostAnswer(f"the gateway showed {quoted(shown)}, and the API found it said {quoted(rollout.text)}")
+        return rollout
+
+    def _why_unknown(self, shown: str, refusal: str) -> str:
+        if _SAID_BY_OPENCLAW.match(shown):
+            return f"the gateway failed, and said so in place of an answer: {quoted(shown)}; its log tells more"
+        return (
+            f"the gateway showed {quoted(shown)}, which {self._client.base_url} did not say with the weights asked for "
+            f"({refusal}); does the gateway ask that API for the model {self._alias.name!r}, and nobody else set that "
+            "alias?"
+        )
+
+
+async def _require_gateway(gateway: HttpClient) -> None:
+    """A gateway refuses a request in which no user says anything; anything else does something else with it."""
+    empty = ChatRequest(model=_AGENT, messages=[ChatMessage(role="system", content="")])
+    try:
+        await gateway.post(_CHAT, empty, ChatResponse)
+        reason = "it answers a request without a user's message"
+    except Refused as error:
+        if error.status == 401:
+            raise
+        if error.status == 400:
+            return
+        reason = str(error)
+    except Malformed as error:
+        reason = str(error)
+    raise InvalidInput(
+        f"what answers at {gateway.base_url} is not an OpenClaw gateway with its chat endpoint switched on ({reason}); "
+        "give openclaw_url the address at which python -m claas.openclaw listens"
+    )
+
+
+def _answer(shown: str, rollout: Rollout) -> Answer:
+    numbers = [*rollout.logprobs, *([] if rollout.mean_entropy is None else [rollout.mean_entropy])]
+    if not rollout.logprobs or len(rollout.logprobs) != len(rollout.token_ids) or not all(map(math.isfinite, numbers)):
+        raise LostAnswer(f"rollout {rollout.id} lacks log probabilities of its tokens")
+    return Answer(
+        text=shown,
+        finish_reason=rollout.finish_reason,
+        rollout_id=rollout.id,
+        logprobs=tuple(rollout.logprobs),
+        mean_entropy=rollout.mean_entropy,
+        top_logprobs=(),
+        prompt_tokens=len(rollout.prompt_ids),
+        completion_tokens=len(rollout.token_ids),
+        sampled_with=rollout.sampling,
+        truncated_prompt_tokens=rollout.truncated_prompt_tokens,
+    )
