@@ -84,6 +84,7 @@ def test_what_changes_no_measurement_may_differ_and_is_recorded() -> None:
         "claas_url": "http://127.0.0.1:9",
         "plots": False,
         "max_concurrency": 1,
+        "openclaw_alias": "other",
         "parallel_preferences": 3,
         "fail_on_error": True,
         "fail_on_verdict": True,
