@@ -21,6 +21,7 @@ from benchmarks.report import Report
 from claas.api.app import create_app
 from claas.api.config import ApiConfig
 from claas.core.base_models import EMBEDDED
+from claas.engines.base import Score
 from claas.engines.local.engine import LocalEngine
 from claas.engines.local.model import BaseModel
 from claas.engines.local.versions import VersionStore
@@ -29,6 +30,7 @@ ROUNDS = 5
 STEPS = 4
 SAMPLES = 4
 PLAIN_REQUESTS = 300
+COMPLETION = "It is wet."
 
 Work = Callable[[], Awaitable[int]]
 
@@ -46,6 +48,7 @@ async def main() -> int:
             httpx.AsyncClient(transport=transport, base_url="http://bench", timeout=None) as http,
         ):
             await chats(report, http, base)
+            await engine_scores(report, engine)
             await scores(report, http)
             await updates(report, http, base)
     overhead(report)
@@ -76,16 +79,27 @@ async def chats(report: Report, http: httpx.AsyncClient, base: BaseModel) -> Non
     report.line(f"than transformers.generate, batch {ROWS}", best["transformers"] / best["together"], "x", at_least=1.3)
 
 
+async def engine_scores(report: Report, engine: LocalEngine) -> None:
+    """Short completions scored together and one by one, by the engine itself."""
+    weights = await engine.resolve(None)
+
+    async def score(index: int) -> Score:
+        return await engine.score(weights, [user(index)], COMPLETION)
+
+    async def together() -> int:
+        return len(await asyncio.gather(*[score(index) for index in range(SCORED)]))
+
+    async def one_by_one() -> int:
+        return len([await score(index) for index in range(SCORED)])
+
+    best = await seconds({"together": together, "one": one_by_one})
+    report.line(f"engine: ms to score each of {SCORED} completions at once", 1e3 * best["together"], "ms")
+    report.line("than one by one", best["one"] / best["together"], "x", at_least=3.0)
+
+
 async def scores(report: Report, http: httpx.AsyncClient) -> None:
-    """Short completions scored together and one by one."""
-    bodies = [
-        {
-            "model": EMBEDDED,
-            "messages": [{"role": "user", "content": PROMPTS[index % ROWS]}],
-            "completion": "It is wet.",
-        }
-        for index in range(SCORED)
-    ]
+    """The same through the API, which handles the requests one after the other."""
+    bodies = [{"model": EMBEDDED, "messages": [user(index)], "completion": COMPLETION} for index in range(SCORED)]
 
     async def together() -> int:
         return len(await asyncio.gather(*[post(http, "score", body) for body in bodies]))
@@ -94,8 +108,8 @@ async def scores(report: Report, http: httpx.AsyncClient) -> None:
         return len([await post(http, "score", body) for body in bodies])
 
     best = await seconds({"together": together, "one": one_by_one})
-    report.line(f"ms to score each of {SCORED} completions at once", 1e3 * best["together"], "ms")
-    report.line("than one by one", best["one"] / best["together"], "x", at_least=3.0)
+    report.line(f"through the API: ms to score each of {SCORED}", 1e3 * best["together"], "ms")
+    report.line("than one by one", best["one"] / best["together"], "x")
 
 
 async def updates(report: Report, http: httpx.AsyncClient, base: BaseModel) -> None:
@@ -144,6 +158,11 @@ def overhead(report: Report) -> None:
                 http.post("/v1/chat/completions", json=body).raise_for_status()
                 took.append(time.perf_counter() - started)
     report.line("ms a request takes when the engine takes none (median)", 1e3 * median(took), "ms", at_most=5.0)
+
+
+def user(index: int) -> dict[str, str]:
+    """One of the prompts as a turn."""
+    return {"role": "user", "content": PROMPTS[index % ROWS]}
 
 
 async def seconds(works: Mapping[str, Work]) -> dict[str, float]:
