@@ -45,7 +45,7 @@ async def main() -> int:
         transport = httpx.ASGITransport(app)
         async with (
             app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://bench", timeout=None) as http,
+            httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=None) as http,
         ):
             await chats(report, http, base)
             await engine_scores(report, engine)

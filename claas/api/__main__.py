@@ -8,11 +8,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from claas.api.auth import API_KEY_VARIABLE
 from claas.api.config import ApiConfig, register_schema, typed
 from claas.api.server import serve
 from claas.core.configs import config_root
 from claas.core.errors import ClaasError, StackError
+from claas.core.secrets import API_KEY_VARIABLE
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from claas.api.auth import BearerAuth
 from claas.api.body_limit import BodyLimit
 from claas.api.config import ApiConfig
 from claas.api.errors import add_error_handlers
+from claas.api.host_check import HostCheck
 from claas.api.routes import aliases, chat, completions, dashboard, feedback, lora, rollouts, score, service
 from claas.api.services import open_services
 from claas.api.whole_text import require_whole_text
@@ -20,7 +21,8 @@ from claas.wire.service import ErrorBody
 def create_app(engine: Engine, config: ApiConfig, *, api_key: str | None = None) -> FastAPI:
     """An app that owns `engine`: when its lifespan ends, it closes the engine and its stores.
 
-    With `api_key`, every path but `/` and `/health` requires it as a bearer token.
+    With `api_key`, every path but `/` and `/health` requires it as a bearer token; without, only requests addressed to
+    this machine's own names are answered.
     """
     services = open_services(engine, config)
 
@@ -37,6 +39,7 @@ def create_app(engine: Engine, config: ApiConfig, *, api_key: str | None = None)
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        strict_content_type=True,  # a body that is not declared as JSON may come from any web page
         dependencies=[Depends(require_whole_text)],
         responses={"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}},
     )
@@ -45,6 +48,8 @@ def create_app(engine: Engine, config: ApiConfig, *, api_key: str | None = None)
     for routes in (chat, completions, score, rollouts, feedback, lora, aliases, service, dashboard):
         app.include_router(routes.router)
     app.add_middleware(BodyLimit, max_bytes=config.max_body_bytes)
-    if api_key is not None:
+    if api_key is None:
+        app.add_middleware(HostCheck)
+    else:
         app.add_middleware(BearerAuth, api_key=api_key)
     return app

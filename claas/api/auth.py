@@ -7,8 +7,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from claas.api.errors import error_response
 from claas.core.errors import Forbidden
+from claas.core.secrets import API_KEY_VARIABLE
 
-API_KEY_VARIABLE = "CLAAS_API_KEY"
 _OPEN_PATHS = ("/", "/health")
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
-from claas.core.errors import ClaasError
+from claas.core.errors import ClaasError, StackError
 from claas.core.files import write_atomically
 from claas.wire.feedback_log import FeedbackLogEntry
 
@@ -26,7 +26,10 @@ class FeedbackLog:
 
 
 class FailureLogged:
-    """`async with`: when what happens inside fails, `entry` is logged with the error, which then goes on."""
+    """`async with`: when what happens inside fails, `entry` is logged with the error, which then goes on.
+
+    It goes on even when it cannot be logged, with a note that says so.
+    """
 
     def __init__(self, log: FeedbackLog, path: Path, entry: FeedbackLogEntry) -> None:
         self._log = log
@@ -40,4 +43,7 @@ class FailureLogged:
     ) -> None:
         if isinstance(error, Exception):
             said = str(error) if isinstance(error, ClaasError) else f"internal error: {type(error).__name__}"
-            await self._log.write(self._path, self._entry.model_copy(update={"errors": [said]}))
+            try:
+                await self._log.write(self._path, self._entry.model_copy(update={"errors": [said]}))
+            except StackError as unlogged:
+                error.add_note(str(unlogged))

@@ -2,8 +2,9 @@
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from claas.api.auth import API_KEY_VARIABLE, is_loopback
+from claas.api.auth import is_loopback
 from claas.api.errors import error_response
+from claas.core.secrets import API_KEY_VARIABLE
 
 
 class HostCheck:

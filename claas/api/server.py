@@ -16,7 +16,6 @@ from claas.api.app import create_app
 from claas.api.auth import require_key_off_loopback
 from claas.api.config import ApiConfig
 from claas.api.engine import open_engine, require_known_mode
-from claas.api.host_check import HostCheck
 from claas.core.errors import InvalidInput, StackError
 from claas.core.files import writing
 from claas.core.locks import locked
@@ -32,8 +31,7 @@ def serve(config: ApiConfig, api_key: str | None) -> None:
             on_failure.callback(lambda: asyncio.run(engine.close()))
             app = create_app(engine, config, api_key=api_key)
             on_failure.pop_all()  # from here on the app's lifespan closes the engine
-        guarded = HostCheck(app) if api_key is None else app
-        server = uvicorn.Server(uvicorn.Config(guarded, log_level="warning", access_log=False, lifespan="on"))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on"))
         _end_quietly()
         where = _url(config.host, listener.getsockname()[1])
         print(f"claas {claas.__version__} serves {engine.base_model} at {where}", flush=True)

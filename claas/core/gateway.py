@@ -1,7 +1,4 @@
 """What the harness, the installer and the user of an OpenClaw gateway have to agree on."""
 
-TOKEN_VARIABLE = "OPENCLAW_GATEWAY_TOKEN"
-"""The environment variable that holds the gateway's bearer token, for whoever starts it and whoever asks it."""
-
 DEFAULT_ALIAS = "claas"
 """The model id that the gateway is configured with once and for all: at the API, an alias of the adapter under test."""

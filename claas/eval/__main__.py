@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from claas.core.errors import ClaasError, StackError
 from claas.eval.config.compose import Job, compose
+from claas.eval.config.help import help_text
 from claas.eval.reporters.console import console_reporter
 from claas.eval.results import RunResults
 from claas.eval.run.folder import new_folder
@@ -25,8 +26,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Anything else is a bug, whose traceback is shown.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        jobs = compose(sys.argv[1:] if arguments is None else arguments)
+        if {"-h", "--help"} & set(arguments):
+            print(help_text(arguments))
+            return 0
+        jobs = compose(arguments)
         for job in jobs:
             prepare(job.config)  # a mistake in the last run is said before the first one starts
         codes = [_run(job) for job in jobs]

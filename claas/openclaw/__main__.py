@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--version", default=default.version, help=f"one of {', '.join(VERSIONS)}")
-    add("--folder", type=Path, default=Path(".openclaw"), help="where it is installed and keeps its files")
+    add("--folder", type=Path, default=default.folder, help="where it is installed and keeps its files")
     add("--port", type=int, default=default.port, help="on 127.0.0.1")
     add("--api-url", default=default.api_url, help="the API, as this machine reaches it")
     add("--alias", default=default.alias, help="the model that it asks the API for: the harness' openclaw_alias")

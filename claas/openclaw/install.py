@@ -44,7 +44,7 @@ def _npm_install(
     npm = shutil.which("npm")
     if npm is None:
         raise InvalidInput("npm is not installed; OpenClaw comes from it: install Node.js, whose part it is")
-    print(f"installing {name} {version} into {folder} (needs up to a minute and 600 MB) ...", flush=True)
+    print(f"installing {name} {version} into {folder} (up to a minute) ...", flush=True)
     with writing(folder):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)

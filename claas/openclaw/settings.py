@@ -40,9 +40,8 @@ class GatewaySettings:
         alias_name(self.alias)
         if self.system_prompt == "":
             raise InvalidInput("system_prompt must say something; to leave OpenClaw's own, ask for that")
-        url = urlsplit(self.api_url)
-        if url.scheme not in ("http", "https") or not url.hostname or url.username:
-            raise InvalidInput(f"api_url must be an address like http://127.0.0.1:8080/v1, got {self.api_url!r}")
+        if not _is_address(self.api_url):
+            raise InvalidInput("api_url must be an address like http://127.0.0.1:8080/v1, without a name or a password")
 
     @property
     def installed(self) -> Path:
@@ -53,3 +52,13 @@ class GatewaySettings:
     def runtime(self) -> Path:
         """Folder of what the gateway on this port reads and writes: configuration, workspace, sessions, log."""
         return self.installed / f"port-{self.port}"
+
+
+def _is_address(value: str) -> bool:
+    """Whether this is an http address that carries no secret, which would be written to a file."""
+    try:
+        url = urlsplit(value)
+        url.port  # noqa: B018  # raises where it is none
+    except ValueError:
+        return False
+    return url.scheme in ("http", "https") and bool(url.hostname) and "@" not in url.netloc

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from claas.core.errors import InvalidInput, StackError
 from claas.core.files import writing
-from claas.core.gateway import TOKEN_VARIABLE
+from claas.core.secrets import API_KEY_VARIABLE, TOKEN_VARIABLE
 from claas.openclaw.install import Installation
 from claas.openclaw.settings import GatewaySettings
 
@@ -29,8 +29,8 @@ def require_startable(settings: GatewaySettings, environment: Mapping[str, str])
     """Raise `InvalidInput` without a token in the environment, `StackError` when the port is taken."""
     if not environment.get(TOKEN_VARIABLE):
         raise InvalidInput(
-            f"{TOKEN_VARIABLE} is not set; choose a token, and set it where the gateway is started and where the "
-            f"harness runs: export {TOKEN_VARIABLE}=\"$(python3 -c 'import secrets; print(secrets.token_hex(16))')\""
+            f"{TOKEN_VARIABLE} is not set; choose a secret, and set it to the same one where the gateway is started "
+            "and where the harness runs"
         )
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -51,12 +51,14 @@ def start(
     with writing(state):
         shutil.rmtree(state, ignore_errors=True)
         state.mkdir()
-    os.chdir(settings.runtime)
-    os.execve(
-        installed.node,
-        [str(installed.node), str(installed.program), "gateway", "run"],
-        _environment(settings, installed, configuration, environment),
-    )
+    command = [str(installed.node), str(installed.program), "gateway", "run"]
+    try:
+        os.chdir(settings.runtime)
+        os.execve(installed.node, command, _environment(settings, installed, configuration, environment))
+    except OSError as error:
+        raise StackError(
+            f"{installed.node} cannot be started: {error.strerror}; remove {settings.installed} to install it anew"
+        ) from error
 
 
 def _environment(
@@ -71,6 +73,6 @@ def _environment(
         "OPENCLAW_STATE_DIR": str(settings.runtime / "state"),
         "OPENCLAW_CONFIG_PATH": str(configuration),
         TOKEN_VARIABLE: outer[TOKEN_VARIABLE],
-        "VLLM_API_KEY": outer.get("CLAAS_API_KEY") or "none",
+        "VLLM_API_KEY": outer.get(API_KEY_VARIABLE) or "none",
         **dict.fromkeys(_SWITCHED_OFF, "1"),
     }

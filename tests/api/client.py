@@ -79,7 +79,7 @@ async def running(engine: Engine, config: ApiConfig, api_key: str | None = None)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://claas.test") as http,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as http,
     ):
         yield Api(http)
 

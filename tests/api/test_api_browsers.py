@@ -7,7 +7,6 @@ import httpx
 import pytest
 
 from claas.api.app import create_app
-from claas.api.host_check import HostCheck
 from tests.api.client import LORA, error, ok, serving, settings
 from tests.fakes.engine import FakeEngine
 
@@ -20,7 +19,7 @@ SIMPLE = ["text/plain", "application/x-www-form-urlencoded", "multipart/form-dat
 
 
 def addressed(engine: FakeEngine, folder: Path) -> httpx.AsyncClient:
-    app = HostCheck(create_app(engine, settings(folder)))
+    app = create_app(engine, settings(folder))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8080")
 
 

@@ -195,7 +195,9 @@ def over_the_wire(engine: FakeEngine, folder: Path, wires: list[FaultyWire], cha
         wires.append(wire)
         async with (
             app.router.lifespan_context(app),
-            connect("http://faulty", config, transport=wire, retries=Retries(attempts=2, first_delay_s=0.0)) as stack,
+            connect(
+                "http://localhost", config, transport=wire, retries=Retries(attempts=2, first_delay_s=0.0)
+            ) as stack,
         ):
             yield stack
 

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from claas.core.configs import config_root
 from claas.core.errors import InvalidInput
+from claas.eval.__main__ import main
 from claas.eval.config.compose import compose
 from claas.eval.config.typed import eval_config, known_keys
 from claas.eval.types import EvalConfig
@@ -142,12 +143,14 @@ def test_a_file_that_is_not_yaml_is_named(mine: Path) -> None:
         compose(["--config-dir", str(mine), "--config-name", "my_config"])
 
 
-def test_help_is_no_run(capsys: pytest.CaptureFixture[str]) -> None:
-    assert compose(["num_steps=3", "--help"]) == []
+def test_help_says_what_can_be_set_and_chosen(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (mine / "preference").mkdir()
+    (mine / "preference" / "shouting.yaml").touch()
+    assert main(["num_steps=3", "--help", "--config-dir", str(mine)]) == 0
     shown = capsys.readouterr().out
     assert "num_steps: 20  # feedback rounds per preference" in shown
     assert "heldout_compliance: 0.8  # held-out compliance is at least this" in shown
-    assert "preferences: concise, identity, no_emoji" in shown
+    assert "preferences: concise, identity, no_emoji, shouting" in shown
     assert "presets: all, quick" in shown
 
 

@@ -43,7 +43,7 @@ def config(folder: Path, **changes: Any) -> EvalConfig:
         "plots": False,
         "output_dir": str(folder / "run"),
         "config_dir": str(configured(folder)),
-        "claas_url": "http://api",
+        "claas_url": "http://localhost",
         "openclaw_url": "http://gateway",
     }
     return EvalConfig(**{**chosen, **changes})

@@ -104,7 +104,7 @@ def test_what_the_api_did_not_say_is_lost(tmp_path: Path, fault: str) -> None:
         assert said.startswith("the gateway failed, and said so in place of an answer")
         assert ERROR_TEXTS[fault][:20] in said
     else:
-        assert "which http://api did not say with the weights asked for" in said
+        assert "which http://localhost did not say with the weights asked for" in said
         assert "'claas'" in said
 
 
@@ -203,7 +203,7 @@ def test_without_a_gateway_the_command_that_starts_one_is_named(tmp_path: Path) 
         async with (
             app.router.lifespan_context(app),
             connect_through(
-                "http://127.0.0.1:9", TOKEN, "http://api", config, api_transport=api, retries=Retries(attempts=1)
+                "http://127.0.0.1:9", TOKEN, "http://localhost", config, api_transport=api, retries=Retries(attempts=1)
             ),
         ):
             pass
@@ -218,9 +218,11 @@ def test_what_is_no_gateway_is_told_apart_from_one(tmp_path: Path) -> None:
         api = httpx.ASGITransport(app)
         async with (
             app.router.lifespan_context(app),
-            connect_through("http://api", TOKEN, "http://api", config, gateway_transport=api, api_transport=api),
+            connect_through(
+                "http://localhost", TOKEN, "http://localhost", config, gateway_transport=api, api_transport=api
+            ),
         ):
             pass
 
-    with pytest.raises(InvalidInput, match="http://api is not an OpenClaw gateway"):
+    with pytest.raises(InvalidInput, match="http://localhost is not an OpenClaw gateway"):
         asyncio.run(run())

@@ -64,7 +64,7 @@ def check_wire(chance: Chance, fail_on_error: bool | float) -> None:
     """The same against the real API, behind a faulty wire."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        config = small(folder, fail_on_error, base_model=BASE_MODEL, claas_url="http://faulty")
+        config = small(folder, fail_on_error, base_model=BASE_MODEL, claas_url="http://localhost")
         engine, wires = FakeEngine(folder / "engine"), list[FaultyWire]()
         open_stack = over_the_wire(engine, folder, wires, chance)
         check(run(config, open_stack), said(wires))

@@ -90,10 +90,17 @@ def test_what_changes_no_measurement_may_differ_and_is_recorded() -> None:
         "fail_on_verdict": True,
         "criteria": Criteria(margin_gain=1.0),
     }
-    assert changed.keys() | {"output_dir"} == MAY_DIFFER
+    assert changed.keys() | {"output_dir", "openclaw_url"} == MAY_DIFFER
     manifest = start(**changed)
     assert manifest["config"]["criteria"]["margin_gain"] == 1.0
     assert manifest["config"]["plots"] is False
+
+
+def test_a_gateway_may_move_but_not_come_or_go() -> None:
+    start(openclaw_url="http://127.0.0.1:18789")
+    assert start(openclaw_url="http://127.0.0.1:18790")["config"]["openclaw_url"] == "http://127.0.0.1:18790"
+    with pytest.raises(InvalidInput, match="through a gateway was True, now False"):
+        start()
 
 
 def test_a_run_may_grow_and_keeps_the_collapse_steps_it_had() -> None:

@@ -132,11 +132,11 @@ async def through(
     transport = httpx.ASGITransport(api)
     async with (
         api.router.lifespan_context(api),
-        httpx.AsyncClient(transport=transport, base_url="http://api") as provider,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as provider,
         connect_through(
             "http://gateway",
             token,
-            "http://api",
+            "http://localhost",
             config,
             gateway_transport=httpx.ASGITransport(gateway.app(provider)),
             api_transport=transport,

@@ -60,6 +60,9 @@ def test_no_secret_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ({"system_prompt": ""}, "system_prompt must say something"),
         ({"api_url": "127.0.0.1:8080"}, "api_url must be an address like"),
         ({"api_url": "http://user:key@host/v1"}, "api_url must be an address like"),
+        ({"api_url": "http://:key@host/v1"}, "api_url must be an address like"),
+        ({"api_url": "http://[::1:8080/v1"}, "api_url must be an address like"),
+        ({"api_url": "http://host:port/v1"}, "api_url must be an address like"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

@@ -20,7 +20,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from claas.core.configs import config_root
 from claas.core.errors import InvalidInput
-from claas.eval.config.help import help_text
 from claas.eval.config.typed import eval_config, unknown_key
 from claas.eval.types import EvalConfig
 
@@ -34,13 +33,10 @@ class Job:
 
 
 def compose(arguments: Sequence[str]) -> list[Job]:
-    """The runs that `arguments` ask for, all of them checked; more than one with `-m`, none with `--help`.
+    """The runs that `arguments` ask for, all of them checked; more than one with `-m`.
 
     `InvalidInput` with one line on the first mistake.
     """
-    if {"-h", "--help"} & set(arguments):
-        print(help_text())
-        return []
     jobs: list[Job] = []
 
     def collect(composed: DictConfig) -> None:

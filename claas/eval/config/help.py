@@ -1,5 +1,7 @@
 """`--help`: how to ask for a run, every setting with what it means, and the names that can be chosen."""
 
+from collections.abc import Sequence
+
 from claas.core.configs import config_root
 from claas.eval.config.catalog import known_metrics, known_preferences
 
@@ -17,14 +19,17 @@ python -m claas.eval [key=value ...] [--config-dir FOLDER] [--config-name NAME] 
 """
 
 
-def help_text() -> str:
-    """What `--help` prints; the settings are the shipped YAML files themselves, comments included."""
-    metrics, presets = known_metrics()
-    root = config_root()
+def help_text(arguments: Sequence[str]) -> str:
+    """What `--help` among `arguments` prints; the settings are the shipped YAML files themselves, comments included.
+
+    With `--config-dir`, the names in that folder are listed, too.
+    """
+    config_dir, root = _config_dir(arguments), config_root()
+    metrics, presets = known_metrics(config_dir)
     return "\n".join(
         [
             _USAGE,
-            f"preferences: {', '.join(known_preferences())}",
+            f"preferences: {', '.join(known_preferences(config_dir))}",
             f"metrics: {', '.join(metrics)}; presets: {', '.join(presets)}",
             "",
             (root / "base.yaml").read_text(encoding="utf-8"),
@@ -32,6 +37,15 @@ def help_text() -> str:
             *(f"  {line}" for line in _settings((root / "criteria" / "default.yaml").read_text(encoding="utf-8"))),
         ]
     )
+
+
+def _config_dir(arguments: Sequence[str]) -> str | None:
+    for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        if option in ("--config-dir", "-cd") and value:
+            return value
+        if option.startswith("--config-dir="):
+            return option.partition("=")[2]
+    return None
 
 
 def _settings(text: str) -> list[str]:

@@ -94,10 +94,10 @@ def _require_same_content(run: PreferenceRun) -> None:
 
 
 def what_changed(recorded: Metadata, preference: Preference, metrics: Mapping[str, Metric]) -> str | None:
-    """What is not as it was when this was recorded; None when all is."""
-    if recorded.preference_digest != content_digest(preference):
+    """What is not as it was when this was recorded, as far as its digest was; None when nothing."""
+    if recorded.preference_digest not in (None, content_digest(preference)):
         return f"the preference {preference.name!r} has"
-    if recorded.metrics_digest != content_digest(metrics):
+    if recorded.metrics_digest not in (None, content_digest(metrics)):
         return f"what the metrics {', '.join(metrics)} ask (metrics.yaml, capability/*.yaml) has"
     return None
 

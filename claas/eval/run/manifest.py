@@ -19,6 +19,7 @@ MAY_DIFFER = frozenset(
     {
         "output_dir",
         "claas_url",
+        "openclaw_url",
         "openclaw_alias",
         "plots",
         "max_concurrency",
@@ -93,7 +94,10 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], old_steps: int)
 
 def _comparable(config: Mapping[str, Any], old_steps: int) -> dict[str, Any]:
     kept = {key: value for key, value in config.items() if key not in MAY_DIFFER | {"num_steps"}}
-    return kept | {"collapse_steps": [step for step in config["collapse_steps"] if step < old_steps]}
+    return kept | {
+        "collapse_steps": [step for step in config["collapse_steps"] if step < old_steps],
+        "through a gateway": config["openclaw_url"] is not None,
+    }
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -15,10 +15,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from claas.api.app import create_app
 from claas.api.config import ApiConfig
 from claas.api.engine import open_engine, require_known_mode
+from claas.core.secrets import API_KEY_VARIABLE
 from claas.eval.stacks.http_stack import HttpStack, connect
 from claas.eval.types import EvalConfig
 
-_ADDRESS = "http://embedded"
+_ADDRESS = "http://localhost"
 _log = logging.getLogger(__name__)
 
 
@@ -48,7 +49,7 @@ async def _running(settings: ApiConfig) -> AsyncGenerator[FastAPI, None]:
     async with AsyncExitStack() as unless_owned:
         engine = await asyncio.to_thread(open_engine, settings)
         unless_owned.push_async_callback(engine.close)
-        app = create_app(engine, settings, api_key=os.environ.get("CLAAS_API_KEY"))
+        app = create_app(engine, settings, api_key=os.environ.get(API_KEY_VARIABLE))
         unless_owned.pop_all()
     async with app.router.lifespan_context(app):  # closes the engine at its end
         yield app

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import httpx
 
 from claas.core.errors import InvalidInput
-from claas.core.gateway import TOKEN_VARIABLE
+from claas.core.secrets import TOKEN_VARIABLE
 from claas.core.text import quoted, visible_key
 from claas.eval.stack import Adapter, Answer, LostAnswer
 from claas.eval.stacks.alias import GatewayAlias

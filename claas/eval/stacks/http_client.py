@@ -12,6 +12,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from claas.core.errors import InvalidInput, StackError
+from claas.core.secrets import API_KEY_VARIABLE
 from claas.wire.service import ErrorBody
 
 B = TypeVar("B", bound=BaseModel)
@@ -67,7 +68,7 @@ class HttpClient:
         max_concurrency: int,
         seed: int,
         api_key: str | None = None,
-        key_variable: str = "CLAAS_API_KEY",
+        key_variable: str = API_KEY_VARIABLE,
         started_by: str = "python -m claas.api --config-name local",
         transport: httpx.AsyncBaseTransport | None = None,
         retries: Retries | None = None,

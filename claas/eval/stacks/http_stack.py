@@ -9,6 +9,7 @@ import httpx
 
 from claas.core.checks import served_name
 from claas.core.errors import InvalidInput, NotFound, StackError
+from claas.core.secrets import API_KEY_VARIABLE
 from claas.core.text import quoted, visible
 from claas.core.training_config import TrainingConfig
 from claas.eval.stack import Adapter, Answer, FeedbackOn, LostAnswer, Receipt, Scored
@@ -45,7 +46,7 @@ async def api_client(
         base_url,
         max_concurrency=config.max_concurrency,
         seed=config.seed,
-        api_key=os.environ.get("CLAAS_API_KEY"),
+        api_key=os.environ.get(API_KEY_VARIABLE),
         transport=transport,
         retries=retries,
     )

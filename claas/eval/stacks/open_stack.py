@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 
 from claas.core.errors import InvalidInput
-from claas.core.gateway import TOKEN_VARIABLE
+from claas.core.secrets import API_KEY_VARIABLE, TOKEN_VARIABLE
 from claas.eval.stack import Stack
 from claas.eval.stacks.embedded import hosted, require_hostable
 from claas.eval.stacks.gateway_stack import connect_through
@@ -41,7 +41,7 @@ def check_stack(config: EvalConfig) -> None:
             )
         _token()
     if config.claas_url is not None:
-        _check_url("claas_url", config.claas_url, "CLAAS_API_KEY")
+        _check_url("claas_url", config.claas_url, API_KEY_VARIABLE)
     else:
         require_hostable(config.mode)
 
