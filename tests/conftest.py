@@ -1,6 +1,14 @@
-"""What every test shares: laws are tried on fifty examples, and a slow machine is not a failure."""
+"""What every test shares: laws are tried on fifty examples, a slow machine is no failure, and nothing costs money."""
+
+import os
 
 from hypothesis import settings
 
 settings.register_profile("claas", deadline=None, max_examples=50)
 settings.load_profile("claas")
+
+# Where a test forgets to say which Tinker service it means, there is none: never the one that is paid for.
+os.environ["TINKER_BASE_URL"] = "http://127.0.0.1:9"
+os.environ["TINKER_TELEMETRY"] = "0"
+for variable in ("TINKER_API_KEY", "TINKER_CREDENTIAL_CMD", "CLAAS_TINKER_API_KEY"):
+    os.environ.pop(variable, None)

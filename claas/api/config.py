@@ -21,6 +21,9 @@ class ApiConfig:
     update waits for another update of its adapter. `rollout_capacity`: how many answers feedback can still be given
     on; older ones are dropped. `max_body_bytes`: bound of a request's body. `truncate_prompt`: `middle` drops text
     from the middle of a chat's longest turns where it does not fit the model's window; None refuses such a prompt.
+    With mode=tinker: `tinker_base_url` is a service with the same API; None means what TINKER_BASE_URL says, else
+    Thinking Machines' own. `tinker_timeout_s` bounds each request to it. `keep_versions`: `all` keeps every version's
+    checkpoints there, `last` the newest version's and those of the one before it.
     """
 
     mode: str = "local"
@@ -33,6 +36,9 @@ class ApiConfig:
     rollout_capacity: int = 10_000
     max_body_bytes: int = 4 * 1024 * 1024
     truncate_prompt: str | None = None
+    tinker_base_url: str | None = None
+    tinker_timeout_s: float = 180.0
+    keep_versions: str = "all"
 
     def __post_init__(self) -> None:
         default_base_model(self.mode)
@@ -43,6 +49,8 @@ class ApiConfig:
             raise InvalidInput("base_model must name a model or be null, got ''")
         if self.truncate_prompt is not None:
             one_of("truncate_prompt", self.truncate_prompt, ("middle",))
+        one_of("keep_versions", self.keep_versions, ("all", "last"))
+        in_range("tinker_timeout_s", self.tinker_timeout_s, 0.0, above=True)
         in_range("port", self.port, 0, 65535)
         in_range("lock_timeout_s", self.lock_timeout_s, 0.0)
         in_range("rollout_capacity", self.rollout_capacity, 1)

@@ -15,7 +15,7 @@ import claas
 from claas.api.app import create_app
 from claas.api.auth import require_key_off_loopback
 from claas.api.config import ApiConfig
-from claas.api.engine import open_engine, require_known_mode
+from claas.api.engine import open_engine, require_startable
 from claas.core.errors import InvalidInput, StackError
 from claas.core.files import writing
 from claas.core.locks import locked
@@ -24,7 +24,7 @@ from claas.core.locks import locked
 def serve(config: ApiConfig, api_key: str | None) -> None:
     """Serve until SIGINT or SIGTERM; requests under way are answered first."""
     require_key_off_loopback(config.host, api_key)
-    require_known_mode(config.mode)
+    require_startable(config.mode)
     with listening(config.host, config.port) as listener, _holding(Path(config.store_dir)):
         engine = open_engine(config)
         with ExitStack() as on_failure:

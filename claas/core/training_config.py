@@ -6,6 +6,7 @@ from typing import ClassVar
 from pydantic import ConfigDict
 
 from claas.core.checks import in_range
+from claas.core.errors import InvalidInput
 
 
 @dataclass
@@ -41,3 +42,13 @@ class TrainingConfig:
         in_range("training.teacher_top_k", self.teacher_top_k, 10, 100)
         in_range("training.steps_per_batch", self.steps_per_batch, 1, 32)
         in_range("training.feedback_repetitions", self.feedback_repetitions, 1, 16)
+
+    def require_policy_gradient(self) -> None:
+        """Raise `InvalidInput` on what a policy gradient over sampled tokens (mode=tinker) cannot do.
+
+        `alpha` and `teacher_top_k` have no meaning there: the gradient is that of alpha 1, over the sampled token.
+        """
+        if self.kl_reg_weight > 0:
+            raise InvalidInput(
+                f"training.kl_reg_weight={self.kl_reg_weight:g} is not possible with mode=tinker; set it to 0"
+            )

@@ -160,11 +160,14 @@ class Update:
 
 @dataclass(frozen=True)
 class AdapterSpec:
-    """The shape of a new adapter, and the seed of its A. `target_modules` None means every linear layer."""
+    """The shape of a new adapter, and the seed of its A. `target_modules` None means every linear layer.
+
+    `alpha` None means the engine's own: 64 where it can be chosen.
+    """
 
     lora_id: str
     rank: int = 32
-    alpha: int = 64
+    alpha: int | None = None
     target_modules: tuple[str, ...] | None = None
     seed: int = 0
 

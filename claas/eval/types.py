@@ -41,6 +41,20 @@ class Criteria:
 
 
 @dataclass
+class Prices:
+    """Per million tokens, in any one currency: of answers sampled, of tokens read, of tokens trained on."""
+
+    sample: float = 0.0
+    prefill: float = 0.0
+    train: float = 0.0
+
+    def __post_init__(self) -> None:
+        in_range("prices.sample", self.sample, 0.0)
+        in_range("prices.prefill", self.prefill, 0.0)
+        in_range("prices.train", self.train, 0.0)
+
+
+@dataclass
 class EvalConfig:
     """What to run. A value of None is resolved by `resolved()`; what a run records is always the resolved value.
 
@@ -58,7 +72,7 @@ class EvalConfig:
     `max_tokens`: bound of every sampled answer. `fail_on_error`: True ends a preference at its first lost answer, False
     never, a fraction when more than that share of a step's planned measurements is lost. `fail_on_verdict`: exit 4
     unless the verdict is pass. `config_dir`: a folder of the user's whose `preference/*.yaml`, `capability/*.yaml` and
-    `metrics.yaml` add to the shipped ones.
+    `metrics.yaml` add to the shipped ones. `prices`: what tokens cost, for an estimate in the summary.
     """
 
     mode: str = "local"
@@ -85,6 +99,7 @@ class EvalConfig:
     fail_on_error: bool | float = 0.1
     fail_on_verdict: bool = False
     config_dir: str | None = None
+    prices: Prices | None = None
 
     def __post_init__(self) -> None:
         default_base_model(self.mode)
@@ -104,6 +119,8 @@ class EvalConfig:
         in_range("fail_on_error", float(self.fail_on_error), 0.0, 1.0)
         adapter_id(self.lora_id_prefix)
         alias_name(self.openclaw_alias)
+        if self.mode == "tinker":
+            self.training.require_policy_gradient()
         for step in self.collapse_steps or []:
             if not 0 <= step < self.num_steps:
                 raise InvalidInput(

@@ -1,6 +1,5 @@
 """Alignment: which position of which padded row predicts which response token."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -8,37 +7,9 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from claas.core.errors import InvalidInput
+from claas.training.batch_item import Item
 
 _PADDING_ID = 0
-
-
-@dataclass(frozen=True)
-class Item:
-    """One sampled response of T tokens, and the two prompts it is judged under.
-
-    `logprobs` are the sampler's, in nats, under the weights that sampled. Raises `InvalidInput` where the parts do not
-    fit together.
-    """
-
-    prompt_ids: tuple[int, ...]
-    teacher_prompt_ids: tuple[int, ...]
-    token_ids: tuple[int, ...]  # (T,)
-    logprobs: tuple[float, ...]  # (T,)
-
-    def __post_init__(self) -> None:
-        if not (self.prompt_ids and self.teacher_prompt_ids and self.token_ids):
-            raise InvalidInput("a training item needs a prompt, a teacher prompt and a response, none of them empty")
-        if len(self.logprobs) != len(self.token_ids):
-            raise InvalidInput(f"{len(self.token_ids)} response tokens but {len(self.logprobs)} logprobs")
-        for logprob in self.logprobs:
-            if not math.isfinite(logprob):
-                raise InvalidInput(f"the logprobs of a response must be finite, got {logprob!r}")
-
-    @property
-    def longest(self) -> int:
-        """Tokens in the longer of the two sequences."""
-        return max(len(self.prompt_ids), len(self.teacher_prompt_ids)) + len(self.token_ids)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from torch.optim import Optimizer
 
 from claas.core.errors import InvalidInput, StackError
 from claas.core.training_config import TrainingConfig
-from claas.training.batch import Batch, Item, align, micro_batches, response_logits
+from claas.training.batch import Batch, align, micro_batches, response_logits
+from claas.training.batch_item import Item
 from claas.training.sdpo import SdpoLoss, TeacherTarget, sdpo_loss, teacher_target, token_logprobs
 
 MAX_TOKENS = 4096

@@ -6,12 +6,15 @@ from claas.wire.base import Body
 
 
 class LoraInitRequest(Body):
-    """A new adapter; `base_model` must be the one this API serves, None means that one. `seed` decides its A."""
+    """A new adapter; `base_model` must be the one this API serves, None means that one.
+
+    `lora_alpha` None means the engine's own, 64 where it can be chosen. `seed` decides its A.
+    """
 
     lora_id: str
     base_model: str | None = None
     lora_r: int = Field(default=32, ge=4, le=128)
-    lora_alpha: int = Field(default=64, ge=8, le=256)
+    lora_alpha: int | None = Field(default=None, ge=8, le=256)
     target_modules: list[str] | None = Field(default=None, min_length=1)
     seed: int = Field(default=0, ge=0, lt=2**63)
 

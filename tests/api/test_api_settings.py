@@ -38,6 +38,9 @@ def test_every_setting_can_be_overridden() -> None:
         "rollout_capacity": 7,
         "max_body_bytes": 2048,
         "truncate_prompt": "middle",
+        "tinker_base_url": "http://127.0.0.1:9",
+        "tinker_timeout_s": 7.5,
+        "keep_versions": "last",
     }
     assert set(changed) == set(ApiConfig.__dataclass_fields__) - {"mode"}
     assert composed("local", *(f"{name}={value}" for name, value in changed.items())) == ApiConfig(**changed)
@@ -76,7 +79,10 @@ def test_a_value_out_of_range_is_named(name: str, value: object) -> None:
         (["+prot=1"], 2, "prot"),
         (["port=abc"], 2, "'abc'"),
         (["port=70000"], 2, "port must be >= 0 and <= 65535, got 70000"),
-        (["mode=tinker"], 2, "mode=tinker is not part of this version"),
+        (["mode=modal"], 2, "mode=modal is not part of this version"),
+        (["--config-name", "tinker"], 2, "mode=tinker needs a key: set the environment variable CLAAS_TINKER_API_KEY"),
+        (["keep_versions=some"], 2, "unknown keep_versions 'some'; known: all, last"),
+        (["tinker_timeout_s=0"], 2, "tinker_timeout_s must be > 0"),
         (["mode=cloud"], 2, "unknown mode 'cloud'"),
         (["host=0.0.0.0"], 2, "CLAAS_API_KEY"),
         (["host=192.0.2.1"], 2, "CLAAS_API_KEY"),

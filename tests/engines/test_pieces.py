@@ -11,8 +11,8 @@ from transformers import PreTrainedTokenizerFast
 
 from claas.engines.base import Piece, Sample, SamplingParams
 from claas.engines.local.pieces import settled
-from claas.engines.local.stopping import cut
-from claas.engines.local.token_bytes import TokenBytes
+from claas.engines.stop_strings import cut
+from claas.engines.token_bytes import TokenBytes
 from tests.engines.talk import PROMPTS, user
 
 pytestmark = pytest.mark.anyio

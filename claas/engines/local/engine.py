@@ -2,16 +2,16 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from claas.core.checks import adapter_id, in_range
-from claas.core.errors import BadRequest, Conflict, PromptTooLong
+from claas.core.checks import in_range
+from claas.core.errors import BadRequest, PromptTooLong
 from claas.core.training_config import TrainingConfig
+from claas.engines.adapter_locks import AdapterLocks
 from claas.engines.base import (
     AdapterSpec,
     Health,
@@ -37,8 +37,8 @@ from claas.engines.local.pieces import Teller
 from claas.engines.local.requests import Decoded, DecodeRequest
 from claas.engines.local.sampling import MOST_TOP_LOGPROBS
 from claas.engines.local.score import Scored, Scorer, ScoreRequest
-from claas.engines.local.stopping import cut
 from claas.engines.local.versions import VersionStore
+from claas.engines.stop_strings import cut
 
 T = TypeVar("T")
 
@@ -60,8 +60,7 @@ class LocalEngine:
         self._scorer = Scorer([forward_of(base, self._adapters.head) for _ in range(_threads(base))], base.device)
         self._learner = Learner(base, store)
         self._learning = ThreadPoolExecutor(1, thread_name_prefix="claas-learn")
-        self._lock_timeout_s = lock_timeout_s
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks = AdapterLocks(lock_timeout_s)
 
     @classmethod
     def open(
@@ -144,12 +143,12 @@ class LocalEngine:
 
     async def update(self, lora_id: str, items: Sequence[TrainingItem], training: TrainingConfig, key: str) -> Update:
         """One SDPO update of the newest version, making the next one, exactly once per `key`."""
-        async with self._locked(lora_id):
+        async with self._locks.holding(lora_id):
             return await self._learn(lambda: self._learner.update(lora_id, items, training, key))
 
     async def init_adapter(self, spec: AdapterSpec) -> Weights:
         """Create version 0, which answers exactly as the base model. An existing id raises `Conflict`."""
-        async with self._locked(spec.lora_id):
+        async with self._locks.holding(spec.lora_id):
             return await self._learn(lambda: self._learner.init(spec))
 
     async def list_adapters(self, prefix: str = "") -> list[Weights]:
@@ -158,7 +157,7 @@ class LocalEngine:
 
     async def delete_adapter(self, lora_id: str) -> bool:
         """Remove an adapter and all its versions; False when there was none."""
-        async with self._locked(lora_id):
+        async with self._locks.holding(lora_id):
             return await self._learn(lambda: self._store.delete(lora_id))
 
     async def export_adapter(self, lora_id: str, version: int | None = None) -> Path:
@@ -200,22 +199,6 @@ class LocalEngine:
         except asyncio.CancelledError:
             await asyncio.wait([future])
             raise
-
-    @asynccontextmanager
-    async def _locked(self, lora_id: str) -> AsyncGenerator[None]:
-        """Hold an adapter's lock. Raises `Conflict` where it is not to be had in time."""
-        lock = self._locks.setdefault(adapter_id(lora_id), asyncio.Lock())
-        try:
-            async with asyncio.timeout(self._lock_timeout_s):
-                await lock.acquire()
-        except TimeoutError:
-            raise Conflict(
-                f"adapter {lora_id!r} is being updated; its lock was not free within {self._lock_timeout_s:g} s"
-            ) from None
-        try:
-            yield
-        finally:
-            lock.release()
 
     def _prompt_ids(self, prompt: Prompt) -> list[int]:
         """The prompt's tokens. Raises `BadRequest` where there are none to continue."""

@@ -11,13 +11,13 @@ from claas.core.base_models import default_learning_rate
 from claas.core.errors import PromptTooLong, StackError
 from claas.core.training_config import TrainingConfig
 from claas.engines.base import AdapterSpec, TrainingItem, Update, Weights
+from claas.engines.clock import Clock
 from claas.engines.local.adapters import require_base
-from claas.engines.local.clock import Clock
 from claas.engines.local.lora import LoraShape, from_bytes, new_tensors, to_bytes
 from claas.engines.local.model import BaseModel
 from claas.engines.local.peft_format import config_json, wrap
 from claas.engines.local.versions import ADAPTER, ADAPTER_CONFIG, OPTIMIZER, VersionRecord, VersionStore
-from claas.training.batch import Item
+from claas.training.batch_item import Item
 from claas.training.hindsight import with_hindsight
 from claas.training.optimizer import (
     load_optimizer_tensors,

@@ -16,6 +16,8 @@ from claas.engines.local.routing import ModelWeights
 
 _PREFIX = "base_model.model."
 
+_ALPHA = 64
+
 
 @dataclass(frozen=True)
 class LoraShape:
@@ -34,7 +36,7 @@ class LoraShape:
             raise InvalidInput(f"unknown target_modules {', '.join(unknown)}; known: {', '.join(known)}")
         if not targets:
             raise InvalidInput("target_modules must name at least one kind of layer")
-        return cls(spec.rank, spec.alpha, tuple(targets))
+        return cls(spec.rank, _ALPHA if spec.alpha is None else spec.alpha, tuple(targets))
 
     @property
     def scale(self) -> float:

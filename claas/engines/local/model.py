@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from huggingface_hub import snapshot_download  # pyright: ignore[reportUnknownVariableType]
-from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
@@ -18,11 +16,10 @@ from transformers.utils import logging as transformers_logging
 from claas.core.base_models import EMBEDDED
 from claas.core.errors import InvalidInput
 from claas.engines.base import Weights
-from claas.engines.local.chat import Chat
-from claas.tiny import WEIGHTS_DIR
+from claas.engines.chat import Chat
+from claas.engines.hub import TEXT_FILES, WEIGHT_FILES, model_directory
 
 _SMALL_BYTES = 256 * 2**20
-_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 _KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 
 
@@ -43,7 +40,7 @@ class BaseModel:
     @classmethod
     def load(cls, name: str) -> "BaseModel":
         """`claas-tiny`, a directory or a hub id. Raises `InvalidInput` saying what is wrong with anything else."""
-        directory = _directory(name)
+        directory = model_directory(name, (*TEXT_FILES, *WEIGHT_FILES))
         model = _model(name, directory)
         config: Any = model.config
         _require_decodable(name, model, config)
@@ -95,26 +92,6 @@ def matrix_of(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
     """A linear layer's weight as (out, in), and its bias."""
     weight = cast(Tensor, layer.weight)
     return (weight.T if isinstance(layer, Conv1D) else weight), cast("Tensor | None", layer.bias)
-
-
-def _directory(name: str) -> Path:
-    if name == EMBEDDED:
-        return WEIGHTS_DIR
-    if Path(name).is_dir():
-        return Path(name)
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise InvalidInput(f"base model {name!r}: no such directory")
-    try:
-        return Path(snapshot_download(name, allow_patterns=_FILES))
-    except LocalEntryNotFoundError as error:
-        raise InvalidInput(
-            f"base model {name!r} is neither a directory nor in the local cache, and the Hugging Face hub cannot be "
-            "reached"
-        ) from error
-    except (OSError, ValueError) as error:  # the hub's errors are subclasses of these
-        raise InvalidInput(
-            f"base model {name!r} is neither a directory nor to be had from the Hugging Face hub: {_line(error)}"
-        ) from error
 
 
 def _model(name: str, directory: Path) -> Any:

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from claas.engines.base import OnPiece, Piece, TokenLogprob
-from claas.engines.local.chat import Chat
+from claas.engines.chat import Chat
 from claas.engines.local.requests import DecodeRequest
-from claas.engines.local.stopping import cut
+from claas.engines.stop_strings import cut
 
 _PART_OF_A_CHARACTER = "\ufffd"
 

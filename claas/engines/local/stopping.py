@@ -1,4 +1,4 @@
-"""When an answer ends, and where a stop string cuts it."""
+"""When an answer ends."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -18,12 +18,6 @@ def finish_reason(
     if row.params.stop and _just_said(row, text):
         return "stop"
     return "length" if len(row.token_ids) >= row.params.max_tokens else None
-
-
-def cut(text: str, stops: Sequence[str]) -> str:
-    """The text before the first of the stop strings."""
-    found = [position for stop in stops if (position := text.find(stop)) >= 0]
-    return text[: min(found)] if found else text
 
 
 def _just_said(row: DecodeRequest, text: Callable[[Sequence[int]], str]) -> bool:

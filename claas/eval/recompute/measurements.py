@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from claas.eval.cost import update_tokens
 from claas.eval.metric import Metric, Subject
 from claas.eval.metrics.tally import counted
 from claas.eval.preference import Preference
@@ -43,7 +44,8 @@ class Measurements:
         found, counts = self._found, {**sampling, **again.counts}
         found.compare(where, "eval", record.eval, again.values)
         found.compare(where, "counts", _plain(record.counts), _plain(counts))
-        found.compare(where, "tokens", record.tokens, tokens(record.rollouts))
+        trained = update_tokens(record.sdpo_metrics) if isinstance(record, StepRecord) else {}
+        found.compare(where, "tokens", record.tokens, tokens(record.rollouts) | trained)
         found.transcripts += len(record.rollouts)
         compare_transcripts(found, where, measured, again.rollouts)
 

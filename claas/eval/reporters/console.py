@@ -166,5 +166,12 @@ def headline(config: EvalConfig, run_dir: Path) -> str:
     through = "" if config.openclaw_url is None else f" through OpenClaw at {config.openclaw_url}"
     return (
         f"{run_dir}: {len(config.preferences)} × {config.num_steps} steps on {config.base_model}{through}, "
-        f"learning rate {config.training.learning_rate}, seed {config.seed}"
+        f"learning rate {config.training.learning_rate}, seed {config.seed}{_without_meaning(config)}"
     )
+
+
+def _without_meaning(config: EvalConfig) -> str:
+    """The settings that the mode has no use for, said once."""
+    if config.mode != "tinker":
+        return ""
+    return "; training.alpha and training.teacher_top_k have no meaning with mode=tinker"

@@ -33,6 +33,8 @@ def verdict_report(summary: Summary, run_dir: Path) -> Group:
         parts += [Text(), *_preference(name, preference, summary.confidence)]
     if any(preference.verdict is Verdict.INCONCLUSIVE for preference in summary.preferences.values()):
         parts += [Text(), Text(_HOW_TO_READ, style="dim")]
+    if summary.cost is not None:
+        parts += [Text(), Text(f"estimated cost: {summary.cost:.2f}, at the prices given")]
     parts += [Text(), _labelled("verdict", summary.verdict)]
     return Group(*parts, *_places(run_dir))
 

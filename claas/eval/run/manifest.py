@@ -27,11 +27,12 @@ MAY_DIFFER = frozenset(
         "fail_on_error",
         "fail_on_verdict",
         "criteria",
+        "prices",
     }
 )
 """Settings that change no measurement. `num_steps` may grow, too; every other setting stays what it was."""
 
-_PACKAGES = ("hydra-core", "httpx", "numpy", "omegaconf", "peft", "pydantic", "torch", "transformers")
+_PACKAGES = ("hydra-core", "httpx", "numpy", "omegaconf", "peft", "pydantic", "tinker", "torch", "transformers")
 
 
 class Manifest(Record):

@@ -3,6 +3,7 @@
 import time
 from datetime import UTC, datetime
 
+from claas.eval.cost import update_tokens
 from claas.eval.records import Counts, StepRecord, Transcript
 from claas.eval.run.canary import require_sung
 from claas.eval.run.ledger import Paid
@@ -66,7 +67,7 @@ async def measure(run: PreferenceRun, step: int) -> None:
             counts={PURPOSE: _sampled(intent.sampling), **found.counts},
             rollouts=rollouts,
             timing_s={"sample": intent.sample_s, "update": paid.update_s, "measure": found.seconds},
-            tokens=tokens(rollouts),
+            tokens=tokens(rollouts) | update_tokens(paid.sdpo_metrics),
         )
     )
 

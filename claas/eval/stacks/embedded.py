@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from claas.api.app import create_app
 from claas.api.config import ApiConfig
-from claas.api.engine import open_engine, require_known_mode
+from claas.api.engine import open_engine, require_startable
 from claas.core.secrets import API_KEY_VARIABLE
 from claas.eval.stacks.http_stack import HttpStack, connect
 from claas.eval.types import EvalConfig
@@ -41,7 +41,7 @@ async def hosted(config: EvalConfig, store_dir: Path) -> AsyncGenerator[HttpStac
 
 def require_hostable(mode: str) -> None:
     """Raise `InvalidInput` on a mode whose API cannot be hosted here."""
-    require_known_mode(mode)
+    require_startable(mode)
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from claas.core.files import dump_json, write_atomically
+from claas.eval.cost import estimate
 from claas.eval.history import History, Status
 from claas.eval.records import SCHEMA_VERSION, AdapterRecord, Baseline, Counts, Record, StepRecord
 from claas.eval.types import EvalConfig
@@ -43,7 +44,10 @@ class PreferenceSummary(Judgement):
 
 
 class Summary(Record):
-    """A run. `verdict` is over its preferences; `confidence` is that of every interval."""
+    """A run. `verdict` is over its preferences; `confidence` is that of every interval.
+
+    `cost` is an estimate in the currency of the configuration's prices, None where it has none.
+    """
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
@@ -53,6 +57,7 @@ class Summary(Record):
     base_model: str | None
     seed: int
     tokens: dict[str, int]
+    cost: float | None = None
     timing_s: dict[str, float]
     preferences: dict[str, PreferenceSummary]
 
@@ -64,6 +69,7 @@ def build_summary(run_id: str, config: EvalConfig, histories: Mapping[str, Histo
         name: _preference(history, judgement, config.criteria.confidence)
         for (name, history), judgement in zip(histories.items(), judged, strict=True)
     }
+    tokens = _total([each.tokens for each in preferences.values()])
     waiting = max(0, len(config.preferences) - len(histories))
     statuses = [history.status for history in histories.values()] + [Status.RUNNING] * waiting
     return Summary(
@@ -73,7 +79,8 @@ def build_summary(run_id: str, config: EvalConfig, histories: Mapping[str, Histo
         confidence=config.criteria.confidence,
         base_model=config.base_model,
         seed=config.seed,
-        tokens=_total([each.tokens for each in preferences.values()]),
+        tokens=tokens,
+        cost=None if config.prices is None else estimate(tokens, config.prices),
         timing_s=_total([each.timing_s for each in preferences.values()]),
         preferences=preferences,
     )

@@ -9,7 +9,7 @@ from transformers import AutoTokenizer
 
 from claas.core.errors import InvalidInput
 from claas.engines.base import Message, TokenLogprob
-from claas.engines.local.token_bytes import TokenBytes
+from claas.engines.token_bytes import TokenBytes
 
 _MARK = "mark"
 

@@ -1,0 +1,111 @@
+"""Calls bounded in time, whose failures say what became of them."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+import httpx
+import tinker
+
+from claas.core.errors import ClaasError, Forbidden, StackError
+from claas.engines.tinker.failures import failure, of_status
+
+T = TypeVar("T")
+
+_SDK_ERRORS = (tinker.TinkerError, ValueError, RuntimeError, httpx.HTTPError)
+_PROBE_S = 5.0
+
+
+class Guard:
+    """Bounds calls in time, and finds out why one was late: the SDK alone retries for minutes, silently."""
+
+    def __init__(self, address: str, key: str, timeout_s: float) -> None:
+        self.address = address
+        self.timeout_s = timeout_s
+        self._key = key
+        self._heard = _LastWarning()
+        logger = logging.getLogger("tinker")
+        logger.addHandler(self._heard)
+        logger.propagate = False  # it warns at every poll of a result that is not there yet
+
+    def require_reachable(self) -> None:
+        """Raise `StackError` where nothing answers at the address."""
+        if not isinstance(reply := self._probe(), httpx.Response):
+            raise StackError(f"Tinker cannot be reached at {self.address}: {_named(reply)}")
+
+    async def within(self, what: str, work: Awaitable[T]) -> T:
+        """`work`, or the error that says what became of it."""
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                return await work
+        except TimeoutError:
+            raise await asyncio.to_thread(self._late, what) from None
+        except _SDK_ERRORS as error:
+            raise failure(what, error, self._key) from error
+
+    def in_thread(self, what: str, work: Callable[[], T]) -> T:
+        """`within`, for work that blocks; a thread that is late is left behind, and does not keep the process alive."""
+        done: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                done.set_result(work())
+            except (*_SDK_ERRORS, ClaasError) as error:
+                done.set_exception(error)
+
+        threading.Thread(target=run, name="claas-tinker-open", daemon=True).start()
+        try:
+            return done.result(self.timeout_s)
+        except TimeoutError:
+            raise self._late(what) from None
+        except ClaasError:
+            raise
+        except _SDK_ERRORS as error:
+            raise failure(what, error, self._key) from error
+
+    def _late(self, what: str) -> ClaasError:
+        late = f"Tinker did not finish {what} within {self.timeout_s:g} s"
+        reply, warned = self._probe(), self._heard.lately(self.timeout_s).replace(self._key, "[key]")
+        if not isinstance(reply, httpx.Response):
+            return StackError(
+                f"{late}: it cannot be reached at {self.address} ({_named(reply)}); run the command again"
+            )
+        if "billing" in warned:
+            return Forbidden(f"{late}: {warned}; add credit, then run the same command again")
+        if reply.status_code >= 400:
+            return of_status(what, reply.status_code, f"no result within {self.timeout_s:g} s")
+        heard = f"; the last it let know: {warned}" if warned else ""
+        return StackError(f"{late}, though it answers{heard}; run the same command again")
+
+    def _probe(self) -> httpx.Response | httpx.HTTPError:
+        try:
+            return httpx.get(
+                f"{self.address}/api/v1/get_server_capabilities", headers={"X-API-Key": self._key}, timeout=_PROBE_S
+            )
+        except httpx.HTTPError as error:
+            return error
+
+
+class _LastWarning(logging.Handler):
+    """Keeps the last warning of the SDK, which tells there why it waits."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._text = ""
+        self._heard_at = 0.0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Remember."""
+        self._text, self._heard_at = " ".join(record.getMessage().split())[:300], time.monotonic()
+
+    def lately(self, seconds: float) -> str:
+        """What was said in the last `seconds`, and a minute more, as the SDK does not repeat itself within one."""
+        return self._text if time.monotonic() - self._heard_at < seconds + 60.0 else ""
+
+
+def _named(error: httpx.HTTPError) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,18 @@
+"""Tokens of texts, by the embedded model's own tokenizer."""
+
+from functools import cache
+
+from claas.core.base_models import EMBEDDED
+from claas.engines.chat import Chat
+from claas.engines.hub import TEXT_FILES, model_directory
+
+
+@cache
+def chat() -> Chat:
+    """The chat format of the embedded model."""
+    return Chat.load(str(model_directory(EMBEDDED, TEXT_FILES)), EMBEDDED, None)
+
+
+def completion_ids(text: str) -> list[int]:
+    """The tokens of an answer, end-of-turn token included."""
+    return chat().completion_ids(text)
