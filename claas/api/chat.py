@@ -9,7 +9,7 @@ from claas.api.conversation import conversation
 from claas.api.models import Models
 from claas.api.rollouts import RolloutStore
 from claas.api.stopping import stop_strings
-from claas.api.truncation import Fitted, fitted
+from claas.api.truncation import Fitted, fitted, whole
 from claas.core.concurrency import together
 from claas.core.errors import BadRequest
 from claas.engines.base import Engine, OnPiece, Piece, Sample, SamplingParams, TokenLogprob, Weights
@@ -50,7 +50,7 @@ class Chat:
         params = _sampling_params(request)
         weights = await models.weights(request.model)
         messages = conversation(request.messages)
-        prompt = await fitted(engine, messages, params.max_tokens) if truncate else Fitted(messages)
+        prompt = await (fitted(engine, messages, params.max_tokens) if truncate else whole(engine, messages))
         return cls(engine, rollouts, weights, prompt, params, request)
 
     async def choice(self, index: int, on_piece: OnPiece | None = None) -> tuple[Sample, Rollout]:

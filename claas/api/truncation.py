@@ -22,6 +22,17 @@ class Fitted:
     dropped_tokens: int = 0
 
 
+async def whole(engine: Engine, messages: Turns) -> Fitted:
+    """`messages` as they are. Raises `PromptTooLong`, before anything is sampled, where they leave no room."""
+    length = await _length(engine, messages)
+    if length >= engine.window:
+        raise PromptTooLong(
+            f"the prompt has {length} tokens, which with 1 more is beyond the window of {engine.window} tokens of "
+            f"{engine.base_model}; send a shorter one"
+        )
+    return Fitted(messages)
+
+
 async def fitted(engine: Engine, messages: Turns, max_tokens: int) -> Fitted:
     """`messages` with as little dropped as leaves room for an answer of `max_tokens` and for feedback on it.
 
@@ -30,12 +41,12 @@ async def fitted(engine: Engine, messages: Turns, max_tokens: int) -> Fitted:
     """
     window = engine.window
     budget = window - min(max_tokens, window // _ANSWER_SHARE) - window // _FEEDBACK_SHARE
-    whole = await _length(engine, messages)
-    if whole <= budget:
+    length = await _length(engine, messages)
+    if length <= budget:
         return Fitted(messages)
     if await _length(engine, _cut(messages, _FEWEST_CHARACTERS)) > budget:
         raise PromptTooLong(
-            f"the prompt has {whole} tokens and cannot be cut to {budget}, which leave room for an answer in "
+            f"the prompt has {length} tokens and cannot be cut to {budget}, which leave room for an answer in "
             f"the window of {window} tokens: it has {len(messages)} turns; send fewer"
         )
     fits, beyond = _FEWEST_CHARACTERS, 2 * _FEWEST_CHARACTERS
@@ -48,7 +59,7 @@ async def fitted(engine: Engine, messages: Turns, max_tokens: int) -> Fitted:
         else:
             beyond = between
     kept = _cut(messages, fits)
-    return Fitted(kept, whole - await _length(engine, kept))
+    return Fitted(kept, length - await _length(engine, kept))
 
 
 def _cut(messages: Sequence[dict[str, str]], characters: int) -> Turns:

@@ -12,6 +12,7 @@ from claas.engines.base import Message, TokenLogprob
 from claas.engines.token_bytes import TokenBytes
 
 _MARK = "mark"
+_REMEMBERED_CHARACTERS = 4096
 
 
 class _Tokenizer(Protocol):
@@ -41,6 +42,7 @@ class Chat:
         self.end_of_turn = end_of_turn
         self.token_text = lru_cache(maxsize=65536)(self._token_text)
         self.token_bytes = lru_cache(maxsize=65536)(TokenBytes(tokenizer).of)
+        self._short_prompt_ids = lru_cache(maxsize=1024)(self._render)
 
     @classmethod
     def load(cls, source: str, name: str, eos: int | Sequence[int] | None) -> "Chat":
@@ -59,8 +61,13 @@ class Chat:
         return cls(tokenizer, frozenset(stops), _end_of_turn(tokenizer, stops))
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        """The tokens that the answer to `messages` continues."""
-        return _render(self._tokenizer, messages, add_generation_prompt=True)
+        """The tokens that the answer to `messages` continues. Short prompts are remembered: many are asked again."""
+        turns = tuple(frozenset(message.items()) for message in messages)
+        short = sum(len(message["content"]) for message in messages) <= _REMEMBERED_CHARACTERS
+        return list(self._short_prompt_ids(turns) if short else self._render(turns))
+
+    def _render(self, turns: tuple[frozenset[tuple[str, str]], ...]) -> list[int]:
+        return _render(self._tokenizer, [dict(turn) for turn in turns], add_generation_prompt=True)
 
     def text_ids(self, text: str) -> list[int]:
         """The tokens of plain text, after what the tokenizer puts in front of any text."""
