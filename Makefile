@@ -32,13 +32,13 @@ live: install  ## the tests against real peers: lm-evaluation-harness and OpenCl
 	$(BIN)/python -m pytest -m live $(ARGS)
 
 test: install  ## the default test suite
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: install  ## format, lint, types and tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 format: install  ## rewrite the code in the project's format
 	$(BIN)/ruff format .

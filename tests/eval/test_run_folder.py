@@ -14,7 +14,7 @@ from claas.core.training_config import TrainingConfig
 from claas.eval.run.files import PreferenceFiles
 from claas.eval.run.folder import new_folder, open_run
 from claas.eval.run.manifest import MAY_DIFFER
-from claas.eval.types import Criteria, EvalConfig
+from claas.eval.types import Criteria, EvalConfig, Prices
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +85,7 @@ def test_what_changes_no_measurement_may_differ_and_is_recorded() -> None:
         "plots": False,
         "max_concurrency": 1,
         "openclaw_alias": "other",
+        "prices": Prices(sample=1.0, prefill=1.0, train=1.0),
         "parallel_preferences": 3,
         "fail_on_error": True,
         "fail_on_verdict": True,
