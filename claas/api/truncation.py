@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from claas.core.errors import PromptTooLong
 from claas.engines.base import Engine
+from claas.engines.window import require_window
 
 _GAP = "\n[...]\n"
 _ANSWER_SHARE = 4
@@ -24,12 +25,7 @@ class Fitted:
 
 async def whole(engine: Engine, messages: Turns) -> Fitted:
     """`messages` as they are. Raises `PromptTooLong`, before anything is sampled, where they leave no room."""
-    length = await _length(engine, messages)
-    if length >= engine.window:
-        raise PromptTooLong(
-            f"the prompt has {length} tokens, which with 1 more is beyond the window of {engine.window} tokens of "
-            f"{engine.base_model}; send a shorter one"
-        )
+    require_window(await _length(engine, messages), 1, window=engine.window, base_model=engine.base_model)
     return Fitted(messages)
 
 

@@ -7,8 +7,8 @@ from typing import Any, Protocol, cast
 from jinja2 import TemplateError
 from transformers import AutoTokenizer
 
-from claas.core.errors import InvalidInput
-from claas.engines.base import Message, TokenLogprob
+from claas.core.errors import BadRequest, InvalidInput
+from claas.engines.base import Message, Prompt, TokenIds, TokenLogprob
 from claas.engines.token_bytes import TokenBytes
 
 _MARK = "mark"
@@ -68,6 +68,24 @@ class Chat:
 
     def _render(self, turns: tuple[frozenset[tuple[str, str]], ...]) -> list[int]:
         return _render(self._tokenizer, [dict(turn) for turn in turns], add_generation_prompt=True)
+
+    def ids_of(self, prompt: Prompt) -> list[int]:
+        """The tokens of a conversation, or those given. Raises `BadRequest` where there are none to continue."""
+        if not isinstance(prompt, TokenIds):
+            return self.prompt_ids(prompt)
+        if not prompt.ids:
+            raise BadRequest("the prompt has no tokens, so there is nothing to continue")
+        self.require_known(prompt.ids)
+        return list(prompt.ids)
+
+    def encode(self, prompt: Sequence[Message] | str) -> TokenIds:
+        """The tokens of a conversation by the chat template, or of plain text as it is."""
+        return TokenIds(tuple(self.text_ids(prompt) if isinstance(prompt, str) else self.prompt_ids(prompt)))
+
+    def decode(self, prompt: TokenIds) -> str:
+        """What tokens read as, special ones included. Raises `InvalidInput` on an id that is no token."""
+        self.require_known(prompt.ids)
+        return self.text(prompt.ids, special=True)
 
     def text_ids(self, text: str) -> list[int]:
         """The tokens of plain text, after what the tokenizer puts in front of any text."""

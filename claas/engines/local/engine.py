@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from claas.core.checks import in_range
-from claas.core.errors import BadRequest, PromptTooLong
 from claas.core.training_config import TrainingConfig
 from claas.engines.adapter_locks import AdapterLocks
 from claas.engines.base import (
@@ -39,6 +38,7 @@ from claas.engines.local.sampling import MOST_TOP_LOGPROBS
 from claas.engines.local.score import Scored, Scorer, ScoreRequest
 from claas.engines.local.versions import VersionStore
 from claas.engines.stop_strings import cut
+from claas.engines.window import require_window
 
 T = TypeVar("T")
 
@@ -87,13 +87,11 @@ class LocalEngine:
 
     async def encode(self, prompt: Sequence[Message] | str) -> TokenIds:
         """The tokens of a conversation by the chat template, or of plain text as it is."""
-        chat = self._base.chat
-        return TokenIds(tuple(chat.text_ids(prompt) if isinstance(prompt, str) else chat.prompt_ids(prompt)))
+        return self._base.chat.encode(prompt)
 
     async def decode(self, prompt: TokenIds) -> str:
         """What tokens read as, special ones included."""
-        self._base.chat.require_known(prompt.ids)
-        return self._base.chat.text(prompt.ids, special=True)
+        return self._base.chat.decode(prompt)
 
     async def resolve(self, lora_id: str | None, version: int | None = None) -> Weights:
         """The weights of an adapter's `version`, or of its newest; of the base model when `lora_id` is None."""
@@ -103,7 +101,7 @@ class LocalEngine:
         self, weights: Weights, prompt: Prompt, params: SamplingParams, on_piece: OnPiece | None = None
     ) -> Sample:
         """Sample one answer, decoded together with all that are under way, and independent of them."""
-        prompt_ids = self._prompt_ids(prompt)
+        prompt_ids = self._base.chat.ids_of(prompt)
         request = DecodeRequest(
             prompt_ids=prompt_ids,
             weights=await self._adapters.get(weights),
@@ -126,7 +124,7 @@ class LocalEngine:
     async def read(self, weights: Weights, prompt: TokenIds, top_logprobs: int = 0) -> Reading:
         """Log probabilities of every token of `prompt`, and of its `top_logprobs` likeliest alternatives."""
         in_range("top_logprobs", top_logprobs, 0, MOST_TOP_LOGPROBS)
-        chat, ids = self._base.chat, self._prompt_ids(prompt)
+        chat, ids = self._base.chat, self._base.chat.ids_of(prompt)
         self._require_window(len(ids), 0)
         scored = Scored([], [], [])
         if len(ids) > 1:
@@ -200,15 +198,6 @@ class LocalEngine:
             await asyncio.wait([future])
             raise
 
-    def _prompt_ids(self, prompt: Prompt) -> list[int]:
-        """The prompt's tokens. Raises `BadRequest` where there are none to continue."""
-        if not isinstance(prompt, TokenIds):
-            return self._base.chat.prompt_ids(prompt)
-        if not prompt.ids:
-            raise BadRequest("the prompt has no tokens, so there is nothing to continue")
-        self._base.chat.require_known(prompt.ids)
-        return list(prompt.ids)
-
     def _clamped(self, params: SamplingParams, prompt_tokens: int) -> SamplingParams:
         """The parameters checked, seeded, and with no more tokens than fit the window."""
         in_range("max_tokens", params.max_tokens, 1)
@@ -222,11 +211,7 @@ class LocalEngine:
         return replace(params, max_tokens=min(params.max_tokens, room), seed=seed, stop=stops)
 
     def _require_window(self, prompt_tokens: int, answer_tokens: int) -> None:
-        if prompt_tokens + answer_tokens > self._base.window:
-            raise PromptTooLong(
-                f"the prompt has {prompt_tokens} tokens, which with {answer_tokens} more is beyond the window of "
-                f"{self._base.window} tokens of {self.base_model}; send a shorter one"
-            )
+        require_window(prompt_tokens, answer_tokens, window=self._base.window, base_model=self.base_model)
 
     def _sample(self, weights: Weights, request: DecodeRequest, decoded: Decoded) -> Sample:
         chat = self._base.chat

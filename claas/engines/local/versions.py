@@ -11,8 +11,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from claas.core.checks import adapter_id, served_name
-from claas.core.errors import Conflict, NotFound, StackError
+from claas.core.errors import NotFound, StackError
 from claas.core.files import sync_directory, writing
+from claas.engines.adapter_ids import require_new
 from claas.engines.base import Weights
 
 ADAPTER = "adapter_model.safetensors"
@@ -112,12 +113,7 @@ class VersionStore:
 
     def require_new(self, lora_id: str) -> None:
         """Raise `Conflict` where `lora_id`, or another id with its served name, exists."""
-        name = served_name(adapter_id(lora_id))
-        for known in self.adapters():
-            if known == lora_id:
-                raise Conflict(f"adapter {lora_id!r} exists already; delete it first or choose another id")
-            if served_name(known) == name:
-                raise Conflict(f"adapter {lora_id!r} would be served as {name!r}, which is adapter {known!r}")
+        require_new(lora_id, self.adapters())
 
     @contextmanager
     def staging(self, lora_id: str) -> Generator[Staging]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from claas.core.checks import in_range
-from claas.core.errors import BadRequest, ClaasError, Conflict, PromptTooLong, StackError
+from claas.core.errors import BadRequest, ClaasError, Conflict, StackError
 from claas.core.training_config import TrainingConfig
 from claas.engines.adapter_locks import AdapterLocks
 from claas.engines.base import (
@@ -36,6 +36,7 @@ from claas.engines.tinker.learner import Learner
 from claas.engines.tinker.names import ServedModel, require_served
 from claas.engines.tinker.service import Sampled, Service
 from claas.engines.tinker.versions import VersionStore, digest_of
+from claas.engines.window import require_window
 
 T = TypeVar("T")
 
@@ -109,13 +110,11 @@ class TinkerEngine:
 
     async def encode(self, prompt: Sequence[Message] | str) -> TokenIds:
         """The tokens of a conversation by the chat template, or of plain text as it is."""
-        chat = self._chat
-        return TokenIds(tuple(chat.text_ids(prompt) if isinstance(prompt, str) else chat.prompt_ids(prompt)))
+        return self._chat.encode(prompt)
 
     async def decode(self, prompt: TokenIds) -> str:
         """What tokens read as, special ones included."""
-        self._chat.require_known(prompt.ids)
-        return self._chat.text(prompt.ids, special=True)
+        return self._chat.decode(prompt)
 
     async def resolve(self, lora_id: str | None, version: int | None = None) -> Weights:
         """The weights of an adapter's `version`, or of its newest; of the base model when `lora_id` is None."""
@@ -125,7 +124,7 @@ class TinkerEngine:
         self, weights: Weights, prompt: Prompt, params: SamplingParams, on_piece: OnPiece | None = None
     ) -> Sample:
         """Sample one answer. No pieces are told: the service gives answers whole."""
-        prompt_ids = self._prompt_ids(prompt)
+        prompt_ids = self._chat.ids_of(prompt)
         in_range("max_tokens", params.max_tokens, 1)
         in_range("temperature", params.temperature, 0.0)
         in_range("top_p", params.top_p, 0.0, 1.0, above=True)
@@ -155,7 +154,7 @@ class TinkerEngine:
     async def read(self, weights: Weights, prompt: TokenIds, top_logprobs: int = 0) -> Reading:
         """Log probabilities of every token of `prompt`, and of its `top_logprobs` likeliest alternatives."""
         in_range("top_logprobs", top_logprobs, 0, _MOST_TOP_LOGPROBS)
-        ids, path = self._prompt_ids(prompt), self._path(weights)
+        ids, path = self._chat.ids_of(prompt), self._path(weights)
         self._require_window(len(ids), 0)
         logprobs = await self._service.logprobs(path, ids) if len(ids) > 1 else []
         top: list[list[tuple[int, float]]] = []
@@ -243,21 +242,8 @@ class TinkerEngine:
             await asyncio.wait([task])
             raise
 
-    def _prompt_ids(self, prompt: Prompt) -> list[int]:
-        """The prompt's tokens. Raises `BadRequest` where there are none to continue."""
-        if not isinstance(prompt, TokenIds):
-            return self._chat.prompt_ids(prompt)
-        if not prompt.ids:
-            raise BadRequest("the prompt has no tokens, so there is nothing to continue")
-        self._chat.require_known(prompt.ids)
-        return list(prompt.ids)
-
     def _require_window(self, prompt_tokens: int, answer_tokens: int) -> None:
-        if prompt_tokens + answer_tokens > self._window:
-            raise PromptTooLong(
-                f"the prompt has {prompt_tokens} tokens, which with {answer_tokens} more is beyond the window of "
-                f"{self._window} tokens of {self.base_model}; send a shorter one"
-            )
+        require_window(prompt_tokens, answer_tokens, window=self._window, base_model=self.base_model)
 
     def _sample(self, weights: Weights, prompt_ids: list[int], sampled: Sampled, stops: Sequence[str]) -> Sample:
         length, finish_reason = self._end(sampled, stops)
