@@ -9,7 +9,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-SECTIONS = {"Feedback": "/v1/dashboard"}
+from claas.dashboard.drawings import interval_bar, sparkline
+from claas.dashboard.formats import capitalized, compact, figure, number, percent, settings
+from claas.dashboard.run_list import last_value
+from claas.eval.reporters.progress_line import duration
+
+SECTIONS = {"Runs": "/v1/eval", "Feedback": "/v1/dashboard"}
 """What every page links to, by title."""
 
 _SHOWN_CHARACTERS = 4000
@@ -18,11 +23,6 @@ _SHOWN_CHARACTERS = 4000
 def render(template: str, **values: object) -> str:
     """The page that `template` makes of `values`."""
     return _TEMPLATES.get_template(template).render(style=Markup(_STYLE), sections=SECTIONS, **values)
-
-
-def figure(value: float) -> str:
-    """A number with four significant digits, a whole one without a point."""
-    return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e9 else f"{value:.4g}"
 
 
 def clipped(text: str) -> str:
@@ -35,8 +35,8 @@ def _headers() -> dict[str, str]:
     """The one style sheet is allowed by its hash; scripts, frames, forms and anything from elsewhere are not."""
     style = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
     return {
-        "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; "
-        "form-action 'none'; frame-ancestors 'none'",
+        "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{style}'; img-src 'self'; base-uri 'none'; "
+        "form-action 'self'; frame-ancestors 'none'",
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
         "Cache-Control": "no-store",
@@ -51,7 +51,20 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters: Any = {"figure": figure, "clipped": clipped, "fields": asdict}  # typed there by what happens to be in it
+    filters: Any = {  # typed there by what happens to be in it
+        "figure": figure,
+        "number": number,
+        "percent": percent,
+        "compact": compact,
+        "capitalized": capitalized,
+        "settings": settings,
+        "duration": duration,
+        "clipped": clipped,
+        "fields": asdict,
+        "sparkline": sparkline,
+        "interval_bar": interval_bar,
+        "last_value": last_value,
+    }
     templates.filters.update(filters)
     return templates
 
