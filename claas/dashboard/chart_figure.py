@@ -8,28 +8,29 @@ from claas.eval.history import History
 from claas.eval.plots.look import DASHES, MARKERS, look
 from claas.eval.plots.panel import Panel
 
+_BAND_OPACITY = 0.2
+"""Of up to three curves; more share it, so that what lies beneath can still be seen."""
+
 _ROOM = 0.06
 _FAR = 20
 """How many heights of the axis an alert zone reaches beyond it, for those who drag the axis."""
 
-_MARKERS_SHOWN = 24
-_MARKER_SIZE, _DOT_SIZE = 7, 2.5
+_MOST_MARKERS = 30
 _LONGEST_NAME = 48
 
 
 def panel_figure(panel: Panel, histories: Mapping[str, History], curves: Sequence[PanelCurve]) -> dict[str, Any]:
     """`data` and `layout` for plotly, of the panel's curves of `histories`, whose keys name them.
 
-    `meta` of a trace says which curve it belongs to, and whether it is its `value`, its `band` or its `lost`
-    measurements; the name of a shape says whether it is a `threshold` or an `alarm`, and after a slash whose.
-    `layout.meta.ranges` are the vertical ranges that fit one curve alone, None where it has no data.
+    `meta` of a trace says which curve it belongs to, and whether it is its `value`, its `band`, its `marks` (on a long
+    line only) or its `lost` measurements. The name of a shape says whether it is a `threshold` or an `alarm`, and after
+    a slash whose. `layout.meta.ranges` are the vertical ranges that fit one curve alone, None where it has no data.
     """
-    traces = [_traces(curve, index, name) for index, (name, curve) in enumerate(zip(histories, curves, strict=True))]
-    planned = max((history.planned_steps for history in histories.values()), default=0)
-    return {
-        "data": [trace for found in traces for trace in found],
-        "layout": _layout(panel, histories, curves, planned),
-    }
+    opacity = min(_BAND_OPACITY, 3 * _BAND_OPACITY / len(curves))
+    named = enumerate(zip(histories, curves, strict=True))
+    data = [trace for index, (name, curve) in named for trace in _traces(curve, index, plain(name), opacity)]
+    planned = max(history.planned_steps for history in histories.values())
+    return {"data": data, "layout": _layout(panel, histories, curves, planned)}
 
 
 def plain(text: str) -> str:
@@ -38,42 +39,54 @@ def plain(text: str) -> str:
     return short.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _traces(curve: PanelCurve, index: int, name: str) -> list[dict[str, Any]]:
-    shown = plain(name)
-    traces = [_band(curve, index, shown)] if curve.intervals else []
-    traces.append(_values(curve, index, shown))
-    return [*traces, _lost(curve, index, shown)] if curve.lost else traces
+def _traces(curve: PanelCurve, index: int, name: str, opacity: float) -> list[dict[str, Any]]:
+    values = _values(curve, index)
+    marks = _marks(curve, index) if values["mode"] == "lines" else None
+    bands = _band(curve, opacity) if curve.intervals else None
+    lost = _lost(curve) if curve.lost else None
+    found = {"band": bands, "value": values, "marks": marks, "lost": lost}
+    return [{**_trace(index, role, name), **drawn} for role, drawn in found.items() if drawn]
 
 
-def _values(curve: PanelCurve, index: int, name: str) -> dict[str, Any]:
-    drawn = look(index)
-    trace = {
-        **_trace(index, "value", name),
-        "mode": "lines+markers",
+def _trace(index: int, role: str, name: str) -> dict[str, Any]:
+    meta = {"series": index, "role": role}
+    return {"type": "scatter", "uid": f"{role}/{index}", "name": name, "meta": meta, "connectgaps": False}
+
+
+def _values(curve: PanelCurve, index: int) -> dict[str, Any]:
+    """The line through every point; with its markers, unless they would touch."""
+    few = len(curve.points) <= _MOST_MARKERS
+    trace: dict[str, Any] = {
+        "mode": "lines+markers" if few else "lines",
         "x": list(curve.points),
         "y": list(curve.points.values()),
-        "line": {"width": 2, "dash": DASHES[drawn.dash]},
-        "marker": {"symbol": MARKERS[drawn.marker], "size": _sizes(len(curve.points), index)},
+        "line": {"width": 2, "dash": DASHES[look(index).dash]},
         "hovertemplate": "%{y:.4~g}",
     }
+    if few:
+        trace["marker"] = _marker(index)
     if curve.intervals:
-        trace |= {
-            "text": [interval_text(curve.intervals.get(updates)) for updates in curve.points],
-            "hovertemplate": "%{y:.4~g} %{text}",
-        }
+        trace["text"] = [interval_text(curve.intervals.get(updates)) for updates in curve.points]
+        trace["hovertemplate"] = "%{y:.4~g} %{text}"
     return trace
 
 
-def _sizes(points: int, index: int) -> float | list[float]:
-    """Every point has a mark; where they would touch, most are dots, and each curve's markers stand elsewhere."""
-    every = -(-points // _MARKERS_SHOWN)
-    if every == 1:
-        return _MARKER_SIZE
-    shift = index * every // len(MARKERS)
-    return [_DOT_SIZE if (place - shift) % every else _MARKER_SIZE for place in range(points)]
+def _marks(curve: PanelCurve, index: int) -> dict[str, Any]:
+    """Markers on some points of a long line, elsewhere on every curve, and on those that no line reaches."""
+    every = -(-len(curve.points) // _MOST_MARKERS)
+    start = index * every // len(MARKERS)
+    points = list(curve.points.items())
+    alone = curve.alone
+    shown = [(at, value) for place, (at, value) in enumerate(points) if (place - start) % every == 0 or at in alone]
+    x, y = [at for at, _ in shown], [value for _, value in shown]
+    return {"mode": "markers", "x": x, "y": y, "marker": _marker(index), "hoverinfo": "skip"}
 
 
-def _band(curve: PanelCurve, index: int, name: str) -> dict[str, Any]:
+def _marker(index: int) -> dict[str, Any]:
+    return {"symbol": MARKERS[look(index).marker], "size": 7}
+
+
+def _band(curve: PanelCurve, opacity: float) -> dict[str, Any]:
     """One outline a run, forth along the upper ends and back along the lower, with a gap between them."""
     x: list[int | None] = []
     y: list[float | None] = []
@@ -82,14 +95,13 @@ def _band(curve: PanelCurve, index: int, name: str) -> dict[str, Any]:
         back = [(updates, interval.low) for updates, interval in reversed(run)]
         x += [*([None] if x else []), *(updates for updates, _ in there + back)]
         y += [*([None] if y else []), *(height for _, height in there + back)]
-    drawn = {"mode": "lines", "x": x, "y": y, "fill": "toself", "line": {"width": 1}, "opacity": 0.2}
-    return {**_trace(index, "band", name), **drawn, "hoverinfo": "skip"}
+    outline = {"mode": "lines", "x": x, "y": y, "fill": "toself", "line": {"width": 1}}
+    return {**outline, "opacity": opacity, "hoverinfo": "skip"}
 
 
-def _lost(curve: PanelCurve, index: int, name: str) -> dict[str, Any]:
+def _lost(curve: PanelCurve) -> dict[str, Any]:
     """Crosses on the axis: when something was lost, and no value."""
     return {
-        **_trace(index, "lost", name),
         "mode": "markers",
         "x": curve.lost,
         "y": [0] * len(curve.lost),
@@ -98,11 +110,6 @@ def _lost(curve: PanelCurve, index: int, name: str) -> dict[str, Any]:
         "marker": {"symbol": "x-thin-open", "size": 7},
         "hovertemplate": "n/a: due, and lost",
     }
-
-
-def _trace(index: int, role: str, name: str) -> dict[str, Any]:
-    meta = {"series": index, "role": role}
-    return {"type": "scatter", "uid": f"{role}/{index}", "name": name, "meta": meta, "connectgaps": False}
 
 
 def _layout(

@@ -18,6 +18,13 @@ class PanelCurve:
         """When a value was due and lost."""
         return [updates for updates, value in self.points.items() if value is None]
 
+    @property
+    def alone(self) -> set[int]:
+        """The points that no line reaches, as there is no value on either side."""
+        values = [None, *self.points.values(), None]
+        around = zip(self.points, values, values[1:], values[2:], strict=False)
+        return {updates for updates, before, value, after in around if value is not None and before is after is None}
+
     def heights(self) -> list[float]:
         """Every height that has to be seen."""
         ends = [end for interval in self.intervals.values() for end in (interval.low, interval.high)]

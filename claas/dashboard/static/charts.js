@@ -7,13 +7,15 @@
   const CONFIG = {
     responsive: true,
     displaylogo: false,
-    doubleClick: "reset",
+    doubleClick: false, // plotly would go back to the first data's ranges
+    showTips: false,
     displayModeBar: TOUCH.matches ? false : "hover",
-    modeBarButtons: [["zoom2d", "pan2d", "resetScale2d"]],
+    modeBarButtons: [["zoom2d", "pan2d", { name: "fit", title: "Show all", icon: window.Plotly?.Icons.home, click: (plot) => fit(plot) }]],
   };
 
   let data = { series: [], charts: {} };
   const hidden = new Set(); // names of the series that are not shown
+  const fitted = new WeakMap(); // by plot, the ranges that fit its data
   const drawn = new Set(); // the plots that have been in view
   const waiting = new Set(); // those that will be drawn with the next frame
   let tapped = null;
@@ -74,8 +76,26 @@
     if (!figure) return;
     const isNew = !plot.classList.contains("js-plotly-plot");
     const ink = theme();
-    window.Plotly.react(plot, figure.data.map((trace) => painted(trace, ink)), laidOut(figure.layout, ink), CONFIG);
-    if (isNew) plot.on("plotly_click", (event) => open(plot, event));
+    const layout = laidOut(figure.layout, ink);
+    const zoomed = isNew ? {} : zoomOf(plot);
+    fitted.set(plot, { xaxis: [...layout.xaxis.range], yaxis: [...layout.yaxis.range] });
+    for (const [axis, range] of Object.entries(zoomed)) layout[axis].range = range;
+    window.Plotly.react(plot, figure.data.map((trace) => painted(trace, ink)), layout, CONFIG);
+    if (!isNew) return;
+    plot.on("plotly_click", (event) => open(plot, event));
+    plot.on("plotly_doubleclick", () => fit(plot));
+  }
+
+  // The ranges that the reader has chosen by zooming or dragging.
+  function zoomOf(plot) {
+    const fit = fitted.get(plot);
+    const now = Object.keys(fit).map((axis) => [axis, [...plot.layout[axis].range]]);
+    return Object.fromEntries(now.filter(([axis, range]) => range.some((end, place) => end !== fit[axis][place])));
+  }
+
+  function fit(plot) {
+    const { xaxis, yaxis } = fitted.get(plot);
+    window.Plotly.relayout(plot, { "xaxis.range": [...xaxis], "yaxis.range": [...yaxis] });
   }
 
   function theme() {
@@ -101,7 +121,7 @@
     const title = (text) => ({ text, standoff: 8, font: { size: 12 } });
     return {
       ...layout,
-      xaxis: { ...axis, showgrid: false, linecolor: ink("line"), showline: true, nticks: 8, ...layout.xaxis, title: title(layout.xaxis.title.text) },
+      xaxis: { ...axis, showgrid: false, linecolor: ink("line"), showline: true, nticks: 8, tickprefix: "update ", showtickprefix: "first", ...layout.xaxis, title: title(layout.xaxis.title.text) },
       yaxis: { ...axis, nticks: 6, ...layout.yaxis, title: title(layout.yaxis.title.text), range: rangeOf(layout) },
       shapes: layout.shapes.filter((shape) => whose(shape) === null || isShown(whose(shape))).map((shape) => ({
         ...shape,
@@ -110,15 +130,14 @@
       })),
       autosize: true,
       margin: { l: 12, r: 12, t: 10, b: 8 },
-      paper_bgcolor: "rgba(0,0,0,0)",
-      plot_bgcolor: "rgba(0,0,0,0)",
+      paper_bgcolor: ink("card"),
+      plot_bgcolor: ink("card"),
       font: { family: font, size: 12, color: ink("faint") },
       hovermode: "x unified",
       hoverlabel: { bgcolor: ink("card"), bordercolor: ink("line"), font: { color: ink("ink") }, namelength: -1 },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: ink("faint"), activecolor: ink("link") },
       dragmode: TOUCH.matches ? false : "zoom",
       showlegend: false,
-      uirevision: "kept",
     };
   }
 
