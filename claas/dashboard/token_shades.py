@@ -90,8 +90,8 @@ def share(logprob: float) -> str:
 
 def legend() -> list[Shade]:
     """Every shade, from certain to unlikely."""
-    first = Shade(0, f"above −{EDGES[0]:g} nats")
-    return [first, *(Shade(index, f"−{edge:g} ({share(-edge)}) or less") for index, edge in enumerate(EDGES, start=1))]
+    first = Shade(0, f"over {share(-EDGES[0])}")
+    return [first, *(Shade(index, f"≤ {share(-edge)} (−{edge:g})") for index, edge in enumerate(EDGES, start=1))]
 
 
 def shaded(transcript: Transcript, at_most: int) -> Shaded | None:

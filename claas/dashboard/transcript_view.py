@@ -1,4 +1,4 @@
-"""One transcript for reading: the prompt, the answer beside the baseline's, the verdict, and how likely each token was."""
+"""One transcript for reading: the prompt, the answer beside the baseline's, verdicts, and each token's probability."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,12 +28,17 @@ _UNLIKELY = 6
 
 @dataclass(frozen=True)
 class Said:
-    """What came back once: a text, or why it was lost. `outcome` is how the verifier judged it."""
+    """What came back once: a text, or why it was lost. `outcome` is how the verifier judged it, `details` are its own.
+
+    `found` was measured of it, and `sampling` is how it was asked for; only what is known is there.
+    """
 
     text: Excerpt | None
     error: str | None
     outcome: str | None
-    facts: Mapping[str, str]
+    details: Mapping[str, str]
+    found: Mapping[str, str]
+    sampling: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,6 @@ class TranscriptView:
     scored: bool
     same: bool
     changes: Changes | None
-    details: Mapping[str, str]
     tokens: Shaded | None
     unlikely: list[Unlikely]
     address: str | None
@@ -78,7 +82,6 @@ def transcript_view(pair: Pair, bounds: Bounds, address: str | None) -> Transcri
         scored=_is_scored(now),
         same=same,
         changes=None if same else _changes(other, one),
-        details=_details(now),
         tokens=shaded(now, bounds.tokens),
         unlikely=least_likely(now, before, _UNLIKELY),
         address=address,
@@ -88,7 +91,8 @@ def transcript_view(pair: Pair, bounds: Bounds, address: str | None) -> Transcri
 def _said(transcript: Transcript, bounds: Bounds) -> Said:
     text = None if transcript.response is None else excerpt(transcript.response, bounds.characters)
     error = None if transcript.error is None else excerpt(transcript.error, bounds.characters).text
-    return Said(text, error, _outcome(transcript), _facts(transcript))
+    details, found, sampling = _details(transcript), _found(transcript), _sampling(transcript)
+    return Said(text, error, _outcome(transcript), details, found, sampling)
 
 
 def _changes(before: Said | None, now: Said) -> Changes | None:
@@ -118,24 +122,38 @@ def _value(value: float | str | bool | None) -> str:
     return excerpt(value, LISTED.characters).text if isinstance(value, str) else figure(value)
 
 
-def _facts(transcript: Transcript) -> dict[str, str]:
-    """How it was sampled and how likely it was; only what is known."""
-    logprobs, sampled = transcript.logprobs, transcript.sampled_with
-    bound = "at least " if transcript.entropy_is_lower_bound else ""
-    cut = transcript.truncated_prompt_tokens
-    known = {
-        "finish": transcript.finish_reason,
-        "tokens": None if transcript.completion_tokens is None else str(transcript.completion_tokens),
-        "mean logprob": None if not logprobs else f"{figure(fmean(logprobs))} nats",
-        "entropy": None if transcript.mean_entropy is None else f"{bound}{figure(transcript.mean_entropy)} nats/token",
-        "temperature": None if transcript.temperature is None else figure(transcript.temperature),
-        "seed": None if transcript.seed is None else str(transcript.seed),
-        "sampled with": None if sampled is None else ", ".join(f"{key} {value}" for key, value in sampled),
-        "prompt tokens": None if transcript.prompt_tokens is None else str(transcript.prompt_tokens),
-        "cut from the prompt": None if not cut else f"{cut} tokens",
-        "rollout": transcript.rollout_id,
-    }
-    return {name: readable(value) for name, value in known.items() if value is not None}
+def _found(transcript: Transcript) -> dict[str, str]:
+    """How long and how likely it was."""
+    logprobs, bound = transcript.logprobs, "at least " if transcript.entropy_is_lower_bound else ""
+    return _known(
+        {
+            "finish": transcript.finish_reason,
+            "tokens": None if transcript.completion_tokens is None else str(transcript.completion_tokens),
+            "mean logprob": None if not logprobs else f"{figure(fmean(logprobs))} nats",
+            "entropy": None
+            if transcript.mean_entropy is None
+            else f"{bound}{figure(transcript.mean_entropy)} nats/token",
+        }
+    )
+
+
+def _sampling(transcript: Transcript) -> dict[str, str]:
+    """What was asked for, and under which name the answer is kept."""
+    sampled, cut = transcript.sampled_with, transcript.truncated_prompt_tokens
+    return _known(
+        {
+            "temperature": None if transcript.temperature is None else figure(transcript.temperature),
+            "seed": None if transcript.seed is None else str(transcript.seed),
+            "sampled with": None if sampled is None else ", ".join(f"{key} {value}" for key, value in sampled),
+            "prompt tokens": None if transcript.prompt_tokens is None else str(transcript.prompt_tokens),
+            "cut from the prompt": None if not cut else f"{cut} tokens",
+            "rollout": transcript.rollout_id,
+        }
+    )
+
+
+def _known(facts: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: readable(value) for name, value in facts.items() if value is not None}
 
 
 def _is_scored(transcript: Transcript) -> bool:
