@@ -48,7 +48,7 @@ class Piece:
     def note(self) -> str:
         """The exact number."""
         several = "" if self.tokens == 1 else f", the least likely of {self.tokens} tokens"
-        return f"{self.logprob:.4g} nats, {share(self.logprob)}{several}"
+        return f"{self.logprob + 0.0:.4g} nats, {share(self.logprob)}{several}"
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,9 @@ def shade(logprob: float) -> int:
 
 
 def share(logprob: float) -> str:
-    """A logprob as a probability in per cent."""
-    return f"{100 * math.exp(min(0.0, logprob)):.2g} %"
+    """A logprob as a probability in per cent, with two digits."""
+    per_cent = 100 * math.exp(min(0.0, logprob))
+    return f"{per_cent:.0f} %" if per_cent >= 10 else f"{per_cent:.2g} %"
 
 
 def legend() -> list[Shade]:

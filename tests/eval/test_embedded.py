@@ -85,6 +85,8 @@ def test_a_killed_run_resumes_to_the_numbers_of_an_unbroken_one_elsewhere(tmp_pa
     resumed = asyncio.run(run_harness(config(tmp_path / "b", output_dir=elsewhere)))
     assert numbers(resumed) == numbers(unbroken)
     require_recomputable(resumed.run_dir)
+    for transcript in (each for step in resumed.preferences["calm"].steps for each in step.rollouts):
+        assert "".join(transcript.tokens or ()).startswith(transcript.response or "lost"), transcript.item
     ledger = (tmp_path / "elsewhere" / "calm" / "ledger.jsonl").read_text().splitlines()
     assert [json.loads(line)["kind"] for line in ledger] == ["intent", "receipt"] * 3
 
