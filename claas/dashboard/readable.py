@@ -25,3 +25,9 @@ class Excerpt:
 def excerpt(text: str, at_most: int) -> Excerpt:
     """The first `at_most` characters."""
     return Excerpt(readable(text[:at_most]), max(0, len(text) - at_most))
+
+
+def told(text: str, at_most: int) -> str:
+    """The first `at_most` characters, and then how many more there are, as one text."""
+    found = excerpt(text, at_most)
+    return f"{found.text}… ({found.left_out} more characters)" if found.left_out else found.text

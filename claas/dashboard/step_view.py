@@ -8,11 +8,11 @@ from typing import TypeVar
 
 from claas.core.errors import NotFound
 from claas.dashboard.pages import figure
-from claas.dashboard.readable import Excerpt, excerpt, readable
+from claas.dashboard.readable import Excerpt, excerpt, readable, told
 from claas.dashboard.step_changes import SetFlips, Value, set_flips, values
 from claas.dashboard.step_choice import PER_PAGE, Asked, Links, Only, Page, Pair, chosen, page_of, paired
 from claas.dashboard.token_shades import Shade, legend
-from claas.dashboard.transcript_view import LISTED, WHOLE, TranscriptView, transcript_view
+from claas.dashboard.transcript_view import LISTED, WHOLE, Bounds, TranscriptView, transcript_view
 from claas.eval.records import AdapterRecord, Baseline, Canary, Counts, StepRecord
 
 N = TypeVar("N")
@@ -88,10 +88,18 @@ class StepView:
 
 
 def step_view(
-    course: Course, baseline: Baseline, step: StepRecord | None, asked: Asked, links: Links, per_page: int = PER_PAGE
+    course: Course,
+    baseline: Baseline,
+    step: StepRecord | None,
+    asked: Asked,
+    links: Links,
+    *,
+    per_page: int = PER_PAGE,
+    listed: Bounds = LISTED,
 ) -> StepView:
     """What was measured after `asked.updates` updates: `step`, or, with None, the baseline itself.
 
+    `listed` bounds each transcript of a page; one item is shown whole.
     `NotFound` when the record is of another measurement, and for a page beyond the last.
     """
     record = baseline if step is None else step
@@ -103,7 +111,7 @@ def step_view(
         updates=asked.updates,
         planned_steps=course.planned_steps,
         timestamp=readable(record.timestamp),
-        adapter=record.adapter,
+        adapter=_readable(record.adapter),
         canary=_canary(record.canary),
         feedback=None if step is None else excerpt(step.feedback_given, WHOLE.characters),
         trained=[] if step is None else _trained(step),
@@ -113,21 +121,21 @@ def step_view(
         tokens=_named(record.tokens),
         counts=_named(record.counts),
         flips=[] if step is None else set_flips(baseline, step, asked, links),
-        listing=_listing(pairs, asked, links, per_page),
+        listing=_listing(pairs, asked, links, per_page, listed),
         shades=legend(),
         previous=links(asked.at(asked.updates - 1)) if asked.updates > 0 else None,
         following=links(asked.at(asked.updates + 1)) if asked.updates < course.recorded else None,
     )
 
 
-def _listing(pairs: Sequence[Pair], asked: Asked, links: Links, per_page: int) -> Listing:
+def _listing(pairs: Sequence[Pair], asked: Asked, links: Links, per_page: int, listed: Bounds) -> Listing:
     page = page_of(chosen(pairs, asked), asked.page, per_page)
-    bounds = LISTED if asked.item is None else WHOLE
+    bounds = listed if asked.item is None else WHOLE
     return Listing(
         transcripts=[transcript_view(pair, bounds, links(_whole(pair, asked))) for pair in page.pairs],
         page=page,
-        metric=None if asked.metric is None else excerpt(asked.metric, LISTED.characters).text,
-        item=None if asked.item is None else excerpt(asked.item, LISTED.characters).text,
+        metric=None if asked.metric is None else told(asked.metric, LISTED.prompt),
+        item=None if asked.item is None else told(asked.item, LISTED.prompt),
         kinds=_kinds(pairs, asked, links),
         filters=_filters(pairs, asked, links),
         every=links(asked.of(metric=asked.metric)),
@@ -172,12 +180,16 @@ def _trained(step: StepRecord) -> list[Trained]:
     ]
 
 
+def _readable(adapter: AdapterRecord) -> AdapterRecord:
+    return adapter.model_copy(update={"lora_id": readable(adapter.lora_id), "digest": readable(adapter.digest)})
+
+
 def _canary(canary: Canary | None) -> str | None:
     """What the version gave the run's fixed text."""
     if canary is None:
         return None
     if canary.logprobs is None:
-        return f"lost: {excerpt(canary.error or 'no reason is on record', LISTED.characters).text}"
+        return f"lost: {told(canary.error or 'no reason is on record', WHOLE.characters)}"
     return f"{figure(math.fsum(canary.logprobs))} nats"
 
 

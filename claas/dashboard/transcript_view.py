@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from claas.dashboard.pages import figure
-from claas.dashboard.readable import Excerpt, excerpt, readable
+from claas.dashboard.readable import Excerpt, excerpt, readable, told
 from claas.dashboard.step_choice import Pair
 from claas.dashboard.token_shades import Shaded, Unlikely, least_likely, shaded
 from claas.dashboard.word_changes import Changes, word_changes
@@ -15,14 +15,15 @@ from claas.eval.verdicts.items import passed
 
 @dataclass(frozen=True)
 class Bounds:
-    """How much of a transcript is shown: characters of each text, and tokens."""
+    """How much of a transcript is shown: characters of the prompt and of each answer, and tokens."""
 
+    prompt: int
     characters: int
     tokens: int
 
 
-LISTED = Bounds(characters=1500, tokens=300)
-WHOLE = Bounds(characters=1_000_000, tokens=5000)
+LISTED = Bounds(prompt=500, characters=1500, tokens=300)
+WHOLE = Bounds(prompt=1_000_000, characters=1_000_000, tokens=5000)
 _UNLIKELY = 6
 
 
@@ -74,7 +75,7 @@ def transcript_view(pair: Pair, bounds: Bounds, address: str | None) -> Transcri
         metric=readable(now.metric),
         item=readable(now.item),
         kind=readable(pair.kind),
-        prompt=excerpt(now.prompt, bounds.characters),
+        prompt=excerpt(now.prompt, bounds.prompt),
         now=one,
         before=other,
         flip=("0 → 1" if passed(now) else "1 → 0") if pair.flipped else None,
@@ -90,8 +91,8 @@ def transcript_view(pair: Pair, bounds: Bounds, address: str | None) -> Transcri
 
 def _said(transcript: Transcript, bounds: Bounds) -> Said:
     text = None if transcript.response is None else excerpt(transcript.response, bounds.characters)
-    error = None if transcript.error is None else excerpt(transcript.error, bounds.characters).text
-    details, found, sampling = _details(transcript), _found(transcript), _sampling(transcript)
+    error = None if transcript.error is None else told(transcript.error, bounds.characters)
+    details, found, sampling = _details(transcript, bounds), _found(transcript), _sampling(transcript)
     return Said(text, error, _outcome(transcript), details, found, sampling)
 
 
@@ -110,16 +111,16 @@ def _outcome(transcript: Transcript) -> str | None:
     return f"{word} {figure(score)}" if isinstance(score, float | int) else word
 
 
-def _details(transcript: Transcript) -> dict[str, str]:
+def _details(transcript: Transcript, bounds: Bounds) -> dict[str, str]:
     """What else the verifier said."""
     found = transcript.verdict or {}
-    return {readable(key): _value(value) for key, value in found.items() if key not in ("score", "passed")}
+    return {readable(key): _value(value, bounds) for key, value in found.items() if key not in ("score", "passed")}
 
 
-def _value(value: float | str | bool | None) -> str:
+def _value(value: float | str | bool | None, bounds: Bounds) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "unknown"}[value]
-    return excerpt(value, LISTED.characters).text if isinstance(value, str) else figure(value)
+    return (told(value, bounds.prompt) or "–") if isinstance(value, str) else figure(value)
 
 
 def _found(transcript: Transcript) -> dict[str, str]:

@@ -6,8 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from claas.dashboard.step_choice import Asked
+from claas.dashboard.step_page import step_fragment
+from claas.dashboard.step_view import Course, step_view
+from claas.dashboard.transcript_view import Bounds
 from claas.wire.rollouts import Sampling
-from tests.dashboard.step_records import HOSTILE, baseline, of_tokens, page, said, step, text_of, viewed
+from tests.dashboard.step_records import HOSTILE, baseline, links, of_tokens, page, said, step, text_of, viewed
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
@@ -109,7 +113,9 @@ def test_long_texts_are_cut_and_counted_and_whole_on_a_page_of_their_own() -> No
     now = step(said("probe/0", words + "more", prompt=long), said("probe/1", long, verdict={"score": 0.5, "why": long}))
     html = page(before, now)
     assert len(html) < 40_000
-    assert text_of(html).count("… 98500 more characters") == 3, "baseline, answer, and the other's prompt"
+    assert text_of(html).count("… 98500 more characters") == 2, "the long answer, now and at baseline"
+    assert text_of(html).count("… 99500 more characters") == 1, "the long prompt"
+    assert text_of(html).count("… (99500 more characters)") == 1, "the verifier's long reason"
     whole = page(before, now, item="probe/0")
     assert "more characters" not in whole
     assert text_of(whole).count(words) == 2
@@ -150,3 +156,11 @@ def _signs(text: str) -> str:
     return "".join(chr(0x2400 + ord(each)) if ord(each) < 32 and each not in "\t\n" else each for each in text).replace(
         "\x7f", "\u2421"
     )
+
+
+def test_a_page_with_less_room_has_less_of_each_and_counts_the_rest() -> None:
+    now = step(of_tokens(["so ", "it ", "goes"], [-0.5] * 3, "so it goes", prompt="Why?"))
+    bounds = Bounds(prompt=2, characters=5, tokens=0)
+    html = step_fragment(step_view(Course("calm", 10, 5), baseline(), now, Asked(5), links, listed=bounds))
+    for part in ("Wh <", "… 2 more characters", "so it <", "… 5 more characters", "… 3 more tokens"):
+        assert part in html, part
