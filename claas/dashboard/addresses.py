@@ -1,5 +1,6 @@
 """Where the pages of the results browser are."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -20,9 +21,17 @@ class Addresses:
         """One run."""
         return self._address("/run", run=run)
 
-    def step(self, run: str, preference: str, updates: int, **query: object) -> str:
+    def step(self, run: str, preference: str, updates: int) -> str:
         """What was measured after so many updates."""
-        return self._address("/step", run=run, preference=preference, updates=updates, **query)
+        return self._address("/step", run=run, preference=preference, updates=updates)
+
+    def transcripts(self, run: str, preference: str, query: Mapping[str, object]) -> str:
+        """Some of a measurement's transcripts."""
+        return self._address("/step", run=run, preference=preference, **query)
+
+    def steps(self) -> str:
+        """What the address of every step begins with."""
+        return f"{ROOT}/step?"
 
     def compare(self, *runs: str) -> str:
         """Runs beside each other; the first is what the others are held against."""

@@ -1,6 +1,6 @@
 """One panel's curve of one preference: its points and their intervals, looked up once for chart and table."""
 
-from claas.dashboard.pages import figure
+from claas.dashboard.formats import figure
 from claas.eval.history import History
 from claas.eval.plots.panel import Panel
 from claas.eval.verdicts.statistics import Interval

@@ -19,6 +19,7 @@ from claas.eval.records import Metadata
 from claas.eval.run.files import RESERVED, RunFiles, parsed
 from claas.eval.run.manifest import Manifest, read_manifest
 from claas.eval.types import EvalConfig
+from claas.eval.verdicts.statistics import Interval
 from claas.eval.verdicts.summary import FILE_NAME, PreferenceSummary, Summary
 
 FOLDER = ".pages"
@@ -57,6 +58,10 @@ class RunIndex:
         found = self.summary.preferences.get(name) if self.summary is not None else None
         points = self.points.get(name)
         return found if found and points and found.steps_done == len(points.points) else None
+
+    def interval(self, history: History, updates: int, criterion: str) -> Interval | None:
+        """The interval of a criterion of a preference's measurement, None where there is none."""
+        return self.points[history.preference].interval(updates, criterion)
 
     @property
     def status(self) -> Status | None:

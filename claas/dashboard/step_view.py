@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from claas.core.errors import NotFound
-from claas.dashboard.pages import figure
+from claas.dashboard.formats import figure
 from claas.dashboard.readable import Excerpt, excerpt, readable, told
 from claas.dashboard.step_changes import SetFlips, Value, set_flips, values
 from claas.dashboard.step_choice import PER_PAGE, Asked, Links, Only, Page, Pair, chosen, page_of, paired

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
-from claas.dashboard.pages import figure
+from claas.dashboard.formats import figure
 from claas.dashboard.readable import Excerpt, excerpt, readable, told
 from claas.dashboard.step_choice import Pair
 from claas.dashboard.token_shades import Shaded, Unlikely, least_likely, shaded
