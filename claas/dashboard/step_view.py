@@ -93,7 +93,6 @@ def step_view(
     step: StepRecord | None,
     asked: Asked,
     links: Links,
-    *,
     per_page: int = PER_PAGE,
     listed: Bounds = LISTED,
 ) -> StepView:
