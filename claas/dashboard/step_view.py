@@ -73,7 +73,7 @@ class StepView:
     timestamp: str
     adapter: AdapterRecord
     canary: str | None
-    feedback: Excerpt | None
+    feedback: str | None
     trained: list[Trained]
     values: list[Value]
     update_metrics: Mapping[str, float]
@@ -93,7 +93,6 @@ def step_view(
     step: StepRecord | None,
     asked: Asked,
     links: Links,
-    *,
     per_page: int = PER_PAGE,
     listed: Bounds = LISTED,
 ) -> StepView:
@@ -113,7 +112,7 @@ def step_view(
         timestamp=readable(record.timestamp),
         adapter=_readable(record.adapter),
         canary=_canary(record.canary),
-        feedback=None if step is None else excerpt(step.feedback_given, WHOLE.characters),
+        feedback=None if step is None else told(step.feedback_given, WHOLE.characters),
         trained=[] if step is None else _trained(step),
         values=values(record, None if step is None else baseline),
         update_metrics={} if step is None else _named(step.sdpo_metrics),

@@ -15,6 +15,7 @@ EDGES = (0.1, 0.5, 1.0, 2.0, 4.0, 7.0)
 
 _PART = "\N{REPLACEMENT CHARACTER}"
 _SPECIAL = re.compile(r"<.+>|\[.+\]", re.DOTALL)
+_WHITE = {ord(" "): "␣", ord("\n"): "⏎", ord("\t"): "⇥"}
 _SPACE = re.compile(r"\s*")
 
 
@@ -113,17 +114,26 @@ def shaded(transcript: Transcript, at_most: int) -> Shaded | None:
 
 
 def least_likely(transcript: Transcript, before: Transcript | None, at_most: int) -> list[Unlikely]:
-    """The least likely tokens, the least likely first; beside them the baseline's, where it scored the same ones."""
+    """The least likely of the shaded tokens, the least likely first.
+
+    Beside them stands the baseline's logprob, where that scored the same tokens.
+    """
     tokens, logprobs = transcript.tokens, transcript.logprobs
     if tokens is None or logprobs is None or len(tokens) != len(logprobs):
         return []
     same = before is not None and before.response == transcript.response and len(before.logprobs or ()) == len(tokens)
     was = before.logprobs if before is not None and same else None
-    order = sorted(range(len(tokens)), key=lambda place: logprobs[place])[:at_most]
+    places = (place for place in range(len(tokens)) if shade(logprobs[place]) > 0)
+    order = sorted(places, key=lambda place: logprobs[place])[:at_most]
     return [
-        Unlikely(place + 1, readable(tokens[place]), logprobs[place], None if was is None else was[place])
+        Unlikely(place + 1, _spelled(tokens[place]), logprobs[place], None if was is None else was[place])
         for place in order
     ]
+
+
+def _spelled(token: str) -> str:
+    """A token by itself, its white space to be seen."""
+    return readable(token.translate(_WHITE))
 
 
 def _along(text: str, tokens: Sequence[str], logprobs: Sequence[float]) -> list[Piece] | None:

@@ -31,12 +31,14 @@ _UNLIKELY = 6
 class Said:
     """What came back once: a text, or why it was lost. `outcome` is how the verifier judged it, `details` are its own.
 
-    `found` was measured of it, and `sampling` is how it was asked for; only what is known is there.
+    `passed` is None without a verdict, or where that does not say. `found` was measured of it, and `sampling` is how it
+    was asked for; only what is known is there.
     """
 
     text: Excerpt | None
     error: str | None
     outcome: str | None
+    passed: bool | None
     details: Mapping[str, str]
     found: Mapping[str, str]
     sampling: Mapping[str, str]
@@ -93,7 +95,7 @@ def _said(transcript: Transcript, bounds: Bounds) -> Said:
     text = None if transcript.response is None else excerpt(transcript.response, bounds.characters)
     error = None if transcript.error is None else told(transcript.error, bounds.characters)
     details, found, sampling = _details(transcript, bounds), _found(transcript), _sampling(transcript)
-    return Said(text, error, _outcome(transcript), details, found, sampling)
+    return Said(text, error, _outcome(transcript), passed(transcript), details, found, sampling)
 
 
 def _changes(before: Said | None, now: Said) -> Changes | None:

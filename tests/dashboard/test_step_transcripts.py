@@ -18,8 +18,8 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
 def test_two_answers_stand_side_by_side_with_their_differences_marked() -> None:
     html = page(baseline(said("probe/0", "It is a big red dog.")), step(said("probe/0", "It is a small dog.")))
-    assert "It is a <del>big red</del> dog." in html
-    assert "It is a <ins>small</ins> dog." in html
+    assert "It is a<del> big red</del> dog." in html
+    assert "It is a<ins> small</ins> dog." in html
 
 
 def test_an_answer_to_the_letter_the_same_is_shown_once() -> None:
@@ -96,14 +96,16 @@ def test_a_record_without_token_texts_is_plain_text_with_a_note() -> None:
     assert "does not have the texts of its tokens" in html
     assert "mean logprob</span> -1 nats" in html
     assert 'title="' not in html.split('id="transcripts"')[1]
+    assert "Tokens by probability" not in html, "a legend of nothing"
 
 
 def test_a_scored_text_is_shaded_and_set_against_its_baseline() -> None:
     before = of_tokens(["No", " way"], [-0.2, -3.0], "No way", temperature=None)
     html = page(baseline(before), step(of_tokens(["No", " way"], [-0.2, -5.0], "No way", temperature=None)))
     assert 'title="-5 nats, 0.67 %"> way</span>' in html
-    assert re.search(r"<code> way</code></th><td>2</td><td>0.67 %</td><td>-5</td><td>-3</td>", html)
+    assert re.search(r"<code>␣way</code></th><td>2</td><td>0.67 %</td><td>-5.000</td><td>-3.000</td>", html)
     assert "mean logprob at baseline</span> -1.6 nats" in html
+    assert "Tokens by probability" in html
     assert "<ins" not in html
 
 

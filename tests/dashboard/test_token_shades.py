@@ -137,6 +137,9 @@ def test_the_least_likely_come_first_with_the_baselines_where_they_are_the_same(
         (2, "b", -5.0),
         (3, "c", -6.0),
     ]
+    spaced = of_tokens([" a", "\n\t", "\x00"], [-1.0, -2.0, -3.0], " a\n\t\x00")
+    assert [each.token for each in least_likely(spaced, None, 3)] == ["\u2400", "⏎⇥", "␣a"]
+    assert least_likely(of_tokens(["sure", " thing"], [-0.01, 0.0], "sure thing"), None, 3) == []
     other = of_tokens(["x"], [-1.0], "x")
     assert [each.before for each in least_likely(now, other, 2)] == [None, None]
     assert [each.before for each in least_likely(now, None, 2)] == [None, None]

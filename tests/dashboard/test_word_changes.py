@@ -14,8 +14,19 @@ def joined(runs: tuple[Run, ...]) -> str:
 
 def test_words_are_compared_and_not_letters() -> None:
     found = word_changes("a cat sat", "a cart sat")
-    assert found.before == (Run("a ", False), Run("cat", True), Run(" sat", False))
-    assert found.after == (Run("a ", False), Run("cart", True), Run(" sat", False))
+    assert found.before == (Run("a", False), Run(" cat", True), Run(" sat", False))
+    assert found.after == (Run("a", False), Run(" cart", True), Run(" sat", False))
+
+
+def test_a_text_that_goes_on_is_the_same_up_to_there() -> None:
+    found = word_changes("It rains. It pours.\n", "It rains.")
+    assert found.before == (Run("It rains.", False), Run(" It pours.\n", True))
+    assert found.after == (Run("It rains.", False),)
+
+
+def test_words_said_over_and_over_are_still_compared() -> None:
+    found = word_changes("la " * 300 + "di da", "la " * 300 + "da")
+    assert [run.text for run in found.before if run.changed] == [" di"]
 
 
 @given(SPOKEN, SPOKEN)
@@ -33,7 +44,7 @@ def test_equal_texts_have_no_changes(text: str) -> None:
 
 
 def test_beyond_its_bound_text_is_kept_counted_and_not_compared() -> None:
-    one, other = "a " * MOST_WORDS, "b " * MOST_WORDS
+    one, other = " a" * MOST_WORDS + " ab" * MOST_WORDS, " b" * MOST_WORDS + " ba" * MOST_WORDS
     found = word_changes(one, other)
     assert (joined(found.before), joined(found.after)) == (one, other)
     assert found.uncompared == 2 * MOST_WORDS
