@@ -6,6 +6,8 @@ from urllib.parse import urlencode
 
 ROOT = "/v1/eval"
 
+NO_QUERY: Mapping[str, object] = {}
+
 
 @dataclass(frozen=True)
 class Addresses:
@@ -13,21 +15,21 @@ class Addresses:
 
     results_dir: str | None = None
 
-    def runs(self, **query: object) -> str:
+    def runs(self, query: Mapping[str, object] = NO_QUERY) -> str:
         """The list of all runs."""
-        return self._address("", **query)
+        return self._address("", query)
 
     def run(self, run: str) -> str:
         """One run."""
-        return self._address("/run", run=run)
+        return self._address("/run", {"run": run})
 
     def step(self, run: str, preference: str, updates: int) -> str:
         """What was measured after so many updates."""
-        return self._address("/step", run=run, preference=preference, updates=updates)
+        return self._address("/step", {"run": run, "preference": preference, "updates": updates})
 
     def transcripts(self, run: str, preference: str, query: Mapping[str, object]) -> str:
         """Some of a measurement's transcripts."""
-        return self._address("/step", run=run, preference=preference, **query)
+        return self._address("/step", {"run": run, "preference": preference, **query})
 
     def steps(self) -> str:
         """What the address of every step begins with."""
@@ -35,13 +37,13 @@ class Addresses:
 
     def compare(self, *runs: str) -> str:
         """Runs beside each other; the first is what the others are held against."""
-        return self._address("/compare", run=list(runs))
+        return self._address("/compare", {"run": list(runs)})
 
     def plot(self, run: str, picture: str) -> str:
         """A picture of the run's plots folder."""
-        return self._address("/plot", run=run, picture=picture)
+        return self._address("/plot", {"run": run, "picture": picture})
 
-    def _address(self, page: str, **query: object) -> str:
+    def _address(self, page: str, query: Mapping[str, object]) -> str:
         known = {name: value for name, value in query.items() if value not in (None, "", [])}
         if self.results_dir is not None:
             known["results_dir"] = self.results_dir

@@ -37,7 +37,7 @@ def clipped(text: str) -> str:
 def _headers(style_hashes: Sequence[str], *more: str) -> dict[str, str]:
     """The style sheets of these hashes are allowed, and what `more` says; nothing else is."""
     styles = " ".join(f"'{digest}'" for digest in style_hashes)
-    rules = ["default-src 'none'", f"style-src {styles}", *more]
+    rules = ["default-src 'none'", f"style-src {styles}", "img-src 'self' data:", *more]
     return {
         "Content-Security-Policy": "; ".join(
             [*rules, "base-uri 'none'", "form-action 'self'", "frame-ancestors 'none'"]
@@ -91,7 +91,6 @@ PAGE_HEADERS = _headers([policy_hash(_STYLE)])
 CHART_PAGE_HEADERS = _headers(
     [policy_hash(_STYLE), policy_hash(""), PLOTLY_STYLE_HASH],
     "script-src 'self'",
-    "img-src 'self'",
     "connect-src 'self'",
 )
 """What a page with charts is sent with: it runs the API's own scripts and no inline one. Plotly adds an empty style
