@@ -74,10 +74,9 @@ def _values(curve: PanelCurve, index: int) -> dict[str, Any]:
 def _marks(curve: PanelCurve, index: int) -> dict[str, Any]:
     """Markers on some points of a long line, elsewhere on every curve, and on those that no line reaches."""
     every = -(-len(curve.points) // _MOST_MARKERS)
-    start = index * every // len(MARKERS)
     points = list(curve.points.items())
     alone = curve.alone
-    shown = [(at, value) for place, (at, value) in enumerate(points) if (place - start) % every == 0 or at in alone]
+    shown = [(at, value) for place, (at, value) in enumerate(points) if (place - index) % every == 0 or at in alone]
     x, y = [at for at, _ in shown], [value for _, value in shown]
     return {"mode": "markers", "x": x, "y": y, "marker": _marker(index), "hoverinfo": "skip"}
 
@@ -121,7 +120,7 @@ def _layout(
     low, high = _range(panel, everything, [at for at, _ in lines]) or (0.0, 1.0)
     margin = 0.03 * planned + 0.1
     layout: dict[str, Any] = {
-        "xaxis": {"title": {"text": "feedback updates"}, "range": [-margin, planned + margin]},
+        "xaxis": {"title": {"text": "feedback updates (0 = baseline)"}, "range": [-margin, planned + margin]},
         "yaxis": {"title": {"text": plain(panel.label)}, "range": [low, high]},
         "shapes": [_line(at, index) for at, index in lines],
         "meta": {"ranges": ranges},

@@ -21,7 +21,7 @@ _SHOWN_CHARACTERS = 4000
 
 def render(template: str, **values: object) -> str:
     """The page that `template` makes of `values`."""
-    return _TEMPLATES.get_template(template).render(style=Markup(_STYLE), sections=SECTIONS, **values)
+    return TEMPLATES.get_template(template).render(style=Markup(_STYLE), sections=SECTIONS, **values)
 
 
 def figure(value: float) -> str:
@@ -71,7 +71,9 @@ def _templates() -> Environment:
 
 
 _STYLE = files("claas.dashboard").joinpath("templates", "style.css").read_text(encoding="utf-8")
-_TEMPLATES = _templates()
+TEMPLATES = _templates()
+"""Every template; `render` makes whole pages of them."""
+
 PAGE_HEADERS = _headers([policy_hash(_STYLE)])
 """What a page is sent with that runs nothing: no scripts, frames or forms, and nothing from elsewhere."""
 
