@@ -28,15 +28,20 @@ def panel_figure(panel: Panel, histories: Mapping[str, History], curves: Sequenc
     """
     opacity = min(_BAND_OPACITY, 3 * _BAND_OPACITY / len(curves))
     named = enumerate(zip(histories, curves, strict=True))
-    data = [trace for index, (name, curve) in named for trace in _traces(curve, index, plain(name), opacity)]
+    data = [trace for index, (name, curve) in named for trace in _traces(curve, index, _name(name), opacity)]
     planned = max(history.planned_steps for history in histories.values())
     return {"data": data, "layout": _layout(panel, histories, curves, planned)}
 
 
 def plain(text: str) -> str:
-    """The text as plotly shows it unchanged: not too long, and nothing in it read as a tag or an entity."""
+    """The text as plotly shows it unchanged: nothing in it is read as a tag or an entity."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _name(text: str) -> str:
+    """Not too long, and apart from the text around it, whichever way it is written (Unicode's FSI and PDI)."""
     short = text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…"
-    return short.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return f"\u2068{plain(short)}\u2069"
 
 
 def _traces(curve: PanelCurve, index: int, name: str, opacity: float) -> list[dict[str, Any]]:
@@ -74,11 +79,15 @@ def _values(curve: PanelCurve, index: int) -> dict[str, Any]:
 def _marks(curve: PanelCurve, index: int) -> dict[str, Any]:
     """Markers on some points of a long line, elsewhere on every curve, and on those that no line reaches."""
     every = -(-len(curve.points) // _MOST_MARKERS)
-    points = list(curve.points.items())
-    alone = curve.alone
-    shown = [(at, value) for place, (at, value) in enumerate(points) if (place - index) % every == 0 or at in alone]
-    x, y = [at for at, _ in shown], [value for _, value in shown]
-    return {"mode": "markers", "x": x, "y": y, "marker": _marker(index), "hoverinfo": "skip"}
+    chosen = {*list(curve.points)[index % every :: every], *curve.alone} - {*curve.lost}
+    x = sorted(chosen)
+    return {
+        "mode": "markers",
+        "x": x,
+        "y": [curve.points[at] for at in x],
+        "marker": _marker(index),
+        "hoverinfo": "skip",
+    }
 
 
 def _marker(index: int) -> dict[str, Any]:

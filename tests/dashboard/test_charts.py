@@ -278,6 +278,7 @@ def test_names_are_text_to_plotly_and_to_the_page() -> None:
         for trace in chart.figure["data"]:
             assert not re.search(r"[<>]|&(?!amp;|lt;|gt;)", trace["name"])
             assert len(trace["name"]) < 200
+            assert (trace["name"][0], trace["name"][-1]) == ("\u2068", "\u2069"), "its direction is its own"
             assert trace["name"] not in trace.get("hovertemplate", ""), "a name is never a template"
     html = page(shown)
     data = re.search(r'<script type="application/json" id="charts-data">(.*?)</script>', html, re.DOTALL)
