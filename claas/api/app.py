@@ -17,6 +17,7 @@ from claas.api.routes import (
     completions,
     dashboard,
     eval_assets,
+    eval_pages,
     feedback,
     lora,
     rollouts,
@@ -27,6 +28,20 @@ from claas.api.services import open_services
 from claas.api.whole_text import require_whole_text
 from claas.engines.base import Engine
 from claas.wire.service import ErrorBody
+
+_ROUTES = (
+    chat,
+    completions,
+    score,
+    rollouts,
+    feedback,
+    lora,
+    aliases,
+    service,
+    dashboard,
+    eval_pages,
+    eval_assets,
+)
 
 
 def create_app(engine: Engine, config: ApiConfig, *, api_key: str | None = None) -> FastAPI:
@@ -56,7 +71,7 @@ def create_app(engine: Engine, config: ApiConfig, *, api_key: str | None = None)
     )
     app.state.services = services
     add_error_handlers(app)
-    for routes in (chat, completions, score, rollouts, feedback, lora, aliases, service, dashboard, eval_assets):
+    for routes in _ROUTES:
         app.include_router(routes.router)
     app.add_middleware(BodyLimit, max_bytes=config.max_body_bytes)
     if api_key is None:

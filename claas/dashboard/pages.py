@@ -12,8 +12,12 @@ from markupsafe import Markup
 
 from claas.dashboard.assets import PLOTLY_STYLE_HASH
 from claas.dashboard.assets import address as asset_address
+from claas.dashboard.drawings import interval_bar, sparkline
+from claas.dashboard.formats import capitalized, compact, figure, number, percent, settings
+from claas.dashboard.run_list import last_value
+from claas.eval.reporters.progress_line import duration
 
-SECTIONS = {"Feedback": "/v1/dashboard"}
+SECTIONS = {"Runs": "/v1/eval", "Feedback": "/v1/dashboard"}
 """What every page links to, by title."""
 
 _SHOWN_CHARACTERS = 4000
@@ -22,11 +26,6 @@ _SHOWN_CHARACTERS = 4000
 def render(template: str, **values: object) -> str:
     """The page that `template` makes of `values`."""
     return TEMPLATES.get_template(template).render(style=Markup(_STYLE), sections=SECTIONS, **values)
-
-
-def figure(value: float) -> str:
-    """A number with four significant digits, a whole one without a point."""
-    return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e9 else f"{value:.4g}"
 
 
 def clipped(text: str) -> str:
@@ -41,7 +40,7 @@ def _headers(style_hashes: Sequence[str], *more: str) -> dict[str, str]:
     rules = ["default-src 'none'", f"style-src {styles}", *more]
     return {
         "Content-Security-Policy": "; ".join(
-            [*rules, "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"]
+            [*rules, "base-uri 'none'", "form-action 'self'", "frame-ancestors 'none'"]
         ),
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
@@ -62,7 +61,20 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters: Any = {"figure": figure, "clipped": clipped, "fields": asdict}  # typed there by what happens to be in it
+    filters: Any = {  # typed there by what happens to be in it
+        "figure": figure,
+        "number": number,
+        "percent": percent,
+        "compact": compact,
+        "capitalized": capitalized,
+        "settings": settings,
+        "duration": duration,
+        "clipped": clipped,
+        "fields": asdict,
+        "sparkline": sparkline,
+        "interval_bar": interval_bar,
+        "last_value": last_value,
+    }
     templates.filters.update(filters)
     addresses: Any = {"asset_address": asset_address}
     templates.globals.update(addresses)
@@ -70,7 +82,8 @@ def _templates() -> Environment:
     return templates
 
 
-_STYLE = files("claas.dashboard").joinpath("templates", "style.css").read_text(encoding="utf-8")
+_SHEETS = ("style.css", "runs.css", "charts.css", "steps.css", "drawer.css")
+_STYLE = "".join(files("claas.dashboard").joinpath("templates", name).read_text(encoding="utf-8") for name in _SHEETS)
 TEMPLATES = _templates()
 """Every template; `render` makes whole pages of them."""
 

@@ -2,7 +2,7 @@
 
 import math
 
-from claas.dashboard.pages import figure
+from claas.dashboard.formats import figure
 from claas.eval.history import History
 from claas.eval.plots.panel import Panel
 from claas.eval.verdicts.statistics import Interval

@@ -247,7 +247,7 @@ def test_series_stay_apart_however_many_there_are() -> None:
 
 
 def test_the_style_sheet_has_the_colours_of_the_pictures_in_their_order() -> None:
-    style = Path(claas.dashboard.__file__).with_name("templates").joinpath("style.css").read_text()
+    style = Path(claas.dashboard.__file__).with_name("templates").joinpath("charts.css").read_text()
     light = dict(re.findall(r"--series-(\d): (#\w+);", style.split("/* Charts.")[1].split("@media")[0]))
     assert light == {str(index): colour for index, colour in enumerate(COLOURS)}
 

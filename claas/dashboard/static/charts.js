@@ -24,20 +24,25 @@
     if (!source) return;
     if (!window.Plotly) return showStills();
     data = JSON.parse(source.textContent);
+    offerSeries();
+    watch();
+    DARK.addEventListener("change", redraw);
+    window.claasCharts = { update, renew };
+  }
+
+  const views = new IntersectionObserver(
+    (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => see(entry.target)),
+    { rootMargin: "200px" },
+  );
+  const sizes = new ResizeObserver((entries) => entries.forEach((entry) => fill(entry.target)));
+
+  function watch() {
     for (const area of document.querySelectorAll(".charts")) area.hidden = false;
     for (const still of document.querySelectorAll(".still")) still.hidden = true;
-    offerSeries();
-    const observer = new IntersectionObserver(
-      (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => see(entry.target)),
-      { rootMargin: "200px" },
-    );
-    const sizes = new ResizeObserver((entries) => entries.forEach((entry) => fill(entry.target)));
     for (const plot of document.querySelectorAll("[data-chart]")) {
-      observer.observe(plot);
+      views.observe(plot);
       sizes.observe(plot);
     }
-    DARK.addEventListener("change", redraw);
-    window.claasCharts = { update };
   }
 
   // Pictures are for readers without scripts; without plotly, whoever has scripts needs them too.
@@ -53,6 +58,32 @@
     data = changed;
     offerSeries();
     redraw();
+  }
+
+  // The same with what stands around the charts: `fresh` is the element that holds them in a newer copy of the page.
+  function renew(fresh, changed) {
+    const area = document.getElementById(fresh.id);
+    const ids = (root) => JSON.stringify([...root.querySelectorAll("[data-chart]")].map((plot) => plot.dataset.chart));
+    if (ids(area) === ids(fresh)) {
+      for (const selector of ["figcaption", ".numbers > .panels"]) takeOver(area, fresh, selector);
+      const said = [...fresh.querySelectorAll("[data-chart]")].map((plot) => plot.ariaLabel);
+      area.querySelectorAll("[data-chart]").forEach((plot, place) => (plot.ariaLabel = said[place]));
+    } else {
+      for (const plot of drawn) window.Plotly.purge(plot);
+      drawn.clear();
+      waiting.clear();
+      for (const still of fresh.querySelectorAll(".still")) still.remove();
+      area.replaceChildren(...document.adoptNode(fresh).childNodes);
+      watch();
+    }
+    update(changed);
+  }
+
+  function takeOver(area, fresh, selector) {
+    const newer = fresh.querySelectorAll(selector);
+    area.querySelectorAll(selector).forEach((old, place) => {
+      if (!old.contains(document.activeElement) && !old.isEqualNode(newer[place])) old.replaceWith(newer[place]);
+    });
   }
 
   // What is folded away now is drawn when it is opened.
@@ -81,6 +112,7 @@
   // One chart a frame, so that the page answers meanwhile.
   function drawNext() {
     const [plot] = waiting;
+    if (!plot) return;
     waiting.delete(plot);
     draw(plot);
     if (waiting.size > 0) requestAnimationFrame(drawNext);

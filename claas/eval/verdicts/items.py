@@ -1,6 +1,6 @@
 """Which single items the training turned from right to wrong or from wrong to right, with both answers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from claas.eval.history import History
@@ -64,37 +64,59 @@ def item_changes(history: History) -> dict[str, ItemChanges]:
     return {name: changes for name, changes in found.items() if changes is not None}
 
 
+@dataclass(frozen=True)
+class Flips:
+    """How the items of one set, by id, compare between two measurements: as `ItemChanges` has it."""
+
+    n: int
+    lost: list[str]
+    gained: list[str]
+    unmeasured: list[str]
+
+
+def flips(before: Iterable[Transcript], after: Iterable[Transcript], items: ItemSet) -> Flips:
+    """What became of a set of items from one measurement to the other; an item without a counterpart is unmeasured."""
+    one, other = _by_item(before, items), _by_item(after, items)
+    pairs = {item: (passed(one.get(item)), passed(other.get(item))) for item in {**one, **other}}
+    return Flips(
+        n=len(pairs),
+        lost=[item for item, pair in pairs.items() if pair == (True, False)],
+        gained=[item for item, pair in pairs.items() if pair == (False, True)],
+        unmeasured=[item for item, pair in pairs.items() if None in pair],
+    )
+
+
+def passed(rollout: Transcript | None) -> bool | None:
+    """What its verdict says, strictly read; None without one."""
+    found = (rollout.verdict or {}).get("passed") if rollout else None
+    return found if isinstance(found, bool) else None
+
+
 def _changes(history: History, items: ItemSet) -> ItemChanges | None:
     updates = history.last_due(items.key)
     if updates is None:
         return None
-    before, after = _by_item(history, 0, items), _by_item(history, updates, items)
-    pairs = {item: (_passed(before.get(item)), _passed(after.get(item))) for item in {**before, **after}}
-    lost = [item for item, pair in pairs.items() if pair == (True, False)]
-    gained = [item for item, pair in pairs.items() if pair == (False, True)]
-    p = mcnemar_exact(len(lost), len(gained))
+    before, after = history.rollouts(0), history.rollouts(updates)
+    found = flips(before, after, items)
+    p = mcnemar_exact(len(found.lost), len(found.gained))
+    one, other = _by_item(before, items), _by_item(after, items)
     return ItemChanges(
-        n=len(pairs),
-        lost=lost,
-        gained=gained,
-        unmeasured=[item for item, pair in pairs.items() if None in pair],
+        n=found.n,
+        lost=found.lost,
+        gained=found.gained,
+        unmeasured=found.unmeasured,
         mcnemar_p=p,
         mcnemar_p_holm=p,
-        answers={item: _answers(before[item], after[item]) for item in (*lost, *gained)},
+        answers={item: _answers(one[item], other[item]) for item in (*found.lost, *found.gained)},
     )
 
 
-def _by_item(history: History, updates: int, items: ItemSet) -> Mapping[str, Transcript]:
+def _by_item(rollouts: Iterable[Transcript], items: ItemSet) -> Mapping[str, Transcript]:
     return {
         rollout.item: rollout
-        for rollout in history.rollouts(updates)
+        for rollout in rollouts
         if rollout.metric == items.metric and rollout.item.startswith(items.prefix)
     }
-
-
-def _passed(rollout: Transcript | None) -> bool | None:
-    passed = (rollout.verdict or {}).get("passed") if rollout else None
-    return passed if isinstance(passed, bool) else None
 
 
 def _answers(before: Transcript, after: Transcript) -> Answers:
