@@ -20,8 +20,6 @@ from claas.dashboard.step_page import course_of, read_with_baseline, step_fragme
 from claas.dashboard.step_view import step_view
 from claas.eval.records import StepRecord
 
-FILE_NAME = "report.html"
-
 MOST_BYTES = 8_000_000
 """Of transcripts, as they are held in the file."""
 
@@ -36,9 +34,9 @@ def write_report(folder: Path) -> Path:
 
     Works on a run in progress. What the report leaves out for its size is said in it.
     """
-    path = folder / FILE_NAME
-    write_atomically(path, report(read_run(folder.resolve().name, folder)))
-    return path
+    run = read_run(folder.resolve().name, folder)
+    write_atomically(run.files.report, report(run))
+    return run.files.report
 
 
 def report(run: RunIndex) -> str:

@@ -15,6 +15,7 @@ from claas.eval.history import History
 from claas.eval.metric import Metric
 from claas.eval.plots.files import write_plots
 from claas.eval.preference import Preference
+from claas.eval.report import write_report
 from claas.eval.reporter import Reporter, Silent
 from claas.eval.results import RunResults
 from claas.eval.run.files import RESERVED
@@ -51,6 +52,7 @@ async def run_harness(
         if run.config.plots:
             with writing(run.files.plots):
                 await asyncio.to_thread(write_plots, run.files.root, run.run_id, run.config, results.preferences)
+            await asyncio.to_thread(write_report, run.files.root)
         at_work.reporter.run_finished(results)
     return results
 

@@ -54,7 +54,7 @@ def viewed(before: Baseline, now: StepRecord | None, **asked: Any) -> StepView:
 
 
 def page(before: Baseline, now: StepRecord | None, **asked: Any) -> str:
-    html = step_page(viewed(before, now, **asked))
+    html = step_page(viewed(before, now, **asked), "run", "/run")
     Balanced().feed(html)
     return html
 

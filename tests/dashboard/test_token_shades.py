@@ -155,7 +155,8 @@ def test_text_on_every_shade_and_mark_can_be_read(theme: str) -> None:
 
 
 def _colours(theme: str) -> dict[str, str]:
-    style = files("claas.dashboard").joinpath("templates", "style.css").read_text()
+    templates = files("claas.dashboard").joinpath("templates")
+    style = "".join(templates.joinpath(name).read_text() for name in ("style.css", "steps.css"))
     dark = "".join(re.findall(r"@media \(prefers-color-scheme: dark\) \{(.*?)\n\}", style, re.DOTALL))
     light = re.sub(r"@media \(prefers-color-scheme: dark\) \{.*?\n\}", "", style, flags=re.DOTALL)
     return dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", dark if theme == "dark" else light))
