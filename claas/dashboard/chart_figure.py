@@ -28,15 +28,20 @@ def panel_figure(panel: Panel, histories: Mapping[str, History], curves: Sequenc
     """
     opacity = min(_BAND_OPACITY, 3 * _BAND_OPACITY / len(curves))
     named = enumerate(zip(histories, curves, strict=True))
-    data = [trace for index, (name, curve) in named for trace in _traces(curve, index, plain(name), opacity)]
+    data = [trace for index, (name, curve) in named for trace in _traces(curve, index, _name(name), opacity)]
     planned = max(history.planned_steps for history in histories.values())
     return {"data": data, "layout": _layout(panel, histories, curves, planned)}
 
 
 def plain(text: str) -> str:
-    """The text as plotly shows it unchanged: not too long, and nothing in it read as a tag or an entity."""
+    """The text as plotly shows it unchanged: nothing in it is read as a tag or an entity."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _name(text: str) -> str:
+    """Not too long, and apart from the text around it, whichever way it is written (Unicode's FSI and PDI)."""
     short = text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…"
-    return short.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return f"\u2068{plain(short)}\u2069"
 
 
 def _traces(curve: PanelCurve, index: int, name: str, opacity: float) -> list[dict[str, Any]]:
@@ -74,12 +79,15 @@ def _values(curve: PanelCurve, index: int) -> dict[str, Any]:
 def _marks(curve: PanelCurve, index: int) -> dict[str, Any]:
     """Markers on some points of a long line, elsewhere on every curve, and on those that no line reaches."""
     every = -(-len(curve.points) // _MOST_MARKERS)
-    start = index * every // len(MARKERS)
-    points = list(curve.points.items())
-    alone = curve.alone
-    shown = [(at, value) for place, (at, value) in enumerate(points) if (place - start) % every == 0 or at in alone]
-    x, y = [at for at, _ in shown], [value for _, value in shown]
-    return {"mode": "markers", "x": x, "y": y, "marker": _marker(index), "hoverinfo": "skip"}
+    chosen = {*list(curve.points)[index % every :: every], *curve.alone} - {*curve.lost}
+    x = sorted(chosen)
+    return {
+        "mode": "markers",
+        "x": x,
+        "y": [curve.points[at] for at in x],
+        "marker": _marker(index),
+        "hoverinfo": "skip",
+    }
 
 
 def _marker(index: int) -> dict[str, Any]:
@@ -121,7 +129,7 @@ def _layout(
     low, high = _range(panel, everything, [at for at, _ in lines]) or (0.0, 1.0)
     margin = 0.03 * planned + 0.1
     layout: dict[str, Any] = {
-        "xaxis": {"title": {"text": "feedback updates"}, "range": [-margin, planned + margin]},
+        "xaxis": {"title": {"text": "feedback updates (0 = baseline)"}, "range": [-margin, planned + margin]},
         "yaxis": {"title": {"text": plain(panel.label)}, "range": [low, high]},
         "shapes": [_line(at, index) for at, index in lines],
         "meta": {"ranges": ranges},

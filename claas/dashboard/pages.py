@@ -25,7 +25,7 @@ _SHOWN_CHARACTERS = 4000
 
 def render(template: str, **values: object) -> str:
     """The page that `template` makes of `values`."""
-    return _TEMPLATES.get_template(template).render(style=Markup(_STYLE), sections=SECTIONS, **values)
+    return TEMPLATES.get_template(template).render(style=Markup(_STYLE), sections=SECTIONS, **values)
 
 
 def clipped(text: str) -> str:
@@ -84,7 +84,9 @@ def _templates() -> Environment:
 
 _SHEETS = ("style.css", "runs.css", "charts.css", "steps.css", "drawer.css")
 _STYLE = "".join(files("claas.dashboard").joinpath("templates", name).read_text(encoding="utf-8") for name in _SHEETS)
-_TEMPLATES = _templates()
+TEMPLATES = _templates()
+"""Every template; `render` makes whole pages of them."""
+
 PAGE_HEADERS = _headers([policy_hash(_STYLE)])
 """What a page is sent with that runs nothing: no scripts, frames or forms, and nothing from elsewhere."""
 

@@ -1,5 +1,7 @@
 """One panel's curve of one preference: its points and their intervals, looked up once for chart and table."""
 
+import math
+
 from claas.dashboard.formats import figure
 from claas.eval.history import History
 from claas.eval.plots.panel import Panel
@@ -10,7 +12,7 @@ class PanelCurve:
     """`points` by number of updates, None where a value was due and lost; `intervals` where there are any."""
 
     def __init__(self, panel: Panel, history: History) -> None:
-        self.points = {at: None if value != value else value for at, value in panel.points(history).items()}
+        self.points = {at: None if math.isnan(value) else value for at, value in panel.points(history).items()}
         self.intervals = panel.intervals(history)
 
     @property
@@ -43,12 +45,10 @@ class PanelCurve:
 
     def texts(self) -> dict[int, str]:
         """Every point as a person reads it: the number with its interval, or `lost`."""
-        return {
-            updates: "lost"
-            if value is None
-            else f"{figure(value)} {interval_text(self.intervals.get(updates))}".rstrip()
-            for updates, value in self.points.items()
-        }
+        return {updates: self._text(updates, value) for updates, value in self.points.items()}
+
+    def _text(self, updates: int, value: float | None) -> str:
+        return "lost" if value is None else f"{figure(value)} {interval_text(self.intervals.get(updates))}".rstrip()
 
 
 def interval_text(interval: Interval | None) -> str:

@@ -5,12 +5,11 @@
   const TOUCH = matchMedia("(hover: none)");
   const DARK = matchMedia("(prefers-color-scheme: dark)");
   const CONFIG = {
-    responsive: true,
     displaylogo: false,
     doubleClick: false, // plotly would go back to the first data's ranges
     showTips: false,
     displayModeBar: TOUCH.matches ? false : "hover",
-    modeBarButtons: [["zoom2d", "pan2d", { name: "fit", title: "Show all", icon: window.Plotly?.Icons.home, click: (plot) => fit(plot) }]],
+    modeBarButtons: [[{ name: "fit", title: "Show all", icon: window.Plotly?.Icons.home, click: fit }]],
   };
 
   let data = { series: [], charts: {} };
@@ -18,23 +17,32 @@
   const fitted = new WeakMap(); // by plot, the ranges that fit its data
   const drawn = new Set(); // the plots that have been in view
   const waiting = new Set(); // those that will be drawn with the next frame
-  let tapped = null;
+  let tapped = null; // where there was a first tap, and when
 
   function start() {
     const source = document.getElementById("charts-data");
     if (!source) return;
     if (!window.Plotly) return showStills();
     data = JSON.parse(source.textContent);
+    offerSeries();
+    watch();
+    DARK.addEventListener("change", redraw);
+    window.claasCharts = { update, renew };
+  }
+
+  const views = new IntersectionObserver(
+    (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => see(entry.target)),
+    { rootMargin: "200px" },
+  );
+  const sizes = new ResizeObserver((entries) => entries.forEach((entry) => fill(entry.target)));
+
+  function watch() {
     for (const area of document.querySelectorAll(".charts")) area.hidden = false;
     for (const still of document.querySelectorAll(".still")) still.hidden = true;
-    offerSeries();
-    const observer = new IntersectionObserver(
-      (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => see(entry.target)),
-      { rootMargin: "200px" },
-    );
-    for (const plot of document.querySelectorAll("[data-chart]")) observer.observe(plot);
-    DARK.addEventListener("change", redraw);
-    window.claasCharts = { update };
+    for (const plot of document.querySelectorAll("[data-chart]")) {
+      views.observe(plot);
+      sizes.observe(plot);
+    }
   }
 
   // Pictures are for readers without scripts; without plotly, whoever has scripts needs them too.
@@ -52,8 +60,46 @@
     redraw();
   }
 
+  // The same with what stands around the charts: `fresh` is the element that holds them in a newer copy of the page.
+  function renew(fresh, changed) {
+    const area = document.getElementById(fresh.id);
+    const ids = (root) => JSON.stringify([...root.querySelectorAll("[data-chart]")].map((plot) => plot.dataset.chart));
+    if (ids(area) === ids(fresh)) {
+      for (const selector of ["figcaption", ".numbers > .panels"]) takeOver(area, fresh, selector);
+      const said = [...fresh.querySelectorAll("[data-chart]")].map((plot) => plot.ariaLabel);
+      area.querySelectorAll("[data-chart]").forEach((plot, place) => (plot.ariaLabel = said[place]));
+    } else {
+      for (const plot of drawn) window.Plotly.purge(plot);
+      drawn.clear();
+      waiting.clear();
+      for (const still of fresh.querySelectorAll(".still")) still.remove();
+      area.replaceChildren(...document.adoptNode(fresh).childNodes);
+      watch();
+    }
+    update(changed);
+  }
+
+  function takeOver(area, fresh, selector) {
+    const newer = fresh.querySelectorAll(selector);
+    area.querySelectorAll(selector).forEach((old, place) => {
+      if (!old.contains(document.activeElement) && !old.isEqualNode(newer[place])) old.replaceWith(newer[place]);
+    });
+  }
+
+  // What is folded away now is drawn when it is opened.
   function redraw() {
-    for (const plot of drawn) draw(plot);
+    for (const plot of drawn) {
+      if (plot.clientWidth > 0) draw(plot);
+      else drawn.delete(plot);
+    }
+  }
+
+  function fill(plot) {
+    if (isDrawn(plot) && plot.clientWidth > 0) window.Plotly.Plots.resize(plot);
+  }
+
+  function isDrawn(plot) {
+    return plot.classList.contains("js-plotly-plot");
   }
 
   function see(plot) {
@@ -66,6 +112,7 @@
   // One chart a frame, so that the page answers meanwhile.
   function drawNext() {
     const [plot] = waiting;
+    if (!plot) return;
     waiting.delete(plot);
     draw(plot);
     if (waiting.size > 0) requestAnimationFrame(drawNext);
@@ -74,7 +121,7 @@
   function draw(plot) {
     const figure = data.charts[plot.dataset.chart];
     if (!figure) return;
-    const isNew = !plot.classList.contains("js-plotly-plot");
+    const isNew = !isDrawn(plot);
     const ink = theme();
     const layout = laidOut(figure.layout, ink);
     const zoomed = isNew ? {} : zoomOf(plot);
@@ -82,6 +129,8 @@
     for (const [axis, range] of Object.entries(zoomed)) layout[axis].range = range;
     window.Plotly.react(plot, figure.data.map((trace) => painted(trace, ink)), layout, CONFIG);
     if (!isNew) return;
+    // The plot's label says more than its bare ticks.
+    for (const svg of plot.querySelectorAll(".main-svg")) svg.setAttribute("aria-hidden", "true");
     plot.on("plotly_click", (event) => open(plot, event));
     plot.on("plotly_doubleclick", () => fit(plot));
   }
@@ -101,7 +150,8 @@
   function theme() {
     const style = getComputedStyle(document.documentElement);
     const ink = (name) => style.getPropertyValue(`--${name}`).trim();
-    return { ink, font: getComputedStyle(document.body).fontFamily, of: (series) => ink(`series-${data.series[series].colour}`) };
+    const of = (series) => ink(`series-${data.series[series].colour}`);
+    return { ink, of, font: getComputedStyle(document.body).fontFamily };
   }
 
   function isShown(series) {
@@ -118,12 +168,15 @@
 
   function laidOut(layout, { ink, of, font }) {
     const axis = { color: ink("faint"), gridcolor: ink("grid"), zeroline: false, automargin: true, fixedrange: false };
-    const title = (text) => ({ text, standoff: 8, font: { size: 12 } });
+    const title = ({ text }) => ({ text, standoff: 8, font: { size: 12 } });
+    const hover = { tickprefix: "update ", showtickprefix: "first" }; // hovering shows the prefix too
+    const across = { ...axis, ...hover, showgrid: false, showline: true, linecolor: ink("line"), nticks: 8 };
+    const shapes = layout.shapes.filter((shape) => whose(shape) === null || isShown(whose(shape)));
     return {
       ...layout,
-      xaxis: { ...axis, showgrid: false, linecolor: ink("line"), showline: true, nticks: 8, tickprefix: "update ", showtickprefix: "first", ...layout.xaxis, title: title(layout.xaxis.title.text) },
-      yaxis: { ...axis, nticks: 6, ...layout.yaxis, title: title(layout.yaxis.title.text), range: rangeOf(layout) },
-      shapes: layout.shapes.filter((shape) => whose(shape) === null || isShown(whose(shape))).map((shape) => ({
+      xaxis: { ...across, ...layout.xaxis, title: title(layout.xaxis.title) },
+      yaxis: { ...axis, nticks: 6, ...layout.yaxis, title: title(layout.yaxis.title), range: rangeOf(layout) },
+      shapes: shapes.map((shape) => ({
         ...shape,
         ...(shape.type === "rect" ? { fillcolor: ink("alarm"), opacity: 0.1 } : {}),
         line: { ...shape.line, color: whose(shape) === null ? ink("ink") : of(whose(shape)) },
@@ -159,10 +212,16 @@
     const away = (point) => Math.abs(top + point.yaxis._offset + point.yaxis.c2p(point.y) - event.clientY);
     const point = points.reduce((best, other) => (away(other) < away(best) ? other : best));
     const detail = { preference: data.series[point.data.meta.series].name, updates: point.x };
-    const key = JSON.stringify([plot.dataset.chart, detail.updates]);
-    const isFirst = TOUCH.matches && tapped !== key;
-    tapped = key;
-    if (!isFirst) plot.dispatchEvent(new CustomEvent("claas:open-step", { bubbles: true, detail }));
+    if (TOUCH.matches && !isSecondTap(JSON.stringify([plot.dataset.chart, detail.updates]))) return;
+    plot.dispatchEvent(new CustomEvent("claas:open-step", { bubbles: true, detail }));
+  }
+
+  // One tap may come as two clicks, the second within half a second.
+  function isSecondTap(place) {
+    const isSecond = tapped?.place === place && performance.now() - tapped.at > 500;
+    if (isSecond) tapped = null;
+    else if (tapped?.place !== place) tapped = { place, at: performance.now() };
+    return isSecond;
   }
 
   // The boxes that choose what is shown, each with its colour, marker and dashes.
@@ -183,7 +242,8 @@
     box.type = "checkbox";
     box.checked = !hidden.has(series.name);
     box.dataset.key = `box ${series.name}`;
-    box.addEventListener("change", () => choose(() => (box.checked ? hidden.delete(series.name) : hidden.add(series.name))));
+    const toggle = () => (box.checked ? hidden.delete(series.name) : hidden.add(series.name));
+    box.addEventListener("change", () => choose(toggle));
     const name = element("bdi");
     name.textContent = series.name;
     label.append(box, swatch(series), name);
@@ -236,7 +296,8 @@
 
   function swatch(series) {
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-    const values = { viewBox: "0 0 34 12", width: 34, height: 12, "aria-hidden": "true", class: `swatch series-${series.colour}` };
+    const size = { viewBox: "0 0 34 12", width: 34, height: 12 };
+    const values = { ...size, class: `swatch series-${series.colour}`, "aria-hidden": "true" };
     for (const [name, value] of Object.entries(values)) svg.setAttribute(name, value);
     const path = (d, dashes) => {
       const made = document.createElementNS(svg.namespaceURI, "path");
