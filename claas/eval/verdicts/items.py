@@ -1,6 +1,6 @@
 """Which single items the training turned from right to wrong or from wrong to right, with both answers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from claas.eval.history import History
@@ -60,15 +60,17 @@ class ItemChanges(Record):
 
 def item_changes(history: History) -> dict[str, ItemChanges]:
     """The changes of every set that was measured after baseline, by the set's name; p-values are not adjusted yet."""
-    found = {each.name: _changes(history, each) for each in ITEM_SETS}
-    return {name: changes for name, changes in found.items() if changes is not None}
+    due = {each: history.last_due(each.key) for each in ITEM_SETS}
+    return {
+        items.name: changes_between(history.rollouts(0), history.rollouts(updates), items)
+        for items, updates in due.items()
+        if updates is not None
+    }
 
 
-def _changes(history: History, items: ItemSet) -> ItemChanges | None:
-    updates = history.last_due(items.key)
-    if updates is None:
-        return None
-    before, after = _by_item(history, 0, items), _by_item(history, updates, items)
+def changes_between(earlier: Iterable[Transcript], later: Iterable[Transcript], items: ItemSet) -> ItemChanges:
+    """The changes of one set from one measurement to another; the p-value is not adjusted yet."""
+    before, after = _by_item(earlier, items), _by_item(later, items)
     pairs = {item: (_passed(before.get(item)), _passed(after.get(item))) for item in {**before, **after}}
     lost = [item for item, pair in pairs.items() if pair == (True, False)]
     gained = [item for item, pair in pairs.items() if pair == (False, True)]
@@ -84,10 +86,10 @@ def _changes(history: History, items: ItemSet) -> ItemChanges | None:
     )
 
 
-def _by_item(history: History, updates: int, items: ItemSet) -> Mapping[str, Transcript]:
+def _by_item(rollouts: Iterable[Transcript], items: ItemSet) -> Mapping[str, Transcript]:
     return {
         rollout.item: rollout
-        for rollout in history.rollouts(updates)
+        for rollout in rollouts
         if rollout.metric == items.metric and rollout.item.startswith(items.prefix)
     }
 
