@@ -5,14 +5,16 @@ from dataclasses import dataclass, replace
 
 from claas.core.errors import InvalidInput
 from claas.dashboard.comparison import Distinction, distinctions, measured_otherwise, seeds_of_one_configuration
-from claas.dashboard.difference_view import KeyTable, key_tables
-from claas.dashboard.flip_view import Flips, flips_between
+from claas.dashboard.difference_view import InShort, KeyTable, in_short, key_tables
+from claas.dashboard.flip_view import FlipList, flip_list
 from claas.dashboard.pages import render
-from claas.dashboard.written_numbers import NOTHING, number, span
+from claas.dashboard.written_numbers import NOTHING, decimals, number, span
+from claas.eval.history import Status
 from claas.eval.records import Metadata
 from claas.eval.run.manifest import Manifest
 from claas.eval.types import Criteria
-from claas.eval.verdicts.comparison import Finals, compare
+from claas.eval.verdicts.comparison import Finals, compare, flips
+from claas.eval.verdicts.statistics import Interval
 from claas.eval.verdicts.summary import Summary
 from claas.eval.verdicts.verdict import Ruling
 
@@ -39,7 +41,7 @@ class Addresses:
 
 @dataclass(frozen=True)
 class Badge:
-    """The verdict on one preference, or the status of one that has none yet."""
+    """The verdict on one preference, and how far it came."""
 
     preference: str
     verdict: str
@@ -79,7 +81,7 @@ class PreferenceView:
     warnings: tuple[str, ...]
     keys: tuple[KeyTable, ...]
     criteria: Mapping[str, tuple[CriterionCell | None, ...]]
-    flips: tuple[Flips, ...]
+    flips: tuple[FlipList, ...]
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class CompareView:
     confidence: str
     names: Mapping[str, str]
     runs: tuple[RunHead, ...]
+    short: tuple[InShort, ...]
     distinctions: tuple[Distinction, ...]
     preferences: tuple[PreferenceView, ...]
     alone: tuple[tuple[str, str], ...]
@@ -112,13 +115,14 @@ def compare_view(runs: Sequence[ComparedRun]) -> CompareView:
     confidence = runs[0].summary.confidence if runs[0].summary else Criteria().confidence
     finals = _finals(lettered)
     shared = {name: having for name, having in finals.items() if len(having) > 1}
-    differences = compare(shared, confidence)
+    differences, flipped = compare(shared, confidence), flips(shared)
     manifests = [run.manifest for run in runs]
     seeds = [tuple(map(_letter, places)) for places in seeds_of_one_configuration(manifests)]
     return CompareView(
         confidence=f"{100 * confidence:g} %",
         names={letter: run.name for letter, run in lettered.items()},
         runs=tuple(_head(letter, run, names) for letter, run in lettered.items()),
+        short=in_short(differences),
         distinctions=tuple(distinctions(manifests)),
         preferences=tuple(
             PreferenceView(
@@ -127,7 +131,7 @@ def compare_view(runs: Sequence[ComparedRun]) -> CompareView:
                 warnings=_warnings(name, having, lettered),
                 keys=key_tables(having, [each for each in differences if each.preference == name], seeds, confidence),
                 criteria=_criteria(name, [lettered[each.label] for each in having]),
-                flips=tuple(flips for other in having[1:] for flips in flips_between(having[0], other)),
+                flips=tuple(flip_list(each) for each in flipped if each.preference == name),
             )
             for name, having in shared.items()
         ),
@@ -167,7 +171,12 @@ def _head(letter: str, run: ComparedRun, names: Sequence[str]) -> RunHead:
 def _badges(run: ComparedRun) -> Sequence[Badge]:
     found = run.summary.preferences if run.summary else {}
     return [
-        Badge(name, each.verdict.value, f"{each.steps_done} of {each.steps_planned} steps")
+        Badge(
+            name,
+            each.verdict.value,
+            f"{each.steps_done} of {each.steps_planned} steps"
+            + ("" if each.status is Status.COMPLETE else f", {each.status.value}"),
+        )
         for name, each in found.items()
     ]
 
@@ -198,10 +207,12 @@ def _rulings(run: ComparedRun, preference: str) -> Mapping[str, Ruling]:
 
 
 def _ruled(ruling: Ruling) -> CriterionCell:
+    interval = Interval(*ruling.ci) if ruling.ci else None
+    places = decimals([interval.low, interval.high] if interval else [])
     return CriterionCell(
         verdict=ruling.verdict.value,
-        value=number(ruling.value),
-        interval=span(*ruling.ci) if ruling.ci else NOTHING,
-        threshold=f"{ruling.relation} {ruling.threshold:g}",
+        value=number(ruling.value, places),
+        interval=span(interval, places),
+        threshold=f"{ruling.relation.replace('>=', '≥')} {ruling.threshold:g}",
         note=ruling.note,
     )

@@ -3,16 +3,19 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from claas.dashboard.written_numbers import NOTHING, number, signed, signed_span, span
+from claas.dashboard.written_numbers import NOTHING, decimals, number, signed, signed_span, span
 from claas.eval.verdicts.comparison import Difference, Final, Finals, Reading, spread_over_seeds, value
-from claas.eval.verdicts.criteria import CHANGES
+from claas.eval.verdicts.criteria import CHANGES, Estimate
+from claas.eval.verdicts.statistics import Interval
 
+_SIGNS = {Reading.HIGHER: "▲", Reading.LOWER: "▼", Reading.EQUAL: "=", Reading.UNCLEAR: "?"}
 _WORDS = {
-    Reading.HIGHER: "▲ higher",
-    Reading.LOWER: "▼ lower",
-    Reading.EQUAL: "= no item differs",
-    Reading.UNCLEAR: "? cannot tell",
+    Reading.HIGHER: "higher",
+    Reading.LOWER: "lower",
+    Reading.EQUAL: "no item differs",
+    Reading.UNCLEAR: "cannot tell",
 }
+_TELLING = (Reading.HIGHER, Reading.LOWER)
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,17 @@ class Bar:
 
 @dataclass(frozen=True)
 class DifferenceCell:
-    """How far a run is from the `reference`, over `n` shared items; `remarks` say what the number leaves out."""
+    """How far a run is from the `reference`, over `n` shared items; `remarks` say what the number leaves out.
+
+    `telling`: it is said to be higher or lower. `p` is adjusted for all comparisons of the page.
+    """
 
     reference: str
     value: str
     interval: str
+    sign: str
     reading: str
+    telling: bool
     n: int
     p: str
     remarks: tuple[str, ...]
@@ -65,11 +73,31 @@ class SeedSpread:
 
 @dataclass(frozen=True)
 class KeyTable:
-    """One key in every run that measured it."""
+    """One key in every run that measured it; `telling` when any is said to be higher or lower."""
 
     key: str
+    telling: bool
     rows: tuple[ValueRow, ...]
     spreads: tuple[SeedSpread, ...]
+
+
+@dataclass(frozen=True)
+class InShort:
+    """What `other` and `reference` differ in, in one preference: the findings, and a sentence on the rest."""
+
+    preference: str
+    other: str
+    reference: str
+    findings: tuple[str, ...]
+    rest: str
+
+
+def in_short(differences: Sequence[Difference]) -> tuple[InShort, ...]:
+    """One for every pair of runs and preference, in the order given."""
+    found: dict[tuple[str, str, str], list[Difference]] = {}
+    for each in differences:
+        found.setdefault((each.preference, each.other, each.reference), []).append(each)
+    return tuple(InShort(*names, _findings(together), _rest(together)) for names, together in found.items())
 
 
 def key_tables(
@@ -86,6 +114,27 @@ def key_tables(
     )
 
 
+def _findings(differences: Iterable[Difference]) -> tuple[str, ...]:
+    telling = [each for each in differences if each.reading in _TELLING]
+    return tuple(f"{each.key} is {each.reading.value} ({_written(each)})" for each in telling)
+
+
+def _written(found: Difference) -> str:
+    interval = found.interval
+    places = decimals([interval.low, interval.high] if interval else [])
+    return f"{signed(found.value, places)}, interval {signed_span(interval, places)}"
+
+
+def _rest(differences: Sequence[Difference]) -> str:
+    counts = {
+        "cannot be told apart": sum(each.reading is Reading.UNCLEAR and each.n > 0 for each in differences),
+        "the same in every item": sum(each.reading is Reading.EQUAL for each in differences),
+        "not comparable": sum(each.n == 0 for each in differences),
+    }
+    listed = [f"{count} {words}" for words, count in counts.items() if count]
+    return f"of {len(differences)} keys: {', '.join(listed)}" if listed else ""
+
+
 def _table(
     key: str,
     runs: Mapping[str, Final],
@@ -94,57 +143,65 @@ def _table(
     confidence: float,
 ) -> KeyTable:
     measured = {label: value(final, key, confidence) for label, final in runs.items()}
-    ends = [
-        abs(end) for each in differences.values() if each.interval for end in (each.interval.low, each.interval.high)
-    ]
-    reach = max(ends, default=0.0)
+    places = decimals(each.value for each in measured.values() if each.value is not None)
+    reach = max(
+        (max(-each.interval.low, each.interval.high) for each in differences.values() if each.interval), default=0
+    )
     rows = [
-        ValueRow(
-            letter=label,
-            updates=runs[label].updates,
-            value=number(found.value),
-            interval=span(found.interval.low, found.interval.high) if found.interval else NOTHING,
-            n=found.n,
-            note=found.note,
-            difference=_cell(differences[label], confidence, reach) if label in differences else None,
-        )
+        _row(label, runs[label], found, _cell(differences[label], reach) if label in differences else None, places)
         for label, found in measured.items()
     ]
     known = {label: found.value for label, found in measured.items() if found.value is not None}
-    spreads = [_spread({label: known[label] for label in group if label in known}, runs, confidence) for group in seeds]
-    return KeyTable(key, tuple(rows), tuple(each for each in spreads if each is not None))
+    spreads = [
+        _spread({label: known[label] for label in group if label in known}, runs, confidence, places) for group in seeds
+    ]
+    telling = any(each.reading in _TELLING for each in differences.values())
+    return KeyTable(key, telling, tuple(rows), tuple(each for each in spreads if each is not None))
 
 
-def _cell(found: Difference, confidence: float, reach: float) -> DifferenceCell:
+def _row(label: str, final: Final, found: Estimate, difference: DifferenceCell | None, places: int) -> ValueRow:
+    return ValueRow(
+        letter=label,
+        updates=final.updates,
+        value=number(found.value, places),
+        interval=span(found.interval, places),
+        n=found.n,
+        note=found.note,
+        difference=difference,
+    )
+
+
+def _cell(found: Difference, reach: float) -> DifferenceCell:
+    places = decimals([reach])
     return DifferenceCell(
         reference=found.reference,
-        value=signed(found.value),
-        interval=signed_span(found.interval.low, found.interval.high) if found.interval else NOTHING,
-        reading=_WORDS[found.reading],
+        value=signed(found.value, places),
+        interval=signed_span(found.interval, places),
+        sign=_SIGNS[found.reading] if found.n else NOTHING,
+        reading=_WORDS[found.reading] if found.n else "nothing to compare",
+        telling=found.reading in _TELLING,
         n=found.n,
         p=NOTHING if found.p_holm is None else f"{found.p_holm:.2g}",
-        remarks=tuple(_remarks(found, confidence)),
+        remarks=tuple(_remarks(found)),
         bar=_bar(found, reach),
     )
 
 
-def _remarks(found: Difference, confidence: float) -> Iterable[str]:
+def _remarks(found: Difference) -> Iterable[str]:
     before, after = found.updates
     if before != after:
-        yield f"after {after} updates here, {before} there"
+        yield f"{found.other} after {after} updates, {found.reference} after {before}"
     without = {
         "in one run only": found.alone,
-        "asked or scored something else in the other": found.unlike,
+        "asked, or scored, on another text": found.unlike,
         "lost in one of the two": found.lost,
     }
     listed = [f"{count} {why}" for why, count in without.items() if count]
     if listed:
-        yield f"not compared: {', '.join(listed)}"
-    if found.n == 0:
-        yield "nothing to compare"
-    elif found.interval is None:
+        yield f"left out: {', '.join(listed)}"
+    if found.n and found.interval is None:
         yield "too few items for an interval"
-    elif found.reading is Reading.UNCLEAR and not found.interval.low <= 0 <= found.interval.high:
+    if found.reading is Reading.UNCLEAR and found.interval and not found.interval.low <= 0 <= found.interval.high:
         yield f"0 is outside the interval, but this is one of {found.family} comparisons (Holm)"
 
 
@@ -158,7 +215,9 @@ def _bar(found: Difference, reach: float) -> Bar | None:
     return Bar(place(found.interval.low), place(found.value), place(found.interval.high))
 
 
-def _spread(values: Mapping[str, float], runs: Mapping[str, Final], confidence: float) -> SeedSpread | None:
+def _spread(
+    values: Mapping[str, float], runs: Mapping[str, Final], confidence: float, places: int
+) -> SeedSpread | None:
     """Over the runs that came furthest: what was measured after fewer updates is something else."""
     furthest = max((runs[label].updates for label in values), default=0)
     same = {label: each for label, each in values.items() if runs[label].updates == furthest}
@@ -168,8 +227,8 @@ def _spread(values: Mapping[str, float], runs: Mapping[str, Final], confidence: 
     return SeedSpread(
         letters=tuple(same),
         updates=furthest,
-        mean=number(found.mean),
-        interval=span(found.interval.low, found.interval.high) if found.interval else NOTHING,
-        deviation=number(found.deviation),
-        reach=span(found.lowest, found.highest),
+        mean=number(found.mean, places),
+        interval=span(found.interval, places) if found.interval else "no interval: so few equal values give none",
+        deviation=number(found.deviation, places),
+        reach=span(Interval(found.lowest, found.highest), places),
     )

@@ -1,10 +1,10 @@
 """Items that pass in one run and fail in another, with both answers side by side."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from claas.eval.verdicts.comparison import Finals, changed_between
-from claas.eval.verdicts.items import ITEM_SETS, ItemChanges, ItemSet
+from claas.eval.verdicts.comparison import Flips
+from claas.eval.verdicts.items import ItemChanges
 
 _MOST_SHOWN = 20
 
@@ -37,7 +37,7 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Flips:
+class FlipList:
     """The items of one set on which `other` disagrees with `reference`; `more` are not among those shown."""
 
     title: str
@@ -49,25 +49,20 @@ class Flips:
     measurements: tuple[Measurement, ...]
 
 
-def flips_between(reference: Finals, other: Finals) -> tuple[Flips, ...]:
-    """By set of items that both runs measured."""
-    changes = changed_between(reference, other)
-    sets = [(items, changes[items.name]) for items in ITEM_SETS if items.name in changes]
-    return tuple(_flips(items, found, reference, other) for items, found in sets)
-
-
-def _flips(items: ItemSet, found: ItemChanges, reference: Finals, other: Finals) -> Flips:
-    passed_in = dict.fromkeys(found.lost, reference.label) | dict.fromkeys(found.gained, other.label)
-    shown = list(_alternating(found))[:_MOST_SHOWN]
-    return Flips(
-        title=items.name.replace("_", "-"),
-        summary=_summary(found, reference.label, other.label),
-        reference=reference.label,
-        other=other.label,
-        items=tuple(_item(name, found, passed_in, (reference.label, other.label)) for name in shown),
-        more=len(passed_in) - len(shown),
+def flip_list(found: Flips) -> FlipList:
+    """At most twenty items, and what is said of all."""
+    changes, letters = found.changes, (found.reference.label, found.other.label)
+    every = list(_alternating(changes))
+    return FlipList(
+        title=found.items.name.replace("_", "-"),
+        summary=_summary(changes, *letters),
+        reference=letters[0],
+        other=letters[1],
+        items=tuple(_item(name, changes, letters) for name in every[:_MOST_SHOWN]),
+        more=max(0, len(every) - _MOST_SHOWN),
         measurements=tuple(
-            Measurement(each.label, each.keys[items.key].updates, items.metric) for each in (reference, other)
+            Measurement(each.label, each.keys[found.items.key].updates, found.items.metric)
+            for each in (found.reference, found.other)
         ),
     )
 
@@ -85,14 +80,17 @@ def _summary(found: ItemChanges, reference: str, other: str) -> str:
         return f"both runs pass and fail the same of {found.n} items"
     return (
         f"of {found.n} items {len(found.lost)} pass in {reference} only and {len(found.gained)} in {other} only "
-        f"(McNemar's exact p, Holm over the sets: {found.mcnemar_p_holm:.2g})"
+        f"(McNemar’s exact p, adjusted by Holm: {found.mcnemar_p_holm:.2g})"
     )
 
 
-def _item(name: str, found: ItemChanges, passed_in: Mapping[str, str], letters: tuple[str, str]) -> FlippedItem:
-    answers = found.answers[name]
-    first, second = (
-        SaidIn(letter, passed_in[name] == letter, answer)
-        for letter, answer in zip(letters, (answers.before, answers.after), strict=True)
+def _item(name: str, found: ItemChanges, letters: tuple[str, str]) -> FlippedItem:
+    answers, (reference, other) = found.answers[name], letters
+    return FlippedItem(
+        name,
+        answers.prompt,
+        (
+            SaidIn(reference, name in found.lost, answers.before),
+            SaidIn(other, name in found.gained, answers.after),
+        ),
     )
-    return FlippedItem(name, answers.prompt, (first, second))

@@ -12,7 +12,7 @@ from statistics import fmean, stdev
 from claas.eval.history import History
 from claas.eval.records import Transcript
 from claas.eval.verdicts.criteria import CHANGES, Change, Estimate
-from claas.eval.verdicts.items import ITEM_SETS, ItemChanges, changes_between
+from claas.eval.verdicts.items import ITEM_SETS, ItemChanges, ItemSet, changes_between
 from claas.eval.verdicts.means import mean_interval, mean_p, mean_p_at_most
 from claas.eval.verdicts.statistics import Interval, holm
 
@@ -71,6 +71,21 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Flips:
+    """The items of a set that pass in one run and not in the other, of those that both asked alike.
+
+    `lost` ones pass in the reference only, `gained` ones in the other only; of the answers, `before` is the
+    reference's and `after` the other's.
+    """
+
+    preference: str
+    items: ItemSet
+    reference: Finals
+    other: Finals
+    changes: ItemChanges
+
+
+@dataclass(frozen=True)
 class Spread:
     """The final values of `n` runs that differ in seed alone: their mean, its interval over runs, and their standard
     deviation (n - 1)."""
@@ -121,23 +136,23 @@ def value(final: Final, key: str, confidence: float) -> Estimate:
     return CHANGES[key].mean(final.rollouts, confidence)
 
 
-def changed_between(reference: Finals, other: Finals) -> dict[str, ItemChanges]:
-    """Items that pass in one run and not in the other, of those that both asked alike, by set of items.
+def flips(preferences: Mapping[str, Sequence[Finals]]) -> list[Flips]:
+    """Every run against the first that measured the same set of items, in the order of `compare`.
 
-    `lost` ones passed in the reference only, `gained` ones in the other only; `before` is the reference's answer and
-    `after` the other's. McNemar's p-values are adjusted over these sets.
+    McNemar's p-values are adjusted over all that is returned.
     """
-    found: dict[str, ItemChanges] = {}
-    for items in ITEM_SETS:
-        if items.key in reference.keys and items.key in other.keys:
-            change = CHANGES[items.key]
-            shared = _shared(reference.keys[items.key].rollouts, other.keys[items.key].rollouts, change)
-            found[items.name] = changes_between(*shared, items)
-    adjusted = holm([changes.mcnemar_p for changes in found.values()])
-    return {
-        name: changes.model_copy(update={"mcnemar_p_holm": p})
-        for (name, changes), p in zip(found.items(), adjusted, strict=True)
-    }
+    found = [
+        Flips(preference, items, having[0], other, _changes(items, having[0], other))
+        for preference, finals in preferences.items()
+        for items in ITEM_SETS
+        if len(having := [each for each in finals if items.key in each.keys]) > 1
+        for other in having[1:]
+    ]
+    adjusted = holm([each.changes.mcnemar_p for each in found])
+    return [
+        replace(each, changes=each.changes.model_copy(update={"mcnemar_p_holm": p}))
+        for each, p in zip(found, adjusted, strict=True)
+    ]
 
 
 def spread_over_seeds(values: Sequence[float], confidence: float) -> Spread | None:
@@ -172,6 +187,11 @@ def _difference(preference: str, key: str, reference: Finals, other: Finals, con
         lost=len(both) - len(measured),
         reading=Reading.EQUAL if differences and not any(differences) else Reading.UNCLEAR,
     )
+
+
+def _changes(items: ItemSet, reference: Finals, other: Finals) -> ItemChanges:
+    first, second = reference.keys[items.key].rollouts, other.keys[items.key].rollouts
+    return changes_between(*_shared(first, second, CHANGES[items.key]), items)
 
 
 def _shared(
