@@ -187,7 +187,7 @@ def _warnings(preference: str, having: Sequence[Finals], lettered: Mapping[str, 
     first, *others = known.items()
     letter, reference = first
     return tuple(
-        f"{other_letter} and {letter}: {words}"
+        f"{other_letter} against {letter}: {words}"
         for other_letter, other in others
         if reference is not None and other is not None
         for words in measured_otherwise(reference, other)

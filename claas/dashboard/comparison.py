@@ -53,16 +53,14 @@ def seeds_of_one_configuration(manifests: Sequence[Manifest]) -> list[tuple[int,
 def measured_otherwise(reference: Metadata, other: Metadata) -> list[str]:
     """Why numbers of one preference in two runs are not of the same measurement, or may not be; empty when they are."""
     digests = {
-        "its feedback, prompts, pairs or verifier": (reference.preference_digest, other.preference_digest),
+        "the preference's feedback, prompts, pairs or verifier": (reference.preference_digest, other.preference_digest),
         "the metrics, their settings or their items": (reference.metrics_digest, other.metrics_digest),
     }
-    found = [
-        f"Not the same measurement: {what} are not what they were there."
-        for what, (one, another) in digests.items()
-        if None not in (one, another) and one != another
-    ]
+    differ = [what for what, (one, another) in digests.items() if None not in (one, another) and one != another]
     untold = [what for what, both in digests.items() if None in both]
-    return found + [f"Nobody can tell whether {what} are the same: no digest is on record." for what in untold]
+    return [f"not the same measurement: {what} differ" for what in differ] + [
+        f"perhaps not the same measurement: no digest on record says whether {what} are the same" for what in untold
+    ]
 
 
 def _settings(manifest: Manifest) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def _table(
     seeds: Sequence[Sequence[str]],
     confidence: float,
 ) -> KeyTable:
-    measured = {label: value(final, key, confidence) for label, final in runs.items()}
+    measured = {label: value(final, confidence) for label, final in runs.items()}
     places = decimals(each.value for each in measured.values() if each.value is not None)
     reach = max(
         (max(-each.interval.low, each.interval.high) for each in differences.values() if each.interval), default=0

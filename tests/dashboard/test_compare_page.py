@@ -126,8 +126,8 @@ def test_a_pair_cannot_lose_a_run() -> None:
 
 def test_another_measurement_is_said_loudly() -> None:
     other = replace(run_of("other"), metadata={"concise": metadata(digest="another")})
-    assert "B and A: Not the same measurement" in text(page(LEARNED, other))
-    assert "Not the same measurement" not in page(LEARNED, run_of("other"))
+    assert "B against A: not the same measurement: the preference's feedback" in text(page(LEARNED, other))
+    assert "the same measurement" not in page(LEARNED, run_of("other"))
 
 
 def test_preferences_that_one_run_has_are_named_and_not_compared() -> None:

@@ -64,10 +64,10 @@ def test_another_package_is_another_configuration() -> None:
 def test_another_preference_or_other_metrics_are_another_measurement() -> None:
     assert measured_otherwise(metadata(), metadata()) == []
     (said,) = measured_otherwise(metadata(), metadata(digest="other"))
-    assert said == "Not the same measurement: its feedback, prompts, pairs or verifier are not what they were there."
+    assert said == "not the same measurement: the preference's feedback, prompts, pairs or verifier differ"
     assert len(measured_otherwise(metadata(), metadata(digest="other", metrics="other"))) == 2
 
 
 def test_without_a_digest_nobody_can_tell() -> None:
     (said,) = measured_otherwise(metadata(), metadata(metrics=None))
-    assert said.startswith("Nobody can tell whether the metrics")
+    assert said.startswith("perhaps not the same measurement: no digest on record says whether the metrics")

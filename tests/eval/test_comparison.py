@@ -46,7 +46,7 @@ def numbered(scores: Sequence[float | None]) -> dict[str, float | None]:
 
 
 def finals(label: str, rollouts: Sequence[Transcript], key: str = KEY, updates: int = 3) -> Finals:
-    return Finals(label, {key: Final(updates, rollouts)})
+    return Finals(label, {key: Final(key, updates, rollouts)})
 
 
 def difference(
@@ -101,6 +101,15 @@ def test_a_bound_of_the_entropy_is_not_compared_with_the_entropy() -> None:
     assert difference(sampled(True), sampled(False), "collapse.self_rouge_l").n == 3
 
 
+def test_an_item_may_have_more_samples_in_one_run_than_in_the_other() -> None:
+    def sampled(*entropies: float) -> list[Transcript]:
+        common = {"metric": "collapse", "prompt": "p", "response": "r"}
+        return [Transcript(item=f"sample/0/{k}", mean_entropy=value, **common) for k, value in enumerate(entropies)]
+
+    found = difference(sampled(1.0, 2.0), sampled(3.0, 4.0, 5.0), "collapse.mean_entropy")
+    assert (found.value, found.n) == (2.5, 1)
+
+
 def test_what_one_run_never_measured_is_not_compared() -> None:
     assert compare({"concise": [finals("a", scored([1.0]), MARGIN), finals("b", answered({"0": 1}))]}, 0.95) == []
     assert compare({"concise": [finals("a", scored([1.0]), MARGIN)]}, 0.95) == []
@@ -144,7 +153,7 @@ def test_finals_are_of_the_step_at_which_each_key_was_last_due() -> None:
 
 
 def test_a_runs_own_value_has_wilsons_interval_that_leaves_lost_ones_any_score() -> None:
-    found = value(Final(1, answered(numbered([1, 1, 0, None]))), KEY, 0.95)
+    found = value(Final(KEY, 1, answered(numbered([1, 1, 0, None]))), 0.95)
     assert (found.value, found.n) == (pytest.approx(2 / 3), 3)
     assert found.note == "1 of 4 lost; the interval leaves them any score"
     assert found.interval is not None
@@ -241,7 +250,7 @@ def test_equal_worlds_are_said_to_differ_no_more_often_than_the_level() -> None:
     for seed in range(runs):
         history, keys = chance_history(Effect(heldouts=46), seed), [key for key in CHANGES if key in flat_keys()]
         first, second = (
-            Finals(label, {key: Final(1, history.rollouts(updates)) for key in keys})
+            Finals(label, {key: Final(key, 1, history.rollouts(updates)) for key in keys})
             for label, updates in (("a", 0), ("b", 1))
         )
         found = compare({"concise": [first, second]}, 0.95)

@@ -4,14 +4,16 @@ A difference is between two trained adapters, over prompts like these: items are
 another seed would have come out elsewhere is no part of its interval; the spread over seeds is.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from statistics import fmean, stdev
 
 from claas.eval.history import History
 from claas.eval.records import Transcript
-from claas.eval.verdicts.criteria import CHANGES, Change, Estimate
+from claas.eval.verdicts.criteria import CHANGES, Estimate
+from claas.eval.verdicts.evidence import ByItem
 from claas.eval.verdicts.items import ITEM_SETS, ItemChanges, ItemSet, changes_between
 from claas.eval.verdicts.means import mean_interval, mean_p, mean_p_at_most
 from claas.eval.verdicts.statistics import Interval, holm
@@ -28,10 +30,25 @@ class Reading(StrEnum):
 
 @dataclass(frozen=True)
 class Final:
-    """The measurement at which a key was last due: after how many updates, and its transcripts, beside any others."""
+    """The measurement at which `key` was last due: after how many updates, and its transcripts, beside any others."""
 
+    key: str
     updates: int
     rollouts: Sequence[Transcript]
+
+    @cached_property
+    def by_item(self) -> ByItem:
+        """The value of every item."""
+        return CHANGES[self.key].by_item(self.rollouts)
+
+    @cached_property
+    def behind(self) -> Mapping[str, Mapping[str, Transcript]]:
+        """The transcripts that every item's value is made of, by their own names."""
+        found: dict[str, dict[str, Transcript]] = {}
+        for rollout in self.rollouts:
+            for item in CHANGES[self.key].by_item([rollout]):
+                found.setdefault(item, {})[rollout.item] = rollout
+        return found
 
 
 @dataclass(frozen=True)
@@ -103,7 +120,7 @@ def finals_of(history: History, label: str) -> Finals:
     due = {key: history.last_due(key) for key in CHANGES}
     return Finals(
         label,
-        {key: Final(updates, history.rollouts(updates)) for key, updates in due.items() if updates is not None},
+        {key: Final(key, updates, history.rollouts(updates)) for key, updates in due.items() if updates is not None},
     )
 
 
@@ -131,9 +148,9 @@ def compare(preferences: Mapping[str, Sequence[Finals]], confidence: float) -> l
     return sorted(read, key=lambda each: places[each.preference])
 
 
-def value(final: Final, key: str, confidence: float) -> Estimate:
+def value(final: Final, confidence: float) -> Estimate:
     """A run's own final value, over all that it measured."""
-    return CHANGES[key].mean(final.rollouts, confidence)
+    return CHANGES[final.key].mean(final.by_item, confidence)
 
 
 def flips(preferences: Mapping[str, Sequence[Finals]]) -> list[Flips]:
@@ -165,13 +182,12 @@ def spread_over_seeds(values: Sequence[float], confidence: float) -> Spread | No
 
 
 def _difference(preference: str, key: str, reference: Finals, other: Finals, confidence: float) -> Difference:
-    change, first, second = CHANGES[key], reference.keys[key], other.keys[key]
-    every = change.by_item(first.rollouts), change.by_item(second.rollouts)
-    before, after = (change.by_item(rollouts) for rollouts in _shared(first.rollouts, second.rollouts, change))
-    both = [item for item in every[0] if item in every[1]]
-    measured = [item for item in both if every[0][item] is not None and every[1][item] is not None]
-    pairs = [(after.get(item), before.get(item)) for item in measured]
-    differences = [new - old for new, old in pairs if new is not None and old is not None]
+    first, second = reference.keys[key], other.keys[key]
+    both = [item for item in first.by_item if item in second.by_item]
+    pairs = {item: (second.by_item[item], first.by_item[item]) for item in both}
+    measured = {item: new - old for item, (new, old) in pairs.items() if new is not None and old is not None}
+    alike = set(_alike(first, second))
+    differences = [difference for item, difference in measured.items() if item in alike]
     return Difference(
         preference=preference,
         key=key,
@@ -179,10 +195,10 @@ def _difference(preference: str, key: str, reference: Finals, other: Finals, con
         other=other.label,
         updates=(first.updates, second.updates),
         value=fmean(differences) if differences else None,
-        interval=change.of_differences(differences, confidence),
+        interval=CHANGES[key].of_differences(differences, confidence),
         p=_two_sided(differences),
         n=len(differences),
-        alone=len(every[0].keys() ^ every[1].keys()),
+        alone=len(first.by_item.keys() ^ second.by_item.keys()),
         unlike=len(measured) - len(differences),
         lost=len(both) - len(measured),
         reading=Reading.EQUAL if differences and not any(differences) else Reading.UNCLEAR,
@@ -190,18 +206,22 @@ def _difference(preference: str, key: str, reference: Finals, other: Finals, con
 
 
 def _changes(items: ItemSet, reference: Finals, other: Finals) -> ItemChanges:
-    first, second = reference.keys[items.key].rollouts, other.keys[items.key].rollouts
-    return changes_between(*_shared(first, second, CHANGES[items.key]), items)
+    first, second = reference.keys[items.key], other.keys[items.key]
+    alike = _alike(first, second)
+    before, after = ([rollout for item in alike for rollout in each.behind[item].values()] for each in (first, second))
+    return changes_between(before, after, items)
 
 
-def _shared(
-    reference: Iterable[Transcript], other: Iterable[Transcript], change: Change
-) -> tuple[list[Transcript], list[Transcript]]:
-    """The transcripts of both whose partner, under the same name, is of the same question."""
-    first = {(rollout.metric, rollout.item): rollout for rollout in reference}
-    second = {(rollout.metric, rollout.item): rollout for rollout in other}
-    places = [place for place in first if place in second and change.alike(first[place], second[place])]
-    return [first[place] for place in places], [second[place] for place in places]
+def _alike(reference: Final, other: Final) -> list[str]:
+    """The items that are in both, and whose transcripts, as far as both have them, are of the same question."""
+    same = CHANGES[reference.key].alike
+    found: list[str] = []
+    for item, one in reference.behind.items():
+        another = other.behind.get(item, {})
+        shared = [name for name in one if name in another]
+        if shared and all(same(one[name], another[name]) for name in shared):
+            found.append(item)
+    return found
 
 
 def _two_sided(differences: Sequence[float]) -> float | None:

@@ -81,9 +81,8 @@ class Change:
         most = self.greatest - self.least
         return _within(mean_interval(differences, confidence), -most, most)
 
-    def mean(self, rollouts: Rollouts, confidence: float) -> Estimate:
+    def mean(self, found: ByItem, confidence: float) -> Estimate:
         """Of one measurement: Wilson's interval for a share, that of the mean for the rest."""
-        found = self.by_item(rollouts)
         known = _known(found)
         lost = len(found) - len(known)
         if not known:
