@@ -117,7 +117,6 @@ def compare_view(runs: Sequence[ComparedRun]) -> CompareView:
     shared = {name: having for name, having in finals.items() if len(having) > 1}
     differences, flipped = compare(shared, confidence), flips(shared)
     manifests = [run.manifest for run in runs]
-    seeds = [tuple(map(_letter, places)) for places in seeds_of_one_configuration(manifests)]
     return CompareView(
         confidence=f"{100 * confidence:g} %",
         names={letter: run.name for letter, run in lettered.items()},
@@ -129,7 +128,12 @@ def compare_view(runs: Sequence[ComparedRun]) -> CompareView:
                 name=name,
                 letters=tuple(each.label for each in having),
                 warnings=_warnings(name, having, lettered),
-                keys=key_tables(having, [each for each in differences if each.preference == name], seeds, confidence),
+                keys=key_tables(
+                    having,
+                    [each for each in differences if each.preference == name],
+                    _seeds(name, lettered),
+                    confidence,
+                ),
                 criteria=_criteria(name, [lettered[each.label] for each in having]),
                 flips=tuple(flip_list(each) for each in flipped if each.preference == name),
             )
@@ -192,6 +196,20 @@ def _warnings(preference: str, having: Sequence[Finals], lettered: Mapping[str, 
         if reference is not None and other is not None
         for words in measured_otherwise(reference, other)
     )
+
+
+def _seeds(preference: str, lettered: Mapping[str, ComparedRun]) -> list[tuple[str, ...]]:
+    """The letters of runs that differ in seed alone, and measured this preference in the same way."""
+    alike: dict[tuple[str | None, str | None], list[str]] = {}
+    for letter, run in lettered.items():
+        known = run.metadata.get(preference)
+        if known is not None:
+            alike.setdefault((known.preference_digest, known.metrics_digest), []).append(letter)
+    return [
+        tuple(letters[place] for place in places)
+        for letters in alike.values()
+        for places in seeds_of_one_configuration([lettered[letter].manifest for letter in letters])
+    ]
 
 
 def _criteria(preference: str, runs: Sequence[ComparedRun]) -> dict[str, tuple[CriterionCell | None, ...]]:

@@ -76,11 +76,12 @@ def _alternating(found: ItemChanges) -> Iterable[str]:
 def _summary(found: ItemChanges, reference: str, other: str) -> str:
     if not found.n:
         return "no item was asked alike in both"
+    unjudged = f"; {len(found.unmeasured)} not judged in both" if found.unmeasured else ""
     if not found.lost and not found.gained:
-        return f"both runs pass and fail the same of {found.n} items"
+        return f"of {found.n} items none passes in one run only{unjudged}"
     return (
         f"of {found.n} items {len(found.lost)} pass in {reference} only and {len(found.gained)} in {other} only "
-        f"(McNemar’s exact p, adjusted by Holm: {found.mcnemar_p_holm:.2g})"
+        f"(McNemar’s exact p, adjusted by Holm: {found.mcnemar_p_holm:.2g}){unjudged}"
     )
 
 

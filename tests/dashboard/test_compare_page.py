@@ -93,6 +93,8 @@ def test_three_seeds_show_their_spread_and_two_do_not() -> None:
     assert (spread.letters, spread.updates) == (("A", "B", "C"), 6)
     assert (spread.mean, spread.deviation, spread.reach) == ("0.750", "0.250", "0.500 to 1.000")
     assert table("heldout_compliance", *runs[:2]).spreads == ()
+    reworded = replace(runs[2], metadata={"concise": metadata(digest="another")})
+    assert table("heldout_compliance", *runs[:2], reworded).spreads == (), "not the same measurement"
     assert "Over 3 seeds (A, B, C, after 6 updates): mean 0.750" in text(page(*runs))
 
 
@@ -112,6 +114,21 @@ def test_items_that_only_one_run_passes_show_both_answers() -> None:
     assert [(said.letter, said.passed) for said in heldout.items[0].said] == [("A", False), ("B", True)]
     assert lists["capability"].items == ()
     assert "41 more are not shown here" in text(page(IDLE, LEARNED))
+
+
+def test_items_that_one_run_did_not_judge_are_counted() -> None:
+    history = make_history()
+    last = history.steps[-1]
+    lost = [
+        rollout.model_copy(update={"response": None, "verdict": None}) if rollout.item == "heldout/3" else rollout
+        for rollout in last.rollouts
+    ]
+    other = run_of("other", [replace(history, steps=(*history.steps[:-1], last.model_copy(update={"rollouts": lost})))])
+    (heldout,) = [each for each in compare_view([LEARNED, other]).preferences[0].flips if each.title == "heldout"]
+    assert heldout.summary == "of 64 items none passes in one run only; 1 not judged in both"
+    difference = table("heldout_compliance", LEARNED, other).rows[1].difference
+    assert difference is not None
+    assert difference.remarks == ("left out: 1 lost in one of the two",)
 
 
 def test_links_are_made_by_the_caller() -> None:

@@ -128,8 +128,8 @@ def compare(preferences: Mapping[str, Sequence[Finals]], confidence: float) -> l
     """Every run against the first that measured the same key of the same preference, by preference and key.
 
     Many differences are looked at together, so that one is said to be higher or lower only when its interval leaves
-    out 0 and its p-value, adjusted over all of them (Holm 1979), is at most 1 - confidence. The chance that two equal
-    runs are said to differ in anything is then at most that.
+    out 0 and its p-value, adjusted over all of them (Holm 1979), is at most 1 - confidence. The chance that equal runs
+    are said to differ in anything is then at most that, as far as `means.py` keeps its level.
     """
     found = [
         _difference(preference, key, having[0], other, confidence)
