@@ -17,10 +17,11 @@ class ApiConfig:
 
     `mode`: which engine answers and learns. `base_model`: None means the mode's default. `host`: an address other
     than loopback needs the environment variable CLAAS_API_KEY. `port`: 0 takes any free one. `store_dir`: adapters,
-    recorded rollouts and receipts. `feedback_log_dir`: one file per batch of feedback. `lock_timeout_s`: how long an
-    update waits for another update of its adapter. `rollout_capacity`: how many answers feedback can still be given
-    on; older ones are dropped. `max_body_bytes`: bound of a request's body. `truncate_prompt`: `middle` drops text
-    from the middle of a chat's longest turns where it does not fit the model's window; None refuses such a prompt.
+    recorded rollouts and receipts. `feedback_log_dir`: one file per batch of feedback. `results_dir`: whose runs the
+    results browser shows, those in its folders included, and no others. `lock_timeout_s`: how long an update waits for
+    another update of its adapter. `rollout_capacity`: how many answers feedback can still be given on; older ones are
+    dropped. `max_body_bytes`: bound of a request's body. `truncate_prompt`: `middle` drops text from the middle of a
+    chat's longest turns where it does not fit the model's window; None refuses such a prompt.
     With mode=tinker: `tinker_base_url` is a service with the same API; None means what TINKER_BASE_URL says, else
     Thinking Machines' own. `tinker_timeout_s` bounds each request to it. `keep_versions`: `all` keeps every version's
     checkpoints there, `last` the newest version's and those of the one before it.
@@ -32,6 +33,7 @@ class ApiConfig:
     base_model: str | None = None
     store_dir: str = "./data/store"
     feedback_log_dir: str = "./data/feedback"
+    results_dir: str = "./data/evals"
     lock_timeout_s: float = 120.0
     rollout_capacity: int = 10_000
     max_body_bytes: int = 4 * 1024 * 1024
@@ -42,7 +44,7 @@ class ApiConfig:
 
     def __post_init__(self) -> None:
         default_base_model(self.mode)
-        for name in ("host", "store_dir", "feedback_log_dir"):
+        for name in ("host", "store_dir", "feedback_log_dir", "results_dir"):
             if not getattr(self, name):
                 raise InvalidInput(f"{name} must not be empty, got ''")
         if self.base_model == "":

@@ -27,6 +27,7 @@ class Services:
     receipts: Receipts
     feedback: Feedback
     feedback_log: FeedbackLog
+    results_root: Path
     truncate_prompt: bool
     """Whether a chat that does not fit the window is cut instead of refused."""
 
@@ -52,6 +53,7 @@ def open_services(engine: Engine, config: ApiConfig) -> Services:
         receipts=receipts,
         feedback=Feedback(engine, rollouts, receipts, log),
         feedback_log=log,
+        results_root=Path(config.results_dir),
         truncate_prompt=config.truncate_prompt is not None,
     )
 

@@ -13,7 +13,7 @@ from claas.eval.history import Status
 from claas.eval.records import Metadata
 from claas.eval.run.manifest import Manifest
 from claas.eval.types import Criteria
-from claas.eval.verdicts.comparison import Finals, compare, flips
+from claas.eval.verdicts.comparison import Finals, compare, disagreements
 from claas.eval.verdicts.statistics import Interval
 from claas.eval.verdicts.summary import Summary
 from claas.eval.verdicts.verdict import Ruling
@@ -115,7 +115,7 @@ def compare_view(runs: Sequence[ComparedRun]) -> CompareView:
     confidence = runs[0].summary.confidence if runs[0].summary else Criteria().confidence
     finals = _finals(lettered)
     shared = {name: having for name, having in finals.items() if len(having) > 1}
-    differences, flipped = compare(shared, confidence), flips(shared)
+    differences, flipped = compare(shared, confidence), disagreements(shared)
     manifests = [run.manifest for run in runs]
     return CompareView(
         confidence=f"{100 * confidence:g} %",

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from claas.eval.verdicts.comparison import Flips
+from claas.eval.verdicts.comparison import Disagreement
 from claas.eval.verdicts.items import ItemChanges
 
 _MOST_SHOWN = 20
@@ -49,7 +49,7 @@ class FlipList:
     measurements: tuple[Measurement, ...]
 
 
-def flip_list(found: Flips) -> FlipList:
+def flip_list(found: Disagreement) -> FlipList:
     """At most twenty items, and what is said of all."""
     changes, letters = found.changes, (found.reference.label, found.other.label)
     every = list(_alternating(changes))

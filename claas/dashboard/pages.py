@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.resources import files
 from typing import Any
@@ -9,7 +10,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-SECTIONS = {"Feedback": "/v1/dashboard"}
+from claas.dashboard.assets import PLOTLY_STYLE_HASH
+from claas.dashboard.assets import address as asset_address
+from claas.dashboard.drawings import interval_bar, sparkline
+from claas.dashboard.formats import capitalized, compact, figure, number, percent, settings
+from claas.dashboard.run_list import last_value
+from claas.eval.reporters.progress_line import duration
+
+SECTIONS = {"Runs": "/v1/eval", "Feedback": "/v1/dashboard"}
 """What every page links to, by title."""
 
 _SHOWN_CHARACTERS = 4000
@@ -20,27 +28,29 @@ def render(template: str, **values: object) -> str:
     return _TEMPLATES.get_template(template).render(style=Markup(_STYLE), sections=SECTIONS, **values)
 
 
-def figure(value: float) -> str:
-    """A number with four significant digits, a whole one without a point."""
-    return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e9 else f"{value:.4g}"
-
-
 def clipped(text: str) -> str:
     """The text, or as much of it as a page should hold, with what is left out counted."""
     beyond = len(text) - _SHOWN_CHARACTERS
     return text if beyond <= 0 else f"{text[:_SHOWN_CHARACTERS]}… ({beyond} more characters)"
 
 
-def _headers() -> dict[str, str]:
-    """The one style sheet is allowed by its hash; scripts, frames, forms and anything from elsewhere are not."""
-    style = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+def _headers(style_hashes: Sequence[str], *more: str) -> dict[str, str]:
+    """The style sheets of these hashes are allowed, and what `more` says; nothing else is."""
+    styles = " ".join(f"'{digest}'" for digest in style_hashes)
+    rules = ["default-src 'none'", f"style-src {styles}", *more]
     return {
-        "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; "
-        "form-action 'none'; frame-ancestors 'none'",
+        "Content-Security-Policy": "; ".join(
+            [*rules, "base-uri 'none'", "form-action 'self'", "frame-ancestors 'none'"]
+        ),
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
         "Cache-Control": "no-store",
     }
+
+
+def policy_hash(inline: str) -> str:
+    """What a Content-Security-Policy calls an inline script or style by."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()}"
 
 
 def _templates() -> Environment:
@@ -51,12 +61,38 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters: Any = {"figure": figure, "clipped": clipped, "fields": asdict}  # typed there by what happens to be in it
+    filters: Any = {  # typed there by what happens to be in it
+        "figure": figure,
+        "number": number,
+        "percent": percent,
+        "compact": compact,
+        "capitalized": capitalized,
+        "settings": settings,
+        "duration": duration,
+        "clipped": clipped,
+        "fields": asdict,
+        "sparkline": sparkline,
+        "interval_bar": interval_bar,
+        "last_value": last_value,
+    }
     templates.filters.update(filters)
+    addresses: Any = {"asset_address": asset_address}
+    templates.globals.update(addresses)
+    templates.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     return templates
 
 
-_STYLE = files("claas.dashboard").joinpath("templates", "style.css").read_text(encoding="utf-8")
+_SHEETS = ("style.css", "runs.css", "charts.css", "steps.css", "drawer.css")
+_STYLE = "".join(files("claas.dashboard").joinpath("templates", name).read_text(encoding="utf-8") for name in _SHEETS)
 _TEMPLATES = _templates()
-PAGE_HEADERS = _headers()
-"""What every page is sent with."""
+PAGE_HEADERS = _headers([policy_hash(_STYLE)])
+"""What a page is sent with that runs nothing: no scripts, frames or forms, and nothing from elsewhere."""
+
+CHART_PAGE_HEADERS = _headers(
+    [policy_hash(_STYLE), policy_hash(""), PLOTLY_STYLE_HASH],
+    "script-src 'self'",
+    "img-src 'self'",
+    "connect-src 'self'",
+)
+"""What a page with charts is sent with: it runs the API's own scripts and no inline one. Plotly adds an empty style
+sheet, which it fills by CSSOM, and that of maps, which it draws too."""

@@ -13,7 +13,7 @@ from claas.eval.audit.soundness import require_sound
 from claas.eval.config.catalog import load_metrics, load_preference
 from claas.eval.history import History
 from claas.eval.metric import Metric
-from claas.eval.plots import write_plots
+from claas.eval.plots.files import write_plots
 from claas.eval.preference import Preference
 from claas.eval.reporter import Reporter, Silent
 from claas.eval.results import RunResults

@@ -34,6 +34,7 @@ def test_every_setting_can_be_overridden() -> None:
         "base_model": "some/model",
         "store_dir": "s",
         "feedback_log_dir": "f",
+        "results_dir": "r",
         "lock_timeout_s": 1.5,
         "rollout_capacity": 7,
         "max_body_bytes": 2048,
@@ -65,6 +66,7 @@ def test_every_setting_is_read_somewhere() -> None:
         ("host", ""),
         ("base_model", ""),
         ("store_dir", ""),
+        ("results_dir", ""),
     ],
 )
 def test_a_value_out_of_range_is_named(name: str, value: object) -> None:
@@ -116,7 +118,16 @@ def test_a_mistake_is_one_clear_line(
 
 
 def test_without_torch_the_local_engine_says_what_to_install(tmp_path: Path) -> None:
-    code = "import sys; sys.modules['torch'] = None; from claas.api.__main__ import main; main()"
+    code = """
+import sys
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+sys.meta_path.insert(0, NoTorch())
+from claas.api.__main__ import main
+main()
+"""
     done = subprocess.run(
         [sys.executable, "-c", code, "port=0"],
         cwd=tmp_path,

@@ -15,8 +15,8 @@ from claas.eval.verdicts.comparison import (
     Finals,
     Reading,
     compare,
+    disagreements,
     finals_of,
-    flips,
     spread_over_seeds,
     value,
 )
@@ -164,21 +164,21 @@ def test_a_runs_own_value_has_wilsons_interval_that_leaves_lost_ones_any_score()
 def test_what_passes_in_one_run_only_is_listed_with_both_answers() -> None:
     ours = finals("a", answered({"0": 1, "1": 0, "2": 1}, says="ours"))
     theirs = finals("b", answered({"0": 0, "1": 1, "2": 1}, says="theirs"))
-    (found,) = flips({"concise": [ours, theirs]})
+    (found,) = disagreements({"concise": [ours, theirs]})
     changes = found.changes
     assert (found.items.name, found.reference, found.other) == ("heldout", ours, theirs)
     assert (changes.lost, changes.gained, changes.n) == (["heldout/0"], ["heldout/1"], 3)
     answers = changes.answers["heldout/0"]
     assert (answers.prompt, answers.before, answers.after) == ("p 0", "ours", "theirs")
-    (found,) = flips({"concise": [ours, finals("b", answered({"0": 0}, "another prompt"))]})
+    (found,) = disagreements({"concise": [ours, finals("b", answered({"0": 0}, "another prompt"))]})
     assert found.changes.n == 0
 
 
-def test_p_values_of_flips_are_adjusted_over_all_of_them() -> None:
+def test_p_values_of_disagreements_are_adjusted_over_all_of_them() -> None:
     """Six of six pass in one run only: 2 x 2^-6, and twice that for two preferences."""
     runs = [finals("a", answered(numbered([0] * 6))), finals("b", answered(numbered([1] * 6)))]
-    assert [each.changes.mcnemar_p_holm for each in flips({"one": runs})] == [2 * 0.5**6]
-    assert [each.changes.mcnemar_p_holm for each in flips({"one": runs, "two": runs})] == [4 * 0.5**6] * 2
+    assert [each.changes.mcnemar_p_holm for each in disagreements({"one": runs})] == [2 * 0.5**6]
+    assert [each.changes.mcnemar_p_holm for each in disagreements({"one": runs, "two": runs})] == [4 * 0.5**6] * 2
 
 
 def test_the_spread_over_seeds_is_students() -> None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from claas.core.errors import InvalidInput
-from claas.core.files import read_text
 from claas.eval.config.typed import eval_config
 from claas.eval.history import History
 from claas.eval.metric import Metric
@@ -17,9 +16,9 @@ from claas.eval.recompute.updates import Updates
 from claas.eval.records import Baseline, Metadata, StepRecord
 from claas.eval.run.begin import what_changed
 from claas.eval.run.canary import Canaries
-from claas.eval.run.files import RunFiles, parsed
+from claas.eval.run.files import RunFiles
 from claas.eval.run.ledger import Ledger
-from claas.eval.run.manifest import Manifest
+from claas.eval.run.manifest import read_manifest
 from claas.eval.run.on_record import OnRecord
 from claas.eval.runner import load
 from claas.eval.stack import WrongWeights
@@ -32,7 +31,7 @@ async def recompute_run(run_dir: Path, config_dir: Path | None = None) -> list[A
     `config_dir` stands in for the folder of the user's that the run was configured with. `InvalidInput` when the folder
     holds no run, or a preference or metric of it is missing or has changed.
     """
-    manifest = _manifest(RunFiles(run_dir))
+    manifest = read_manifest(RunFiles(run_dir))
     config = eval_config(manifest.config)
     if config_dir is not None:
         config = replace(config, config_dir=str(config_dir))
@@ -123,11 +122,3 @@ class _Records:
             self.canaries.add(record.adapter, record.canary)
         except WrongWeights as error:
             found.compare(where, "canary", "the right weights", str(error))
-
-
-def _manifest(files: RunFiles) -> Manifest:
-    if not files.root.is_dir():
-        raise InvalidInput(f"there is no folder {files.root}; name a run's folder, as in data/evals/<run>")
-    if not files.config.is_file():
-        raise InvalidInput(f"{files.root} is not a run's folder: it holds no {files.config.name}")
-    return parsed(files.config, read_text(files.config), Manifest)

@@ -5,7 +5,6 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import fmean
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -15,7 +14,7 @@ from rich.text import Text
 
 from claas.eval.records import Baseline, StepRecord
 from claas.eval.reporter import Reporter
-from claas.eval.reporters.progress_line import COLUMNS, ProgressLine, duration, printable
+from claas.eval.reporters.progress_line import COLUMNS, ProgressLine, duration, printable, seconds_left
 from claas.eval.reporters.verdict_table import verdict_report
 from claas.eval.results import RunResults
 from claas.eval.types import EvalConfig
@@ -153,12 +152,8 @@ class LiveReporter:
 
     def _footer(self) -> str:
         elapsed = f"elapsed {duration(time.monotonic() - self._started)}"
-        lines = list(self._lines.values())
-        paces = [line.step_s for line in lines if line.step_s is not None]
-        left = sum(line.left for line in lines)
-        if not paces or not left:
-            return elapsed
-        return f"{elapsed}, about {duration(fmean(paces) * left / min(self._parallel, len(lines)))} left"
+        left = seconds_left(list(self._lines.values()), self._parallel)
+        return elapsed if left is None else f"{elapsed}, about {duration(left)} left"
 
 
 def headline(config: EvalConfig, run_dir: Path) -> str:

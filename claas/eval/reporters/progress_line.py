@@ -1,5 +1,6 @@
 """How far one preference has come, in a line."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
@@ -113,6 +114,13 @@ class ProgressLine:
         known = [f"{column.heading} {self.cell(column)}" for column in COLUMNS if column.key in self.values]
         told = lost(self.counts)
         return ", ".join([*known, *([told] if told else []), *(alarm.upper() for alarm in self.alarms())])
+
+
+def seconds_left(lines: Sequence[ProgressLine], parallel: int) -> float | None:
+    """Of all preferences together, `parallel` at a time, at their pace; None before the first step, and at the end."""
+    paces = [line.step_s for line in lines if line.step_s is not None]
+    left = sum(line.left for line in lines)
+    return fmean(paces) * left / min(parallel, len(lines)) if paces and left else None
 
 
 def duration(seconds: float) -> str:

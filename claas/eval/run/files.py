@@ -4,13 +4,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from claas.core.errors import InvalidInput
 from claas.core.files import append_line, read_lines, read_text, write_atomically
-from claas.eval.records import Baseline, Metadata, Record, StepRecord
+from claas.eval.records import SCHEMA_VERSION, Baseline, Metadata, Record, StepRecord
 
 R = TypeVar("R", bound=Record)
+
+
+class _Versioned(BaseModel):
+    """What every record of any version has."""
+
+    schema_version: int
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,16 @@ class PreferenceFiles:
         """An intent before and a receipt after each update."""
         return self.root / "ledger.jsonl"
 
+    @property
+    def baseline(self) -> Path:
+        """The measurement of version 0."""
+        return self.root / "baseline.json"
+
+    @property
+    def steps(self) -> Path:
+        """One line per step."""
+        return self.root / "steps.jsonl"
+
     def read_metadata(self) -> Metadata | None:
         """None before the preference was begun."""
         return _read(self.root / "metadata.json", Metadata)
@@ -69,24 +85,24 @@ class PreferenceFiles:
 
     def read_baseline(self) -> Baseline | None:
         """None before it was measured."""
-        return _read(self.root / "baseline.json", Baseline)
+        return _read(self.baseline, Baseline)
 
     def write_baseline(self, baseline: Baseline) -> None:
         """Write the measurement of version 0."""
-        _write(self.root / "baseline.json", baseline)
+        _write(self.baseline, baseline)
 
     def read_steps(self) -> list[StepRecord]:
         """Every step on record, in order; a torn last line is none."""
-        path = self.root / "steps.jsonl"
-        steps = [parsed(path, line, StepRecord) for line in read_lines(path)]
+        steps = [parsed(self.steps, line, StepRecord) for line in read_lines(self.steps)]
         for expected, step in enumerate(steps):
             if step.step != expected:
-                raise InvalidInput(f"{path} is damaged: line {expected + 1} is of step {step.step}, not {expected}")
+                wrong = f"line {expected + 1} is of step {step.step}, not {expected}"
+                raise InvalidInput(f"{self.steps} is damaged: {wrong}")
         return steps
 
     def append_step(self, step: StepRecord) -> None:
         """Add one whole line, on the disk when this returns."""
-        append_line(self.root / "steps.jsonl", step.model_dump_json())
+        append_line(self.steps, step.model_dump_json())
 
 
 def parsed(path: Path, text: str, kind: type[R]) -> R:
@@ -94,11 +110,25 @@ def parsed(path: Path, text: str, kind: type[R]) -> R:
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
+        newer = _newer_schema(text)
+        if newer is not None:
+            raise InvalidInput(
+                f"{path} is of schema {newer}, this version reads up to {SCHEMA_VERSION}; use the version that wrote it"
+            ) from None
         problem = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in problem["loc"])
         raise InvalidInput(
             f"{path} cannot be read: {where} {problem['msg']}; start anew in another output_dir"
         ) from None
+
+
+def _newer_schema(text: str) -> int | None:
+    """The schema of a record that a later version wrote; None for any other text."""
+    try:
+        version = _Versioned.model_validate_json(text).schema_version
+    except ValidationError:
+        return None
+    return version if version > SCHEMA_VERSION else None
 
 
 def _read(path: Path, kind: type[R]) -> R | None:

@@ -12,7 +12,9 @@ from pydantic import JsonValue
 
 import claas
 from claas.core.errors import InvalidInput
+from claas.core.files import read_text
 from claas.eval.records import SCHEMA_VERSION, Record
+from claas.eval.run.files import RunFiles, parsed
 from claas.eval.types import EvalConfig, spread
 
 MAY_DIFFER = frozenset(
@@ -55,6 +57,15 @@ def new_manifest(run_id: str, config: EvalConfig) -> Manifest:
         versions={"claas": claas.__version__} | {name: version for name in _PACKAGES if (version := _version(name))},
         git_commit=_git_commit(),
     )
+
+
+def read_manifest(files: RunFiles) -> Manifest:
+    """The manifest of the run in a folder; `InvalidInput` when the folder holds none that can be read."""
+    if not files.root.is_dir():
+        raise InvalidInput(f"there is no folder {files.root}; name a run's folder, as in data/evals/<run>")
+    if not files.config.is_file():
+        raise InvalidInput(f"{files.root} is not a run's folder: it holds no {files.config.name}")
+    return parsed(files.config, read_text(files.config), Manifest)
 
 
 def continued(config: EvalConfig, recorded: Manifest, folder: Path) -> EvalConfig:

@@ -169,7 +169,7 @@ def _scored(reply: ScoreResponse) -> Scored:
     logprobs = _logprobs(reply.logprobs)
     if not len(logprobs) == len(reply.tokens) == reply.completion_tokens:
         raise LostAnswer(f"the reply has {len(logprobs)} log probabilities for {reply.completion_tokens} tokens")
-    return Scored(logprobs=logprobs, prompt_tokens=reply.prompt_tokens)
+    return Scored(logprobs=logprobs, prompt_tokens=reply.prompt_tokens, tokens=tuple(reply.tokens))
 
 
 def _answer(reply: ChatResponse) -> Answer:
@@ -195,6 +195,7 @@ def _answer(reply: ChatResponse) -> Answer:
         top_logprobs=_alternatives(tokens),
         prompt_tokens=reply.usage.prompt_tokens,
         completion_tokens=reply.usage.completion_tokens,
+        tokens=tuple(token.token for token in tokens),
     )
 
 

@@ -88,7 +88,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Flips:
+class Disagreement:
     """The items of a set that pass in one run and not in the other, of those that both asked alike.
 
     `lost` ones pass in the reference only, `gained` ones in the other only; of the answers, `before` is the
@@ -153,13 +153,13 @@ def value(final: Final, confidence: float) -> Estimate:
     return CHANGES[final.key].mean(final.by_item, confidence)
 
 
-def flips(preferences: Mapping[str, Sequence[Finals]]) -> list[Flips]:
+def disagreements(preferences: Mapping[str, Sequence[Finals]]) -> list[Disagreement]:
     """Every run against the first that measured the same set of items, in the order of `compare`.
 
     McNemar's p-values are adjusted over all that is returned.
     """
     found = [
-        Flips(preference, items, having[0], other, _changes(items, having[0], other))
+        Disagreement(preference, items, having[0], other, _changes(items, having[0], other))
         for preference, finals in preferences.items()
         for items in ITEM_SETS
         if len(having := [each for each in finals if items.key in each.keys]) > 1

@@ -1,6 +1,6 @@
 """Which single items the training turned from right to wrong or from wrong to right, with both answers."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from claas.eval.history import History
@@ -68,22 +68,48 @@ def item_changes(history: History) -> dict[str, ItemChanges]:
     }
 
 
-def changes_between(earlier: Iterable[Transcript], later: Iterable[Transcript], items: ItemSet) -> ItemChanges:
-    """The changes of one set from one measurement to another; the p-value is not adjusted yet."""
-    before, after = _by_item(earlier, items), _by_item(later, items)
-    pairs = {item: (_passed(before.get(item)), _passed(after.get(item))) for item in {**before, **after}}
-    lost = [item for item, pair in pairs.items() if pair == (True, False)]
-    gained = [item for item, pair in pairs.items() if pair == (False, True)]
-    p = mcnemar_exact(len(lost), len(gained))
+def changes_between(before: Sequence[Transcript], after: Sequence[Transcript], items: ItemSet) -> ItemChanges:
+    """The changes of one set from one measurement to the other; the p-value is not adjusted yet."""
+    found = flips(before, after, items)
+    one, other = _by_item(before, items), _by_item(after, items)
+    p = mcnemar_exact(len(found.lost), len(found.gained))
     return ItemChanges(
-        n=len(pairs),
-        lost=lost,
-        gained=gained,
-        unmeasured=[item for item, pair in pairs.items() if None in pair],
+        n=found.n,
+        lost=found.lost,
+        gained=found.gained,
+        unmeasured=found.unmeasured,
         mcnemar_p=p,
         mcnemar_p_holm=p,
-        answers={item: _answers(before[item], after[item]) for item in (*lost, *gained)},
+        answers={item: _answers(one[item], other[item]) for item in (*found.lost, *found.gained)},
     )
+
+
+@dataclass(frozen=True)
+class Flips:
+    """How the items of one set, by id, compare between two measurements: as `ItemChanges` has it."""
+
+    n: int
+    lost: list[str]
+    gained: list[str]
+    unmeasured: list[str]
+
+
+def flips(before: Iterable[Transcript], after: Iterable[Transcript], items: ItemSet) -> Flips:
+    """What became of a set of items from one measurement to the other; an item without a counterpart is unmeasured."""
+    one, other = _by_item(before, items), _by_item(after, items)
+    pairs = {item: (passed(one.get(item)), passed(other.get(item))) for item in {**one, **other}}
+    return Flips(
+        n=len(pairs),
+        lost=[item for item, pair in pairs.items() if pair == (True, False)],
+        gained=[item for item, pair in pairs.items() if pair == (False, True)],
+        unmeasured=[item for item, pair in pairs.items() if None in pair],
+    )
+
+
+def passed(rollout: Transcript | None) -> bool | None:
+    """What its verdict says, strictly read; None without one."""
+    found = (rollout.verdict or {}).get("passed") if rollout else None
+    return found if isinstance(found, bool) else None
 
 
 def _by_item(rollouts: Iterable[Transcript], items: ItemSet) -> Mapping[str, Transcript]:
@@ -92,11 +118,6 @@ def _by_item(rollouts: Iterable[Transcript], items: ItemSet) -> Mapping[str, Tra
         for rollout in rollouts
         if rollout.metric == items.metric and rollout.item.startswith(items.prefix)
     }
-
-
-def _passed(rollout: Transcript | None) -> bool | None:
-    passed = (rollout.verdict or {}).get("passed") if rollout else None
-    return passed if isinstance(passed, bool) else None
 
 
 def _answers(before: Transcript, after: Transcript) -> Answers:

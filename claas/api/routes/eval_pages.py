@@ -1,0 +1,112 @@
+"""`GET /v1/eval` and the pages below it: what the harness recorded."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+from fastapi import APIRouter, Header, Query
+from fastapi.responses import FileResponse, HTMLResponse, Response
+
+from claas.api.errors import error_body
+from claas.api.services import Served, Services
+from claas.core.errors import ClaasError
+from claas.dashboard.addresses import ROOT, Addresses
+from claas.dashboard.error_page import error_page
+from claas.dashboard.pages import CHART_PAGE_HEADERS, PAGE_HEADERS
+from claas.dashboard.plot_files import plot_file
+from claas.dashboard.run_folders import results_folder, run_folder
+from claas.dashboard.run_index import RunIndex, read_run
+from claas.dashboard.run_list import Wanted
+from claas.dashboard.run_page import run_page
+from claas.dashboard.runs_page import runs_page
+from claas.dashboard.step_choice import Asked, Only
+from claas.dashboard.step_page import recorded_step_page
+from claas.wire.service import ErrorBody
+
+router = APIRouter(prefix=ROOT)
+
+Replies: TypeAlias = dict[int | str, dict[str, Any]]
+
+_ERROR: dict[str, Any] = {"model": ErrorBody, "content": {"text/html": {}}}
+_HTML: Replies = {200: {"content": {"text/html": {}}}, "4XX": _ERROR, "5XX": _ERROR}
+_PNG: Replies = {200: {"content": {"image/png": {}}}}
+
+ResultsDir = Annotated[str | None, Query(description="a folder of runs, inside the one that this API shows")]
+Run = Annotated[str, Query(min_length=1, description="a run's folder, below results_dir")]
+
+
+@router.get("", response_model=None, responses=_HTML)
+async def runs(
+    served: Served,
+    results_dir: ResultsDir = None,
+    q: str = "",
+    state: str = "",
+    verdict: str = "",
+    sort: str = "started",
+    descending: bool = True,
+    page: Annotated[int, Query(ge=1)] = 1,
+    per_page: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Response:
+    """All runs of a folder as a page, newest first."""
+
+    def make() -> str:
+        wanted = Wanted(q, state, verdict, sort, descending, page, per_page)
+        return runs_page(results_folder(served.results_root, results_dir), Addresses(results_dir), wanted)
+
+    return await _page(make)
+
+
+@router.get("/run", response_model=None, responses=_HTML)
+async def run_details(
+    served: Served, run: Run, results_dir: ResultsDir = None, if_none_match: Annotated[str | None, Header()] = None
+) -> Response:
+    """One run as a page; 304 while it is what the client has."""
+    reply = await _page(lambda: run_page(_run(served, results_dir, run), Addresses(results_dir)), CHART_PAGE_HEADERS)
+    etag = f'"{hashlib.sha256(reply.body).hexdigest()}"'
+    if reply.status_code == 200 and if_none_match == etag:
+        return Response(status_code=304, headers={"ETag": etag})
+    reply.headers["ETag"] = etag
+    return reply
+
+
+@router.get("/step", response_model=None, responses=_HTML)
+async def step_details(
+    served: Served,
+    run: Run,
+    preference: Annotated[str, Query(min_length=1)],
+    updates: Annotated[int, Query(ge=0, description="0 is the baseline")] = 0,
+    metric: str | None = None,
+    only: Only | None = None,
+    item: str | None = None,
+    page: Annotated[int, Query(ge=1)] = 1,
+    results_dir: ResultsDir = None,
+) -> Response:
+    """What was measured after so many updates, with its transcripts, as a page."""
+    asked, addresses = Asked(updates, metric, only, item, page), Addresses(results_dir)
+    return await _page(lambda: recorded_step_page(_run(served, results_dir, run), preference, asked, addresses))
+
+
+@router.get("/plot", response_model=None, responses=_PNG)
+async def plot(served: Served, run: Run, picture: str, results_dir: ResultsDir = None) -> Response:
+    """A picture of a run's plots folder."""
+    found = await asyncio.to_thread(plot_file, _folder(served, results_dir, run), picture)
+    return FileResponse(found, media_type="image/png", headers=PAGE_HEADERS)
+
+
+async def _page(make: Callable[[], str], headers: Mapping[str, str] = PAGE_HEADERS) -> Response:
+    """The page that `make` makes, in a thread; what goes wrong is a page, too."""
+    try:
+        return HTMLResponse(await asyncio.to_thread(make), headers=dict(headers))
+    except ClaasError as error:
+        status, body = error_body(error)
+        return HTMLResponse(error_page(status, body.error.message), status_code=status, headers=PAGE_HEADERS)
+
+
+def _run(served: Services, results_dir: str | None, run: str) -> RunIndex:
+    return read_run(run, _folder(served, results_dir, run))
+
+
+def _folder(served: Services, results_dir: str | None, run: str) -> Path:
+    return run_folder(results_folder(served.results_root, results_dir), run)

@@ -1,0 +1,149 @@
+"""A run in one row: what the list of all runs shows, kept in the run's index so that a list reads no records."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from claas.core.errors import InvalidInput, StackError
+from claas.core.files import write_atomically
+from claas.dashboard.pace import seconds
+from claas.dashboard.points import Stamp
+from claas.dashboard.run_folders import Folder
+from claas.dashboard.run_index import FOLDER, RunIndex, read_run
+from claas.eval.history import Status
+from claas.eval.records import Record
+from claas.eval.verdicts.criteria import CRITERIA
+from claas.eval.verdicts.summary import FILE_NAME
+from claas.eval.verdicts.verdict import Verdict
+
+CURVE = CRITERIA[0].key
+"""What the row draws: the first criterion's measurement, held-out compliance."""
+
+
+class State(StrEnum):
+    """What has become of a folder of the list."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    UNREADABLE = "unreadable"
+
+
+class PreferenceRow(Record):
+    """One preference of a run; `curve` is held-out compliance by number of updates, None where it was lost."""
+
+    name: str
+    steps_done: int
+    steps_planned: int
+    verdict: Verdict | None
+    reason: str | None
+    curve: dict[int, float | None]
+
+
+class RunRow(Record):
+    """One run. `seconds` is the time from step to step, pauses left out; `cost` in the currency of its prices."""
+
+    stamps: dict[str, Stamp | None]
+    run_id: str
+    created: str
+    base_model: str
+    mode: str
+    seed: int
+    state: State
+    verdict: Verdict | None
+    preferences: tuple[PreferenceRow, ...]
+    updates: int
+    planned: int
+    tokens: int
+    seconds: float
+    cost: float | None
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A folder of the list: its row, or why it has none."""
+
+    name: str
+    row: RunRow | None
+    problem: str | None = None
+
+    @property
+    def state(self) -> State:
+        """A folder without a row is unreadable."""
+        return self.row.state if self.row else State.UNREADABLE
+
+
+def listed(folder: Folder) -> Listed:
+    """What the list says of a folder, from the run's index where that is up to date."""
+    if folder.problem is not None:
+        return Listed(folder.name, None, folder.problem)
+    path = folder.path / FOLDER / "row.json"
+    kept = _kept(path)
+    if kept is not None and kept.stamps == _stamps(folder.path, kept.stamps):
+        return Listed(folder.name, kept)
+    try:
+        row = overview(read_run(folder.name, folder.path))
+    except InvalidInput as error:
+        return Listed(folder.name, None, str(error))
+    except OSError as error:
+        return Listed(folder.name, None, f"it cannot be read: {error.strerror or error}")
+    if row.state is not State.RUNNING:  # one that goes on later writes its config.json anew
+        with suppress(StackError):  # a folder that may only be read: the row is right without
+            write_atomically(path, row.model_dump_json())
+    return Listed(folder.name, row)
+
+
+def overview(run: RunIndex) -> RunRow:
+    """The row of a run."""
+    summary = run.summary
+    records = [record for history in run.histories.values() for record in (history.baseline, *history.steps) if record]
+    tokens = sum(amount for record in records for amount in record.tokens.values())
+    sources = [run.files.config, run.files.root / FILE_NAME]
+    for name in run.points:
+        sources += [run.files.preference(name).baseline, run.files.preference(name).steps]
+    return RunRow(
+        stamps=_stamps(run.files.root, [path.relative_to(run.files.root).as_posix() for path in sources]),
+        run_id=run.manifest.run_id,
+        created=run.manifest.created,
+        base_model=str(run.config.base_model),
+        mode=run.config.mode,
+        seed=run.config.seed,
+        state=State(run.status) if run.status else State.STOPPED,
+        verdict=summary.verdict if summary and run.status is Status.COMPLETE else None,
+        preferences=tuple(_preference(run, name) for name in run.points),
+        updates=sum(len(history.steps) for history in run.histories.values()),
+        planned=run.config.num_steps * len(run.config.preferences),
+        tokens=tokens,
+        seconds=sum(map(seconds, run.histories.values())),
+        cost=summary.cost if summary else None,
+        problems=run.problems,
+    )
+
+
+def _preference(run: RunIndex, name: str) -> PreferenceRow:
+    history, found = run.histories[name], run.preference_summary(name)
+    return PreferenceRow(
+        name=name,
+        steps_done=len(history.steps),
+        steps_planned=history.planned_steps,
+        verdict=found.verdict if found and found.status is Status.COMPLETE else None,
+        reason=found.reason if found else None,
+        curve=history.curve(CURVE),
+    )
+
+
+def _stamps(root: Path, names: Iterable[str]) -> dict[str, Stamp | None]:
+    return {name: Stamp.of(root / name) for name in names}
+
+
+def _kept(path: Path) -> RunRow | None:
+    try:
+        return RunRow.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
