@@ -1,9 +1,10 @@
 """What the page that compares runs shows: every number written out, every sentence decided."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from claas.core.errors import InvalidInput
+from claas.dashboard.addresses import Addresses
 from claas.dashboard.comparison import Distinction, distinctions, measured_otherwise, seeds_of_one_configuration
 from claas.dashboard.difference_view import InShort, KeyTable, in_short, key_tables
 from claas.dashboard.flip_view import FlipList, flip_list
@@ -28,15 +29,6 @@ class ComparedRun:
     summary: Summary | None
     metadata: Mapping[str, Metadata]
     finals: Mapping[str, Finals]
-
-
-@dataclass(frozen=True)
-class Addresses:
-    """Where things are: a run, a comparison of runs, and one measurement (run, preference, updates, metric)."""
-
-    run: Callable[[str], str]
-    compare: Callable[[Sequence[str]], str]
-    measurement: Callable[[str, str, int, str], str]
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from urllib.parse import urlencode
 
-from claas.dashboard.compare_view import Addresses, ComparedRun
+from claas.dashboard.compare_view import ComparedRun
 from claas.eval.history import History
 from claas.eval.records import Metadata
 from claas.eval.run.manifest import Manifest
@@ -12,19 +11,6 @@ from claas.eval.types import EvalConfig
 from claas.eval.verdicts.comparison import finals_of
 from claas.eval.verdicts.summary import build_summary
 from tests.eval.synthetic_runs import World, make_history
-
-
-def _run(address: str, **query: object) -> str:
-    return f"{address}?{urlencode(query, doseq=True)}"
-
-
-ADDRESSES = Addresses(
-    run=lambda name: _run("run", run=name),
-    compare=lambda names: _run("compare", run=list(names)),
-    measurement=lambda name, preference, updates, metric: _run(
-        "step", run=name, preference=preference, updates=updates, metric=metric
-    ),
-)
 
 
 def manifest(name: str = "run", **settings: object) -> Manifest:

@@ -7,18 +7,19 @@ from html import unescape
 import pytest
 
 from claas.core.errors import InvalidInput
+from claas.dashboard.addresses import Addresses
 from claas.dashboard.compare_view import ComparedRun, compare_page, compare_view
 from claas.dashboard.difference_view import KeyTable
 from claas.eval.history import History
 from claas.eval.records import Transcript
-from tests.dashboard.compared_runs import ADDRESSES, metadata, run_of
+from tests.dashboard.compared_runs import metadata, run_of
 from tests.eval.synthetic_runs import Collapsing, Unchanged, World, make_history
 
 HOSTILE = "<script>alert('x')</script>\" onload=\"y\u202e&lt; 🙂"
 
 
 def page(*runs: ComparedRun) -> str:
-    return compare_page(runs, ADDRESSES)
+    return compare_page(runs, Addresses(results_dir="mine"))
 
 
 def text(html: str) -> str:
@@ -133,8 +134,12 @@ def test_items_that_one_run_did_not_judge_are_counted() -> None:
 
 def test_links_are_made_by_the_caller() -> None:
     links = set(map(unescape, re.findall(r'href="(.*?)"', page(IDLE, LEARNED, run_of("third")))))
-    assert {"run?run=idle", "run?run=learned", "compare?run=learned&run=idle&run=third"} <= links
-    assert {"compare?run=idle&run=third", "step?run=learned&preference=concise&updates=6&metric=compliance"} <= links
+    assert {
+        "/v1/eval/run?run=idle&results_dir=mine",
+        "/v1/eval/compare?run=learned&run=idle&run=third&results_dir=mine",
+        "/v1/eval/compare?run=idle&run=third&results_dir=mine",
+        "/v1/eval/step?run=learned&preference=concise&updates=6&metric=compliance&results_dir=mine",
+    } <= links
 
 
 def test_a_pair_cannot_lose_a_run() -> None:
