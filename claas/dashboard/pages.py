@@ -82,7 +82,7 @@ def _templates() -> Environment:
     return templates
 
 
-_SHEETS = ("style.css", "runs.css", "charts.css", "steps.css", "drawer.css")
+_SHEETS = ("style.css", "runs.css", "charts.css", "steps.css", "drawer.css", "compare.css")
 _STYLE = "".join(files("claas.dashboard").joinpath("templates", name).read_text(encoding="utf-8") for name in _SHEETS)
 TEMPLATES = _templates()
 """Every template; `render` makes whole pages of them."""

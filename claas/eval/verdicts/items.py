@@ -1,6 +1,6 @@
 """Which single items the training turned from right to wrong or from wrong to right, with both answers."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from claas.eval.history import History
@@ -60,8 +60,28 @@ class ItemChanges(Record):
 
 def item_changes(history: History) -> dict[str, ItemChanges]:
     """The changes of every set that was measured after baseline, by the set's name; p-values are not adjusted yet."""
-    found = {each.name: _changes(history, each) for each in ITEM_SETS}
-    return {name: changes for name, changes in found.items() if changes is not None}
+    due = {each: history.last_due(each.key) for each in ITEM_SETS}
+    return {
+        items.name: changes_between(history.rollouts(0), history.rollouts(updates), items)
+        for items, updates in due.items()
+        if updates is not None
+    }
+
+
+def changes_between(before: Sequence[Transcript], after: Sequence[Transcript], items: ItemSet) -> ItemChanges:
+    """The changes of one set from one measurement to the other; the p-value is not adjusted yet."""
+    found = flips(before, after, items)
+    one, other = _by_item(before, items), _by_item(after, items)
+    p = mcnemar_exact(len(found.lost), len(found.gained))
+    return ItemChanges(
+        n=found.n,
+        lost=found.lost,
+        gained=found.gained,
+        unmeasured=found.unmeasured,
+        mcnemar_p=p,
+        mcnemar_p_holm=p,
+        answers={item: _answers(one[item], other[item]) for item in (*found.lost, *found.gained)},
+    )
 
 
 @dataclass(frozen=True)
@@ -90,25 +110,6 @@ def passed(rollout: Transcript | None) -> bool | None:
     """What its verdict says, strictly read; None without one."""
     found = (rollout.verdict or {}).get("passed") if rollout else None
     return found if isinstance(found, bool) else None
-
-
-def _changes(history: History, items: ItemSet) -> ItemChanges | None:
-    updates = history.last_due(items.key)
-    if updates is None:
-        return None
-    before, after = history.rollouts(0), history.rollouts(updates)
-    found = flips(before, after, items)
-    p = mcnemar_exact(len(found.lost), len(found.gained))
-    one, other = _by_item(before, items), _by_item(after, items)
-    return ItemChanges(
-        n=found.n,
-        lost=found.lost,
-        gained=found.gained,
-        unmeasured=found.unmeasured,
-        mcnemar_p=p,
-        mcnemar_p_holm=p,
-        answers={item: _answers(one[item], other[item]) for item in (*found.lost, *found.gained)},
-    )
 
 
 def _by_item(rollouts: Iterable[Transcript], items: ItemSet) -> Mapping[str, Transcript]:
