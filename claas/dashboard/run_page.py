@@ -10,7 +10,7 @@ from claas.dashboard.last_measured import summaries
 from claas.dashboard.overview import RunRow, overview
 from claas.dashboard.pace import step_seconds
 from claas.dashboard.pages import render
-from claas.dashboard.run_index import RunIndex
+from claas.dashboard.run_index import RunIndex, readable
 from claas.eval.history import History, Status, flat
 from claas.eval.records import Baseline, Metadata, StepRecord
 from claas.eval.reporters.endings import lost
@@ -56,8 +56,9 @@ class RunView:
 
 
 def run_page(run: RunIndex, addresses: Addresses) -> str:
-    """HTML of a run."""
-    return render("run.html", addresses=addresses, **run_values(run, partial(addresses.step, run.name)))
+    """HTML of a run; `InvalidInput` when its records hold numbers that nothing can be computed from."""
+    with readable(run.name):
+        return render("run.html", addresses=addresses, **run_values(run, partial(addresses.step, run.name)))
 
 
 def run_values(run: RunIndex, step_address: Callable[[str, int], str]) -> dict[str, object]:
