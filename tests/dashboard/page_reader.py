@@ -6,18 +6,20 @@ from html.parser import HTMLParser
 
 VOID = frozenset({"meta", "input", "line", "polyline", "link", "br", "img"})
 
-KNOWN = frozenset(
-    "html head meta title style body a header p nav ul li main h1 h2 h3 h4 section article div dl dt dd table caption "
-    "thead tbody tr th td span strong code details summary progress time form label input select option button svg "
-    "line polyline".split()
-)
+_ELEMENTS = """
+html head meta title style body a header p nav ul li main h1 h2 h3 h4 section article div dl dt dd table caption thead
+tbody tr th td span strong code details summary progress time form label input select option button svg line polyline
+"""
+_ATTRIBUTES = """
+lang charset name content class href id tabindex aria-label aria-labelledby aria-current aria-sort aria-hidden role
+scope colspan datetime max value action method type placeholder selected viewbox width height x1 x2 y1 y2 points
+preserveaspectratio rel dir data-live
+"""
+
+KNOWN = frozenset(_ELEMENTS.split())
 """Every element that the pages are made of."""
 
-ATTRIBUTES = frozenset(
-    "lang charset name content class href id tabindex aria-label aria-labelledby aria-current aria-sort aria-hidden "
-    "role scope colspan datetime max value action method type placeholder selected viewBox width height x1 x2 y1 y2 "
-    "points preserveAspectRatio rel dir data-live".lower().split()
-)
+ATTRIBUTES = frozenset(_ATTRIBUTES.split())
 """Every attribute that the pages use: no handler among them, and nothing that loads anything."""
 
 
