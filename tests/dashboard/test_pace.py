@@ -12,8 +12,7 @@ from claas.eval.history import History
 from claas.eval.reporters.console import LiveReporter
 from claas.eval.reporters.progress_line import duration
 from claas.eval.types import EvalConfig
-from tests.dashboard.test_run_index import worked_on
-from tests.dashboard.written_runs import few, read, timed, write_run
+from tests.dashboard.written_runs import few, read, timed, worked_on, write_run
 
 
 def test_a_step_takes_from_the_record_before_it_to_its_own() -> None:

@@ -17,7 +17,6 @@ ODD_NAMES = [
     "\"'`",
     "läuft 🦊",
     "line\nbreak",
-    "..x",
     "#?;",
     "\u202eabc",
     "a" * 255,

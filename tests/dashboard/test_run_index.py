@@ -2,11 +2,7 @@
 
 import hashlib
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,24 +20,17 @@ from claas.eval.run.manifest import new_manifest
 from claas.eval.types import EvalConfig
 from claas.eval.verdicts import summary
 from claas.eval.verdicts.summary import build_summary
-from tests.dashboard.written_runs import Few, few, lines, read, without_transcripts, write_preference, write_run
+from tests.dashboard.written_runs import (
+    Few,
+    few,
+    lines,
+    read,
+    without_transcripts,
+    worked_on,
+    write_preference,
+    write_run,
+)
 from tests.eval.synthetic_runs import Collapsing, Unchanged, World, make_history
-
-
-@contextmanager
-def worked_on(folder: Path) -> Iterator[None]:
-    """Another process holds the run."""
-    code = (
-        "import sys; from pathlib import Path; from claas.core.locks import locked\n"
-        "with locked(Path(sys.argv[1]), ''): print('held', flush=True); sys.stdin.read()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(RunFiles(folder).lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"held\n"
-        yield
-        process.communicate()
 
 
 def row_of(folder: Path) -> Listed:

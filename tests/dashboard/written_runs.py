@@ -1,6 +1,9 @@
 """Run folders made of synthetic records, as the harness would have left them."""
 
-from collections.abc import Mapping
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -90,3 +93,19 @@ def timed(history: History, at_s: list[float], phases_s: list[float]) -> History
         for step, stamp, phase in zip(history.steps, stamps[1:], phases_s, strict=True)
     ]
     return replace(history, baseline=history.baseline.model_copy(update={"timestamp": stamps[0]}), steps=tuple(steps))
+
+
+@contextmanager
+def worked_on(folder: Path) -> Iterator[None]:
+    """Another process holds the run."""
+    code = (
+        "import sys; from pathlib import Path; from claas.core.locks import locked\n"
+        "with locked(Path(sys.argv[1]), ''): print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(RunFiles(folder).lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        yield
+        process.communicate()
