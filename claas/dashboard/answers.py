@@ -60,7 +60,8 @@ def _how_fast(history: History, wanted: float) -> Answer:
         return Answer(question, f"Not in {measured[-1][0]} updates", (f"never stayed at {number(wanted)} or above",))
     if since[0] == 0:
         return Answer(question, "From the start", (f"{number(measured[0][1])} before any feedback",))
-    return Answer(question, f"{since[0]} updates", (f"from then on {number(wanted)} or more of the held-out prompts",))
+    updates = "1 update" if since[0] == 1 else f"{since[0]} updates"
+    return Answer(question, updates, (f"from then on {number(wanted)} or more of the held-out prompts",))
 
 
 def _generalises(found: PreferenceSummary, wanted: float) -> Answer:
@@ -86,6 +87,8 @@ def _cost(found: PreferenceSummary) -> Answer:
     verdict, details = _worst(rulings), tuple(_losses(found, over))
     if verdict is Verdict.PASS and _over_applied(found):
         return Answer(question, "Applied too widely", details, Verdict.INCONCLUSIVE)
+    if not rulings:
+        return Answer(question, "Not measured", details)
     word = {Verdict.PASS: "No damage seen", Verdict.FAIL: "Damage", Verdict.INCONCLUSIVE: "Cannot tell"}
     return Answer(question, word[verdict], details, verdict)
 

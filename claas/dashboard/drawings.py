@@ -12,7 +12,7 @@ WIDTH, HEIGHT = 120, 24
 
 def sparkline(curve: Mapping[int, float | None], planned: int) -> list[str]:
     """A curve in [0, 1] over `planned` updates, as SVG `points`: one line for each stretch without a lost value."""
-    points = sorted(curve.items())
+    points, planned = sorted(curve.items()), max(planned, *curve, 1)
     lines: list[str] = []
     for lost, stretch in groupby(points, key=lambda point: point[1] is None):
         if not lost:
@@ -50,6 +50,6 @@ def interval_bar(ruling: Ruling) -> IntervalBar:
 def _place(updates: int, value: float, planned: int) -> str:
     """A margin of two pixels keeps the line inside."""
     share = min(1.0, max(0.0, value))
-    across = 2 + (WIDTH - 4) * updates / max(1, planned)
+    across = 2 + (WIDTH - 4) * updates / planned
     down = HEIGHT - 2 - (HEIGHT - 4) * share
     return f"{across:.1f},{down:.1f}"

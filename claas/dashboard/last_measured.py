@@ -20,11 +20,16 @@ def last_measured(run: RunIndex, preference: str) -> History:
 
 
 def summaries(run: RunIndex) -> dict[str, PreferenceSummary]:
-    """What is known of each preference: from the run's summary, or made as that will be where it is not yet in it."""
+    """What is known of each preference: the run's summary where it has all of them, or one made of all as that will be.
+
+    All, because p-values are adjusted for one another.
+    """
     written = {name: run.preference_summary(name) for name in run.points}
-    made = {name: last_measured(run, name) for name, found in written.items() if found is None}
-    anew = build_summary(run.manifest.run_id, run.config, made).preferences
-    return {name: found or anew[name] for name, found in written.items()}
+    known = {name: found for name, found in written.items() if found is not None}
+    if len(known) == len(written):
+        return known
+    made = {name: last_measured(run, name) for name in run.points}
+    return build_summary(run.manifest.run_id, run.config, made).preferences
 
 
 def _last(history: History, key: str) -> set[int]:

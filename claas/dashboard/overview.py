@@ -1,27 +1,28 @@
 """A run in one row: what the list of all runs shows, kept in the run's index so that a list reads no records."""
 
-from collections.abc import Iterable
-from contextlib import suppress
+import os
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from claas.core.errors import InvalidInput, StackError
-from claas.core.files import write_atomically
+from claas.core.errors import ClaasError
+from claas.dashboard.kept import keep, kept
 from claas.dashboard.pace import seconds
-from claas.dashboard.points import Stamp
+from claas.dashboard.points import INDEX_VERSION, Stamp
 from claas.dashboard.run_folders import Folder
-from claas.dashboard.run_index import FOLDER, RunIndex, read_run
+from claas.dashboard.run_index import FOLDER, RunIndex, read_run, readable
 from claas.eval.history import Status
 from claas.eval.records import Record
+from claas.eval.run.files import RESERVED
 from claas.eval.verdicts.criteria import CRITERIA
 from claas.eval.verdicts.summary import FILE_NAME
 from claas.eval.verdicts.verdict import Verdict
 
 CURVE = CRITERIA[0].key
 """What the row draws: the first criterion's measurement, held-out compliance."""
+
+
+_RECORDS = ("metadata.json", "baseline.json", "steps.jsonl")
 
 
 class State(StrEnum):
@@ -48,7 +49,6 @@ class PreferenceRow(Record):
 class RunRow(Record):
     """One run. `seconds` is the time from step to step, pauses left out; `cost` in the currency of its prices."""
 
-    stamps: dict[str, Stamp | None]
     run_id: str
     created: str
     base_model: str
@@ -63,6 +63,14 @@ class RunRow(Record):
     seconds: float
     cost: float | None
     problems: tuple[str, ...]
+
+
+class KeptRow(Record):
+    """A row, and the files it was made of as they were before they were read."""
+
+    index_version: int
+    stamps: dict[str, Stamp | None]
+    row: RunRow
 
 
 @dataclass(frozen=True)
@@ -83,20 +91,11 @@ def listed(folder: Folder) -> Listed:
     """What the list says of a folder, from the run's index where that is up to date."""
     if folder.problem is not None:
         return Listed(folder.name, None, folder.problem)
-    path = folder.path / FOLDER / "row.json"
-    kept = _kept(path)
-    if kept is not None and kept.stamps == _stamps(folder.path, kept.stamps):
-        return Listed(folder.name, kept)
     try:
-        row = overview(read_run(folder.name, folder.path))
-    except InvalidInput as error:
+        with readable(folder.name):
+            return Listed(folder.name, _row(folder))
+    except ClaasError as error:
         return Listed(folder.name, None, str(error))
-    except OSError as error:
-        return Listed(folder.name, None, f"it cannot be read: {error.strerror or error}")
-    if row.state is not State.RUNNING:  # one that goes on later writes its config.json anew
-        with suppress(StackError):  # a folder that may only be read: the row is right without
-            write_atomically(path, row.model_dump_json())
-    return Listed(folder.name, row)
 
 
 def overview(run: RunIndex) -> RunRow:
@@ -104,11 +103,7 @@ def overview(run: RunIndex) -> RunRow:
     summary = run.summary
     records = [record for history in run.histories.values() for record in (history.baseline, *history.steps) if record]
     tokens = sum(amount for record in records for amount in record.tokens.values())
-    sources = [run.files.config, run.files.root / FILE_NAME]
-    for name in run.points:
-        sources += [run.files.preference(name).baseline, run.files.preference(name).steps]
     return RunRow(
-        stamps=_stamps(run.files.root, [path.relative_to(run.files.root).as_posix() for path in sources]),
         run_id=run.manifest.run_id,
         created=run.manifest.created,
         base_model=str(run.config.base_model),
@@ -126,6 +121,18 @@ def overview(run: RunIndex) -> RunRow:
     )
 
 
+def _row(folder: Folder) -> RunRow:
+    """The row as it was kept, or made anew."""
+    path, stamps = folder.path / FOLDER / "row.json", _stamps(folder.path)
+    known = kept(path, KeptRow)
+    if known is not None and (known.index_version, known.stamps) == (INDEX_VERSION, stamps):
+        return known.row
+    row = overview(read_run(folder.name, folder.path))
+    if row.state is not State.RUNNING:  # one that goes on later writes its config.json anew
+        keep(path, KeptRow(index_version=INDEX_VERSION, stamps=stamps, row=row))
+    return row
+
+
 def _preference(run: RunIndex, name: str) -> PreferenceRow:
     history, found = run.histories[name], run.preference_summary(name)
     return PreferenceRow(
@@ -138,12 +145,9 @@ def _preference(run: RunIndex, name: str) -> PreferenceRow:
     )
 
 
-def _stamps(root: Path, names: Iterable[str]) -> dict[str, Stamp | None]:
-    return {name: Stamp.of(root / name) for name in names}
-
-
-def _kept(path: Path) -> RunRow | None:
-    try:
-        return RunRow.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        return None
+def _stamps(root: Path) -> dict[str, Stamp | None]:
+    """Of every file that the row depends on."""
+    with os.scandir(root) as entries:
+        folders = [entry.name for entry in entries if entry.name[0] != "." and entry.is_dir()]
+    inner = [f"{folder}/{name}" for folder in folders if folder not in RESERVED for name in _RECORDS]
+    return {name: Stamp.of(root / name) for name in ("config.json", FILE_NAME, *inner)}

@@ -6,8 +6,10 @@ its line; when the file grows, only the new lines are read.
 """
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from pydantic import Field
@@ -87,9 +89,11 @@ def read_points(files: PreferenceFiles, known: Points | None, confidence: float)
     unchanged = known is not None and (known.baseline_stamp, known.steps_stamp) == stamps
     if known is not None and unchanged and _holds(known, confidence):
         return known
-    start = known if known is not None and _goes_on(known, files, stamps, confidence) else None
-    reading = _Reading(files, start or Points(confidence=confidence, baseline_stamp=stamps[0], steps_stamp=stamps[1]))
-    return reading.to_the_end().model_copy(update={"steps_stamp": stamps[1]})
+    if known is not None and _goes_on(known, files, stamps, confidence):
+        start = known.model_copy(update={"steps_stamp": stamps[1]})
+    else:
+        start = Points(confidence=confidence, baseline_stamp=stamps[0], steps_stamp=stamps[1])
+    return _Reading(files, start).to_the_end()
 
 
 def read_measurement(files: PreferenceFiles, points: Points, updates: int) -> Baseline | StepRecord:
@@ -101,11 +105,19 @@ def read_measurement(files: PreferenceFiles, points: Points, updates: int) -> Ba
     if not 0 < updates <= len(points.points):
         last = f"the last one is after {len(points.points)}" if points.baseline else "not even the baseline was"
         raise NotFound(f"nothing was measured after {updates} updates; {last}")
-    point = points.points[updates - 1]
-    with files.steps.open("rb") as file:
-        file.seek(point.offset)
-        line = file.read(point.length)
-    return parsed(files.steps, line.decode(errors="replace"), StepRecord)
+    record = parsed(files.steps, _line(files.steps, points.points[updates - 1]), StepRecord)
+    if record.step != updates - 1:
+        raise InvalidInput(f"{files.steps} was changed while it was read; load the page again")
+    return record
+
+
+def _line(path: Path, point: Point) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(point.offset)
+            return file.read(point.length).decode(errors="replace")
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read any more: {error.strerror}") from error
 
 
 @dataclass(frozen=True)
@@ -119,10 +131,11 @@ class _Reading:
         """Everything readable, and what was not."""
         try:
             baseline = self.files.read_baseline()
+            if baseline is None:
+                return self.start.model_copy(update={"damage": self._missing()})
+            intervals = self._intervals(baseline, baseline, str(self.files.baseline))
         except InvalidInput as error:
             return self.start.model_copy(update={"damage": str(error)})
-        if baseline is None:
-            return self.start.model_copy(update={"damage": self._missing()})
         found, damage = list(self.start.points), None
         read, last = self.start.read, self.start.last
         try:
@@ -134,7 +147,7 @@ class _Reading:
         return self.start.model_copy(
             update={
                 "baseline": baseline.model_copy(update={"rollouts": []}),
-                "baseline_intervals": self._intervals(baseline, baseline),
+                "baseline_intervals": intervals,
                 "points": tuple(found),
                 "read": read,
                 "last": last,
@@ -167,13 +180,22 @@ class _Reading:
             raise InvalidInput(f"{path} is damaged at line {number + 1}: it is not UTF-8") from None
         if record.step != number:
             raise InvalidInput(f"{path} is damaged: line {number + 1} is of step {record.step}, not {number}")
-        intervals = self._intervals(record, baseline)
+        intervals = self._intervals(record, baseline, f"line {number + 1} of {path}")
         return Point(
             record=record.model_copy(update={"rollouts": []}), intervals=intervals, offset=offset, length=len(line)
         )
 
-    def _intervals(self, record: Baseline | StepRecord, baseline: Baseline) -> Intervals:
-        return intervals_of(record.rollouts, baseline.rollouts, flat(record.eval), self.start.confidence)
+    def _intervals(self, record: Baseline | StepRecord, baseline: Baseline, where: str) -> Intervals:
+        """Of a record that everything else can be computed from as well; `InvalidInput` says why it is none."""
+        try:
+            datetime.fromisoformat(record.timestamp)
+            found = intervals_of(record.rollouts, baseline.rollouts, flat(record.eval), self.start.confidence)
+        except (ValueError, ArithmeticError) as error:
+            raise InvalidInput(f"{where} is damaged: {error}") from error
+        for name, interval in found.items():
+            if interval is not None and not all(map(math.isfinite, interval)):
+                raise InvalidInput(f"{where} is damaged: its numbers are too large for an interval of {name}")
+        return found
 
 
 def _holds(known: Points, confidence: float) -> bool:
@@ -184,11 +206,15 @@ def _holds(known: Points, confidence: float) -> bool:
 def _goes_on(
     known: Points, files: PreferenceFiles, stamps: tuple[Stamp | None, Stamp | None], confidence: float
 ) -> bool:
-    """Whether the files are those that `known` was made of, with lines added at most."""
+    """Whether the files are those that `known` was made of, with lines added at most.
+
+    A line is known again by what the last one says and where it stands; a file that was touched without having grown
+    was rewritten.
+    """
     baseline, steps = stamps
     if not _holds(known, confidence) or known.baseline_stamp != baseline:
         return False
-    if steps is None or steps.size < known.read:
+    if steps is None or steps.size <= known.read:
         return False
     if not known.points:
         return True

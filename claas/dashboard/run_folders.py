@@ -35,7 +35,7 @@ def run_folder(results: Path, name: str) -> Path:
     """The folder of the run called `name`; `BadRequest` when that leads outside, `NotFound` when nothing is there."""
     if not _below(results, results / name) or _same(results, results / name):
         raise BadRequest(f"run={name} is not a folder below {results}")
-    if not (results / name).is_dir():
+    if not _is_folder(results / name):
         raise NotFound(f"there is no run {name} in {results}")
     return results / name
 
@@ -48,28 +48,48 @@ def find_runs(results: Path) -> list[Folder]:
         raise StackError(f"cannot read the results folder {results}: {error.strerror or error}") from error
 
 
+def shown(name: str) -> str:
+    """A file's name as a page can show it: what is not UTF-8 in it is replaced, and marked so."""
+    return os.fsencode(name).decode(errors="replace")
+
+
 def _found(results: Path, folder: Path, depth: int) -> Iterator[Folder]:
     for entry in os.scandir(folder):
-        if entry.name.startswith(".") or not entry.is_dir():
-            continue
-        path = Path(entry.path)
-        if not _below(results, path):
-            yield Folder(_name(results, path), path, "a link to a folder elsewhere, which is not followed")
-        elif (path / "config.json").is_file():
-            yield Folder(_name(results, path), path)
-        else:
-            inner = list(_found(results, path, depth - 1)) if depth > 1 else []
-            runs = [each for each in inner if each.problem is None]
-            yield from inner if runs else [Folder(_name(results, path), path, _why_no_run(path))]
+        if not entry.name.startswith("."):
+            try:
+                yield from _at(results, Path(entry.path), depth) if entry.is_dir() else []
+            except OSError as error:
+                name = shown(_name(results, Path(entry.path)))
+                yield Folder(name, Path(entry.path), f"it cannot be read: {error.strerror}")
+
+
+def _at(results: Path, path: Path, depth: int) -> list[Folder]:
+    """What the list says of a folder: one entry, or those of the runs inside it."""
+    name = _name(results, path)
+    if shown(name) != name:
+        return [Folder(shown(name), path, "its name is not UTF-8, so no address can name it; rename it")]
+    if not _below(results, path):
+        return [Folder(name, path, "a link to a folder elsewhere, which is not followed")]
+    if (path / "config.json").is_file():
+        return [Folder(name, path)]
+    inner = list(_found(results, path, depth - 1)) if depth > 1 else []
+    return inner if any(each.problem is None for each in inner) else [Folder(name, path, _why_no_run(path))]
 
 
 def _why_no_run(path: Path) -> str:
-    held = sorted(name for name in os.listdir(path) if not name.startswith("."))
+    held = sorted(shown(name) for name in os.listdir(path) if not name.startswith("."))
     return f"no run: it holds {held[0]} but no config.json" if held else "no run: an empty folder"
 
 
 def _name(results: Path, path: Path) -> str:
     return path.relative_to(results).as_posix()
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # too long a name, a folder that may not be entered
+        return False
 
 
 def _below(root: Path, path: Path) -> bool:

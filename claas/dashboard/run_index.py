@@ -1,18 +1,18 @@
 """Everything about one run but its transcripts, from its records and the index kept beside them."""
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import ValidationError
-
-from claas.core.errors import InvalidInput, StackError
-from claas.core.files import read_text, write_atomically
+from claas.core.errors import ClaasError, InvalidInput, StackError
+from claas.core.files import read_text
 from claas.core.locks import is_locked
-from claas.dashboard.points import Points, read_points
+from claas.dashboard.kept import keep, kept
+from claas.dashboard.points import Points, Stamp, read_points
+from claas.dashboard.run_folders import shown
 from claas.eval.config.typed import eval_config
 from claas.eval.history import History, Status
 from claas.eval.records import Metadata
@@ -32,7 +32,8 @@ T = TypeVar("T")
 class RunIndex:
     """A run whose config.json could be read. `problems` say what else could not.
 
-    `summary` is None before the first preference has ended. `held`: a process works on the run now.
+    `summary` is None before the first preference has ended. `held`: a process works on the run now; `continued`: and
+    has not written a summary yet, so that the one there is tells how an earlier attempt ended.
     """
 
     name: str
@@ -43,6 +44,7 @@ class RunIndex:
     points: Mapping[str, Points]
     metadata: Mapping[str, Metadata | None]
     held: bool
+    continued: bool
     problems: tuple[str, ...]
 
     @cached_property
@@ -57,7 +59,9 @@ class RunIndex:
         """What the summary says of a preference; None while it is not in it, or has gone on since."""
         found = self.summary.preferences.get(name) if self.summary is not None else None
         points = self.points.get(name)
-        return found if found and points and found.steps_done == len(points.points) else None
+        if found is None or points is None or found.steps_done != len(points.points):
+            return None
+        return None if found.failure is not None and self.continued else found
 
     def interval(self, history: History, updates: int, criterion: str) -> Interval | None:
         """The interval of a criterion of a preference's measurement, None where there is none."""
@@ -75,18 +79,37 @@ class RunIndex:
         return Status.COMPLETE if done else None
 
     def _failure(self, name: str) -> str | None:
-        """Why a preference ended early; not known any more once its run goes on."""
+        """Why a preference ended early; None, too, once its run goes on."""
         found = self.preference_summary(name)
-        return None if self.held or found is None else found.failure
+        return found.failure if found is not None else None
 
 
 def read_run(name: str, folder: Path) -> RunIndex:
     """The run in `folder`; `InvalidInput` when it has no config.json that this version can read."""
     files = RunFiles(folder)
+    with readable(name):
+        return _read(name, files)
+
+
+@contextmanager
+def readable(name: str) -> Generator[None]:
+    """Turn what the file system refuses, and numbers that break arithmetic, into an error that names the run."""
+    try:
+        yield
+    except ClaasError:
+        raise
+    except OSError as error:
+        raise StackError(f"the run {name} cannot be read: {error.filename}: {error.strerror}") from error
+    except (ValueError, ArithmeticError) as error:
+        raise InvalidInput(f"the run {name} has numbers that nothing can be computed from: {error}") from error
+
+
+def _read(name: str, files: RunFiles) -> RunIndex:
+    held = is_locked(files.lock)  # first: what is read of a run that nobody holds is all that there will be
     manifest = read_manifest(files)
-    config = eval_config(manifest.config)
-    begun = _begun(files, config)
+    config = _config(files, manifest)
     problems: list[str] = []
+    begun = _begun(files, config, problems)
     points = {each: _points(files, each, config.criteria.confidence) for each in begun}
     problems += [found.damage for found in points.values() if found.damage is not None]
     return RunIndex(
@@ -94,43 +117,52 @@ def read_run(name: str, folder: Path) -> RunIndex:
         files=files,
         manifest=manifest,
         config=config,
-        summary=_unless_damaged(lambda: _summary(folder), problems),
+        summary=_unless_damaged(lambda: _summary(files.root), problems),
         points=points,
         metadata={each: _unless_damaged(files.preference(each).read_metadata, problems) for each in begun},
-        held=is_locked(files.lock),
+        held=held,
+        continued=held and not _newer(files.root / FILE_NAME, files.config),
         problems=tuple(problems),
     )
 
 
-def _begun(files: RunFiles, config: EvalConfig) -> list[str]:
+def _config(files: RunFiles, manifest: Manifest) -> EvalConfig:
+    try:
+        return eval_config(manifest.config)
+    except InvalidInput as error:
+        raise InvalidInput(f"{files.config} is not of this version: {error}") from error
+
+
+def _begun(files: RunFiles, config: EvalConfig, problems: list[str]) -> list[str]:
     """The preferences that have a folder, in the configuration's order; one that came from a file has its own name."""
-    found = {path.parent.name for kind in ("metadata.json", "baseline.json") for path in files.root.glob(f"*/{kind}")}
+    records = [path for kind in ("metadata.json", "baseline.json") for path in files.root.glob(f"*/{kind}")]
+    folders = {path.parent for path in records if path.parent.name not in RESERVED and path.parent.name[0] != "."}
+    strange = {folder for folder in folders if folder.is_symlink() or shown(folder.name) != folder.name}
+    problems += [f"{shown(folder.name)} is not read: it is a link, or its name is not UTF-8" for folder in strange]
+    found = {folder.name for folder in folders - strange}
     named = [name for name in config.preferences if name in found]
-    return named + sorted(found - set(named) - RESERVED)
+    return named + sorted(found - set(named))
 
 
 def _points(files: RunFiles, preference: str, confidence: float) -> Points:
     """The preference's index, brought up to date and kept; where it cannot be kept, it is made anew each time."""
-    kept = files.root / FOLDER / f"{preference}.json"
-    known = _kept(kept)
+    place = files.root / FOLDER / "points" / f"{preference}.json"
+    known = kept(place, Points)
     found = read_points(files.preference(preference), known, confidence)
     if found is not known:
-        with suppress(StackError):  # a folder that may only be read, a full disk: the page is right without
-            write_atomically(kept, found.model_dump_json())
+        keep(place, found)
     return found
-
-
-def _kept(path: Path) -> Points | None:
-    """None where there is no index, or one of another version."""
-    try:
-        return Points.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        return None
 
 
 def _summary(folder: Path) -> Summary | None:
     path = folder / FILE_NAME
     return parsed(path, read_text(path), Summary) if path.exists() else None
+
+
+def _newer(path: Path, other: Path) -> bool:
+    """Whether `path` was written after `other`; no file was."""
+    one, two = Stamp.of(path), Stamp.of(other)
+    return one is not None and (two is None or one.mtime_ns >= two.mtime_ns)
 
 
 def _unless_damaged(read: Callable[[], T], problems: list[str]) -> T | None:

@@ -11,7 +11,7 @@ from claas.dashboard.last_measured import summaries
 from claas.dashboard.overview import RunRow, overview
 from claas.dashboard.pace import step_seconds
 from claas.dashboard.pages import render
-from claas.dashboard.run_index import RunIndex
+from claas.dashboard.run_index import RunIndex, readable
 from claas.eval.history import History, Status, flat
 from claas.eval.records import Baseline, Metadata, StepRecord
 from claas.eval.reporters.endings import lost
@@ -57,9 +57,10 @@ class RunView:
 
 
 def run_page(run: RunIndex, addresses: Addresses) -> str:
-    """HTML of a run."""
-    images = {name: addresses.plot(run.name, name) for name in picture_names(run)}
-    return render("run.html", addresses=addresses, **run_values(run, partial(addresses.step, run.name), images))
+    """HTML of a run; `InvalidInput` when its records hold numbers that nothing can be computed from."""
+    with readable(run.name):
+        images = {name: addresses.plot(run.name, name) for name in picture_names(run)}
+        return render("run.html", addresses=addresses, **run_values(run, partial(addresses.step, run.name), images))
 
 
 def run_values(

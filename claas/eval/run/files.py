@@ -113,27 +113,29 @@ class PreferenceFiles:
 def parsed(path: Path, text: str, kind: type[R]) -> R:
     """A record from its JSON; `InvalidInput` that names the file when it is not one."""
     try:
-        return kind.model_validate_json(text)
+        record = kind.model_validate_json(text)
     except ValidationError as error:
-        newer = _newer_schema(text)
-        if newer is not None:
-            raise InvalidInput(
-                f"{path} is of schema {newer}, this version reads up to {SCHEMA_VERSION}; use the version that wrote it"
-            ) from None
+        _require_known_schema(path, text)
         problem = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in problem["loc"])
         raise InvalidInput(
             f"{path} cannot be read: {where} {problem['msg']}; start anew in another output_dir"
         ) from None
+    if getattr(record, "schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
+        _require_known_schema(path, text)
+    return record
 
 
-def _newer_schema(text: str) -> int | None:
-    """The schema of a record that a later version wrote; None for any other text."""
+def _require_known_schema(path: Path, text: str) -> None:
+    """`InvalidInput` for a record that a later version wrote: the same fields may mean something else there."""
     try:
         version = _Versioned.model_validate_json(text).schema_version
     except ValidationError:
-        return None
-    return version if version > SCHEMA_VERSION else None
+        return
+    if version > SCHEMA_VERSION:
+        raise InvalidInput(
+            f"{path} is of schema {version}, this version reads up to {SCHEMA_VERSION}; use the version that wrote it"
+        )
 
 
 def _read(path: Path, kind: type[R]) -> R | None:
