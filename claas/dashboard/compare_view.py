@@ -4,11 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from claas.core.errors import InvalidInput
-from claas.dashboard.addresses import Addresses
 from claas.dashboard.comparison import Distinction, distinctions, measured_otherwise, seeds_of_one_configuration
 from claas.dashboard.difference_view import InShort, KeyTable, in_short, key_tables
 from claas.dashboard.flip_view import FlipList, flip_list
-from claas.dashboard.pages import render
 from claas.dashboard.written_numbers import NOTHING, decimals, number, span
 from claas.eval.history import Status
 from claas.eval.records import Metadata
@@ -90,11 +88,6 @@ class CompareView:
     comparisons: int
 
 
-def compare_page(runs: Sequence[ComparedRun], addresses: Addresses) -> str:
-    """HTML of the comparison; `InvalidInput` unless there are two or more different runs."""
-    return render("compare.html", view=compare_view(runs), addresses=addresses)
-
-
 def compare_view(runs: Sequence[ComparedRun]) -> CompareView:
     """The view of two or more different runs, each against the first; otherwise `InvalidInput`.
 
@@ -103,7 +96,7 @@ def compare_view(runs: Sequence[ComparedRun]) -> CompareView:
     names = [run.name for run in runs]
     if len(names) < 2 or len(set(names)) < len(names):
         raise InvalidInput(f"a comparison needs two or more different runs, got {', '.join(names) or 'none'}")
-    lettered = {_letter(place): run for place, run in enumerate(runs)}
+    lettered = {letter_of(place): run for place, run in enumerate(runs)}
     confidence = runs[0].summary.confidence if runs[0].summary else Criteria().confidence
     finals = _finals(lettered)
     shared = {name: having for name, having in finals.items() if len(having) > 1}
@@ -136,7 +129,7 @@ def compare_view(runs: Sequence[ComparedRun]) -> CompareView:
     )
 
 
-def _letter(place: int) -> str:
+def letter_of(place: int) -> str:
     """A, B, C, ...; after Z the numbers from 27."""
     return chr(ord("A") + place) if place < 26 else str(place + 1)
 

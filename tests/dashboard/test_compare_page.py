@@ -8,7 +8,9 @@ import pytest
 
 from claas.core.errors import InvalidInput
 from claas.dashboard.addresses import Addresses
-from claas.dashboard.compare_view import ComparedRun, compare_page, compare_view
+from claas.dashboard.charts import Charts
+from claas.dashboard.compare_page import comparison
+from claas.dashboard.compare_view import ComparedRun, compare_view
 from claas.dashboard.difference_view import KeyTable
 from claas.eval.history import History
 from claas.eval.records import Transcript
@@ -19,7 +21,7 @@ HOSTILE = "<script>alert('x')</script>\" onload=\"y\u202e&lt; 🙂"
 
 
 def page(*runs: ComparedRun) -> str:
-    return compare_page(runs, Addresses(results_dir="mine"))
+    return comparison(runs, Charts((), ()), Addresses(results_dir="mine"))
 
 
 def text(html: str) -> str:

@@ -13,6 +13,7 @@ from claas.api.errors import error_body
 from claas.api.services import Served, Services
 from claas.core.errors import ClaasError
 from claas.dashboard.addresses import ROOT, Addresses
+from claas.dashboard.compare_page import compare_page
 from claas.dashboard.error_page import error_page
 from claas.dashboard.pages import CHART_PAGE_HEADERS, PAGE_HEADERS
 from claas.dashboard.plot_files import plot_file
@@ -69,6 +70,20 @@ async def run_details(
         return Response(status_code=304, headers={"ETag": etag})
     reply.headers["ETag"] = etag
     return reply
+
+
+@router.get("/compare", response_model=None, responses=_HTML)
+async def compared_runs(
+    served: Served,
+    run: Annotated[list[str], Query(description="two or more; the first is what the others are held against")],
+    results_dir: ResultsDir = None,
+) -> Response:
+    """Runs beside each other as a page."""
+
+    def make() -> str:
+        return compare_page([_run(served, results_dir, each) for each in run], Addresses(results_dir))
+
+    return await _page(make, CHART_PAGE_HEADERS)
 
 
 @router.get("/step", response_model=None, responses=_HTML)
