@@ -55,7 +55,7 @@ def _traces(curve: PanelCurve, index: int, name: str, opacity: float) -> list[di
 
 def _trace(index: int, role: str, name: str) -> dict[str, Any]:
     meta = {"series": index, "role": role}
-    return {"type": "scatter", "uid": f"{role}/{index}", "name": name, "meta": meta, "connectgaps": False}
+    return {"type": "scatter", "uid": f"{role}-{index}", "name": name, "meta": meta, "connectgaps": False}
 
 
 def _values(curve: PanelCurve, index: int) -> dict[str, Any]:

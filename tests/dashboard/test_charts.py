@@ -272,6 +272,13 @@ def test_plotly_knows_every_part_of_every_figure(charts: Charts) -> None:
         Figure(data=chart.figure["data"], layout=chart.figure["layout"])
 
 
+def test_traces_are_told_apart_by_names_that_plotly_can_put_into_a_selector(charts: Charts) -> None:
+    for chart in by_id(charts).values():
+        uids = [trace["uid"] for trace in chart.figure["data"]]
+        assert len(set(uids)) == len(uids)
+        assert all(re.fullmatch(r"[a-z]+-\d+", uid) for uid in uids)
+
+
 def test_names_are_text_to_plotly_and_to_the_page() -> None:
     shown = drawn({HOSTILE: losing(make_history(steps=3), 1), "b" * 500: make_history(steps=3)})
     for chart in by_id(shown).values():
