@@ -25,8 +25,9 @@ from modal_proto import api_pb2
 from modal_proto.api_grpc import ModalClientBase
 
 METHOD = "ask"
-
-warnings.filterwarnings("ignore", ".* is executing locally", UserWarning)
+_ANY_FUNCTION = api_pb2.FunctionData(
+    ranked_functions=[api_pb2.FunctionData.RankedFunction(function=api_pb2.Function())]
+)
 
 
 @dataclass
@@ -83,10 +84,9 @@ class FakeModal:
 
     def function_get(self, request: api_pb2.FunctionGetRequest) -> api_pb2.FunctionGetResponse:
         self._require_deployed(request.app_name, request.object_tag)
-        method = api_pb2.FunctionHandleMetadata(is_method=True, use_method_name=METHOD)
-        service = api_pb2.FunctionHandleMetadata(method_handle_metadata={METHOD: method})
-        data = api_pb2.FunctionData(ranked_functions=[api_pb2.FunctionData.RankedFunction(function=api_pb2.Function())])
-        return api_pb2.FunctionGetResponse(function_id="fu-1", handle_metadata=service, function=data)
+        method = api_pb2.FunctionHandleMetadata(function_name=METHOD, is_method=True, use_method_name=METHOD)
+        service = api_pb2.FunctionHandleMetadata(function_name="Remote.*", method_handle_metadata={METHOD: method})
+        return api_pb2.FunctionGetResponse(function_id="fu-1", handle_metadata=service, function=_ANY_FUNCTION)
 
     def function_map(self, request: api_pb2.FunctionMapRequest) -> api_pb2.FunctionMapResponse:
         (item,) = request.pipelined_inputs
@@ -125,7 +125,10 @@ class FakeModal:
             return self.broken
         self._running += 1
         self.most_at_once = max(self.most_at_once, self._running)
-        data = serialize(await self.container().ask.local(*arguments))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".* is executing locally", UserWarning)
+            answer = self.container().ask.local(*arguments)
+        data = serialize(await answer)
         self._running -= 1
         return api_pb2.GenericResult(status=api_pb2.GenericResult.GENERIC_STATUS_SUCCESS, data=data)
 
@@ -161,12 +164,16 @@ def _deployment(fake: FakeModal) -> dict[str, Callable[[Any], Any]]:
         "ClassCreate": api_pb2.ClassCreateResponse(class_id="cs-1", handle_metadata=api_pb2.ClassHandleMetadata()),
         "EnvironmentGetOrCreate": api_pb2.EnvironmentGetOrCreateResponse(
             environment_id="en-1",
-            metadata=api_pb2.EnvironmentMetadata(
-                settings=api_pb2.EnvironmentSettings(image_builder_version="2025.06")
-            ),
+            metadata=api_pb2.EnvironmentMetadata(settings=api_pb2.EnvironmentSettings(image_builder_version="2025.06")),
         ),
-        "FunctionPrecreate": api_pb2.FunctionPrecreateResponse(function_id="fu-1"),
-        "FunctionCreate": api_pb2.FunctionCreateResponse(function_id="fu-1"),
+        "FunctionPrecreate": api_pb2.FunctionPrecreateResponse(
+            function_id="fu-1", handle_metadata=api_pb2.FunctionHandleMetadata(function_name="Remote.*")
+        ),
+        "FunctionCreate": api_pb2.FunctionCreateResponse(
+            function_id="fu-1",
+            handle_metadata=api_pb2.FunctionHandleMetadata(function_name="Remote.*"),
+            function_data=_ANY_FUNCTION,
+        ),
         "ImageGetOrCreate": api_pb2.ImageGetOrCreateResponse(image_id="im-1", result=built),
         "MountGetOrCreate": api_pb2.MountGetOrCreateResponse(mount_id="mo-1"),
         "SecretGetOrCreate": api_pb2.SecretGetOrCreateResponse(secret_id="st-1"),
