@@ -5,6 +5,7 @@ instance of the class, made by the first call and gone after `stop`.
 """
 
 import asyncio
+import shutil
 import socket
 import threading
 import warnings
@@ -35,9 +36,9 @@ class FakeModal:
     """What is deployed, what goes wrong, and what was asked.
 
     `app` is the name deployed, None nothing. `failing` are the statuses that RPCs end in, by name; `broken` is what
-    inputs end in instead of running; `hanging`: outputs never come. `commits` counts the volume's, `refused_commits`
-    those still to be refused. `asked` are the methods that were called, `most_at_once` so many at any time; `deployed`
-    is what `modal deploy` sent.
+    inputs end in instead of running; `hanging`: outputs never come; `losing_replies`: they are lost when the work is
+    done. `volume` is what the app works on, `commits` counts its commits, `refused_commits` those still to be refused.
+    `asked` are the methods that were called, `most_at_once` so many at any time; `deployed` is what `modal deploy` sent.
     """
 
     url: str = ""
@@ -45,6 +46,8 @@ class FakeModal:
     failing: dict[str, Status] = field(default_factory=dict[str, Status])
     broken: api_pb2.GenericResult | None = None
     hanging: bool = False
+    losing_replies: bool = False
+    volume: Path = Path()
     commits: int = 0
     refused_commits: int = 0
     asked: list[str] = field(default_factory=list[str])
@@ -73,10 +76,20 @@ class FakeModal:
         if container is not None:
             await container.host.close()
 
+    async def kill(self) -> None:
+        """Stop the container, and leave on the volume what was committed."""
+        await self.stop()
+        shutil.rmtree(self.volume)
+        shutil.copytree(self._committed, self.volume)
+
     def reset(self) -> None:
         """Be as new, but for the address."""
         fresh = FakeModal(url=self.url)
         self.__dict__.update(fresh.__dict__)
+
+    @property
+    def _committed(self) -> Path:
+        return self.volume.with_name(f"{self.volume.name}-committed")
 
     def class_get(self, request: api_pb2.ClassGetRequest) -> api_pb2.ClassGetResponse:
         self._require_deployed(request.app_name, request.object_tag)
@@ -113,6 +126,8 @@ class FakeModal:
         if self.refused_commits:
             self.refused_commits -= 1
             raise GRPCError(Status.FAILED_PRECONDITION, "there are open files preventing the operation")
+        shutil.rmtree(self._committed, ignore_errors=True)
+        shutil.copytree(self.volume, self._committed)
         self.commits += 1
         return api_pb2.VolumeCommitResponse(skip_reload=True)
 
@@ -130,6 +145,9 @@ class FakeModal:
             answer = self.container().ask.local(*arguments)
         data = serialize(await answer)
         self._running -= 1
+        if self.losing_replies:
+            lost = api_pb2.GenericResult.GENERIC_STATUS_INTERNAL_FAILURE
+            return api_pb2.GenericResult(status=lost, exception="the container was killed")
         return api_pb2.GenericResult(status=api_pb2.GenericResult.GENERIC_STATUS_SUCCESS, data=data)
 
     def _require_deployed(self, app: str, tag: str) -> None:
@@ -244,6 +262,7 @@ def running_modal(monkeypatch: pytest.MonkeyPatch, volume: Path) -> Iterator[Fak
     """A service on which the app is deployed, with the embedded model and its volume at `volume`; and an account."""
     fake = modal_service()
     fake.reset()
+    fake.volume = volume
     for variable, value in {
         "MODAL_SERVER_URL": fake.url,
         "MODAL_TOKEN_ID": "ak-test",

@@ -23,6 +23,7 @@ _MODELS = "/models"
 _CALLS_AT_ONCE = 256
 _IDLE_S = 300
 _CALL_S = 1800
+_LOCK_S = 600.0
 _COMMIT_PAUSES_S = (0.1, 0.5, 2.0)
 
 
@@ -67,7 +68,7 @@ class Remote:
 
     @cached_property
     def host(self) -> Host:
-        return Host(_open_engine)
+        return Host(_open_engine, Deployment.of(os.environ).command)
 
     @modal.method()
     async def ask(self, caller: str, method: str, arguments: bytes) -> Reply:
@@ -84,7 +85,7 @@ def _open_engine() -> Engine:
     from claas.engines.local.engine import LocalEngine
 
     chosen = Deployment.of(os.environ)
-    return LocalEngine.open(chosen.base_model, Path(chosen.store) / "versions", persist=_commit)
+    return LocalEngine.open(chosen.base_model, Path(chosen.store) / "versions", lock_timeout_s=_LOCK_S, persist=_commit)
 
 
 def _commit() -> None:

@@ -44,16 +44,14 @@ class Deployment:
             STORE_VARIABLE: self.store,
         }
 
-
-def deploy_command(app: str, base_model: str) -> str:
-    """The command that deploys `app` to serve `base_model`."""
-    default = Deployment()
-    chosen = [
-        f"{variable}={value}"
-        for variable, value, usual in (
-            (APP_VARIABLE, app, default.app),
-            (BASE_MODEL_VARIABLE, base_model, default.base_model),
+    @property
+    def command(self) -> str:
+        """The command that deploys it."""
+        default = Deployment()
+        values = (
+            (APP_VARIABLE, self.app, default.app),
+            (BASE_MODEL_VARIABLE, self.base_model, default.base_model),
+            (GPU_VARIABLE, self.gpu, default.gpu),
         )
-        if value != usual
-    ]
-    return " ".join([*chosen, f"modal deploy -m {_MODULE}"])
+        chosen = [f"{variable}={value}" for variable, value, usual in values if value != usual]
+        return " ".join([*chosen, f"modal deploy -m {_MODULE}"])

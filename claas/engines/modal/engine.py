@@ -24,7 +24,7 @@ from claas.engines.base import (
     Update,
     Weights,
 )
-from claas.engines.modal.deployment import deploy_command
+from claas.engines.modal.deployment import Deployment
 from claas.engines.modal.host import Served
 from claas.engines.modal.service import Service
 from claas.engines.peft_directory import WEIGHTS, write
@@ -57,7 +57,7 @@ class ModalEngine:
         if served.base_model != base_model:
             raise InvalidInput(
                 f"app {app!r} on Modal serves {served.base_model!r}: add base_model={served.base_model}, or deploy "
-                f"another app with: {deploy_command(f'{app}-2', base_model)}"
+                f"another app with: {Deployment(f'{app}-2', base_model).command}"
             )
         return cls(service, served, store_root / "exports", lock_timeout_s=lock_timeout_s)
 

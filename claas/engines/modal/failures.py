@@ -4,7 +4,7 @@ from modal import exception
 
 from claas.core.errors import ClaasError, Forbidden, StackError
 from claas.core.secrets import MODAL_VARIABLES
-from claas.engines.modal.deployment import deploy_command
+from claas.engines.modal.deployment import Deployment
 
 _SHOWN_CHARACTERS = 300
 
@@ -21,7 +21,7 @@ def failure(what: str, error: Exception, app: str, base_model: str) -> ClaasErro
         return Forbidden(f"Modal does not allow {what} with these credentials: {said}")
     if isinstance(error, exception.NotFoundError):
         return StackError(
-            f"app {app!r} is not deployed on Modal ({said}); deploy it with: {deploy_command(app, base_model)}; "
+            f"app {app!r} is not deployed on Modal ({said}); deploy it with: {Deployment(app, base_model).command}; "
             "then run the same command again"
         )
     if isinstance(error, exception.ResourceExhaustedError):

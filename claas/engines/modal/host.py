@@ -25,21 +25,22 @@ class Served:
 
 
 class Host:
-    """Answers calls with one engine.
+    """Answers calls with one engine. `deploy` is the command that deploys the app.
 
     Whatever goes wrong becomes a reply, also when the engine cannot be opened: a container that raised while it starts
     would be started again and again, and the caller would not learn why.
     """
 
-    def __init__(self, open_engine: Callable[[], Engine]) -> None:
+    def __init__(self, open_engine: Callable[[], Engine], deploy: str) -> None:
         self._open = open_engine
+        self._deploy = deploy
         self._opening = asyncio.Lock()
         self._engine: Engine | None = None
 
     async def answer(self, caller: str, method: str, arguments: bytes) -> Reply:
         """The reply to one call of a caller whose source is `caller`."""
         try:
-            _require_same_source(caller)
+            self._require_same_source(caller)
             call = _calls(await self._opened())[method]
             return "", packed(await call(*unpacked(arguments)))
         except ClaasError as error:
@@ -59,6 +60,13 @@ class Host:
             if self._engine is None:
                 self._engine = await asyncio.to_thread(self._open)
             return self._engine
+
+    def _require_same_source(self, caller: str) -> None:
+        if caller != source():
+            raise StackError(
+                f"the app on Modal was deployed from another source of claas ({source()}) than is asking it "
+                f"({caller}); deploy it again with: {self._deploy}; then run the same command again"
+            )
 
 
 def _calls(engine: Engine) -> dict[str, _Call]:
@@ -85,11 +93,3 @@ def _calls(engine: Engine) -> dict[str, _Call]:
         engine.delete_adapter,
     ]
     return {"describe": describe, "export": export} | {call.__name__: call for call in own}
-
-
-def _require_same_source(caller: str) -> None:
-    if caller != source():
-        raise StackError(
-            f"the app on Modal was deployed from another source of claas ({source()}) than is asking it ({caller}): "
-            "deploy it again, then run the same command again"
-        )

@@ -22,6 +22,14 @@ pytestmark = pytest.mark.anyio
 
 Opened = Callable[..., Awaitable[Any]]
 TURN = ({"role": "user", "content": "Tell me about rain."},)
+LORA = "me/words"
+TRAINING = TrainingConfig(learning_rate=1e-3, steps_per_batch=2)
+
+
+async def answered(engine: Any) -> list[TrainingItem]:
+    """Feedback on one answer of a new adapter."""
+    sample = await engine.sample(await engine.init_adapter(AdapterSpec(LORA, rank=8)), TURN, SamplingParams(24, seed=1))
+    return [TrainingItem(TURN, sample.prompt_ids, sample.token_ids, sample.logprobs, "Be more concise.")]
 
 
 def one_line(error: ClaasError) -> str:
@@ -53,13 +61,13 @@ async def test_an_app_with_another_base_model_is_not_used(open_modal: Opened) ->
 
 async def test_an_app_of_another_source_is_refused_before_anything_is_read(fake: Any, open_modal: Opened) -> None:
     await open_modal()
-    reply = await fake.container().ask.local("0.0.1+0123456789ab", "describe", b"no pickle")
+    reply = await fake.container().host.answer("0.0.1+0123456789ab", "describe", b"no pickle")
     with pytest.raises(StackError) as caught:
         result(reply)
     said = one_line(caught.value)
     assert "0.0.1+0123456789ab" in said
     assert source() in said
-    assert "deploy it again" in said
+    assert "deploy it again with: CLAAS_MODAL_BASE_MODEL=claas-tiny modal deploy -m claas.engines.modal.app" in said
 
 
 async def test_a_model_that_cannot_be_loaded_is_said_and_tried_again(
@@ -78,7 +86,7 @@ async def test_a_failure_that_is_no_error_of_ours_is_one_line_too(caplog: pytest
         raise RuntimeError("out of memory:\n tried to allocate 2 GiB")
 
     with pytest.raises(StackError) as caught:
-        result(await Host(open_engine).answer(source(), "describe", packed(())))
+        result(await Host(open_engine, "modal deploy").answer(source(), "describe", packed(())))
     assert "failed at describe: RuntimeError: out of memory: tried to allocate 2 GiB; its log" in one_line(caught.value)
     assert "Traceback" in caplog.text
 
@@ -128,19 +136,42 @@ async def test_a_call_that_hangs_ends_in_time(fake: Any, open_modal: Opened) -> 
     assert "Modal did not finish describe within 0.5 s; `modal app logs claas`" in one_line(caught.value)
 
 
-async def test_an_update_that_ran_out_of_time_is_made_once(open_modal: Opened) -> None:
+async def test_an_update_whose_caller_is_gone_is_made_once(open_modal: Opened) -> None:
     engine = await open_modal()
-    made = await engine.init_adapter(AdapterSpec("me/words", rank=8))
-    sample = await engine.sample(made, TURN, SamplingParams(24, seed=1))
-    items = [TrainingItem(TURN, sample.prompt_ids, sample.token_ids, sample.logprobs, "Be more concise.")]
-    training = TrainingConfig(learning_rate=1e-3, steps_per_batch=2)
-    engine._service._timeout_s = 0.01
-    with pytest.raises(StackError, match=r"did not finish update within 0.01 s"):
-        await engine.update("me/words", items, training, "first")
-    engine._service._timeout_s = 60.0
-    again = await engine.update("me/words", items, training, "first")
+    items = await answered(engine)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(engine.update(LORA, items, TRAINING, "first"), 0.05)
+    again = await engine.update(LORA, items, TRAINING, "first")
     assert (again.weights.version, again.replayed) == (1, True)
-    assert (await engine.resolve("me/words")).version == 1
+    assert (await engine.resolve(LORA)).version == 1
+
+
+async def test_a_container_killed_before_the_commit_has_made_nothing(fake: Any, open_modal: Opened) -> None:
+    engine = await open_modal()
+    items = await answered(engine)
+    fake.refused_commits = 1000
+    with pytest.raises(StackError, match="did not commit"):
+        await engine.update(LORA, items, TRAINING, "first")
+    await fake.kill()
+    fake.refused_commits = 0
+    assert (await engine.resolve(LORA)).version == 0
+    again = await engine.update(LORA, items, TRAINING, "first")
+    assert (again.weights.version, again.replayed) == (1, False)
+
+
+async def test_a_container_killed_after_the_commit_tells_the_receipt_when_asked_again(
+    fake: Any, open_modal: Opened
+) -> None:
+    engine = await open_modal()
+    items = await answered(engine)
+    fake.losing_replies = True
+    with pytest.raises(StackError, match="Modal failed at update: the container was killed"):
+        await engine.update(LORA, items, TRAINING, "first")
+    await fake.kill()
+    fake.losing_replies = False
+    again = await engine.update(LORA, items, TRAINING, "first")
+    assert (again.weights.version, again.replayed) == (1, True)
+    assert (await engine.resolve(LORA)).version == 1
 
 
 async def test_health_looks_the_app_up_and_starts_nothing(fake: Any, open_modal: Opened) -> None:
