@@ -38,7 +38,7 @@ class FakeModal:
     `app` is the name deployed, None nothing. `failing` are the statuses that RPCs end in, by name; `broken` is what
     inputs end in instead of running; `hanging`: outputs never come; `losing_replies`: they are lost when the work is
     done. `volume` is what the app works on, `commits` counts its commits, `refused_commits` those still to be refused.
-    `asked` are the methods that were called, `most_at_once` so many at any time; `deployed` is what `modal deploy` sent.
+    `asked` are the methods called, `most_at_once` so many at any time; `deployed` is what `modal deploy` sent.
     """
 
     url: str = ""
@@ -134,8 +134,8 @@ class FakeModal:
     async def _run(self, given: api_pb2.FunctionInput) -> api_pb2.GenericResult:
         arguments, _ = deserialize(given.args, None)
         self.asked.append(arguments[1])
-        if self.hanging:
-            await asyncio.Event().wait()
+        while self.hanging:
+            await asyncio.sleep(0.02)
         if self.broken is not None:
             return self.broken
         self._running += 1

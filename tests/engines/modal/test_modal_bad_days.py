@@ -1,5 +1,6 @@
 """Bad days on Modal: each one clear line, of the right kind, and what was begun can be continued."""
 
+import asyncio
 import os
 import subprocess
 import sys
