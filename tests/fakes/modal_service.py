@@ -84,7 +84,7 @@ class FakeModal:
 
     def reset(self) -> None:
         """Be as new, but for the address."""
-        fresh = FakeModal(url=self.url)
+        fresh = FakeModal(url=self.url, _outputs=self._outputs)
         self.__dict__.update(fresh.__dict__)
 
     @property
@@ -134,8 +134,8 @@ class FakeModal:
     async def _run(self, given: api_pb2.FunctionInput) -> api_pb2.GenericResult:
         arguments, _ = deserialize(given.args, None)
         self.asked.append(arguments[1])
-        while self.hanging:
-            await asyncio.sleep(0.02)
+        if self.hanging:
+            await asyncio.Event().wait()
         if self.broken is not None:
             return self.broken
         self._running += 1

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 import claas
 from claas.engines.modal.deployment import Deployment
+from tests.fakes.modal_service import running_modal
 
 ROOT = Path(claas.__file__).parents[1]
 
@@ -30,14 +32,16 @@ def sent(fake: Any, name: str) -> list[Any]:
     return [request for kind, request in fake.deployed if kind == name]
 
 
-@pytest.fixture
-def deployed(fake: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The service after the command without any setting."""
-    monkeypatch.delenv("CLAAS_MODAL_BASE_MODEL")
-    monkeypatch.delenv("CLAAS_MODAL_STORE")
-    done = deploy(tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return fake
+    folder = tmp_path_factory.mktemp("deployed")
+    with pytest.MonkeyPatch.context() as patch, running_modal(patch, folder / "volume") as fake:
+        patch.delenv("CLAAS_MODAL_BASE_MODEL")
+        patch.delenv("CLAAS_MODAL_STORE")
+        done = deploy(folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield fake
 
 
 def test_one_container_with_gpu_volumes_and_many_calls_at_once(deployed: Any) -> None:
@@ -73,13 +77,14 @@ def test_the_image_has_what_the_engine_needs_at_pinned_versions_and_this_source(
     assert not [name for name in mounted if name.endswith(".pyc") or "/tests/" in name]
 
 
-def test_settings_come_from_the_environment(fake: Any, tmp_path: Path) -> None:
+def test_settings_come_from_the_environment(deployed: Any, tmp_path: Path) -> None:
+    deployed.deployed.clear()
     done = deploy(tmp_path, CLAAS_MODAL_APP="claas-2", CLAAS_MODAL_BASE_MODEL="Qwen/Qwen3-4B", CLAAS_MODAL_GPU="none")
     assert done.returncode == 0, done.stdout + done.stderr
-    (request,) = sent(fake, "FunctionCreate")
+    (request,) = sent(deployed, "FunctionCreate")
     assert (request.function.app_name, request.function.resources.gpu_config.count) == ("claas-2", 0)
     assert "vo-claas-2-adapters" in {mount.volume_id for mount in request.function.volume_mounts}
-    (secret,) = sent(fake, "SecretGetOrCreate")
+    (secret,) = sent(deployed, "SecretGetOrCreate")
     assert Deployment.of(dict(secret.env_dict)).base_model == "Qwen/Qwen3-4B"
 
 
@@ -87,8 +92,7 @@ def test_an_empty_environment_means_the_defaults() -> None:
     assert Deployment.of({}) == Deployment("claas", "Qwen/Qwen3-8B", "L40S", "/adapters")
 
 
-@pytest.mark.parametrize("module", ["claas.api.__main__", "claas.eval.__main__"])
-def test_modal_is_imported_by_its_mode_only(module: str) -> None:
-    code = f"import sys, {module}; print('modal' in sys.modules)"
+def test_modal_is_imported_by_its_mode_only() -> None:
+    code = "import sys, claas.api.__main__, claas.eval.__main__; print('modal' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -139,19 +139,6 @@ async def test_a_commit_that_modal_refuses_is_tried_again(fake: Any, open_modal:
     assert fake.commits == 1
 
 
-async def test_a_version_that_was_not_committed_does_not_exist(fake: Any, open_modal: Opened) -> None:
-    engine = await open_modal()
-    made = await engine.init_adapter(AdapterSpec(LORA, rank=8, seed=3))
-    sample = await engine.sample(made, TURN, GREEDY)
-    fake.refused_commits = 1000
-    with pytest.raises(StackError, match="Modal did not commit the volume of adapters: there are open files"):
-        await engine.update(LORA, [item(sample)], training(), "first")
-    assert await engine.resolve(LORA) == made
-    fake.refused_commits = 0
-    update = await engine.update(LORA, [item(sample)], training(), "first")
-    assert (update.weights.version, update.replayed) == (1, False)
-
-
 async def test_an_export_is_what_its_digest_says(fake: Any, open_modal: Opened, tmp_path: Path) -> None:
     engine = await open_modal()
     await engine.init_adapter(AdapterSpec(LORA, rank=8))
