@@ -37,7 +37,8 @@ def _image() -> modal.Image:
     if constraints.exists():
         image = image.add_local_file(constraints, "/constraints.txt", copy=True)
         options = "--constraint /constraints.txt"
-    return image.uv_pip_install(_requirements(), extra_options=options).add_local_python_source("claas", ignore=[])
+    image = image.uv_pip_install(_requirements(), extra_options=options)
+    return image.add_local_python_source("claas", ignore=["**/*.pyc"])
 
 
 def _requirements() -> list[str]:
