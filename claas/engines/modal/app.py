@@ -69,6 +69,7 @@ class Remote:
 
     @cached_property
     def host(self) -> Host:
+        """Of this container, which the first call makes."""
         return Host(_open_engine, Deployment.of(os.environ).command)
 
     @modal.method()
