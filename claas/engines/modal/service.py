@@ -32,7 +32,9 @@ class Service:
     async def look_up(self) -> Any:
         """Find the app as it is deployed now, which starts no container. Raises `StackError` where it is not."""
         found = modal.Cls.from_name(self.app, REMOTE)
-        await self._within("looking up the app", found.hydrate.aio(), min(_LOOK_UP_S, self._timeout_s))
+        bound_s = min(_LOOK_UP_S, self._timeout_s)
+        late = f"Modal did not answer within {bound_s:g} s; run the same command again when it can be reached"
+        await self._within("looking up the app", found.hydrate.aio(), bound_s, late)
         self._remote = found()
         return self._remote
 
@@ -40,17 +42,18 @@ class Service:
         """What the app's engine returns; a stopped app is started by the call. Raises what the engine raises."""
         remote = self._remote or await self.look_up()
         asked = remote.ask.remote.aio(source(), method, packed(arguments))
-        return result(await self._within(method, asked, self._timeout_s))
+        late = (
+            f"Modal did not finish {method} within {self._timeout_s:g} s; `modal app logs {self.app}` may say why (an "
+            "app that was stopped loads its model first); then run the same command again"
+        )
+        return result(await self._within(method, asked, self._timeout_s, late))
 
-    async def _within(self, what: str, work: Awaitable[T], timeout_s: float) -> T:
+    async def _within(self, what: str, work: Awaitable[T], timeout_s: float, late: str) -> T:
         try:
             async with asyncio.timeout(timeout_s):
                 return await work
         except TimeoutError:
-            raise StackError(
-                f"Modal did not finish {what} within {timeout_s:g} s; `modal app logs {self.app}` may say why (an app "
-                "that was stopped loads its model first); then run the same command again"
-            ) from None
+            raise StackError(late) from None
         except _SDK_ERRORS as error:
             self._remote = None  # a deployment made meanwhile is found by the next call
             raise failure(what, error, self.app, self._base_model) from error
