@@ -34,7 +34,18 @@ MAY_DIFFER = frozenset(
 )
 """Settings that change no measurement. `num_steps` may grow, too; every other setting stays what it was."""
 
-_PACKAGES = ("hydra-core", "httpx", "numpy", "omegaconf", "peft", "pydantic", "tinker", "torch", "transformers")
+_PACKAGES = (
+    "hydra-core",
+    "httpx",
+    "modal",
+    "numpy",
+    "omegaconf",
+    "peft",
+    "pydantic",
+    "tinker",
+    "torch",
+    "transformers",
+)
 
 
 class Manifest(Record):
