@@ -37,7 +37,7 @@ def clipped(text: str) -> str:
 def _headers(style_hashes: Sequence[str], *more: str) -> dict[str, str]:
     """The style sheets of these hashes are allowed, and what `more` says; nothing else is."""
     styles = " ".join(f"'{digest}'" for digest in style_hashes)
-    rules = ["default-src 'none'", f"style-src {styles}", "img-src 'self' data:", *more]
+    rules = ["default-src 'none'", f"style-src {styles}", "img-src 'self'", *more]
     return {
         "Content-Security-Policy": "; ".join(
             [*rules, "base-uri 'none'", "form-action 'self'", "frame-ancestors 'none'"]

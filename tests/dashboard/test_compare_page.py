@@ -19,6 +19,8 @@ from tests.eval.synthetic_runs import Collapsing, Unchanged, World, make_history
 
 HOSTILE = "<script>alert('x')</script>\" onload=\"y\u202e&lt; 🙂"
 
+OTHERS_SCRIPT = r'<script(?! type="application/json"| defer src="/v1/eval/assets/[\w.-]+"></script>)'
+
 
 def page(*runs: ComparedRun) -> str:
     return comparison(runs, Charts((), ()), Addresses(results_dir="mine"))
@@ -190,7 +192,7 @@ def test_hostile_text_is_shown_and_never_obeyed() -> None:
 
     runs = [run_of(f"{HOSTILE}{passed}", [hostile(passed)], base_model=HOSTILE) for passed in (True, False)]
     shown = page(*runs)
-    assert "<script" not in shown
+    assert not re.search(OTHERS_SCRIPT, shown)
     assert 'onload="y' not in shown
     assert shown.count("&lt;script&gt;") > 10
     assert "All answers" in shown
@@ -198,7 +200,7 @@ def test_hostile_text_is_shown_and_never_obeyed() -> None:
 
 def test_the_page_needs_no_script_and_nothing_from_elsewhere() -> None:
     shown = page(IDLE, LEARNED)
-    assert not re.search(r"<script|<link|<iframe|<img| style=| on\w+=|https?://", shown)
+    assert not re.search(rf"{OTHERS_SCRIPT}|<link|<iframe|<img| style=| on\w+=|https?://", shown)
 
 
 def test_numbers_are_written_alike_within_a_table() -> None:
