@@ -23,6 +23,7 @@ BENCHMARKS = {
     "serving": in_own_process("benchmarks.serving"),
     "engine": in_own_process("benchmarks.engine"),
     "load": in_own_process("benchmarks.load"),
+    "pages": in_own_process("benchmarks.pages"),
     "tinker": in_own_process("benchmarks.tinker"),
     "tiny_model": in_own_process("benchmarks.tiny_model"),
 }
