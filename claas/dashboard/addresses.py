@@ -32,7 +32,7 @@ class Addresses:
         """A picture of the run's plots folder."""
         return self._address("/plot", run=run, picture=picture)
 
-    def _address(self, page: str, **query: object) -> str:
+    def _address(self, page: str, /, **query: object) -> str:
         known = {name: value for name, value in query.items() if value not in (None, "", [])}
         if self.results_dir is not None:
             known["results_dir"] = self.results_dir
