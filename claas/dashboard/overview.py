@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from pydantic import Field
+
 from claas.core.errors import ClaasError
 from claas.dashboard.kept import keep, kept
 from claas.dashboard.pace import seconds
@@ -59,7 +61,7 @@ class RunRow(Record):
     preferences: tuple[PreferenceRow, ...]
     updates: int
     planned: int
-    tokens: int
+    tokens: int = Field(lt=2**63)
     seconds: float
     cost: float | None
     problems: tuple[str, ...]

@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
+from pydantic import ValidationError
+
 from claas.core.errors import ClaasError, InvalidInput, StackError
 from claas.core.files import read_text
 from claas.core.locks import is_locked
@@ -96,7 +98,15 @@ def readable(name: str) -> Generator[None]:
     except OSError as error:
         raise StackError(f"the run {name} cannot be read: {error.filename}: {error.strerror}") from error
     except (ValueError, ArithmeticError) as error:
-        raise InvalidInput(f"the run {name} has numbers that nothing can be computed from: {error}") from error
+        raise InvalidInput(f"the run {name} has numbers that nothing can be computed from: {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    """In one line."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    problem = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
 
 
 def _read(name: str, files: RunFiles) -> RunIndex:
