@@ -61,7 +61,9 @@ def run_or_reason(results: Path) -> tuple[str | None, str | None]:
     try:
         return run_page(read_run("run", results / "run"), Addresses()), None
     except ClaasError as error:
-        return None, str(error)
+        said = str(error)
+    assert said.isprintable(), "one line"
+    return None, said
 
 
 def spoilt(data: bytes, draw: st.DrawFn) -> bytes:

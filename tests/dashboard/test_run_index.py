@@ -337,3 +337,22 @@ def test_a_folder_where_a_file_should_be_is_an_error_that_names_it(tmp_path: Pat
     with pytest.raises((StackError, ClaasError), match=file):
         read(tmp_path / "run")
     assert file in str(row_of(tmp_path / "run").problem)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        ({"tokens": {"out": 10**400}}, "tokens: Input should be less than"),
+        ({"timing_s": {"all": 1e308, "more": 1e308}}, "seconds: Input should be a finite number"),
+    ],
+)
+def test_numbers_beyond_arithmetic_are_said_in_one_line(tmp_path: Path, spoil: dict[str, object], said: str) -> None:
+    history = few(steps=2)
+    assert history.baseline is not None
+    baseline = history.baseline.model_copy(update=spoil)
+    write_run(tmp_path / "run", {"concise": replace(history, baseline=baseline)}, summarised=False)
+    problem = row_of(tmp_path / "run").problem
+    assert (
+        problem == f"the run run has numbers that nothing can be computed from: {said}{str(problem).partition(said)[2]}"
+    )
+    assert "\n" not in problem
