@@ -23,7 +23,6 @@ from claas.eval.verdicts.verdict import Verdict
 CURVE = CRITERIA[0].key
 """What the row draws: the first criterion's measurement, held-out compliance."""
 
-
 _RECORDS = ("metadata.json", "baseline.json", "steps.jsonl")
 
 

@@ -96,7 +96,8 @@ def readable(name: str) -> Generator[None]:
     except ClaasError:
         raise
     except OSError as error:
-        raise StackError(f"the run {name} cannot be read: {error.filename}: {error.strerror}") from error
+        where = f"{error.filename}: " if error.filename else ""
+        raise StackError(f"the run {name} cannot be read: {where}{error.strerror}") from error
     except (ValueError, ArithmeticError) as error:
         raise InvalidInput(f"the run {name} has numbers that nothing can be computed from: {_why(error)}") from error
 
@@ -143,7 +144,9 @@ def _begun(files: RunFiles, config: EvalConfig, problems: list[str]) -> list[str
     records = [path for kind in ("metadata.json", "baseline.json") for path in files.root.glob(f"*/{kind}")]
     folders = {path.parent for path in records if path.parent.name not in RESERVED and path.parent.name[0] != "."}
     strange = {folder for folder in folders if folder.is_symlink() or shown(folder.name) != folder.name}
-    problems += [f"{shown(folder.name)} is not read: it is a link, or its name is not UTF-8" for folder in strange]
+    problems += [
+        f"{shown(folder.name)} is not read: it is a link, or its name is not UTF-8" for folder in sorted(strange)
+    ]
     found = {folder.name for folder in folders - strange}
     named = [name for name in config.preferences if name in found]
     return named + sorted(found - set(named))
