@@ -3,6 +3,7 @@
 import hashlib
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -233,6 +234,16 @@ def test_a_bad_index_makes_no_difference(tmp_path: Path, index: str) -> None:
     for _ in range(2):
         assert shown(read(folder)) == shown(expected)
         assert row_of(folder) == expected_row
+
+
+def test_readers_who_come_at_once_do_not_spoil_it_for_each_other(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    histories = {"concise": few(steps=3), "identity": few("identity", steps=3)}
+    write_run(folder, histories)
+    with ThreadPoolExecutor(8) as readers:
+        rows = list(readers.map(lambda _: (row_of(folder), read(folder).histories), range(24)))
+    light = {name: without_transcripts(history) for name, history in histories.items()}
+    assert all(found == light and row == rows[0][0] for row, found in rows)
 
 
 def spoil(file: Path, how: str, tmp_path: Path) -> None:
