@@ -143,11 +143,9 @@ def _begun(files: RunFiles, config: EvalConfig, problems: list[str]) -> list[str
     """The preferences that have a folder, in the configuration's order; one that came from a file has its own name."""
     records = [path for kind in ("metadata.json", "baseline.json") for path in files.root.glob(f"*/{kind}")]
     folders = {path.parent for path in records if path.parent.name not in RESERVED and path.parent.name[0] != "."}
-    strange = {folder for folder in folders if folder.is_symlink() or shown(folder.name) != folder.name}
-    problems += [
-        f"{shown(folder.name)} is not read: it is a link, or its name is not UTF-8" for folder in sorted(strange)
-    ]
-    found = {folder.name for folder in folders - strange}
+    strange = sorted(folder for folder in folders if folder.is_symlink() or shown(folder.name) != folder.name)
+    problems += [f"{shown(folder.name)} is not read: it is a link, or its name is not UTF-8" for folder in strange]
+    found = {folder.name for folder in folders.difference(strange)}
     named = [name for name in config.preferences if name in found]
     return named + sorted(found - set(named))
 
