@@ -10,5 +10,10 @@ settings.load_profile("claas")
 # Where a test forgets to say which Tinker service it means, there is none: never the one that is paid for.
 os.environ["TINKER_BASE_URL"] = "http://127.0.0.1:9"
 os.environ["TINKER_TELEMETRY"] = "0"
+# Nor is there a Modal: neither its servers nor the account of whoever runs the tests.
+os.environ["MODAL_SERVER_URL"] = "http://127.0.0.1:9"
+os.environ["MODAL_CONFIG_PATH"] = os.devnull
+for variable in ("MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET", "MODAL_PROFILE", "CLAAS_MODAL_APP", "CLAAS_MODAL_BASE_MODEL"):
+    os.environ.pop(variable, None)
 for variable in ("TINKER_API_KEY", "TINKER_CREDENTIAL_CMD", "CLAAS_TINKER_API_KEY"):
     os.environ.pop(variable, None)

@@ -11,11 +11,37 @@ from claas.api.body_limit import BodyLimit
 from claas.api.config import ApiConfig
 from claas.api.errors import add_error_handlers
 from claas.api.host_check import HostCheck
-from claas.api.routes import aliases, chat, completions, dashboard, eval_pages, feedback, lora, rollouts, score, service
+from claas.api.routes import (
+    aliases,
+    chat,
+    completions,
+    dashboard,
+    eval_assets,
+    eval_pages,
+    feedback,
+    lora,
+    rollouts,
+    score,
+    service,
+)
 from claas.api.services import open_services
 from claas.api.whole_text import require_whole_text
 from claas.engines.base import Engine
 from claas.wire.service import ErrorBody
+
+_ROUTES = (
+    chat,
+    completions,
+    score,
+    rollouts,
+    feedback,
+    lora,
+    aliases,
+    service,
+    dashboard,
+    eval_pages,
+    eval_assets,
+)
 
 
 def create_app(engine: Engine, config: ApiConfig, *, api_key: str | None = None) -> FastAPI:
@@ -45,7 +71,7 @@ def create_app(engine: Engine, config: ApiConfig, *, api_key: str | None = None)
     )
     app.state.services = services
     add_error_handlers(app)
-    for routes in (chat, completions, score, rollouts, feedback, lora, aliases, service, dashboard, eval_pages):
+    for routes in _ROUTES:
         app.include_router(routes.router)
     app.add_middleware(BodyLimit, max_bytes=config.max_body_bytes)
     if api_key is None:

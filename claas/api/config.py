@@ -25,6 +25,8 @@ class ApiConfig:
     With mode=tinker: `tinker_base_url` is a service with the same API; None means what TINKER_BASE_URL says, else
     Thinking Machines' own. `tinker_timeout_s` bounds each request to it. `keep_versions`: `all` keeps every version's
     checkpoints there, `last` the newest version's and those of the one before it.
+    With mode=modal: `modal_app` is the app that was deployed; None means what CLAAS_MODAL_APP says, else `claas`.
+    `modal_timeout_s` bounds each call to it, the start of a stopped app included.
     """
 
     mode: str = "local"
@@ -41,6 +43,8 @@ class ApiConfig:
     tinker_base_url: str | None = None
     tinker_timeout_s: float = 180.0
     keep_versions: str = "all"
+    modal_app: str | None = None
+    modal_timeout_s: float = 900.0
 
     def __post_init__(self) -> None:
         default_base_model(self.mode)
@@ -53,6 +57,9 @@ class ApiConfig:
             one_of("truncate_prompt", self.truncate_prompt, ("middle",))
         one_of("keep_versions", self.keep_versions, ("all", "last"))
         in_range("tinker_timeout_s", self.tinker_timeout_s, 0.0, above=True)
+        if self.modal_app == "":
+            raise InvalidInput("modal_app must name an app or be null, got ''")
+        in_range("modal_timeout_s", self.modal_timeout_s, 0.0, above=True)
         in_range("port", self.port, 0, 65535)
         in_range("lock_timeout_s", self.lock_timeout_s, 0.0)
         in_range("rollout_capacity", self.rollout_capacity, 1)

@@ -5,13 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from claas.api.config import ApiConfig
-from claas.core.errors import InvalidInput, MissingExtra
+from claas.core.errors import MissingExtra
 from claas.engines.base import Engine
+from claas.engines.modal.credentials import require_account
+from claas.engines.modal.deployment import Deployment
 from claas.engines.tinker.key import KEY_VARIABLE, require_key
 
 _PACKAGES = {
     "local": ("torch", "transformers", "peft", "safetensors", "tokenizers"),
     "tinker": ("tinker", "transformers", "huggingface_hub"),
+    "modal": ("modal",),
 }
 
 
@@ -22,11 +25,11 @@ def open_engine(config: ApiConfig) -> Engine:
 
 
 def require_startable(mode: str) -> None:
-    """Raise `InvalidInput` on a mode without an engine here, or without its key, before anything is written."""
-    if mode not in _OPEN:
-        raise InvalidInput(f"mode={mode} is not part of this version, which has {' and '.join(_OPEN)}")
+    """Raise `InvalidInput` on a mode whose key or account is missing, before anything is written."""
     if mode == "tinker":
         require_key(os.environ.get(KEY_VARIABLE))
+    if mode == "modal":
+        require_account()
 
 
 def _open_local(config: ApiConfig) -> Engine:
@@ -58,6 +61,21 @@ def _open_tinker(config: ApiConfig) -> Engine:
     )
 
 
+def _open_modal(config: ApiConfig) -> Engine:
+    try:
+        from claas.engines.modal.engine import ModalEngine
+    except ModuleNotFoundError as error:
+        _require_known(error, "modal")
+        raise
+    return ModalEngine.open(
+        config.modal_app or Deployment.of(os.environ).app,
+        config.base_model_name,
+        Path(config.store_dir) / "modal",
+        timeout_s=config.modal_timeout_s,
+        lock_timeout_s=config.lock_timeout_s,
+    )
+
+
 def _require_known(error: ModuleNotFoundError, extra: str) -> None:
     """Raise `MissingExtra` where `error` is about a package that `extra` installs."""
     package = (error.name or "").partition(".")[0]
@@ -65,4 +83,8 @@ def _require_known(error: ModuleNotFoundError, extra: str) -> None:
         raise MissingExtra(package, extra) from error
 
 
-_OPEN: dict[str, Callable[[ApiConfig], Engine]] = {"local": _open_local, "tinker": _open_tinker}
+_OPEN: dict[str, Callable[[ApiConfig], Engine]] = {
+    "local": _open_local,
+    "tinker": _open_tinker,
+    "modal": _open_modal,
+}

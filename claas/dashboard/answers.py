@@ -42,7 +42,7 @@ def _learned(found: PreferenceSummary) -> Answer:
     if ruling is None:
         return _not_measured(question)
     before = found.baseline.get(HELD_OUT)
-    details = [f"{_with_interval(ruling)} of the held-out prompts, {ruling.relation} {number(ruling.threshold)} wanted"]
+    details = [f"{_with_interval(ruling)} of the held-out prompts, {number(ruling.threshold)} wanted"]
     if before is not None:
         details.append(f"before any feedback: {number(before)}")
     return Answer(question, _word(ruling, found), tuple(details), ruling.verdict)

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.resources import files
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from claas.dashboard.assets import PLOTLY_STYLE_HASH
+from claas.dashboard.assets import address as asset_address
 from claas.dashboard.drawings import interval_bar, sparkline
 from claas.dashboard.formats import capitalized, compact, figure, number, percent, settings
 from claas.dashboard.run_list import last_value
@@ -22,7 +25,7 @@ _SHOWN_CHARACTERS = 4000
 
 def render(template: str, **values: object) -> str:
     """The page that `template` makes of `values`."""
-    return _TEMPLATES.get_template(template).render(style=Markup(_STYLE), sections=SECTIONS, **values)
+    return TEMPLATES.get_template(template).render(style=Markup(_STYLE), sections=SECTIONS, **values)
 
 
 def clipped(text: str) -> str:
@@ -31,16 +34,23 @@ def clipped(text: str) -> str:
     return text if beyond <= 0 else f"{text[:_SHOWN_CHARACTERS]}… ({beyond} more characters)"
 
 
-def _headers() -> dict[str, str]:
-    """The one style sheet is allowed by its hash; scripts, frames, forms and anything from elsewhere are not."""
-    style = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+def _headers(style_hashes: Sequence[str], *more: str) -> dict[str, str]:
+    """The style sheets of these hashes are allowed, and what `more` says; nothing else is."""
+    styles = " ".join(f"'{digest}'" for digest in style_hashes)
+    rules = ["default-src 'none'", f"style-src {styles}", "img-src 'self'", *more]
     return {
-        "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{style}'; img-src 'self'; base-uri 'none'; "
-        "form-action 'self'; frame-ancestors 'none'",
+        "Content-Security-Policy": "; ".join(
+            [*rules, "base-uri 'none'", "form-action 'self'", "frame-ancestors 'none'"]
+        ),
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
         "Cache-Control": "no-store",
     }
+
+
+def policy_hash(inline: str) -> str:
+    """What a Content-Security-Policy calls an inline script or style by."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()}"
 
 
 def _templates() -> Environment:
@@ -66,10 +76,24 @@ def _templates() -> Environment:
         "last_value": last_value,
     }
     templates.filters.update(filters)
+    addresses: Any = {"asset_address": asset_address}
+    templates.globals.update(addresses)
+    templates.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     return templates
 
 
-_STYLE = files("claas.dashboard").joinpath("templates", "style.css").read_text(encoding="utf-8")
-_TEMPLATES = _templates()
-PAGE_HEADERS = _headers()
-"""What every page is sent with."""
+_SHEETS = ("style.css", "runs.css", "charts.css", "steps.css", "drawer.css", "compare.css")
+_STYLE = "".join(files("claas.dashboard").joinpath("templates", name).read_text(encoding="utf-8") for name in _SHEETS)
+TEMPLATES = _templates()
+"""Every template; `render` makes whole pages of them."""
+
+PAGE_HEADERS = _headers([policy_hash(_STYLE)])
+"""What a page is sent with that runs nothing: no scripts, frames or forms, and nothing from elsewhere."""
+
+CHART_PAGE_HEADERS = _headers(
+    [policy_hash(_STYLE), policy_hash(""), PLOTLY_STYLE_HASH],
+    "script-src 'self'",
+    "connect-src 'self'",
+)
+"""What a page with charts is sent with: it runs the API's own scripts and no inline one. Plotly adds an empty style
+sheet, which it fills by CSSOM, and that of maps, which it draws too."""

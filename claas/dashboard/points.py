@@ -86,7 +86,8 @@ class Points(Record):
 def read_points(files: PreferenceFiles, known: Points | None, confidence: float) -> Points:
     """The index of a preference's files as they are now; what `known` has of them is not read again."""
     stamps = Stamp.of(files.baseline), Stamp.of(files.steps)
-    if known is not None and _holds(known, confidence) and (known.baseline_stamp, known.steps_stamp) == stamps:
+    unchanged = known is not None and (known.baseline_stamp, known.steps_stamp) == stamps
+    if known is not None and unchanged and _holds(known, confidence):
         return known
     if known is not None and _goes_on(known, files, stamps, confidence):
         start = known.model_copy(update={"steps_stamp": stamps[1]})
@@ -198,7 +199,8 @@ class _Reading:
 
 
 def _holds(known: Points, confidence: float) -> bool:
-    return known.index_version == INDEX_VERSION and known.confidence == confidence
+    """Whether it was made as it would be now; what was damaged may be readable by now."""
+    return known.index_version == INDEX_VERSION and known.confidence == confidence and known.damage is None
 
 
 def _goes_on(
@@ -210,7 +212,7 @@ def _goes_on(
     was rewritten.
     """
     baseline, steps = stamps
-    if not _holds(known, confidence) or known.damage is not None or known.baseline_stamp != baseline:
+    if not _holds(known, confidence) or known.baseline_stamp != baseline:
         return False
     if steps is None or steps.size <= known.read:
         return False

@@ -21,6 +21,7 @@ from claas.eval.records import Metadata
 from claas.eval.run.files import RESERVED, RunFiles, parsed
 from claas.eval.run.manifest import Manifest, read_manifest
 from claas.eval.types import EvalConfig
+from claas.eval.verdicts.statistics import Interval
 from claas.eval.verdicts.summary import FILE_NAME, PreferenceSummary, Summary
 
 FOLDER = ".pages"
@@ -63,6 +64,10 @@ class RunIndex:
         if found is None or points is None or found.steps_done != len(points.points):
             return None
         return None if found.failure is not None and self.continued else found
+
+    def interval(self, history: History, updates: int, criterion: str) -> Interval | None:
+        """The interval of a criterion of a preference's measurement, None where there is none."""
+        return self.points[history.preference].interval(updates, criterion)
 
     @property
     def status(self) -> Status | None:

@@ -6,6 +6,7 @@ from functools import partial
 
 from claas.dashboard.addresses import Addresses
 from claas.dashboard.answers import Answer, answers
+from claas.dashboard.charts import charts_of
 from claas.dashboard.last_measured import summaries
 from claas.dashboard.overview import RunRow, overview
 from claas.dashboard.pace import step_seconds
@@ -58,12 +59,30 @@ class RunView:
 def run_page(run: RunIndex, addresses: Addresses) -> str:
     """HTML of a run; `InvalidInput` when its records hold numbers that nothing can be computed from."""
     with readable(run.name):
-        return render("run.html", addresses=addresses, **run_values(run, partial(addresses.step, run.name)))
+        images = {name: addresses.plot(run.name, name) for name in picture_names(run)}
+        return render("run.html", addresses=addresses, **run_values(run, partial(addresses.step, run.name), images))
 
 
-def run_values(run: RunIndex, step_address: Callable[[str, int], str]) -> dict[str, object]:
-    """What `run_body.html` shows; `step_address` says where a preference's step can be read."""
-    return {"view": run_view(run), "step_address": step_address, "shown_items": SHOWN_ITEMS}
+def run_values(
+    run: RunIndex, step_address: Callable[[str, int], str | None], images: Mapping[str, str]
+) -> dict[str, object]:
+    """What `run_body.html` shows.
+
+    `step_address` says where a preference's step can be read, None where it cannot; `images` has the addresses of the
+    run's PNGs by name.
+    """
+    return {
+        "view": run_view(run),
+        "shown": charts_of(run.histories, run.config.criteria, run.interval),
+        "images": images,
+        "step_address": step_address,
+        "shown_items": SHOWN_ITEMS,
+    }
+
+
+def picture_names(run: RunIndex) -> list[str]:
+    """The pictures in the run's plots folder."""
+    return sorted(path.stem for path in run.files.plots.glob("*.png"))
 
 
 def run_view(run: RunIndex) -> RunView:

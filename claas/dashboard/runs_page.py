@@ -17,7 +17,7 @@ def runs_page(results: Path, addresses: Addresses, wanted: Wanted) -> str:
     def address(**changes: object) -> str:
         """This list with something changed."""
         query = asdict(wanted) | changes
-        return addresses.runs(**{name: value for name, value in query.items() if value != _DEFAULTS[name]})
+        return addresses.runs({name: value for name, value in query.items() if value != _DEFAULTS[name]})
 
     def sorted_by(key: str) -> str:
         """The first page sorted by a column, the other way round where it is already."""

@@ -1,8 +1,9 @@
 """What one preference has measured so far, and how to look values up in it by key."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 from claas.eval.records import Baseline, StepRecord, Transcript, Values
 
@@ -32,22 +33,23 @@ class History:
             return Status.FAILED
         return Status.COMPLETE if len(self.steps) >= self.planned_steps else Status.RUNNING
 
+    @property
+    def progress(self) -> str:
+        """How far it has come, in words: `running: 5 of 20 steps`."""
+        word = "ended" if self.status is Status.FAILED else self.status.value
+        return f"{word}: {len(self.steps)} of {self.planned_steps} steps"
+
     def curve(self, key: str) -> dict[int, float | None]:
         """The measurements under `key` by number of updates: 0 is the baseline, k + 1 what step k made.
 
         None where it was due and not measured; absent where it was not due.
         """
-        metric = key.partition(".")[0]
-        found: dict[int, float | None] = {}
-        for updates, values in self._values():
-            known = flat(values)
-            if key in known or metric in known:  # a whole metric may be null
-                found[updates] = known.get(key)
-        return found
+        metric = key.partition(".")[0]  # a whole metric may be null
+        return {updates: known.get(key) for updates, known in self._values if key in known or metric in known}
 
     def known_keys(self) -> list[str]:
         """Every key measured or due at any time, sorted."""
-        return sorted({key for _, values in self._values() for key in flat(values)})
+        return sorted({key for _, known in self._values for key in known})
 
     def last_due(self, key: str) -> int | None:
         """The latest number of updates at which `key` was due, None when it never was after baseline."""
@@ -63,11 +65,11 @@ class History:
             return self.baseline
         return next((step for step in self.steps if step.step + 1 == updates), None)
 
-    def _values(self) -> Iterable[tuple[int, Values]]:
-        if self.baseline:
-            yield 0, self.baseline.eval
-        for step in self.steps:
-            yield step.step + 1, step.eval
+    @cached_property
+    def _values(self) -> list[tuple[int, dict[str, float | None]]]:
+        """What each measurement found under dotted keys, after so many updates: every curve reads all of them."""
+        baseline = [(0, flat(self.baseline.eval))] if self.baseline else []
+        return [*baseline, *((step.step + 1, flat(step.eval)) for step in self.steps)]
 
 
 def flat(values: Values) -> dict[str, float | None]:

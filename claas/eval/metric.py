@@ -1,7 +1,7 @@
 """The metric interface: what a metric may look at, and what it gives back."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -38,6 +38,7 @@ class Subject:
             answer = await self._ask(asked, seed, temperature, top_logprobs)
             _require_numbers(answer.logprobs, *answer.top_logprobs)
             _require_numbers([] if answer.mean_entropy is None else [answer.mean_entropy])
+            _require_as_many(answer.tokens, answer.logprobs)
         except LostAnswer as error:
             return asked.model_copy(update={"error": str(error)}), None
         return answered(asked, answer), answer
@@ -50,12 +51,14 @@ class Subject:
         try:
             scored = await self._rate(asked, messages, completion)
             _require_numbers(scored.logprobs)
+            _require_as_many(scored.tokens, scored.logprobs)
             if not scored.logprobs:
                 raise LostAnswer("the reply has no log probabilities")
         except LostAnswer as error:
             return asked.model_copy(update={"error": str(error)}), None
-        found = {"logprobs": list(scored.logprobs), "prompt_tokens": scored.prompt_tokens}
-        return asked.model_copy(update=found | {"completion_tokens": len(scored.logprobs)}), scored
+        found = {"tokens": _listed(scored.tokens), "logprobs": list(scored.logprobs)}
+        counted = {"prompt_tokens": scored.prompt_tokens, "completion_tokens": len(scored.logprobs)}
+        return asked.model_copy(update=found | counted), scored
 
     async def _ask(self, asked: Transcript, seed: int, temperature: float, top_logprobs: int) -> Answer:
         """What answers a request; `LostAnswer` when nothing does."""
@@ -82,6 +85,7 @@ def answered(asked: Transcript, answer: Answer) -> Transcript:
             "rollout_id": answer.rollout_id,
             "prompt_tokens": answer.prompt_tokens,
             "completion_tokens": answer.completion_tokens,
+            "tokens": _listed(answer.tokens),
             "logprobs": list(answer.logprobs),
             "top_logprobs": [list(likeliest) for likeliest in answer.top_logprobs] or None,
             "mean_entropy": answer.mean_entropy,
@@ -96,6 +100,16 @@ def _require_numbers(*parts: Iterable[object]) -> None:
     for found in (each for part in parts for each in part):
         if not isinstance(found, int | float) or not math.isfinite(found):
             raise LostAnswer(f"the reply has {found} in place of a number")
+
+
+def _require_as_many(tokens: Sequence[str] | None, logprobs: Sequence[float]) -> None:
+    """Numbers that cannot be told to belong to their tokens are no measurement of them."""
+    if tokens is not None and len(tokens) != len(logprobs):
+        raise LostAnswer(f"the reply has {len(logprobs)} log probabilities for {len(tokens)} tokens")
+
+
+def _listed(tokens: Sequence[str] | None) -> list[str] | None:
+    return None if tokens is None else list(tokens)
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,10 @@ class Transcript(Record):
     and `error` says why; for a scored completion `response` is that completion. `logprobs` (T,) are nats per token,
     and `top_logprobs` (T, K) those of the likeliest tokens, where they were asked for. `mean_entropy` is over the full
     distribution, nats per token, unless `entropy_is_lower_bound`: then it comes from `top_logprobs`.
+    `tokens` (T,) are the texts of the tokens that `logprobs` belong to, as the API spells each one by itself; None in
+    records of earlier versions, and through a gateway, which does not tell them. Joined they need not be `response`,
+    which is what was said: a token that ends the turn is one of them, special ones and thinking may be missing from
+    `response`, and what is part of a character reads as U+FFFD.
     `temperature` and `seed` are what was asked for. `sampled_with` is how the answer was really sampled, where a
     gateway decides that; None means as asked. `truncated_prompt_tokens` were cut from the gateway's prompt.
     `verdict` is what a verifier or checker said: at least `score` in [0, 1] and `passed`.
@@ -60,6 +64,7 @@ class Transcript(Record):
     truncated_prompt_tokens: int = 0
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    tokens: list[str] | None = None
     logprobs: list[float] | None = None
     top_logprobs: list[list[float]] | None = None
     mean_entropy: float | None = None

@@ -13,8 +13,9 @@ from claas.eval.audit.soundness import require_sound
 from claas.eval.config.catalog import load_metrics, load_preference
 from claas.eval.history import History
 from claas.eval.metric import Metric
-from claas.eval.plots import write_plots
+from claas.eval.plots.files import write_plots
 from claas.eval.preference import Preference
+from claas.eval.report import write_report
 from claas.eval.reporter import Reporter, Silent
 from claas.eval.results import RunResults
 from claas.eval.run.files import RESERVED
@@ -51,6 +52,7 @@ async def run_harness(
         if run.config.plots:
             with writing(run.files.plots):
                 await asyncio.to_thread(write_plots, run.files.root, run.run_id, run.config, results.preferences)
+            await asyncio.to_thread(write_report, run.files.root)
         at_work.reporter.run_finished(results)
     return results
 

@@ -40,9 +40,9 @@ class Answer:
     """One sampled answer. T tokens; `logprobs` in nats under the sampling weights at temperature 1.
 
     `mean_entropy`: nats per token over the full distribution, None when the stack cannot tell; `top_logprobs` (T, K)
-    holds the K likeliest tokens' logprobs when they were asked for. `sampled_with` says how it was sampled where what
-    stands between may have changed that, and None means as asked; `truncated_prompt_tokens` were then cut from its
-    prompt, which did not fit the window.
+    holds the K likeliest tokens' logprobs when they were asked for. `tokens` are the tokens' texts, None when the stack
+    cannot tell. `sampled_with` says how it was sampled where what stands between may have changed that, and None means
+    as asked; `truncated_prompt_tokens` were then cut from its prompt, which did not fit the window.
     """
 
     text: str
@@ -55,14 +55,19 @@ class Answer:
     completion_tokens: int
     sampled_with: Sampling | None = None
     truncated_prompt_tokens: int = 0
+    tokens: tuple[str, ...] | None = None  # (T,)
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Log probabilities of a given completion's C tokens, end-of-turn token included. Nats."""
+    """Log probabilities of a given completion's C tokens, end-of-turn token included. Nats.
+
+    `tokens` are the tokens' texts, None when the stack cannot tell.
+    """
 
     logprobs: tuple[float, ...]  # (C,)
     prompt_tokens: int
+    tokens: tuple[str, ...] | None = None  # (C,)
 
 
 @dataclass(frozen=True)

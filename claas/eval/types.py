@@ -63,11 +63,12 @@ class EvalConfig:
     presets (`all`, `quick`). `batch_size`: answers sampled, and trained on, per step. `feedback_variation`: what is
     said of them, `none` (always the preference's `feedback_string`) or `paraphrase` (that or one of its
     `feedback_paraphrases`, another one at each step, in an order that `seed` decides). `collapse_steps`: steps, counted
-    from 0, at which the metrics collapse and scope are due; None means five spread evenly, the last among them. `seed`
-    decides every sampling seed and prompt order. `lora_id_prefix`: adapters are called
-    `{lora_id_prefix}/{preference}-{run id}`. `output_dir`: None means `data/evals/<UTC time>`; an existing one is
-    continued. `openclaw_url`: chat goes through this gateway, which the environment variable OPENCLAW_GATEWAY_TOKEN
-    opens. `openclaw_alias`: the model that it asks `claas_url` for. `max_concurrency`: requests in flight.
+    from 0, at which the metrics collapse and scope are due; None means five spread evenly, the last among them.
+    `plots`: whether the run ends with its pictures and its report.html. `seed` decides every sampling seed and
+    prompt order. `lora_id_prefix`: adapters are called `{lora_id_prefix}/{preference}-{run id}`. `output_dir`: None
+    means `data/evals/<UTC time>`; an existing one is continued. `openclaw_url`: chat goes through this gateway,
+    which the environment variable OPENCLAW_GATEWAY_TOKEN opens. `openclaw_alias`: the model that it asks
+    `claas_url` for. `max_concurrency`: requests in flight.
     `parallel_preferences`: preferences run side by side. `temperature`: of the answers that feedback is given on.
     `max_tokens`: bound of every sampled answer. `fail_on_error`: True ends a preference at its first lost answer, False
     never, a fraction when more than that share of a step's planned measurements is lost. `fail_on_verdict`: exit 4

@@ -18,6 +18,8 @@ pytest.importorskip("torch")
 SECRETS = {
     "CLAAS_API_KEY": "marked-claas-key",
     "CLAAS_TINKER_API_KEY": "marked-tinker-key",
+    "MODAL_TOKEN_ID": "marked-modal-id",
+    "MODAL_TOKEN_SECRET": "marked-modal-secret",
     "OPENCLAW_GATEWAY_TOKEN": "marked-gateway-token",
     "HF_TOKEN": "marked-hub-token",
 }

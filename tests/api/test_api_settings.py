@@ -42,6 +42,8 @@ def test_every_setting_can_be_overridden() -> None:
         "tinker_base_url": "http://127.0.0.1:9",
         "tinker_timeout_s": 7.5,
         "keep_versions": "last",
+        "modal_app": "mine",
+        "modal_timeout_s": 8.5,
     }
     assert set(changed) == set(ApiConfig.__dataclass_fields__) - {"mode"}
     assert composed("local", *(f"{name}={value}" for name, value in changed.items())) == ApiConfig(**changed)
@@ -81,7 +83,13 @@ def test_a_value_out_of_range_is_named(name: str, value: object) -> None:
         (["+prot=1"], 2, "prot"),
         (["port=abc"], 2, "'abc'"),
         (["port=70000"], 2, "port must be >= 0 and <= 65535, got 70000"),
-        (["mode=modal"], 2, "mode=modal is not part of this version"),
+        (
+            ["--config-name", "modal"],
+            2,
+            "mode=modal needs a Modal account: run `modal setup`, or set MODAL_TOKEN_ID and",
+        ),
+        (["modal_app="], 2, "modal_app must name an app or be null, got ''"),
+        (["modal_timeout_s=0"], 2, "modal_timeout_s must be > 0"),
         (["--config-name", "tinker"], 2, "mode=tinker needs a key: set the environment variable CLAAS_TINKER_API_KEY"),
         (["keep_versions=some"], 2, "unknown keep_versions 'some'; known: all, last"),
         (["tinker_timeout_s=0"], 2, "tinker_timeout_s must be > 0"),

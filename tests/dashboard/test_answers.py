@@ -69,7 +69,7 @@ def test_learned_is_what_the_criterion_says(verdict: Verdict, word: str) -> None
     answer = asked(LEARNED, found(criteria={"heldout_compliance": ruling(verdict)}))
     assert (answer.answer, answer.verdict) == (word, verdict)
     assert answer.details == (
-        "0.90 (0.85 to 0.95) of the held-out prompts, >= 0.80 wanted",
+        "0.90 (0.85 to 0.95) of the held-out prompts, 0.80 wanted",
         "before any feedback: 0.050",
     )
 
@@ -79,7 +79,7 @@ def test_learned_is_not_known_while_it_is_being_learned() -> None:
     answer = asked(LEARNED, running)
     assert (answer.answer, answer.details) == (
         "Not yet known",
-        ("0.90 of the held-out prompts, >= 0.80 wanted",),
+        ("0.90 of the held-out prompts, 0.80 wanted",),
     )
 
 

@@ -19,7 +19,9 @@ def test_a_missing_package_is_named_with_what_to_install(package: str) -> None:
     assert done.stdout == f"{package} is not installed; install it with: pip install 'claas[local]'\n"
 
 
-@pytest.mark.parametrize(("mode", "package"), [("local", "torch"), ("tinker", "tinker"), ("tinker", "transformers")])
+@pytest.mark.parametrize(
+    ("mode", "package"), [("local", "torch"), ("tinker", "tinker"), ("tinker", "transformers"), ("modal", "modal")]
+)
 def test_the_api_names_the_extra_of_its_mode(mode: str, package: str) -> None:
     code = (
         f"import sys; sys.modules[{package!r}] = None\n"

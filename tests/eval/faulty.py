@@ -47,7 +47,9 @@ class Chance:
 
 NO_REPLY = {"lost", "gone"}
 BAD_NUMBERS = {"NaN": math.nan, "infinite": -math.inf, "None": None}
+UNMATCHED = "tokens of another text"
 STACK_FAULTS = [*NO_REPLY, *BAD_NUMBERS, "no logprobs", "empty", "no entropy", "cut off", "bad entropy", "fewer tokens"]
+STACK_FAULTS += ["no tokens", UNMATCHED]
 
 
 @dataclass
@@ -71,14 +73,15 @@ class FaultyStack:
     async def answer(self, adapter: Adapter, prompt: str, **asked: Any) -> Answer:
         fault = self._fault()
         answer = damaged(await self.inner.answer(adapter, prompt, **asked), fault)
-        if fault not in {*BAD_NUMBERS, "bad entropy"} or not answer.logprobs:
+        if fault not in {*BAD_NUMBERS, "bad entropy", UNMATCHED} or not answer.logprobs:
             self.usable.add((answer.rollout_id, answer.text.strip()))
         return answer
 
     async def score(self, adapter: Adapter, messages: Sequence[Mapping[str, str]], completion: str) -> Scored:
         fault = self._fault()
         scored = await self.inner.score(adapter, messages, completion)
-        return replace(scored, logprobs=damaged_numbers(scored.logprobs, fault))
+        logprobs = damaged_numbers(scored.logprobs, fault)
+        return replace(scored, logprobs=logprobs, tokens=damaged_tokens(scored.tokens, len(logprobs), fault))
 
     async def give_feedback(
         self, adapter: Adapter, items: Sequence[FeedbackOn], training: TrainingConfig, key: str
@@ -103,12 +106,14 @@ def damaged(answer: Answer, fault: str | None) -> Answer:
     """The answer as it comes back."""
     logprobs = damaged_numbers(answer.logprobs, fault)
     if fault == "empty":
-        return replace(answer, text="", logprobs=(), top_logprobs=(), completion_tokens=0)
+        return replace(answer, text="", logprobs=(), tokens=(), top_logprobs=(), completion_tokens=0)
     if fault == "no entropy":
         return replace(answer, mean_entropy=None)
     if fault == "bad entropy":
         return replace(answer, mean_entropy=math.nan)
-    return replace(answer, logprobs=logprobs, finish_reason="length" if fault == "cut off" else answer.finish_reason)
+    finish_reason = "length" if fault == "cut off" else answer.finish_reason
+    tokens = damaged_tokens(answer.tokens, len(logprobs), fault)
+    return replace(answer, logprobs=logprobs, tokens=tokens, finish_reason=finish_reason)
 
 
 def damaged_numbers(logprobs: tuple[float, ...], fault: str | None) -> tuple[Any, ...]:
@@ -116,6 +121,13 @@ def damaged_numbers(logprobs: tuple[float, ...], fault: str | None) -> tuple[Any
     if fault in BAD_NUMBERS and logprobs:
         return (BAD_NUMBERS[fault], *logprobs[1:])
     return {"no logprobs": (), "fewer tokens": logprobs[1:]}.get(fault or "", logprobs)
+
+
+def damaged_tokens(tokens: tuple[str, ...] | None, count: int, fault: str | None) -> tuple[str, ...] | None:
+    """The `count` tokens that the numbers came back for; unless the fault is that these are others, or unknown."""
+    if tokens is None or fault == "no tokens":
+        return None
+    return (*tokens, "more") if fault == UNMATCHED else tokens[len(tokens) - count :]
 
 
 WIRE_FAULTS = ["timeout", "HTTP 500", "HTTP 503", "no body", "half a body", "another body", "no choices", "lost reply"]

@@ -12,6 +12,7 @@ import pytest
 
 from claas.core.errors import InvalidInput, MissingExtra
 from claas.core.training_config import TrainingConfig
+from claas.dashboard.token_shades import shaded
 from claas.eval.results import RunResults
 from claas.eval.runner import OpenStack, run_harness
 from claas.eval.stack import LostAnswer
@@ -85,6 +86,10 @@ def test_a_killed_run_resumes_to_the_numbers_of_an_unbroken_one_elsewhere(tmp_pa
     resumed = asyncio.run(run_harness(config(tmp_path / "b", output_dir=elsewhere)))
     assert numbers(resumed) == numbers(unbroken)
     require_recomputable(resumed.run_dir)
+    for transcript in (each for step in resumed.preferences["calm"].steps for each in step.rollouts):
+        shades = shaded(transcript, at_most=1000)
+        assert shades is not None, transcript.item
+        assert not shades.of_tokens, "tokens lead through the text"
     ledger = (tmp_path / "elsewhere" / "calm" / "ledger.jsonl").read_text().splitlines()
     assert [json.loads(line)["kind"] for line in ledger] == ["intent", "receipt"] * 3
 

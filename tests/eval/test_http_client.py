@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from claas.core.errors import InvalidInput, StackError
+from claas.core.training_config import TrainingConfig
 from claas.eval.stack import LostAnswer
 from claas.eval.stacks.http_client import HttpClient, Retries
 from claas.eval.stacks.http_stack import HttpStack, connect
@@ -123,6 +124,16 @@ def test_something_else_at_the_address_is_said_to_be_something_else(reply: httpx
 def test_another_base_model_is_the_users_to_mend() -> None:
     with pytest.raises(InvalidInput, match=r"serves 'big'.*about 'claas-tiny'; add base_model=big"):
         introduce(ok(INFO | {"base_model": "big"}))
+
+
+def test_an_api_that_trains_at_tinker_is_not_asked_for_what_it_cannot_do() -> None:
+    config = EvalConfig(training=TrainingConfig(kl_reg_weight=0.1)).resolved()
+    introduce(ok(INFO), config)
+    with pytest.raises(InvalidInput) as in_two_processes:
+        introduce(ok(INFO | {"mode": "tinker"}), config)
+    with pytest.raises(InvalidInput) as in_one:
+        EvalConfig(mode="tinker", training=config.training)
+    assert str(in_two_processes.value) == str(in_one.value)
 
 
 def test_a_server_that_is_ill_is_not_the_users_mistake() -> None:

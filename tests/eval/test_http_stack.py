@@ -48,7 +48,7 @@ def test_an_answer_is_asked_of_the_pinned_version_and_read_whole() -> None:
     assert (sent["logprobs"], sent["top_logprobs"]) == (True, 1)
     assert (got.text, got.rollout_id, got.finish_reason, got.mean_entropy) == ("Hi", "r1", "stop", 0.7)
     assert (got.logprobs, got.top_logprobs) == ((-0.5,), ((-0.5,),))
-    assert (got.prompt_tokens, got.completion_tokens) == (4, 1)
+    assert (got.prompt_tokens, got.completion_tokens, got.tokens) == (4, 1, ("Hi",))
 
 
 def test_log_probabilities_are_always_asked_for_and_alternatives_only_when_wanted() -> None:
@@ -95,6 +95,7 @@ def score(stack: HttpStack) -> Any:
 def test_a_score_is_read() -> None:
     scored = call(Server(v1_score=ok(SCORE)), score)
     assert scored.logprobs == (-0.5, -0.1)
+    assert scored.tokens == tuple(SCORE["tokens"])
     assert scored.prompt_tokens == 4
 
 

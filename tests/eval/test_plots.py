@@ -9,14 +9,16 @@ import pytest
 from matplotlib.image import imread
 
 from claas.eval.history import History
-from claas.eval.plots import write_plots
-from claas.eval.plots.pages import pictures
+from claas.eval.plots.files import write_plots
+from claas.eval.plots.intervals import from_transcripts
 from claas.eval.plots.panel import Panel
+from claas.eval.plots.pictures import pictures
 from claas.eval.types import Criteria, EvalConfig
 from claas.eval.verdicts.statistics import Interval
 from tests.eval.synthetic_runs import Collapsing, make_history
 
 CONFIG = EvalConfig(preferences=["concise"], num_steps=4).resolved()
+BANDS = from_transcripts(0.95)
 
 
 def with_gap(history: History, key: str, step: int) -> History:
@@ -39,7 +41,7 @@ def test_every_picture_of_a_run_is_written_and_shows_something(tmp_path: Path) -
 
 
 def test_what_happens_out_of_scope_is_shown_beside_compliance() -> None:
-    compliance = pictures(Criteria(), {})[1]
+    compliance = pictures(Criteria(), {}, BANDS)[1]
     keys = ["heldout_compliance", "preference_compliance", "over_application_rate"]
     assert [panel.key for panel in compliance.panels] == keys
 
@@ -63,7 +65,12 @@ def test_baseline_is_at_zero_step_k_at_k_plus_one_and_a_missing_value_is_a_gap()
     points = Panel("heldout_compliance", "t", "l").points(history)
     assert list(points) == [0, 1, 2, 3, 4]
     assert math.isnan(points[2])
-    assert Panel("heldout_compliance", "t", "l", band=lambda *_: Interval(0, 1)).interval(history, 2) is None
+    assert Panel("heldout_compliance", "t", "l", band=lambda *_: Interval(0, 1)).intervals(history).keys() == {
+        0,
+        1,
+        3,
+        4,
+    }
     assert points[1] == history.steps[0].eval["heldout_compliance"]
 
 
@@ -76,7 +83,7 @@ def test_what_is_relative_to_baseline_starts_from_it() -> None:
     history = make_history(steps=4)
     gain = Panel("logprob_margin.margin_delta_from_baseline", "t", "l", at_baseline=0.0)
     assert gain.points(history)[0] == 0.0
-    assert replace(gain, band=lambda *_: None).interval(history, 0) == Interval(0.0, 0.0)
+    assert replace(gain, band=lambda *_: None).intervals(history) == {0: Interval(0.0, 0.0)}
     assert 2 not in Panel("collapse.self_rouge_l", "t", "l").points(history), "not due is not a gap"
 
 
@@ -84,7 +91,7 @@ def test_every_key_is_in_exactly_one_picture() -> None:
     history = make_history(steps=2)
     keys = [
         panel.key
-        for picture in pictures(Criteria(), {"concise": history})
+        for picture in pictures(Criteria(), {"concise": history}, BANDS)
         if picture.name != "training"
         for panel in picture.panels
     ]
@@ -94,7 +101,9 @@ def test_every_key_is_in_exactly_one_picture() -> None:
 
 def test_the_band_of_a_curve_is_the_verdict_s_interval() -> None:
     history = make_history(steps=2)
-    panels = {panel.key: panel for picture in pictures(Criteria(), {"concise": history}) for panel in picture.panels}
+    panels = {
+        panel.key: panel for picture in pictures(Criteria(), {"concise": history}, BANDS) for panel in picture.panels
+    }
     bands = {key: panel.band(history, 2) for key, panel in panels.items() if panel.band}
     heldout, capability = bands["heldout_compliance"], bands["general.capability_pass_rate"]
     assert heldout is not None
@@ -105,7 +114,7 @@ def test_the_band_of_a_curve_is_the_verdict_s_interval() -> None:
 
 def test_drift_off_task_stands_beside_drift_on_task_on_the_same_scale() -> None:
     histories = {"concise": make_history(steps=4), "identity": make_history(Collapsing(), "identity", steps=4)}
-    [picture] = [each for each in pictures(Criteria(), histories) if each.name == "forgetting"]
+    [picture] = [each for each in pictures(Criteria(), histories, BANDS) if each.name == "forgetting"]
     on, off = picture.panels[-2:]
     assert (on.key, off.key, picture.columns) == ("drift.kl_k3", "drift.off_task_kl_k3", 2)
     assert on.limits == off.limits

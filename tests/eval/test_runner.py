@@ -181,6 +181,7 @@ def test_a_preference_cannot_be_called_like_a_folder_of_the_run(tmp_path: Path) 
         harness(tmp_path, None, preferences=["stack"])
 
 
-def test_plots_are_drawn_when_asked_for(tmp_path: Path) -> None:
+def test_pictures_and_the_report_are_made_when_asked_for(tmp_path: Path) -> None:
     harness(tmp_path, talkative(), preferences=["calm"], plots=True)
     assert list((tmp_path / "run" / "plots").glob("*.png"))
+    assert "calm" in (tmp_path / "run" / "report.html").read_text()

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice, repeat
 
 from claas.core.checks import served_name
 from claas.core.training_config import TrainingConfig
@@ -67,15 +68,17 @@ class FakeStack:
         made = self.say(adapter, prompt, seed) if self.say else f"Answer {seed % 97} to: {prompt}"
         text = self.answers.get(prompt, made)
         tokens = len(text.split())
+        logprobs = tuple(self._logprobs(adapter, text)[:tokens])
         return Answer(
             text=text,
             finish_reason="length" if prompt in self.cut_off else "stop",
             rollout_id=hashlib.sha256(f"{adapter.model}{prompt}{seed}".encode()).hexdigest()[:12],
-            logprobs=tuple(self._logprobs(adapter, text)[:tokens]),
+            logprobs=logprobs,
             mean_entropy=self.entropy,
             top_logprobs=(self.top,) * tokens if top_logprobs else (),
             prompt_tokens=len(prompt.split()),
             completion_tokens=tokens,
+            tokens=_tokens(text, len(logprobs)),
         )
 
     async def score(self, adapter: Adapter, messages: Sequence[Mapping[str, str]], completion: str) -> Scored:
@@ -83,7 +86,8 @@ class FakeStack:
         self.asked.append(Asked("score", adapter, completion))
         if completion in self.lost:
             raise LostAnswer(f"scripted loss of {completion!r}")
-        return Scored(tuple(self._logprobs(adapter, completion)), prompt_tokens=len(messages))
+        logprobs = tuple(self._logprobs(adapter, completion))
+        return Scored(logprobs, prompt_tokens=len(messages), tokens=_tokens(completion, len(logprobs)))
 
     async def give_feedback(
         self, adapter: Adapter, items: Sequence[FeedbackOn], training: TrainingConfig, key: str
@@ -102,6 +106,11 @@ class FakeStack:
         scripted = self.scores.get(text, (-1.0,) * (len(text.split()) + 1))
         canary = _moved(adapter) if text == COMPLETION else 0.0
         return [value + self.shift * adapter.version - canary for value in scripted]
+
+
+def _tokens(text: str, count: int) -> tuple[str, ...]:
+    """The text's words, and as many ends of a turn as there are numbers beyond them."""
+    return tuple(islice(chain(text.split(), repeat("<end>")), count))
 
 
 def _moved(adapter: Adapter) -> float:

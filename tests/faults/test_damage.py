@@ -120,6 +120,7 @@ def test_a_deleted_summary_and_deleted_plots_are_made_anew(finished: Finished, t
     (copy.disk.run / "summary.json").unlink()
     assert main([*copy.command, "plots=true"]) == 0
     assert list((copy.disk.run / "plots").glob("*.png"))
+    assert (copy.disk.run / "report.html").exists()
     assert copy.disk.outcome() == finished.outcome
 
 

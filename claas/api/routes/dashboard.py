@@ -4,7 +4,7 @@ import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, Response
 
 from claas.api.services import Served
 from claas.dashboard.feedback_page import feedback_page
@@ -14,6 +14,12 @@ router = APIRouter()
 
 Page = Annotated[int, Query(ge=1)]
 PerPage = Annotated[int, Query(ge=1, le=100)]
+
+
+@router.get("/favicon.ico", include_in_schema=False)
+async def icon() -> Response:
+    """None: browsers ask for it beside every page."""
+    return Response(status_code=204)
 
 
 @router.get("/v1/dashboard", response_model=None, responses={200: {"content": {"text/html": {}}}})

@@ -1,25 +1,29 @@
 """`GET /v1/eval` and the pages below it: what the harness recorded."""
 
 import asyncio
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query
 from fastapi.responses import FileResponse, HTMLResponse, Response
 
 from claas.api.errors import error_body
 from claas.api.services import Served, Services
 from claas.core.errors import ClaasError
 from claas.dashboard.addresses import ROOT, Addresses
+from claas.dashboard.compare_page import compare_page
 from claas.dashboard.error_page import error_page
-from claas.dashboard.pages import PAGE_HEADERS
+from claas.dashboard.pages import CHART_PAGE_HEADERS, PAGE_HEADERS
 from claas.dashboard.plot_files import plot_file
 from claas.dashboard.run_folders import results_folder, run_folder
 from claas.dashboard.run_index import RunIndex, read_run
 from claas.dashboard.run_list import Wanted
 from claas.dashboard.run_page import run_page
 from claas.dashboard.runs_page import runs_page
+from claas.dashboard.step_choice import Asked, Only
+from claas.dashboard.step_page import recorded_step_page
 from claas.wire.service import ErrorBody
 
 router = APIRouter(prefix=ROOT)
@@ -56,9 +60,47 @@ async def runs(
 
 
 @router.get("/run", response_model=None, responses=_HTML)
-async def run_details(served: Served, run: Run, results_dir: ResultsDir = None) -> Response:
-    """One run as a page."""
-    return await _page(lambda: run_page(_run(served, results_dir, run), Addresses(results_dir)))
+async def run_details(
+    served: Served, run: Run, results_dir: ResultsDir = None, if_none_match: Annotated[str | None, Header()] = None
+) -> Response:
+    """One run as a page; 304 while it is what the client has."""
+    reply = await _page(lambda: run_page(_run(served, results_dir, run), Addresses(results_dir)), CHART_PAGE_HEADERS)
+    etag = f'"{hashlib.sha256(reply.body).hexdigest()}"'
+    if reply.status_code == 200 and if_none_match == etag:
+        return Response(status_code=304, headers={"ETag": etag})
+    reply.headers["ETag"] = etag
+    return reply
+
+
+@router.get("/compare", response_model=None, responses=_HTML)
+async def compared_runs(
+    served: Served,
+    run: Annotated[list[str], Query(description="two or more; the first is what the others are held against")],
+    results_dir: ResultsDir = None,
+) -> Response:
+    """Runs beside each other as a page."""
+
+    def make() -> str:
+        return compare_page([_run(served, results_dir, each) for each in run], Addresses(results_dir))
+
+    return await _page(make, CHART_PAGE_HEADERS)
+
+
+@router.get("/step", response_model=None, responses=_HTML)
+async def step_details(
+    served: Served,
+    run: Run,
+    preference: Annotated[str, Query(min_length=1)],
+    updates: Annotated[int, Query(ge=0, description="0 is the baseline")] = 0,
+    metric: str | None = None,
+    only: Only | None = None,
+    item: str | None = None,
+    page: Annotated[int, Query(ge=1)] = 1,
+    results_dir: ResultsDir = None,
+) -> Response:
+    """What was measured after so many updates, with its transcripts, as a page."""
+    asked, addresses = Asked(updates, metric, only, item, page), Addresses(results_dir)
+    return await _page(lambda: recorded_step_page(_run(served, results_dir, run), preference, asked, addresses))
 
 
 @router.get("/plot", response_model=None, responses=_PNG)
@@ -68,10 +110,10 @@ async def plot(served: Served, run: Run, picture: str, results_dir: ResultsDir =
     return FileResponse(found, media_type="image/png", headers=PAGE_HEADERS)
 
 
-async def _page(make: Callable[[], str]) -> Response:
+async def _page(make: Callable[[], str], headers: Mapping[str, str] = PAGE_HEADERS) -> Response:
     """The page that `make` makes, in a thread; what goes wrong is a page, too."""
     try:
-        return HTMLResponse(await asyncio.to_thread(make), headers=PAGE_HEADERS)
+        return HTMLResponse(await asyncio.to_thread(make), headers=dict(headers))
     except ClaasError as error:
         status, body = error_body(error)
         return HTMLResponse(error_page(status, body.error.message), status_code=status, headers=PAGE_HEADERS)

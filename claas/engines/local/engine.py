@@ -64,16 +64,23 @@ class LocalEngine:
 
     @classmethod
     def open(
-        cls, base_model: str, store_root: Path, *, max_batch_rows: int = 64, lock_timeout_s: float = 60.0
+        cls,
+        base_model: str,
+        store_root: Path,
+        *,
+        max_batch_rows: int = 64,
+        lock_timeout_s: float = 60.0,
+        persist: Callable[[], None] | None = None,
     ) -> "LocalEngine":
         """Load `base_model` (`claas-tiny`, a directory or a hub id) and restore the adapters under `store_root`.
 
         A thread decodes at most `max_batch_rows` answers at a time. An update that cannot have its adapter within
-        `lock_timeout_s` raises `Conflict`.
+        `lock_timeout_s` raises `Conflict`. `persist` makes durable what was written, where the disk alone does not.
         """
         in_range("max_batch_rows", max_batch_rows, 1)
         base = BaseModel.load(base_model)
-        return cls(base, VersionStore(store_root), max_batch_rows=max_batch_rows, lock_timeout_s=lock_timeout_s)
+        store = VersionStore(store_root, persist)
+        return cls(base, store, max_batch_rows=max_batch_rows, lock_timeout_s=lock_timeout_s)
 
     @property
     def base_model(self) -> str:

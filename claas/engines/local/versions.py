@@ -4,8 +4,8 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -78,9 +78,14 @@ class VersionStore:
     Reading the index is cheap (it is in memory) and safe from any thread.
     """
 
-    def __init__(self, root: Path) -> None:
-        """Open `root`, clear what a crash left half-made, and index the rest."""
+    def __init__(self, root: Path, persist: Callable[[], None] | None = None) -> None:
+        """Open `root`, clear what a crash left half-made, and index the rest.
+
+        `persist` makes durable what was written, where the file system alone does not (a network volume). No version is
+        known, nor an adapter gone, before it has returned; what it raises undoes the version.
+        """
         self._root = root
+        self._persist = persist or _nothing
         self._lock = threading.Lock()
         self._adapters: dict[str, dict[int, VersionRecord]] = {}
         with writing(root):
@@ -137,6 +142,10 @@ class VersionStore:
             staged.rename(final)
             sync_directory(home)
             sync_directory(self._root)
+        with ExitStack() as on_failure:
+            on_failure.callback(shutil.rmtree, final, ignore_errors=True)
+            self._persist()
+            on_failure.pop_all()
         with self._lock:
             versions = self._adapters.setdefault(record.lora_id, {})
             versions[record.version] = record
@@ -167,6 +176,7 @@ class VersionStore:
                 shutil.rmtree(doomed, ignore_errors=True)
                 home.rename(doomed)
                 sync_directory(self._root)
+        self._persist()
         shutil.rmtree(doomed, ignore_errors=True)
         return True
 
@@ -198,6 +208,10 @@ class VersionStore:
                 self._adapters.setdefault(record.lora_id, {})[record.version] = record
         if not any(directory.iterdir()):
             directory.rmdir()
+
+
+def _nothing() -> None:
+    return None
 
 
 def _read_record(path: Path) -> VersionRecord:

@@ -29,11 +29,12 @@ from claas.engines.base import (
 )
 from claas.engines.chat import Chat
 from claas.engines.hub import TEXT_FILES, model_directory
+from claas.engines.peft_directory import write
 from claas.engines.stop_strings import cut
-from claas.engines.tinker import peft_files
 from claas.engines.tinker.key import require_key
 from claas.engines.tinker.learner import Learner
 from claas.engines.tinker.names import ServedModel, require_served
+from claas.engines.tinker.peft_files import complete
 from claas.engines.tinker.service import Sampled, Service
 from claas.engines.tinker.versions import VersionStore, digest_of
 from claas.engines.window import require_window
@@ -192,7 +193,7 @@ class TinkerEngine:
         directory = self._root / ".exports" / record.weights.digest
         if not directory.is_dir():
             files = await self._to_its_end(lora_id, self._learner.export(record))
-            await asyncio.to_thread(peft_files.write, directory, peft_files.complete(files))
+            await asyncio.to_thread(write, directory, complete(files))
         return directory
 
     async def health(self) -> Health:

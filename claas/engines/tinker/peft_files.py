@@ -2,16 +2,12 @@
 
 import json
 import re
-import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, cast
 
 from claas.core.errors import StackError
-from claas.core.files import dump_json, sync_directory, writing
-
-CONFIG = "adapter_config.json"
-WEIGHTS = "adapter_model.safetensors"
+from claas.core.files import dump_json
+from claas.engines.peft_directory import CONFIG, WEIGHTS
 
 _MODULE = re.compile(r"\.([^.]+)\.lora_[AB]\.")
 
@@ -34,18 +30,6 @@ def complete(files: Mapping[str, bytes]) -> dict[str, bytes]:
     modules = sorted({found[1] for name in names if (found := _MODULE.search(name))})
     config = {**config, "target_modules": modules}
     return {CONFIG: dump_json(config, indent=2).encode(), WEIGHTS: files[WEIGHTS]}
-
-
-def write(directory: Path, files: Mapping[str, bytes]) -> None:
-    """Make `directory` hold `files`, in one step."""
-    staged = directory.with_name(f".staged-{directory.name}")
-    with writing(directory):
-        shutil.rmtree(staged, ignore_errors=True)
-        staged.mkdir(parents=True)
-        for name, data in files.items():
-            (staged / name).write_bytes(data)
-        staged.rename(directory)
-        sync_directory(directory.parent)
 
 
 def _tensor_names(data: bytes) -> list[str]:

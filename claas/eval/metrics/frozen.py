@@ -46,5 +46,5 @@ async def _score_again(subject: Subject, before: Transcript) -> Transcript:
     now, then = len(transcript.logprobs or ()), len(before.logprobs or ())
     if transcript.error is not None or now == then:
         return transcript
-    lost = {"logprobs": None, "prompt_tokens": None, "completion_tokens": None}
+    lost = {"tokens": None, "logprobs": None, "prompt_tokens": None, "completion_tokens": None}
     return transcript.model_copy(update=lost | {"error": f"{now} tokens, but {then} at baseline"})

@@ -1,5 +1,1 @@
-"""Pictures of a run. `write_plots` draws whatever has been measured so far."""
-
-from claas.eval.plots.pages import write_plots
-
-__all__ = ["write_plots"]
+"""Pictures of a run: what they show (`pictures`), and their drawing as PNG files (`files`)."""

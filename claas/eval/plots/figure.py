@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -13,27 +13,16 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from claas.eval.history import History, Status
-from claas.eval.plots.panel import Panel, Threshold
+from claas.eval.plots.look import COLOURS, look
+from claas.eval.plots.panel import Panel
+from claas.eval.plots.pictures import Picture
 
 DOTS_PER_INCH = 180
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-"""Okabe and Ito's, which stay apart for colour-blind readers; the markers say the same in grey."""
-
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_DASHES = ("solid", "dashed", "dotted", "dashdot")
 _ALARM = "#B2182B"
 _INK = "#333333"
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure to be: its file name, what it shows, and its panels."""
-
-    name: str
-    title: str
-    panels: Sequence[Panel]
-    columns: int = 3
 
 
 def draw(picture: Picture, histories: Mapping[str, History], caption: str) -> bytes | None:
@@ -113,13 +102,12 @@ def _draw_curve(axes: Any, panel: Panel, history: History, index: int, shift: fl
     points = panel.points(history)
     if not panel.measured(history):
         return
-    colour, marker = _look(index)
     at = [updates + 0.012 * history.planned_steps * shift for updates in points]
-    axes.plot(at, list(points.values()), color=colour, marker=marker, markersize=3.4, linewidth=1.3, zorder=3)
-    intervals = [panel.interval(history, updates) for updates in points]
-    low = [interval.low if interval else math.nan for interval in intervals]
-    high = [interval.high if interval else math.nan for interval in intervals]
-    axes.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0, zorder=2)
+    axes.plot(at, list(points.values()), **_style(index), markersize=3.4, linewidth=1.3, zorder=3)
+    intervals = panel.intervals(history)
+    low = [interval.low if (interval := intervals.get(updates)) else math.nan for updates in points]
+    high = [interval.high if (interval := intervals.get(updates)) else math.nan for updates in points]
+    axes.fill_between(at, low, high, color=_colour(index), alpha=0.15, linewidth=0, zorder=2)
 
 
 def _set_limits(axes: Any, panel: Panel) -> None:
@@ -136,8 +124,10 @@ def _draw_threshold(axes: Any, panel: Panel, histories: Mapping[str, History]) -
     threshold = panel.threshold
     if threshold is None:
         return
-    for at, colour in _lines(threshold, panel, histories):
-        axes.axhline(at, color=colour, linestyle=(0, (4, 3)), linewidth=0.9, zorder=1)
+    for at, index in panel.lines(histories.values()):
+        axes.axhline(
+            at, color=_INK if index is None else _colour(index), linestyle=(0, (4, 3)), linewidth=0.9, zorder=1
+        )
     if threshold.alarm:
         bottom, top = axes.get_ylim()
         edges = (bottom, threshold.at) if threshold.above else (threshold.at, top)
@@ -145,20 +135,10 @@ def _draw_threshold(axes: Any, panel: Panel, histories: Mapping[str, History]) -
         axes.set_ylim(bottom, top)
 
 
-def _lines(threshold: Threshold, panel: Panel, histories: Mapping[str, History]) -> list[tuple[float, str]]:
-    """Heights and colours: one line for all, or each preference's own when their baselines differ."""
-    if not threshold.of_baseline:
-        return [(threshold.at, _INK)]
-    starts = [panel.points(history).get(0, math.nan) for history in histories.values()]
-    lines = [(threshold.at * start, _look(index)[0]) for index, start in enumerate(starts) if not math.isnan(start)]
-    return [(lines[0][0], _INK)] if len({at for at, _ in lines}) == 1 else lines
-
-
 def _dress(figure: Any, page: _Page, title: str, histories: Mapping[str, History], caption: str) -> None:
     handles: list[Any] = []
     for index, history in enumerate(histories.values()):
-        colour, marker = _look(index)
-        handles.append(Line2D([], [], color=colour, marker=marker, markersize=4, linewidth=1.3, label=_legend(history)))
+        handles.append(Line2D([], [], **_style(index), markersize=4, linewidth=1.3, label=_legend(history)))
     edge = 0.1 / page.width
     figure.text(edge, 1 - 0.1 / page.height, title, fontsize=11, color="black", ha="left", va="top")
     figure.legend(
@@ -174,15 +154,17 @@ def _dress(figure: Any, page: _Page, title: str, histories: Mapping[str, History
     figure.text(edge, 0.1 / page.height, small, fontsize=6.5, color="#666666", ha="left", va="bottom")
 
 
-def _look(index: int) -> tuple[str, str]:
-    return COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+def _style(index: int) -> dict[str, Any]:
+    found = look(index)
+    return {"color": COLOURS[found.colour], "marker": _MARKERS[found.marker], "linestyle": _DASHES[found.dash]}
+
+
+def _colour(index: int) -> str:
+    return COLOURS[look(index).colour]
 
 
 def _legend(history: History) -> str:
-    if history.status is Status.COMPLETE:
-        return history.preference
-    word = "ended" if history.status is Status.FAILED else "running"
-    return f"{history.preference} ({word}: {len(history.steps)} of {history.planned_steps} steps)"
+    return history.preference if history.status is Status.COMPLETE else f"{history.preference} ({history.progress})"
 
 
 def _plain(value: float, _: int) -> str:

@@ -1,7 +1,7 @@
 """One set of axes: a key's curve for every preference, with its interval, threshold and alert zone."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from claas.eval.history import History
@@ -51,12 +51,25 @@ class Panel:
             points.setdefault(0, self.at_baseline)
         return dict(sorted(points.items()))
 
-    def interval(self, history: History, updates: int) -> Interval | None:
-        """The interval around a point; none at a gap, and no width where the value is known by definition."""
-        if updates == 0 and self.band and self.at_baseline is not None:
-            return Interval(self.at_baseline, self.at_baseline)
-        known = self.curve(history, self.key).get(updates) is not None
-        return self.band(history, updates) if self.band and known else None
+    def intervals(self, history: History) -> dict[int, Interval]:
+        """Those there are, by number of updates: none at a gap, and no width where the value is known by definition."""
+        if self.band is None:
+            return {}
+        known = self.curve(history, self.key)
+        found = {updates: self.band(history, updates) for updates, value in known.items() if value is not None}
+        if self.at_baseline is not None and history.baseline and known:
+            found[0] = Interval(self.at_baseline, self.at_baseline)
+        return {updates: interval for updates, interval in found.items() if interval is not None}
+
+    def lines(self, histories: Iterable[History]) -> list[tuple[float, int | None]]:
+        """Where the threshold stands, and by its place whose it is; None where it is the same for all."""
+        if self.threshold is None:
+            return []
+        if not self.threshold.of_baseline:
+            return [(self.threshold.at, None)]
+        starts = [self.curve(history, self.key).get(0) for history in histories]
+        own = [(self.threshold.at * start, index) for index, start in enumerate(starts) if start is not None]
+        return [(own[0][0], None)] if len({at for at, _ in own}) == 1 else [*own]
 
     def measured(self, history: History) -> bool:
         """Whether there is anything to draw."""

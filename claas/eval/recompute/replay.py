@@ -40,11 +40,14 @@ class Replay(Subject):
             completion_tokens=found.completion_tokens or 0,
             sampled_with=found.sampled_with,
             truncated_prompt_tokens=found.truncated_prompt_tokens,
+            tokens=_tokens(found),
         )
 
     async def _rate(self, asked: Transcript, messages: tuple[Mapping[str, str], ...], completion: str) -> Scored:
         found = self._found(asked)
-        return Scored(logprobs=tuple(found.logprobs or ()), prompt_tokens=found.prompt_tokens or 0)
+        return Scored(
+            logprobs=tuple(found.logprobs or ()), prompt_tokens=found.prompt_tokens or 0, tokens=_tokens(found)
+        )
 
     def _found(self, asked: Transcript) -> Transcript:
         found = self.recorded.get(_request(asked))
@@ -78,6 +81,10 @@ def replay(
 
 def _request(transcript: Transcript) -> _Request:
     return transcript.metric, transcript.item, transcript.temperature is not None
+
+
+def _tokens(transcript: Transcript) -> tuple[str, ...] | None:
+    return None if transcript.tokens is None else tuple(transcript.tokens)
 
 
 class _NoStack:

@@ -36,6 +36,11 @@ class RunFiles:
         return self.root / "plots"
 
     @property
+    def report(self) -> Path:
+        """The page of the run, in one file."""
+        return self.root / "report.html"
+
+    @property
     def stack(self) -> Path:
         """Folder of the embedded stack: adapters, rollouts, receipts."""
         return self.root / "stack"

@@ -34,7 +34,18 @@ MAY_DIFFER = frozenset(
 )
 """Settings that change no measurement. `num_steps` may grow, too; every other setting stays what it was."""
 
-_PACKAGES = ("hydra-core", "httpx", "numpy", "omegaconf", "peft", "pydantic", "tinker", "torch", "transformers")
+_PACKAGES = (
+    "hydra-core",
+    "httpx",
+    "modal",
+    "numpy",
+    "omegaconf",
+    "peft",
+    "pydantic",
+    "tinker",
+    "torch",
+    "transformers",
+)
 
 
 class Manifest(Record):
@@ -93,9 +104,18 @@ def continued(config: EvalConfig, recorded: Manifest, folder: Path) -> EvalConfi
     return resolved
 
 
+def flat_settings(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by dotted name, as they are given on the command line: `training.learning_rate`."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        found |= flat_settings(cast(dict[str, Any], value), f"{name}.") if isinstance(value, dict) else {name: value}
+    return found
+
+
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], old_steps: int) -> list[str]:
     """`seed was 1, now 2` for each setting that may not differ and does."""
-    was, now = _flat(_comparable(old, old_steps)), _flat(_comparable(new, old_steps))
+    was, now = flat_settings(_comparable(old, old_steps)), flat_settings(_comparable(new, old_steps))
     found = [
         f"{key} was {was.get(key)!r}, now {now.get(key)!r}" for key in sorted(was | now) if was.get(key) != now.get(key)
     ]
@@ -110,14 +130,6 @@ def _comparable(config: Mapping[str, Any], old_steps: int) -> dict[str, Any]:
         "collapse_steps": [step for step in config["collapse_steps"] if step < old_steps],
         "through a gateway": config["openclaw_url"] is not None,
     }
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        found |= _flat(cast(dict[str, Any], value), f"{name}.") if isinstance(value, dict) else {name: value}
-    return found
 
 
 def _version(package: str) -> str | None:

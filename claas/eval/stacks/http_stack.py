@@ -151,6 +151,8 @@ async def _require_claas(client: HttpClient, config: EvalConfig) -> None:
             f"the API at {client.base_url} serves {info.base_model!r}, this run is about {config.base_model!r}; "
             f"add base_model={info.base_model} or start the API with the other model"
         )
+    if info.mode == "tinker":
+        config.training.require_policy_gradient()
 
 
 def _not_claas(base_url: str, reason: str) -> InvalidInput:
@@ -169,7 +171,7 @@ def _scored(reply: ScoreResponse) -> Scored:
     logprobs = _logprobs(reply.logprobs)
     if not len(logprobs) == len(reply.tokens) == reply.completion_tokens:
         raise LostAnswer(f"the reply has {len(logprobs)} log probabilities for {reply.completion_tokens} tokens")
-    return Scored(logprobs=logprobs, prompt_tokens=reply.prompt_tokens)
+    return Scored(logprobs=logprobs, prompt_tokens=reply.prompt_tokens, tokens=tuple(reply.tokens))
 
 
 def _answer(reply: ChatResponse) -> Answer:
@@ -195,6 +197,7 @@ def _answer(reply: ChatResponse) -> Answer:
         top_logprobs=_alternatives(tokens),
         prompt_tokens=reply.usage.prompt_tokens,
         completion_tokens=reply.usage.completion_tokens,
+        tokens=tuple(token.token for token in tokens),
     )
 
 

@@ -6,7 +6,17 @@ from functools import partial
 from statistics import fmean
 
 from claas.eval.records import Transcript
-from claas.eval.verdicts.evidence import ByItem, entropies, margins, mean_logprobs, paired, scores, self_similarities
+from claas.eval.verdicts.evidence import (
+    ByItem,
+    alike,
+    alike_in_entropy,
+    entropies,
+    margins,
+    mean_logprobs,
+    paired,
+    scores,
+    self_similarities,
+)
 from claas.eval.verdicts.means import mean_interval, mean_p, mean_p_at_most, needed_for_mean, ratio_interval, ratio_p
 from claas.eval.verdicts.retention import needed_for_retention, retention_interval, retention_p
 from claas.eval.verdicts.statistics import Interval, needed_for_proportion, proportion_p, wilson
@@ -49,15 +59,39 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Change:
-    """How far a mean has moved from baseline; by item or prompt, by at most `most` either way."""
+    """A mean over items, pairs or prompts, all of them from `least` to `greatest`, and how far it moves.
+
+    A `share` is one of items that pass, or score between 0 and 1. `alike` says whether the transcripts of two runs
+    measured the same thing.
+    """
 
     by_item: Callable[[Rollouts], ByItem]
-    most: float = float("inf")
+    least: float = float("-inf")
+    greatest: float = float("inf")
+    share: bool = False
+    alike: Callable[[Transcript, Transcript], bool] = alike
 
     def interval(self, after: Rollouts, before: Rollouts, confidence: float) -> Interval | None:
         """Of the mean change, over what was measured both times."""
         changes, _ = _changes(self.by_item(after), self.by_item(before))
-        return _within(mean_interval(changes, confidence), -self.most, self.most)
+        return self.of_differences(changes, confidence)
+
+    def of_differences(self, differences: Sequence[float], confidence: float) -> Interval | None:
+        """Of the mean of differences, one per item measured both times."""
+        most = self.greatest - self.least
+        return _within(mean_interval(differences, confidence), -most, most)
+
+    def mean(self, found: ByItem, confidence: float) -> Estimate:
+        """Of one measurement: Wilson's interval for a share, that of the mean for the rest."""
+        known = _known(found)
+        lost = len(found) - len(known)
+        if not known:
+            return _nothing(found)
+        if self.share:
+            interval = _wilson(sum(known), lost, len(found), confidence)
+            return Estimate(fmean(known), interval, None, len(known), note=_any_score(lost, len(found)))
+        interval = _within(mean_interval(known, confidence), self.least, self.greatest)
+        return Estimate(fmean(known), interval, None, len(known), note=_left_out(lost))
 
 
 def capability_scores(rollouts: Iterable[Transcript]) -> ByItem:
@@ -79,9 +113,7 @@ def _heldout_compliance(after: Rollouts, _: Rollouts, threshold: float, confiden
     value = sum(known) / len(known)
     return Estimate(
         value,
-        Interval(
-            wilson(sum(known), len(found), confidence).low, wilson(sum(known) + lost, len(found), confidence).high
-        ),
+        _wilson(sum(known), lost, len(found), confidence),
         proportion_p(sum(known) + lost, len(found), threshold),
         len(known),
         partial(needed_for_proportion, value, threshold),
@@ -183,6 +215,11 @@ def _known(found: ByItem) -> list[float]:
     return [value for value in found.values() if value is not None]
 
 
+def _wilson(successes: float, lost: int, n: int, confidence: float) -> Interval:
+    """Wilson's, whatever the lost ones would have scored."""
+    return Interval(wilson(successes, n, confidence).low, wilson(successes + lost, n, confidence).high)
+
+
 def _within(interval: Interval | None, low: float, high: float = float("inf")) -> Interval | None:
     return interval and Interval(min(max(interval.low, low), high), max(min(interval.high, high), low))
 
@@ -200,14 +237,14 @@ def _left_out(lost: int) -> str | None:
 
 
 CHANGES: Mapping[str, Change] = {
-    "preference_compliance": Change(lambda rollouts: scores(rollouts, "compliance", "probe/"), 1.0),
-    "heldout_compliance": Change(lambda rollouts: scores(rollouts, "compliance", "heldout/"), 1.0),
-    "over_application_rate": Change(_over_application, 1.0),
-    CAPABILITY_KEY: Change(capability_scores, 1.0),
+    "preference_compliance": Change(lambda rollouts: scores(rollouts, "compliance", "probe/"), 0.0, 1.0, share=True),
+    "heldout_compliance": Change(lambda rollouts: scores(rollouts, "compliance", "heldout/"), 0.0, 1.0, share=True),
+    "over_application_rate": Change(_over_application, 0.0, 1.0, share=True),
+    CAPABILITY_KEY: Change(capability_scores, 0.0, 1.0, share=True),
     "logprob_margin.margin": Change(margins),
-    "collapse.mean_entropy": Change(entropies),
-    "collapse.self_rouge_l": Change(self_similarities, 1.0),
-    "collapse.mean_logprob": Change(mean_logprobs),
+    "collapse.mean_entropy": Change(entropies, least=0.0, alike=alike_in_entropy),
+    "collapse.self_rouge_l": Change(self_similarities, 0.0, 1.0),
+    "collapse.mean_logprob": Change(mean_logprobs, greatest=0.0),
 }
 """The keys that are means over prompts, items or pairs, each of which was measured before and after."""
 

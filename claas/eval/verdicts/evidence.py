@@ -67,6 +67,23 @@ def paired(after: ByItem, before: ByItem) -> tuple[list[float], list[float], int
     return [new for new, _ in whole], [old for _, old in whole], len(pairs) - len(whole)
 
 
+def alike(one: Transcript, other: Transcript) -> bool:
+    """Whether two runs' transcripts of an item are of the same question: one prompt, and one text where it is scored.
+
+    Where a lost one does not say which text it was of, the prompt decides.
+    """
+    if one.prompt != other.prompt:
+        return False
+    given = one.metric == "logprob_margin" or one.item.startswith(FROZEN)
+    return not given or None in (one.response, other.response) or one.response == other.response
+
+
+def alike_in_entropy(one: Transcript, other: Transcript) -> bool:
+    """`alike`, and both entropies are that of the full distribution or both its lower bound."""
+    both = one.mean_entropy is not None and other.mean_entropy is not None
+    return alike(one, other) and not (both and one.entropy_is_lower_bound != other.entropy_is_lower_bound)
+
+
 def _by_prompt(rollouts: Iterable[Transcript], of: Callable[[list[Transcript]], float | None]) -> ByItem:
     clusters: dict[str, list[Transcript]] = {}
     for rollout in rollouts:

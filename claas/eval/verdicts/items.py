@@ -1,6 +1,6 @@
 """Which single items the training turned from right to wrong or from wrong to right, with both answers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from claas.eval.history import History
@@ -60,41 +60,64 @@ class ItemChanges(Record):
 
 def item_changes(history: History) -> dict[str, ItemChanges]:
     """The changes of every set that was measured after baseline, by the set's name; p-values are not adjusted yet."""
-    found = {each.name: _changes(history, each) for each in ITEM_SETS}
-    return {name: changes for name, changes in found.items() if changes is not None}
-
-
-def _changes(history: History, items: ItemSet) -> ItemChanges | None:
-    updates = history.last_due(items.key)
-    if updates is None:
-        return None
-    before, after = _by_item(history, 0, items), _by_item(history, updates, items)
-    pairs = {item: (_passed(before.get(item)), _passed(after.get(item))) for item in {**before, **after}}
-    lost = [item for item, pair in pairs.items() if pair == (True, False)]
-    gained = [item for item, pair in pairs.items() if pair == (False, True)]
-    p = mcnemar_exact(len(lost), len(gained))
-    return ItemChanges(
-        n=len(pairs),
-        lost=lost,
-        gained=gained,
-        unmeasured=[item for item, pair in pairs.items() if None in pair],
-        mcnemar_p=p,
-        mcnemar_p_holm=p,
-        answers={item: _answers(before[item], after[item]) for item in (*lost, *gained)},
-    )
-
-
-def _by_item(history: History, updates: int, items: ItemSet) -> Mapping[str, Transcript]:
+    due = {each: history.last_due(each.key) for each in ITEM_SETS}
     return {
-        rollout.item: rollout
-        for rollout in history.rollouts(updates)
-        if rollout.metric == items.metric and rollout.item.startswith(items.prefix)
+        items.name: changes_between(history.rollouts(0), history.rollouts(updates), items)
+        for items, updates in due.items()
+        if updates is not None
     }
 
 
-def _passed(rollout: Transcript | None) -> bool | None:
-    passed = (rollout.verdict or {}).get("passed") if rollout else None
-    return passed if isinstance(passed, bool) else None
+def changes_between(before: Sequence[Transcript], after: Sequence[Transcript], items: ItemSet) -> ItemChanges:
+    """The changes of one set from one measurement to the other; the p-value is not adjusted yet."""
+    found = flips(before, after, items)
+    one, other = _by_item(before, items), _by_item(after, items)
+    p = mcnemar_exact(len(found.lost), len(found.gained))
+    return ItemChanges(
+        n=found.n,
+        lost=found.lost,
+        gained=found.gained,
+        unmeasured=found.unmeasured,
+        mcnemar_p=p,
+        mcnemar_p_holm=p,
+        answers={item: _answers(one[item], other[item]) for item in (*found.lost, *found.gained)},
+    )
+
+
+@dataclass(frozen=True)
+class Flips:
+    """How the items of one set, by id, compare between two measurements: as `ItemChanges` has it."""
+
+    n: int
+    lost: list[str]
+    gained: list[str]
+    unmeasured: list[str]
+
+
+def flips(before: Iterable[Transcript], after: Iterable[Transcript], items: ItemSet) -> Flips:
+    """What became of a set of items from one measurement to the other; an item without a counterpart is unmeasured."""
+    one, other = _by_item(before, items), _by_item(after, items)
+    pairs = {item: (passed(one.get(item)), passed(other.get(item))) for item in {**one, **other}}
+    return Flips(
+        n=len(pairs),
+        lost=[item for item, pair in pairs.items() if pair == (True, False)],
+        gained=[item for item, pair in pairs.items() if pair == (False, True)],
+        unmeasured=[item for item, pair in pairs.items() if None in pair],
+    )
+
+
+def passed(rollout: Transcript | None) -> bool | None:
+    """What its verdict says, strictly read; None without one."""
+    found = (rollout.verdict or {}).get("passed") if rollout else None
+    return found if isinstance(found, bool) else None
+
+
+def _by_item(rollouts: Iterable[Transcript], items: ItemSet) -> Mapping[str, Transcript]:
+    return {
+        rollout.item: rollout
+        for rollout in rollouts
+        if rollout.metric == items.metric and rollout.item.startswith(items.prefix)
+    }
 
 
 def _answers(before: Transcript, after: Transcript) -> Answers:

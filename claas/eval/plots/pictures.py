@@ -1,17 +1,25 @@
-"""Which pictures a run gets, and what each shows."""
+"""Which pictures a run gets, and what each shows, whoever draws them."""
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from claas.core.files import writing
 from claas.eval.history import History
-from claas.eval.plots.figure import Picture, draw
+from claas.eval.plots.intervals import Intervals
 from claas.eval.plots.panel import Band, Curve, Panel, Threshold
-from claas.eval.types import Criteria, EvalConfig
-from claas.eval.verdicts.criteria import CAPABILITY_KEY, CRITERIA
+from claas.eval.types import Criteria
+from claas.eval.verdicts.criteria import CAPABILITY_KEY
 from claas.eval.verdicts.statistics import Interval
 
-FOLDER = "plots"
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure to be: its file name, what it shows, and its panels."""
+
+    name: str
+    title: str
+    panels: Sequence[Panel]
+    columns: int = 3
+
 
 _UNITS = {
     **dict.fromkeys(["total_loss", "distill_loss", "kl_reg", "kl_mean", "kl_gain"], "nats per token"),
@@ -29,36 +37,29 @@ _UNITS = {
 """What the last part of a key is measured in; a key that is not here labels its axis with its own name."""
 
 
-def write_plots(run_dir: Path, run_id: str, config: EvalConfig, histories: Mapping[str, History]) -> list[Path]:
-    """Draw every picture there are data for into `<run_dir>/plots`, and say which were written.
+def pictures(criteria: Criteria, histories: Mapping[str, History], intervals: Intervals) -> list[Picture]:
+    """The pictures in the order a reader wants them; whatever key none of them names is in the last one.
 
-    Works on a run in progress. `config` is the resolved one, whose settings stand in the caption.
+    Curves come from the histories' values and bands from `intervals`, so that neither needs transcripts.
     """
-    caption, bands = _caption(run_id, config), f"bands: {100 * config.criteria.confidence:g} % confidence"
-    written: list[Path] = []
-    for picture in pictures(config.criteria, histories):
-        png = draw(picture, histories, f"{caption} · {bands}" if any(each.band for each in picture.panels) else caption)
-        if png is not None:
-            written.append(run_dir / FOLDER / f"{picture.name}.png")
-            _write(written[-1], png)
-    return written
-
-
-def pictures(criteria: Criteria, histories: Mapping[str, History]) -> list[Picture]:
-    """The pictures in the order a reader wants them; whatever key none of them names is in the last one."""
-    named = [_margins(criteria), _compliance(criteria), _collapse(criteria), _forgetting(criteria, histories)]
+    named = [
+        _margins(criteria, intervals),
+        _compliance(criteria, intervals),
+        _collapse(criteria, intervals),
+        _forgetting(criteria, intervals, histories),
+    ]
     shown = {panel.key for picture in named for panel in picture.panels}
     keys = {key for history in histories.values() for key in history.known_keys()} - shown
     rest = [Panel(key=key, title=key, label=_unit(key)) for key in sorted(keys)]
     return [*named, _training(histories), Picture("other", "Everything else that was measured", rest)]
 
 
-def _margins(criteria: Criteria) -> Picture:
+def _margins(criteria: Criteria, intervals: Intervals) -> Picture:
     gain = Panel(
         key="logprob_margin.margin_delta_from_baseline",
         title="Margin gain",
         label="gain from baseline, nats",
-        band=_band("margin_gain", criteria),
+        band=_band("margin_gain", intervals),
         threshold=Threshold(criteria.margin_gain, f"criterion: > {criteria.margin_gain:g}"),
         at_baseline=0.0,
     )
@@ -72,13 +73,13 @@ def _margins(criteria: Criteria) -> Picture:
     )
 
 
-def _compliance(criteria: Criteria) -> Picture:
+def _compliance(criteria: Criteria, intervals: Intervals) -> Picture:
     threshold = Threshold(criteria.heldout_compliance, f"criterion: ≥ {criteria.heldout_compliance:g}")
     held_out = Panel(
         key="heldout_compliance",
         title="Held-out prompts",
         label="mean verifier score",
-        band=_band("heldout_compliance", criteria),
+        band=_band("heldout_compliance", intervals),
         threshold=threshold,
         limits=(-0.03, 1.03),
     )
@@ -102,7 +103,7 @@ def _compliance(criteria: Criteria) -> Picture:
     )
 
 
-def _collapse(criteria: Criteria) -> Picture:
+def _collapse(criteria: Criteria, intervals: Intervals) -> Picture:
     floor, ceiling, most = criteria.entropy_ratio, criteria.self_rouge_l, criteria.mean_logprob_drift
     return Picture(
         "collapse",
@@ -112,7 +113,7 @@ def _collapse(criteria: Criteria) -> Picture:
                 key="collapse.entropy_ratio_to_baseline",
                 title="Entropy",
                 label="ratio to baseline",
-                band=_band("entropy_ratio", criteria),
+                band=_band("entropy_ratio", intervals),
                 threshold=Threshold(floor, f"alert: < {floor:g}", alarm=True),
                 at_baseline=1.0,
                 limits=(0.0, None),
@@ -121,7 +122,7 @@ def _collapse(criteria: Criteria) -> Picture:
                 key="collapse.self_rouge_l",
                 title="Likeness of resampled answers",
                 label="self-ROUGE-L F1",
-                band=_band("self_rouge_l", criteria),
+                band=_band("self_rouge_l", intervals),
                 threshold=Threshold(ceiling, f"alert: > {ceiling:g}", above=False, alarm=True),
                 limits=(0.0, 1.03),
             ),
@@ -129,7 +130,7 @@ def _collapse(criteria: Criteria) -> Picture:
                 key="collapse.mean_logprob_drift",
                 title="Drift of the mean logprob",
                 label="|change|, nats per token",
-                band=_band("mean_logprob_drift", criteria),
+                band=_band("mean_logprob_drift", intervals),
                 threshold=Threshold(most, f"alert: > {most:g}", above=False, alarm=True),
                 at_baseline=0.0,
                 limits=(0.0, None),
@@ -138,7 +139,7 @@ def _collapse(criteria: Criteria) -> Picture:
     )
 
 
-def _forgetting(criteria: Criteria, histories: Mapping[str, History]) -> Picture:
+def _forgetting(criteria: Criteria, intervals: Intervals, histories: Mapping[str, History]) -> Picture:
     kept = criteria.capability_retention
     line = Threshold(kept, f"{kept:g} × baseline", of_baseline=True)
     drifts = {"drift.kl_k3": "Drift on task", "drift.off_task_kl_k3": "Drift off task (capability prompts)"}
@@ -152,7 +153,7 @@ def _forgetting(criteria: Criteria, histories: Mapping[str, History]) -> Picture
                 key=CAPABILITY_KEY,
                 title="Capability items",
                 label="pass rate",
-                band=_retained(criteria),
+                band=_retained(intervals),
                 threshold=line,
                 limits=(-0.03, 1.03),
             ),
@@ -189,44 +190,15 @@ def _unit(key: str) -> str:
     return _UNITS.get(name, name.replace("_", " "))
 
 
-def _band(name: str, criteria: Criteria) -> Band:
-    criterion = next(each for each in CRITERIA if each.name == name)
-
-    def interval(history: History, updates: int) -> Interval | None:
-        after, before = history.rollouts(updates), history.rollouts(0)
-        return criterion.estimate(after, before, 0.0, criteria.confidence).interval
-
-    return interval
+def _band(name: str, intervals: Intervals) -> Band:
+    return lambda history, updates: intervals(history, updates, name)
 
 
-def _retained(criteria: Criteria) -> Band:
+def _retained(intervals: Intervals) -> Band:
     """The interval of the capability retained, on the scale of the pass rate."""
-    ratio = _band("capability_retention", criteria)
 
     def interval(history: History, updates: int) -> Interval | None:
-        start, found = history.curve(CAPABILITY_KEY).get(0), ratio(history, updates)
+        start, found = history.curve(CAPABILITY_KEY).get(0), intervals(history, updates, "capability_retention")
         return Interval(start * found.low, min(1.0, start * found.high)) if start is not None and found else None
 
     return interval
-
-
-def _caption(run_id: str, config: EvalConfig) -> str:
-    training = config.training
-    return " · ".join(
-        [
-            f"run {run_id}",
-            str(config.base_model),
-            f"learning rate {training.learning_rate}",
-            f"{config.batch_size} answers × {training.steps_per_batch} optimiser steps per update",
-            f"alpha {training.alpha:g}",
-            f"seed {config.seed}",
-        ]
-    )
-
-
-def _write(path: Path, data: bytes) -> None:
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staged = path.with_name(f".{path.name}.tmp")
-        staged.write_bytes(data)
-        staged.replace(path)

@@ -1,0 +1,55 @@
+"""Two or more recorded runs beside each other, as a page."""
+
+from collections.abc import Sequence
+
+from claas.core.errors import InvalidInput
+from claas.dashboard.addresses import Addresses
+from claas.dashboard.charts import Charts, charts_of
+from claas.dashboard.compare_view import ComparedRun, compare_view, letter_of
+from claas.dashboard.last_measured import last_measured
+from claas.dashboard.pages import render
+from claas.dashboard.run_index import RunIndex, readable
+from claas.eval.history import History
+from claas.eval.verdicts.comparison import finals_of
+from claas.eval.verdicts.statistics import Interval
+
+MOST_RUNS = 12
+
+
+def compare_page(runs: Sequence[RunIndex], addresses: Addresses) -> str:
+    """HTML of the comparison with the first run; `InvalidInput` unless there are two to twelve different runs."""
+    if len(runs) > MOST_RUNS:
+        raise InvalidInput(f"at most {MOST_RUNS} runs can be compared at once, got {len(runs)}")
+    with readable(", ".join(run.name for run in runs)):
+        return comparison([_compared(run) for run in runs], _overlaid(runs), addresses)
+
+
+def comparison(runs: Sequence[ComparedRun], shown: Charts, addresses: Addresses) -> str:
+    """HTML of a comparison, from what there is to compare and its charts."""
+    return render("compare.html", view=compare_view(runs), shown=shown, addresses=addresses)
+
+
+def _compared(run: RunIndex) -> ComparedRun:
+    """Settings, verdicts, and the last measurements with their transcripts."""
+    return ComparedRun(
+        name=run.name,
+        manifest=run.manifest,
+        summary=run.summary,
+        metadata={name: found for name, found in run.metadata.items() if found is not None},
+        finals={name: finals_of(last_measured(run, name), run.name) for name in run.points},
+    )
+
+
+def _overlaid(runs: Sequence[RunIndex]) -> Charts:
+    """All runs' preferences in the same charts, each curve under its run's letter; criteria are the first run's."""
+    owners = {id(history): run for run in runs for history in run.histories.values()}
+    curves = {
+        f"{letter_of(place)} {name}": history
+        for place, run in enumerate(runs)
+        for name, history in run.histories.items()
+    }
+
+    def interval(history: History, updates: int, criterion: str) -> Interval | None:
+        return owners[id(history)].interval(history, updates, criterion)
+
+    return charts_of(curves, runs[0].config.criteria, interval) if runs else Charts((), ())

@@ -1,0 +1,122 @@
+"""`report.html`: the page of a run in one file, scripts, pictures and transcripts too, to be read without a server."""
+
+import base64
+import gzip
+from dataclasses import dataclass, field
+from itertools import chain, zip_longest
+from pathlib import Path
+from urllib.parse import quote
+
+from markupsafe import Markup
+
+from claas.core.files import write_atomically
+from claas.dashboard.assets import asset
+from claas.dashboard.pages import policy_hash, render
+from claas.dashboard.plot_files import plot_file
+from claas.dashboard.run_index import RunIndex, read_run
+from claas.dashboard.run_page import picture_names, run_values
+from claas.dashboard.step_choice import Asked, Only, paired
+from claas.dashboard.step_page import course_of, read_with_baseline, step_fragment
+from claas.dashboard.step_view import step_view
+from claas.eval.records import StepRecord
+
+MOST_BYTES = 8_000_000
+"""Of transcripts, as they are held in the file."""
+
+MOST_STEPS = 6
+"""Measurements of a preference whose transcripts the report holds: the first, the last, and others evenly between."""
+
+_SCRIPTS = ("plotly.js", "charts.js", "drawer.js")
+
+
+def write_report(folder: Path) -> Path:
+    """Write the report of the run in `folder`, and say where it is; `InvalidInput` when it holds no run.
+
+    Works on a run in progress. What the report leaves out for its size is said in it.
+    """
+    run = read_run(folder.resolve().name, folder)
+    write_atomically(run.files.report, report(run))
+    return run.files.report
+
+
+def report(run: RunIndex) -> str:
+    """The report as HTML."""
+    held = _held(run)
+    scripts = [asset(name).content.decode() for name in _SCRIPTS]
+    return render(
+        "report.html",
+        held=held.fragments,
+        steps_held=len(held.landings),
+        steps_measured=sum(len(points.points) + 1 for points in run.points.values() if points.baseline),
+        scripts=[Markup(script) for script in scripts],
+        policy=" ".join(f"'{policy_hash(script)}'" for script in scripts),
+        **run_values(run, held.address, _pictures(run)),
+    )
+
+
+@dataclass
+class _Held:
+    """The transcripts in the file: by id, compressed HTML. `landings` says which of them opens a measurement."""
+
+    fragments: dict[str, str] = field(default_factory=dict[str, str])
+    landings: dict[tuple[str, int], str] = field(default_factory=dict[tuple[str, int], str])
+    size: int = 0
+
+    def address(self, preference: str, updates: int) -> str | None:
+        """Where a measurement is in the file, None where it is not."""
+        found = self.landings.get((preference, updates))
+        return found and f"#{found}"
+
+    def add(self, preference: str, updates: int, parts: dict[str, str]) -> None:
+        """Put a measurement in, unless it is too much."""
+        packed = {part: base64.b64encode(gzip.compress(html.encode(), 6)).decode() for part, html in parts.items()}
+        size = sum(map(len, packed.values()))
+        if self.size + size > MOST_BYTES:
+            return
+        self.size += size
+        self.fragments |= packed
+        self.landings[preference, updates] = next(iter(packed))
+
+
+def _held(run: RunIndex) -> _Held:
+    """Every preference's most telling measurements first, so that what does not fit is the least."""
+    held = _Held()
+    turns = [[(name, updates) for updates in _telling(len(points.points))] for name, points in run.points.items()]
+    for name, updates in filter(None, chain.from_iterable(zip_longest(*turns))):
+        if run.points[name].baseline is not None:
+            held.add(name, updates, _fragments(run, name, updates))
+    return held
+
+
+def _telling(recorded: int) -> list[int]:
+    """The last, the first, and evenly spread ones between them."""
+    spread = {round(place * recorded / (MOST_STEPS - 1)) for place in range(MOST_STEPS)}
+    return list(dict.fromkeys([recorded, 0, *sorted(spread)]))
+
+
+def _fragments(run: RunIndex, preference: str, updates: int) -> dict[str, str]:
+    """A measurement's transcripts by kind, and of each kind those that turned since baseline; these come first."""
+    record, baseline = read_with_baseline(run, preference, updates)
+    pairs = paired(record.rollouts, [] if record is baseline else baseline.rollouts)
+    turned = [Asked(updates, kind, Only.FLIPS) for kind in dict.fromkeys(pair.kind for pair in pairs if pair.flipped)]
+    whole = [Asked(updates, kind) for kind in dict.fromkeys(pair.kind for pair in pairs)]
+    names = {each: _id(preference, each) for each in (*turned, *whole)}
+
+    def link(place: Asked) -> str | None:
+        return f"#{names[place]}" if place in names else None
+
+    course, everything = course_of(run, preference), max(1, len(pairs))
+    step = record if isinstance(record, StepRecord) else None
+    views = {name: step_view(course, baseline, step, each, link, per_page=everything) for each, name in names.items()}
+    return {name: step_fragment(view) for name, view in views.items()}
+
+
+def _id(preference: str, asked: Asked) -> str:
+    parts = ["step", preference, str(asked.updates), asked.metric or "", *([asked.only.value] if asked.only else [])]
+    return "/".join(quote(part, safe="") for part in parts)
+
+
+def _pictures(run: RunIndex) -> dict[str, str]:
+    """The run's PNGs as addresses that hold them, for readers without scripts."""
+    found = {name: plot_file(run.files.root, name).read_bytes() for name in picture_names(run)}
+    return {name: f"data:image/png;base64,{base64.b64encode(png).decode()}" for name, png in found.items()}

@@ -1,0 +1,149 @@
+"""The Modal engine: the engine protocol, by calls to the local engine that a deployed app hosts."""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from claas.core.checks import in_range
+from claas.core.errors import ClaasError, InvalidInput, StackError
+from claas.core.training_config import TrainingConfig
+from claas.engines.adapter_locks import AdapterLocks
+from claas.engines.base import (
+    AdapterSpec,
+    Health,
+    Message,
+    OnPiece,
+    Prompt,
+    Reading,
+    Sample,
+    SamplingParams,
+    Score,
+    TokenIds,
+    TrainingItem,
+    Update,
+    Weights,
+)
+from claas.engines.modal.deployment import Deployment
+from claas.engines.modal.host import Served
+from claas.engines.modal.service import Service
+from claas.engines.peft_directory import WEIGHTS, write
+
+
+class ModalEngine:
+    """Implements `claas.engines.base.Engine` by an app on Modal, whose volume holds the adapters.
+
+    It cannot stream: answers arrive whole. An answer whose caller is gone is sampled to its end.
+    """
+
+    def __init__(self, service: Service, served: Served, exports: Path, *, lock_timeout_s: float) -> None:
+        self._service = service
+        self._served = served
+        self._exports = exports
+        self._locks = AdapterLocks(lock_timeout_s)
+
+    @classmethod
+    def open(
+        cls, app: str, base_model: str, store_root: Path, *, timeout_s: float = 900.0, lock_timeout_s: float = 60.0
+    ) -> "ModalEngine":
+        """Ask `app` what it serves, which starts it. Not to be called from an event loop.
+
+        `timeout_s` bounds each call, the start of a stopped app included. Raises `InvalidInput` where the app serves
+        another base model. Exports are written under `store_root`.
+        """
+        in_range("timeout_s", timeout_s, 0.0, above=True)
+        service = Service(app, base_model, timeout_s)
+        served: Served = asyncio.run(service.call("describe"))
+        if served.base_model != base_model:
+            raise InvalidInput(
+                f"app {app!r} on Modal serves {served.base_model!r}: add base_model={served.base_model}, or deploy "
+                f"another app with: {Deployment(f'{app}-2', base_model).command}"
+            )
+        return cls(service, served, store_root / "exports", lock_timeout_s=lock_timeout_s)
+
+    @property
+    def base_model(self) -> str:
+        """The served name of the base model."""
+        return self._served.base_model
+
+    @property
+    def window(self) -> int:
+        """The most tokens of prompt and answer together."""
+        return self._served.window
+
+    async def encode(self, prompt: Sequence[Message] | str) -> TokenIds:
+        """The tokens of a conversation by the chat template, or of plain text as it is."""
+        return await self._service.call("encode", prompt)
+
+    async def decode(self, prompt: TokenIds) -> str:
+        """What tokens read as, special ones included."""
+        return await self._service.call("decode", prompt)
+
+    async def resolve(self, lora_id: str | None, version: int | None = None) -> Weights:
+        """The weights of an adapter's `version`, or of its newest; of the base model when `lora_id` is None."""
+        return await self._service.call("resolve", lora_id, version)
+
+    async def sample(
+        self, weights: Weights, prompt: Prompt, params: SamplingParams, on_piece: OnPiece | None = None
+    ) -> Sample:
+        """Sample one answer, decoded together with all that are under way. No pieces are told."""
+        return await self._service.call("sample", weights, prompt, params)
+
+    async def score(self, weights: Weights, messages: Sequence[Message], completion: str) -> Score:
+        """Log probabilities of `completion` and the end-of-turn token as the answer to `messages`."""
+        return await self._service.call("score", weights, messages, completion)
+
+    async def read(self, weights: Weights, prompt: TokenIds, top_logprobs: int = 0) -> Reading:
+        """Log probabilities of every token of `prompt`, and of its `top_logprobs` likeliest alternatives."""
+        return await self._service.call("read", weights, prompt, top_logprobs)
+
+    async def update(self, lora_id: str, items: Sequence[TrainingItem], training: TrainingConfig, key: str) -> Update:
+        """One SDPO update of the newest version, making the next one, exactly once per `key`.
+
+        It goes on in the app when the caller is gone or out of time; asked again with its key, it tells its receipt.
+        """
+        async with self._locks.holding(lora_id):
+            return await self._service.call("update", lora_id, items, training, key)
+
+    async def init_adapter(self, spec: AdapterSpec) -> Weights:
+        """Create version 0, which answers exactly as the base model. An existing id raises `Conflict`."""
+        async with self._locks.holding(spec.lora_id):
+            return await self._service.call("init_adapter", spec)
+
+    async def list_adapters(self, prefix: str = "") -> list[Weights]:
+        """The newest version of every adapter whose id starts with `prefix`, sorted by id; those of other APIs, too."""
+        return await self._service.call("list_adapters", prefix)
+
+    async def delete_adapter(self, lora_id: str) -> bool:
+        """Remove an adapter and all its versions; False when there was none."""
+        async with self._locks.holding(lora_id):
+            return await self._service.call("delete_adapter", lora_id)
+
+    async def export_adapter(self, lora_id: str, version: int | None = None) -> Path:
+        """A directory with the version as PEFT loads it, downloaded once and known to be what its digest says."""
+        weights = await self.resolve(lora_id, version)
+        directory = self._exports / weights.digest
+        async with self._locks.holding(lora_id):
+            if not directory.is_dir():
+                files: dict[str, bytes] = await self._service.call("export", lora_id, weights.version)
+                if hashlib.sha256(files[WEIGHTS]).hexdigest() != weights.digest:
+                    raise StackError(f"{weights.name} came from Modal damaged; export it again")
+                await asyncio.to_thread(write, directory, files)
+        return directory
+
+    async def health(self) -> Health:
+        """Whether the app is deployed and can be reached. That starts no container, and tells nothing of one."""
+        detail: dict[str, str | int | float | bool] = {
+            "engine": "modal",
+            "app": self._service.app,
+            "device": self._served.device,
+            "window": self.window,
+        }
+        try:
+            await self._service.look_up()
+        except ClaasError as error:
+            return Health(False, self.base_model, {**detail, "reason": str(error)})
+        return Health(True, self.base_model, detail)
+
+    async def close(self) -> None:
+        """Nothing runs here; the app stops by itself when nothing was asked for a while."""
