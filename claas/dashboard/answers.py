@@ -88,7 +88,7 @@ def _cost(found: PreferenceSummary) -> Answer:
     if verdict is Verdict.PASS and _over_applied(found):
         return Answer(question, "Applied too widely", details, Verdict.INCONCLUSIVE)
     if not rulings:
-        return Answer(question, "Not measured", details)
+        return Answer(question, "Damage not measured", details)
     word = {Verdict.PASS: "No damage seen", Verdict.FAIL: "Damage", Verdict.INCONCLUSIVE: "Cannot tell"}
     return Answer(question, word[verdict], details, verdict)
 

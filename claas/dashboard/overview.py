@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from pydantic import Field
+
 from claas.core.errors import ClaasError
 from claas.dashboard.kept import keep, kept
 from claas.dashboard.pace import seconds
@@ -20,7 +22,6 @@ from claas.eval.verdicts.verdict import Verdict
 
 CURVE = CRITERIA[0].key
 """What the row draws: the first criterion's measurement, held-out compliance."""
-
 
 _RECORDS = ("metadata.json", "baseline.json", "steps.jsonl")
 
@@ -59,7 +60,7 @@ class RunRow(Record):
     preferences: tuple[PreferenceRow, ...]
     updates: int
     planned: int
-    tokens: int
+    tokens: int = Field(lt=2**63)
     seconds: float
     cost: float | None
     problems: tuple[str, ...]

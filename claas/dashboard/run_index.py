@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
+from pydantic import ValidationError
+
 from claas.core.errors import ClaasError, InvalidInput, StackError
 from claas.core.files import read_text
 from claas.core.locks import is_locked
@@ -99,9 +101,18 @@ def readable(name: str) -> Generator[None]:
     except ClaasError:
         raise
     except OSError as error:
-        raise StackError(f"the run {name} cannot be read: {error.filename}: {error.strerror}") from error
+        where = f"{error.filename}: " if error.filename else ""
+        raise StackError(f"the run {name} cannot be read: {where}{error.strerror}") from error
     except (ValueError, ArithmeticError) as error:
-        raise InvalidInput(f"the run {name} has numbers that nothing can be computed from: {error}") from error
+        raise InvalidInput(f"the run {name} has numbers that nothing can be computed from: {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    """In one line."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    problem = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
 
 
 def _read(name: str, files: RunFiles) -> RunIndex:
@@ -137,9 +148,9 @@ def _begun(files: RunFiles, config: EvalConfig, problems: list[str]) -> list[str
     """The preferences that have a folder, in the configuration's order; one that came from a file has its own name."""
     records = [path for kind in ("metadata.json", "baseline.json") for path in files.root.glob(f"*/{kind}")]
     folders = {path.parent for path in records if path.parent.name not in RESERVED and path.parent.name[0] != "."}
-    strange = {folder for folder in folders if folder.is_symlink() or shown(folder.name) != folder.name}
+    strange = sorted(folder for folder in folders if folder.is_symlink() or shown(folder.name) != folder.name)
     problems += [f"{shown(folder.name)} is not read: it is a link, or its name is not UTF-8" for folder in strange]
-    found = {folder.name for folder in folders - strange}
+    found = {folder.name for folder in folders.difference(strange)}
     named = [name for name in config.preferences if name in found]
     return named + sorted(found - set(named))
 

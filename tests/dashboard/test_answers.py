@@ -171,7 +171,9 @@ def test_over_application_is_told_where_it_has_grown_for_certain() -> None:
 def test_nothing_is_called_whole_that_was_not_looked_at() -> None:
     assert cost(over=None).answer == "Not measured"
     alone = cost(widely=(0.0, 0.5))
-    assert (alone.answer, alone.verdict) == ("Not measured", None), "over-application alone says nothing of damage"
+    assert (alone.answer, alone.verdict) == ("Damage not measured", None), (
+        "over-application alone says nothing of damage"
+    )
     assert alone.details == ("applied to 25 % of prompts that ask for the opposite",)
     assert cost(widely=(0.1, 0.5)).answer == "Applied too widely"
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import claas
-from claas.dashboard.run_index import RunIndex, read_run
+from claas.dashboard.overview import Listed, listed
+from claas.dashboard.run_folders import Folder
+from claas.dashboard.run_index import FOLDER, RunIndex, read_run
 from claas.eval.history import History
 from claas.eval.records import Metadata
 from claas.eval.run.files import RunFiles
@@ -109,3 +111,16 @@ def worked_on(folder: Path) -> Iterator[None]:
         assert process.stdout.readline() == b"held\n"
         yield
         process.communicate()
+
+
+def row_of(folder: Path) -> Listed:
+    return listed(Folder(folder.name, folder))
+
+
+def state(folder: Path) -> str:
+    """What the list says, with the row kept and without."""
+    kept = folder / FOLDER / "row.json"
+    first, again = row_of(folder), row_of(folder)
+    kept.unlink(missing_ok=True)
+    assert first == again == row_of(folder)
+    return first.state.value
