@@ -1,6 +1,8 @@
 """A run in one row: what the list of all runs shows, kept in the run's index so that a list reads no records."""
 
 import os
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -23,6 +25,7 @@ from claas.eval.verdicts.verdict import Verdict
 CURVE = CRITERIA[0].key
 """What the row draws: the first criterion's measurement, held-out compliance."""
 
+_ROW = "row.json"
 _RECORDS = ("metadata.json", "baseline.json", "steps.jsonl")
 
 
@@ -34,6 +37,7 @@ class State(StrEnum):
     FAILED = "failed"
     STOPPED = "stopped"
     UNREADABLE = "unreadable"
+    WAITING = "waiting"
 
 
 class PreferenceRow(Record):
@@ -76,7 +80,7 @@ class KeptRow(Record):
 
 @dataclass(frozen=True)
 class Listed:
-    """A folder of the list: its row, or why it has none."""
+    """A folder of the list: its row, or the problem for which it has none; neither where it has yet to be read."""
 
     name: str
     row: RunRow | None
@@ -84,19 +88,24 @@ class Listed:
 
     @property
     def state(self) -> State:
-        """A folder without a row is unreadable."""
-        return self.row.state if self.row else State.UNREADABLE
+        """A folder without a row is unreadable, or has yet to be read."""
+        if self.row is not None:
+            return self.row.state
+        return State.WAITING if self.problem is None else State.UNREADABLE
 
 
-def listed(folder: Folder) -> Listed:
-    """What the list says of a folder, from the run's index where that is up to date."""
-    if folder.problem is not None:
-        return Listed(folder.name, None, folder.problem)
-    try:
-        with readable(folder.name):
-            return Listed(folder.name, _row(folder))
-    except ClaasError as error:
-        return Listed(folder.name, None, str(error))
+def listed(folders: Iterable[Folder], new_rows_s: float) -> list[Listed]:
+    """What the list says of folders, from the runs' indices where those are up to date.
+
+    The others are read as long as `new_rows_s` seconds last; those left then are waiting.
+    """
+    until = time.monotonic() + new_rows_s
+    return [_listed(folder, until) for folder in folders]
+
+
+def keep_row(run: RunIndex) -> None:
+    """Keep a run's row for the list; not of one that goes on."""
+    _made(run, _stamps(run.files.root))
 
 
 def overview(run: RunIndex) -> RunRow:
@@ -122,15 +131,27 @@ def overview(run: RunIndex) -> RunRow:
     )
 
 
-def _row(folder: Folder) -> RunRow:
-    """The row as it was kept, or made anew."""
-    path, stamps = folder.path / FOLDER / "row.json", _stamps(folder.path)
-    known = kept(path, KeptRow)
-    if known is not None and (known.index_version, known.stamps) == (INDEX_VERSION, stamps):
-        return known.row
-    row = overview(read_run(folder.name, folder.path))
-    if row.state is not State.RUNNING:  # one that goes on later writes its config.json anew
-        keep(path, KeptRow(index_version=INDEX_VERSION, stamps=stamps, row=row))
+def _listed(folder: Folder, until: float) -> Listed:
+    if folder.problem is not None:
+        return Listed(folder.name, None, folder.problem)
+    try:
+        with readable(folder.name):
+            stamps = _stamps(folder.path)
+            known = kept(folder.path / FOLDER / _ROW, KeptRow)
+            if known is not None and (known.index_version, known.stamps) == (INDEX_VERSION, stamps):
+                return Listed(folder.name, known.row)
+            if time.monotonic() > until:
+                return Listed(folder.name, None)
+            return Listed(folder.name, _made(read_run(folder.name, folder.path), stamps))
+    except ClaasError as error:
+        return Listed(folder.name, None, str(error))
+
+
+def _made(run: RunIndex, stamps: dict[str, Stamp | None]) -> RunRow:
+    """The run's row, kept unless the run goes on; one that goes on later writes its config.json anew."""
+    row = overview(run)
+    if row.state is not State.RUNNING:
+        keep(run.files.root / FOLDER / _ROW, KeptRow(index_version=INDEX_VERSION, stamps=stamps, row=row))
     return row
 
 

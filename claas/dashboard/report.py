@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from claas.core.files import write_atomically
 from claas.dashboard.assets import asset
+from claas.dashboard.overview import keep_row
 from claas.dashboard.pages import policy_hash, render
 from claas.dashboard.plot_files import plot_file
 from claas.dashboard.run_index import RunIndex, read_run
@@ -29,12 +30,14 @@ MOST_STEPS = 6
 _SCRIPTS = ("plotly.js", "charts.js", "drawer.js")
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, *, ended: bool = False) -> Path:
     """Write the report of the run in `folder`, and say where it is; `InvalidInput` when it holds no run.
 
-    Works on a run in progress. What the report leaves out for its size is said in it.
+    Works on a run in progress; one that ends says so (`ended`), as it still holds its lock. What the report leaves out
+    for its size is said in it.
     """
-    run = read_run(folder.resolve().name, folder)
+    run = read_run(folder.resolve().name, folder, ended=ended)
+    keep_row(run)
     write_atomically(run.files.report, report(run))
     return run.files.report
 

@@ -86,11 +86,14 @@ class RunIndex:
         return found.failure if found is not None else None
 
 
-def read_run(name: str, folder: Path) -> RunIndex:
-    """The run in `folder`; `InvalidInput` when it has no config.json that this version can read."""
+def read_run(name: str, folder: Path, *, ended: bool = False) -> RunIndex:
+    """The run in `folder`; `InvalidInput` when it has no config.json that this version can read.
+
+    `ended` is for who holds the run's lock, and has nothing more to add to it.
+    """
     files = RunFiles(folder)
     with readable(name):
-        return _read(name, files)
+        return _read(name, files, held=not ended and is_locked(files.lock))
 
 
 @contextmanager
@@ -115,8 +118,8 @@ def _why(error: Exception) -> str:
     return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
 
 
-def _read(name: str, files: RunFiles) -> RunIndex:
-    held = is_locked(files.lock)  # first: what is read of a run that nobody holds is all that there will be
+def _read(name: str, files: RunFiles, *, held: bool) -> RunIndex:
+    """The lock was looked at before: what is read of a run that nobody holds is all that there will be."""
     manifest = read_manifest(files)
     config = _config(files, manifest)
     problems: list[str] = []

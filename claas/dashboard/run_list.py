@@ -35,12 +35,18 @@ class Wanted:
 
 @dataclass(frozen=True)
 class RunPage:
-    """A page of the list. `total` folders are there, `matching` of them as wanted."""
+    """A page of the list. `total` folders are there, `matching` of them as wanted, `waiting` of them yet to be read."""
 
     wanted: Wanted
     runs: Sequence[Listed]
     matching: int
     total: int
+    waiting: int
+
+    @property
+    def changing(self) -> bool:
+        """Whether a run of this page goes on, or any has yet to be read."""
+        return self.waiting > 0 or any(each.state is State.RUNNING for each in self.runs)
 
     @property
     def pages(self) -> int:
@@ -53,8 +59,9 @@ def run_page(found: Sequence[Listed], wanted: Wanted) -> RunPage:
     matching = [each for each in found if _matches(each, wanted)]
     rows = sorted((each for each in matching if each.row), key=_key(wanted.sort), reverse=wanted.descending)
     rest = sorted((each for each in matching if not each.row), key=lambda each: each.name)
+    waiting = sum(each.state is State.WAITING for each in found)
     start = (wanted.page - 1) * wanted.per_page
-    page = RunPage(wanted, [*rows, *rest][start : start + wanted.per_page], len(matching), len(found))
+    page = RunPage(wanted, [*rows, *rest][start : start + wanted.per_page], len(matching), len(found), waiting)
     if wanted.page > page.pages:
         raise NotFound(f"page={wanted.page} is beyond the last page of the runs, which is page={page.pages}")
     return page

@@ -9,10 +9,14 @@ from claas.dashboard.pages import render
 from claas.dashboard.run_folders import find_runs
 from claas.dashboard.run_list import STATES, VERDICTS, Wanted, run_page
 
+NEW_ROWS_S = 0.7
+"""For how long one page reads runs that no page has shown before; the next one goes on with the rest."""
+
 
 def runs_page(results: Path, addresses: Addresses, wanted: Wanted) -> str:
     """HTML of one page of the runs below `results`; `NotFound` beyond the last."""
-    page = run_page([listed(folder) for folder in find_runs(results)], wanted)
+    newest_first = sorted(find_runs(results), key=lambda folder: folder.name, reverse=True)
+    page = run_page(listed(newest_first, NEW_ROWS_S), wanted)
 
     def address(**changes: object) -> str:
         """This list with something changed."""

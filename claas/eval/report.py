@@ -6,5 +6,5 @@ from claas.dashboard.report import write_report as _write_report
 
 
 def write_report(run_dir: Path) -> Path:
-    """Write `report.html` of the run in `run_dir`, and say where it is."""
-    return _write_report(run_dir)
+    """Write `report.html` of the run in `run_dir`, which has come to its end, and say where it is."""
+    return _write_report(run_dir, ended=True)

@@ -42,6 +42,21 @@ async def get(api: Api, address: str, **query: str) -> httpx.Response:
     return await api.http.get(f"/v1/eval{address}", params=query or None)
 
 
+@pytest.mark.parametrize(("address", "query"), [("", {}), ("/run", {"run": "example"})])
+async def test_a_page_is_sent_again_only_when_it_has_changed(
+    api: Api, results: Path, address: str, query: dict[str, str]
+) -> None:
+    first = await get(api, address, **query)
+    known = {"If-None-Match": first.headers["etag"]}
+    again = await api.http.get(f"/v1/eval{address}", params=query or None, headers=known)
+    assert (again.status_code, again.content) == (304, b"")
+    steps = results / "example" / "concise" / "steps.jsonl"
+    steps.write_bytes(b"".join(steps.read_bytes().splitlines(keepends=True)[:2]))
+    changed = await api.http.get(f"/v1/eval{address}", params=query or None, headers=known)
+    assert changed.status_code == 200
+    assert changed.headers["etag"] != first.headers["etag"]
+
+
 def page(response: httpx.Response, status: int = 200) -> Page:
     """The page of a response, after a look at its status, type and headers."""
     assert response.status_code == status, response.text

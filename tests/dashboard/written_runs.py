@@ -114,7 +114,7 @@ def worked_on(folder: Path) -> Iterator[None]:
 
 
 def row_of(folder: Path) -> Listed:
-    return listed(Folder(folder.name, folder))
+    return listed([Folder(folder.name, folder)], new_rows_s=60)[0]
 
 
 def state(folder: Path) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from claas.core.errors import InvalidInput, StackError
+from claas.dashboard.overview import listed
+from claas.dashboard.run_folders import find_runs
 from claas.eval.results import RunResults
 from claas.eval.runner import run_harness
 from claas.eval.stack import Receipt, WrongWeights
@@ -184,4 +186,12 @@ def test_a_preference_cannot_be_called_like_a_folder_of_the_run(tmp_path: Path) 
 def test_pictures_and_the_report_are_made_when_asked_for(tmp_path: Path) -> None:
     harness(tmp_path, talkative(), preferences=["calm"], plots=True)
     assert list((tmp_path / "run" / "plots").glob("*.png"))
-    assert "calm" in (tmp_path / "run" / "report.html").read_text()
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert "complete</span>" in report
+    assert "running" not in report[report.index("<main") : report.index("<script")]
+
+
+def test_a_run_that_ended_stands_in_the_list_without_being_read(tmp_path: Path) -> None:
+    harness(tmp_path, talkative(), preferences=["calm"], plots=True)
+    found = listed(find_runs(tmp_path), new_rows_s=-1)
+    assert [(each.name, each.state) for each in found] == [("run", "complete"), ("mine", "unreadable")]

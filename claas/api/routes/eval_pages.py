@@ -35,6 +35,7 @@ _HTML: Replies = {200: {"content": {"text/html": {}}}, "4XX": _ERROR, "5XX": _ER
 _PNG: Replies = {200: {"content": {"image/png": {}}}}
 
 ResultsDir = Annotated[str | None, Query(description="a folder of runs, inside the one that this API shows")]
+IfNoneMatch = Annotated[str | None, Header()]
 Run = Annotated[str, Query(min_length=1, description="a run's folder, below results_dir")]
 
 
@@ -49,27 +50,24 @@ async def runs(
     descending: bool = True,
     page: Annotated[int, Query(ge=1)] = 1,
     per_page: Annotated[int, Query(ge=1, le=200)] = 50,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """All runs of a folder as a page, newest first."""
+    """All runs of a folder as a page, newest first; 304 while it is what the client has."""
 
     def make() -> str:
         wanted = Wanted(q, state, verdict, sort, descending, page, per_page)
         return runs_page(results_folder(served.results_root, results_dir), Addresses(results_dir), wanted)
 
-    return await _page(make)
+    return _unless_known(await _page(make, CHART_PAGE_HEADERS), if_none_match)
 
 
 @router.get("/run", response_model=None, responses=_HTML)
 async def run_details(
-    served: Served, run: Run, results_dir: ResultsDir = None, if_none_match: Annotated[str | None, Header()] = None
+    served: Served, run: Run, results_dir: ResultsDir = None, if_none_match: IfNoneMatch = None
 ) -> Response:
     """One run as a page; 304 while it is what the client has."""
     reply = await _page(lambda: run_page(_run(served, results_dir, run), Addresses(results_dir)), CHART_PAGE_HEADERS)
-    etag = f'"{hashlib.sha256(reply.body).hexdigest()}"'
-    if reply.status_code == 200 and if_none_match == etag:
-        return Response(status_code=304, headers={"ETag": etag})
-    reply.headers["ETag"] = etag
-    return reply
+    return _unless_known(reply, if_none_match)
 
 
 @router.get("/compare", response_model=None, responses=_HTML)
@@ -117,6 +115,15 @@ async def _page(make: Callable[[], str], headers: Mapping[str, str] = PAGE_HEADE
     except ClaasError as error:
         status, body = error_body(error)
         return HTMLResponse(error_page(status, body.error.message), status_code=status, headers=PAGE_HEADERS)
+
+
+def _unless_known(reply: Response, if_none_match: str | None) -> Response:
+    """The reply under a tag of its content, or 304 where the client has just that."""
+    etag = f'"{hashlib.sha256(reply.body).hexdigest()}"'
+    if reply.status_code == 200 and if_none_match == etag:
+        return Response(status_code=304, headers={"ETag": etag})
+    reply.headers["ETag"] = etag
+    return reply
 
 
 def _run(served: Services, results_dir: str | None, run: str) -> RunIndex:

@@ -3,6 +3,7 @@
   "use strict";
 
   const EVERY_MS = 2000;
+  const FOCUSABLE = "a, summary, button, input, [tabindex]";
   let etag = null;
 
   function isRunning(page) {
@@ -41,14 +42,16 @@
     if (data && window.claasCharts) window.claasCharts.renew(page.getElementById("charts"), JSON.parse(data.textContent));
   }
 
-  // What the reader has opened stays open, and what has the focus keeps it.
+  // What the reader has opened stays open, what is ticked stays so, and what has the focus keeps it.
   function replace(old, fresh) {
     const open = [...old.querySelectorAll("details")].map((each) => each.open);
-    const focused = old.contains(document.activeElement) ? [...old.querySelectorAll("a, summary, button, [tabindex]")].indexOf(document.activeElement) : -1;
+    const focused = old.contains(document.activeElement) ? [...old.querySelectorAll(FOCUSABLE)].indexOf(document.activeElement) : -1;
+    const ticked = new Set([...old.querySelectorAll("input:checked")].map((each) => each.value));
     old.replaceChildren(...document.importNode(fresh, true).childNodes);
     const details = old.querySelectorAll("details");
     if (details.length === open.length) details.forEach((each, place) => (each.open = open[place]));
-    if (focused >= 0) old.querySelectorAll("a, summary, button, [tabindex]")[focused]?.focus();
+    for (const box of old.querySelectorAll("input[type=checkbox]")) box.checked = ticked.has(box.value);
+    if (focused >= 0) old.querySelectorAll(FOCUSABLE)[focused]?.focus();
   }
 
   if (isRunning(document)) wait();
