@@ -17,8 +17,7 @@ from tests.fakes.engine import FakeEngine
 
 pytestmark = pytest.mark.anyio
 
-ELSEWHERE = ("/v1/eval/step", "/v1/eval/compare", "/v1/dashboard")
-"""Pages with tests of their own."""
+FOLLOWED = ("/v1/eval?", "/v1/eval/run?")
 
 
 @pytest.fixture
@@ -82,11 +81,17 @@ async def test_runs_are_listed_and_each_has_its_page(api: Api) -> None:
 
 
 async def follow(api: Api, start: str) -> set[str]:
-    """Every address that can be reached by links within these pages; each answers with a page."""
+    """Every list and run that can be reached by links; each answers with a page, and so does a step of each run."""
     seen, todo = {start}, [start]
     while todo:
-        for link in page(await api.http.get(todo.pop())).links():
-            if link.startswith("/v1/eval") and not link.startswith(ELSEWHERE) and link not in seen:
+        response = await api.http.get(todo.pop())
+        assert response.status_code == 200, f"{response.url}: {response.text}"
+        links = Page(response.text).links()
+        steps = [link for link in links if link.startswith("/v1/eval/step?")]
+        for link in steps[:1]:
+            assert (await api.http.get(link)).status_code == 200, link
+        for link in links:
+            if link.startswith(FOLLOWED) and link not in seen:
                 seen.add(link)
                 todo.append(link)
     return seen

@@ -9,18 +9,21 @@ VOID = frozenset({"meta", "input", "line", "polyline", "link", "br", "img"})
 _ELEMENTS = """
 html head meta title style body a header p nav ul li main h1 h2 h3 h4 section article div dl dt dd table caption thead
 tbody tr th td span strong code details summary progress time form label input select option button svg line polyline
+figure figcaption bdi fieldset legend dialog noscript img script
 """
 _ATTRIBUTES = """
 lang charset name content class href id tabindex aria-label aria-labelledby aria-current aria-sort aria-hidden role
 scope colspan datetime max value action method type placeholder selected viewbox width height x1 x2 y1 y2 points
-preserveaspectratio rel dir data-live
+preserveaspectratio rel dir hidden alt src defer data-live data-running data-chart data-preference data-step data-steps
 """
 
 KNOWN = frozenset(_ELEMENTS.split())
 """Every element that the pages are made of."""
 
 ATTRIBUTES = frozenset(_ATTRIBUTES.split())
-"""Every attribute that the pages use: no handler among them, and nothing that loads anything."""
+"""Every attribute that the pages use: no handler among them."""
+
+_LOADED = {"script": "/v1/eval/assets/", "img": "/v1/eval/plot?"}
 
 
 @dataclass
@@ -67,8 +70,9 @@ class Page(HTMLParser):
         assert self._open.pop().tag == tag
 
     def handle_data(self, data: str) -> None:
-        for element in self._open:
-            element.text += data
+        if not self._open or self._open[-1].tag not in ("script", "style"):
+            for element in self._open:
+                element.text += data
 
     def all(self, tag: str, **attributes: str) -> list[Element]:
         """The elements of a kind with these attributes; `class_` is one of an element's classes."""
@@ -86,10 +90,21 @@ class Page(HTMLParser):
         return [each.attributes["href"] for each in self.all("a")]
 
     def strange(self) -> list[str]:
-        """Elements and attributes that no template of ours has."""
-        return [each.tag for each in self.elements if each.tag not in KNOWN] + [
-            f"{each.tag} {name}" for each in self.elements for name in each.attributes if name not in ATTRIBUTES
-        ]
+        """Elements and attributes that no template of ours has, and what is loaded from elsewhere or runs in place."""
+        return (
+            [each.tag for each in self.elements if each.tag not in KNOWN]
+            + [
+                f"{each.tag} {name}={value}"
+                for each in self.elements
+                for name, value in each.attributes.items()
+                if name not in ATTRIBUTES or (name == "src" and not value.startswith(_LOADED.get(each.tag, " ")))
+            ]
+            + [
+                "a script in place"
+                for each in self.all("script")
+                if "src" not in each.attributes and each.attributes.get("type") != "application/json"
+            ]
+        )
 
     def barriers(self) -> list[str]:
         """What a reader without a mouse, or without eyes, could not find or understand."""
