@@ -15,7 +15,7 @@ from tests.dashboard.written_runs import few, write_run
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     for name in ("a", "b", "c"):
-        write_run(tmp_path / name, few())
+        write_run(tmp_path / name, {"concise": few()})
     return tmp_path
 
 

@@ -194,4 +194,4 @@ def test_pictures_and_the_report_are_made_when_asked_for(tmp_path: Path) -> None
 def test_a_run_that_ended_stands_in_the_list_without_being_read(tmp_path: Path) -> None:
     harness(tmp_path, talkative(), preferences=["calm"], plots=True)
     found = listed(find_runs(tmp_path), new_rows_s=-1)
-    assert [(each.name, each.state) for each in found] == [("run", "complete"), ("mine", "unreadable")]
+    assert {each.name: each.state for each in found} == {"run": "complete", "mine": "unreadable"}
