@@ -42,13 +42,23 @@ def main(folder: Path, url: str, server: psutil.Process) -> int:
 
 def _list(http: httpx.Client, many: Path, report: Report) -> None:
     query = {"results_dir": str(RESULTS / "many"), "per_page": "100"}
-    first, _ = _timed(lambda: _get(http, "/v1/eval", query))
+    first, page = _timed(lambda: _get(http, "/v1/eval", query))
+    rest, loads = _timed(lambda: _until_read(http, query, page))
     again, page = _timed(lambda: _get(http, "/v1/eval", query))
     naive, _ = _timed(lambda: [_read(path) for path in many.glob("*/*/steps.jsonl")])
-    report.line(f"list of {RUNS} runs that no page has shown before", first, "s")
+    report.line(f"list of {RUNS} runs that no page has shown before", first, "s", at_most=1.0)
+    report.line(f"until all are in it, after {loads} more loads", rest, "s")
     report.line(f"list of {RUNS} runs", again, "s", at_most=1.0)
     report.line("only parsing their steps takes", naive / again, "x as long")
     report.line("its page", len(page) / 1e6, "MB")
+
+
+def _until_read(http: httpx.Client, query: dict[str, str], page: bytes) -> int:
+    """Ask again until no run is left to be read for the first time, and say how often."""
+    loads = 0
+    while b"yet to be read" in page:
+        page, loads = _get(http, "/v1/eval", query), loads + 1
+    return loads
 
 
 def _page(http: httpx.Client, large: Path, report: Report) -> None:
