@@ -1,5 +1,7 @@
 """Who may use the API: anyone on this machine's loopback, elsewhere only the holder of the key."""
 
+import base64
+import binascii
 import hmac
 import ipaddress
 
@@ -10,10 +12,15 @@ from claas.core.errors import Forbidden
 from claas.core.secrets import API_KEY_VARIABLE
 
 _OPEN_PATHS = ("/", "/health")
+_PAGES = ("/v1/eval", "/v1/dashboard")
 
 
 class BearerAuth:
-    """ASGI middleware: every path but `/` and `/health` needs `Authorization: Bearer <key>`."""
+    """ASGI middleware: every path but `/` and `/health` needs `Authorization: Bearer <key>`.
+
+    Pages take the key as the password of HTTP Basic, too, since that is what browsers can ask for. Nothing else does: a
+    browser sends such a password along with whatever another site makes it ask for.
+    """
 
     def __init__(self, app: ASGIApp, api_key: str) -> None:
         self._app = app
@@ -24,14 +31,30 @@ class BearerAuth:
             await self._app(scope, receive, send)
             return
         message = f"this API needs the header 'Authorization: Bearer <key>' with the key in its {API_KEY_VARIABLE}"
-        refusal = error_response(401, message, headers={"WWW-Authenticate": "Bearer"})
+        challenge = 'Basic realm="CLaaS: the key is the password", charset="UTF-8"' if _is_page(scope) else "Bearer"
+        refusal = error_response(401, message, headers={"WWW-Authenticate": challenge})
         await refusal(scope, receive, send)
 
     def _admits(self, scope: Scope) -> bool:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         given = [value for name, value in headers if name == b"authorization"]
         scheme, _, token = given[0].partition(b" ") if given else (b"", b"", b"")
+        if scheme.lower() == b"basic" and _is_page(scope):
+            return hmac.compare_digest(_password(token), self._api_key)
         return hmac.compare_digest(token.strip(), self._api_key) and scheme.lower() == b"bearer"
+
+
+def _is_page(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return scope["method"] == "GET" and any(path == page or path.startswith(f"{page}/") for page in _PAGES)
+
+
+def _password(token: bytes) -> bytes:
+    """Of `user:password` in base64; nothing of anything else."""
+    try:
+        return base64.b64decode(token.strip(), validate=True).partition(b":")[2]
+    except binascii.Error:
+        return b""
 
 
 def require_key_off_loopback(host: str, api_key: str | None) -> None:

@@ -1,5 +1,6 @@
 """Who may ask, how much at once, and where the API may listen."""
 
+import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -28,6 +29,9 @@ PROTECTED = [
     ("GET", "/v1/models"),
     ("GET", "/v1/health"),
     ("GET", "/v1/dashboard"),
+    ("GET", "/v1/eval"),
+    ("GET", "/v1/eval/run"),
+    ("GET", "/v1/evaluate"),
     ("GET", "/openapi.json"),
     ("GET", "/nothing"),
     ("GET", "/health/"),
@@ -43,7 +47,8 @@ async def test_with_a_key_everything_but_health_and_the_introduction_needs_it(
         for method, path in PROTECTED:
             response = await api.http.request(method, path, headers=headers, json={})
             assert "s3cret" not in error(response, 401)
-            assert response.headers["www-authenticate"] == "Bearer"
+            asked = "Basic" if path in ("/v1/dashboard", "/v1/eval", "/v1/eval/run") else "Bearer"
+            assert response.headers["www-authenticate"].split()[0] == asked
         for path in ("/", "/health"):
             ok(await api.http.get(path, headers=headers))
 
@@ -52,6 +57,23 @@ async def test_the_holder_of_the_key_is_served(tmp_path: Path, engine: FakeEngin
     async with running(engine, settings(tmp_path), api_key="s3cret") as api:
         for scheme in ("Bearer", "bearer"):
             ok(await api.http.get("/v1/models", headers={"Authorization": f"{scheme} s3cret"}))
+
+
+def basic(password: str, user: str = "me") -> dict[str, str]:
+    return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
+
+
+async def test_a_browser_reads_pages_with_the_key_as_password_and_nothing_else(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    async with running(engine, settings(tmp_path), api_key="s3cret:ü") as api:
+        for path in ("/v1/eval", "/v1/dashboard"):
+            assert (await api.http.get(path, headers=basic("s3cret:ü"))).status_code == 200
+            for wrong in (basic("s3cret"), basic(""), {"Authorization": "Basic ???"}, {"Authorization": "Basic "}):
+                error(await api.http.get(path, headers=wrong), 401)
+            error(await api.http.post(path, headers=basic("s3cret:ü")), 401)
+        for path in ("/v1/models", "/v1/lora", "/v1/evaluate"):
+            error(await api.http.get(path, headers=basic("s3cret:ü")), 401)
 
 
 class Uncompared(bytes):
