@@ -1,6 +1,6 @@
 """What a reader wants to know of a preference, in words: learned, how fast, generalising, at what cost, how sure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from claas.dashboard.formats import number, percent
@@ -18,12 +18,14 @@ _WORDS = {Verdict.PASS: "Yes", Verdict.FAIL: "No", Verdict.INCONCLUSIVE: "Cannot
 
 @dataclass(frozen=True)
 class Answer:
-    """A question, its answer in a word or two, and the figures that say so; `verdict` is None where none was due."""
+    """A question, its answer in a word or two, and the figures that say so; `verdict` is None where none was due, and
+    `curve` where there is nothing to draw."""
 
     question: str
     answer: str
     details: tuple[str, ...]
     verdict: Verdict | None = None
+    curve: Mapping[int, float | None] | None = None
 
 
 def answers(found: PreferenceSummary, history: History, criteria: Criteria) -> list[Answer]:
@@ -57,11 +59,13 @@ def _how_fast(history: History, wanted: float) -> Answer:
     below = [updates for updates, value in measured if value < wanted]
     since = [updates for updates, _ in measured if not below or updates > below[-1]]
     if not since:
-        return Answer(question, f"Not in {measured[-1][0]} updates", (f"never stayed at {number(wanted)} or above",))
-    if since[0] == 0:
-        return Answer(question, "From the start", (f"{number(measured[0][1])} before any feedback",))
-    updates = "1 update" if since[0] == 1 else f"{since[0]} updates"
-    return Answer(question, updates, (f"from then on {number(wanted)} or more of the held-out prompts",))
+        word, detail = f"Not in {measured[-1][0]} updates", f"never stayed at {number(wanted)} or above"
+    elif since[0] == 0:
+        word, detail = "From the start", f"{number(measured[0][1])} before any feedback"
+    else:
+        word = "1 update" if since[0] == 1 else f"{since[0]} updates"
+        detail = f"from then on {number(wanted)} or more of the held-out prompts"
+    return Answer(question, word, (detail,), curve=curve)
 
 
 def _generalises(found: PreferenceSummary, wanted: float) -> Answer:
