@@ -35,6 +35,7 @@ def serve(config: ApiConfig, api_key: str | None) -> None:
         _end_quietly()
         where = _url(config.host, listener.getsockname()[1])
         print(f"claas {claas.__version__} serves {engine.base_model} at {where}", flush=True)
+        print(f"results of runs at {where}/v1/eval, feedback at {where}/v1/dashboard", flush=True)
         server.run(sockets=[listener])
 
 

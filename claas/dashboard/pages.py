@@ -14,6 +14,7 @@ from claas.dashboard.assets import PLOTLY_STYLE_HASH
 from claas.dashboard.assets import address as asset_address
 from claas.dashboard.drawings import interval_bar, sparkline
 from claas.dashboard.formats import capitalized, compact, figure, number, percent, settings
+from claas.dashboard.readable import told
 from claas.dashboard.run_list import last_value
 from claas.eval.reporters.progress_line import duration
 
@@ -30,8 +31,7 @@ def render(template: str, **values: object) -> str:
 
 def clipped(text: str) -> str:
     """The text, or as much of it as a page should hold, with what is left out counted."""
-    beyond = len(text) - _SHOWN_CHARACTERS
-    return text if beyond <= 0 else f"{text[:_SHOWN_CHARACTERS]}… ({beyond} more characters)"
+    return told(text, _SHOWN_CHARACTERS)
 
 
 def _headers(style_hashes: Sequence[str], *more: str) -> dict[str, str]:
