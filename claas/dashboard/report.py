@@ -26,7 +26,7 @@ MOST_BYTES = 8_000_000
 MOST_STEPS = 6
 """Measurements of a preference whose transcripts the report holds: the first, the last, and others evenly between."""
 
-_SCRIPTS = ("plotly.js", "charts.js", "drawer.js")
+_SCRIPTS = ("drawer.js", "plotly.js", "charts.js")
 
 
 def write_report(folder: Path) -> Path:

@@ -47,8 +47,8 @@ _POINTS = """() => Object.fromEntries([...document.querySelectorAll("[data-chart
   [plot.dataset.chart, plot.querySelectorAll(".points path").length]))"""
 
 _LINES = """() => Object.fromEntries([...document.querySelectorAll("[data-chart]")].map((plot) =>
-  [plot.dataset.chart, [...plot.querySelectorAll(".lines path")].filter((line) => !line.closest(".fills"))
-    .map((line) => getComputedStyle(line).stroke)]))"""
+  [plot.dataset.chart, [...plot.querySelectorAll("[class*='tracevalue-']")]
+    .map((trace) => getComputedStyle(trace.querySelector(".lines path")).stroke)]))"""
 
 _NUMBERS = """() => Object.fromEntries([...document.querySelectorAll("table.grid")].map((table) =>
   [table.caption.firstChild.textContent.trim(), Object.fromEntries([...table.tBodies[0].rows].map((row) =>

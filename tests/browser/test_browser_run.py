@@ -6,7 +6,7 @@ import pytest
 
 from tests.browser.plotted import lines_drawn, numbers_told, points_drawn, points_given, scrolled_through, given
 from tests.browser.shown_runs import GOLDEN, PREFERENCES, THREE, address
-from tests.browser.visits import PHONE, Page, Visit, is_too_wide, tab_to
+from tests.browser.visits import PHONE, Page, Visit, is_too_wide, tab_to, until
 
 pytestmark = pytest.mark.browser
 
@@ -23,7 +23,7 @@ def drawer(page: Page) -> Page:
 
 def is_at_run(page: Page) -> bool:
     """Whether the page is that of the run, with nothing over it."""
-    page.wait_for_function("!history.state && !document.getElementById('drawer').open")
+    until(page, "!history.state && !document.getElementById('drawer').open")
     return "/run?" in page.url
 
 
@@ -74,7 +74,6 @@ def test_a_preference_is_hidden_in_every_chart_and_comes_back(visit: Visit) -> N
         scrolled_through(page)
         everything = lines_drawn(page)
         page.get_by_label("identity", exact=True).uncheck()
-        page.wait_for_function("document.querySelectorAll('.lines path').length > 0")
         assert {len(lines) for lines in lines_drawn(page).values()} == {2}
         page.get_by_role("button", name="only no_emoji").click()
         assert {len(lines) for lines in lines_drawn(page).values()} == {1}
@@ -89,21 +88,21 @@ def test_the_scheme_of_the_reader_colours_the_charts(visit: Visit) -> None:
         scrolled_through(page)
         light = page.evaluate(paper), lines_drawn(page)
         page.emulate_media(color_scheme="dark")
-        page.wait_for_function(f"{paper} !== '{light[0]}'")
+        until(page, f"{paper} !== '{light[0]}'")
         dark = page.evaluate(paper), lines_drawn(page)
         assert light[0] == "rgb(255, 255, 255)"
         assert dark[0] == page.evaluate("getComputedStyle(document.querySelector('.card')).backgroundColor")
         assert all(dark[1][name] != lines for name, lines in light[1].items())
         page.emulate_media(color_scheme="light")
-        page.wait_for_function(f"{paper} === '{light[0]}'")
+        until(page, f"{paper} === '{light[0]}'")
         assert lines_drawn(page) == light[1]
 
 
 def test_a_point_of_a_chart_opens_its_step(visit: Visit) -> None:
     with visit(run_address(THREE)) as page:
         plot = page.locator("[data-chart='compliance/preference_compliance']")
-        plot.scroll_into_view_if_needed()
         page.get_by_role("button", name="only identity").click()
+        plot.scroll_into_view_if_needed()
         point = plot.locator(".points path").nth(5)
         point.wait_for(state="attached")
         box = point.bounding_box()
@@ -137,27 +136,28 @@ def test_what_is_followed_in_the_drawer_stays_in_it(visit: Visit) -> None:
     with visit(run_address(GOLDEN)) as page:
         page.get_by_role("link", name="after the last update").click()
         inside = drawer(page)
-        inside.get_by_role("link", name=re.compile("^compliance/heldout")).click()
+        inside.get_by_role("link", name="compliance/heldout").click()
         inside.locator("[aria-current]", has_text="compliance/heldout").wait_for()
         assert page.evaluate("document.activeElement.closest('dialog') !== null"), "the focus stays inside"
         inside.get_by_role("link", name="Later →").click()
-        inside.get_by_text("Page 2 of 2").wait_for()
+        inside.get_by_text("Page 2 of").wait_for()
         inside.get_by_role("link", name="← Update 2").click()
         inside.get_by_role("heading", name="concise after update 2 of 3").wait_for()
         inside.locator(".transcript h3 a").first.click()
-        inside.get_by_role("link", name=re.compile("^← All transcripts")).wait_for()
+        inside.get_by_role("link", name="← All transcripts").wait_for()
         assert "/run?" in page.url
         page.go_back()
         assert is_at_run(page), "back leaves the drawer, and not the run"
         page.go_forward()
-        inside.get_by_role("link", name=re.compile("^← All transcripts")).wait_for()
+        inside.get_by_role("link", name="← All transcripts").wait_for()
         page.reload()
-        inside.get_by_role("link", name=re.compile("^← All transcripts")).wait_for()
+        inside.get_by_role("link", name="← All transcripts").wait_for()
 
 
 def test_a_step_as_a_page_of_its_own_and_back(visit: Visit) -> None:
     with visit("/v1/eval") as page:
         page.get_by_role("link", name=GOLDEN).click()
+        page.wait_for_load_state()
         page.get_by_role("link", name="before any feedback").click()
         drawer(page).get_by_role("heading", name="concise at baseline").wait_for()
         drawer(page).get_by_role("link", name="Open as a page").click()

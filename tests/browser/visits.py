@@ -1,6 +1,7 @@
 """A visit to a page: whatever goes wrong in the browser meanwhile fails the test, which leaves a picture of it."""
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +24,11 @@ class Visitor:
     complaints: list[str] = field(default_factory=list[str])
 
     @contextmanager
-    def visit(self, address: str, **how: Any) -> Iterator[Page]:
-        """A page at an address below `origin`, in a context of its own; `how` is what that is like (`DESK`)."""
+    def visit(self, address: str, expected: Sequence[str] = (), **how: Any) -> Iterator[Page]:
+        """A page at an address below `origin`, in a context of its own; `how` is what that is like (`DESK`).
+
+        `expected` is what `watched` will have found.
+        """
         context = self.browser.new_context(**DESK | how)
         page = context.new_page()
         page.set_default_timeout(10_000)
@@ -32,7 +36,7 @@ class Visitor:
         try:
             page.goto(self.origin + address)
             yield page
-            assert self.complaints == []
+            assert self.complaints == [*expected]
         except BaseException:
             page.screenshot(path=self.pictures / "failed.png")
             raise
@@ -66,6 +70,14 @@ def watched(page: Page, origin: str) -> list[str]:
     page.on("request", request)
     page.on("popup", lambda it: found.append(f"popup: {it.url}"))
     return found
+
+
+def until(page: Page, condition: str, seconds: float = 10) -> None:
+    """Wait for a condition in JavaScript; asked from outside, because the page's policy forbids Playwright's own way."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(condition):
+        assert time.monotonic() < end, f"not within {seconds} s: {condition}"
+        page.wait_for_timeout(50)
 
 
 def is_too_wide(page: Page) -> bool:

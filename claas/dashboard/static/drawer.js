@@ -8,6 +8,7 @@
   const content = drawer.querySelector(".drawer-content");
   const whole = drawer.querySelector(".drawer-page");
   let asked = 0;
+  let pressed = false; // whether the pointer went down beside the drawer
 
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[href]");
@@ -22,8 +23,11 @@
     if (link) open(link.getAttribute("href"));
   });
   drawer.querySelector(".drawer-close").addEventListener("click", () => drawer.close());
+  // Beside the drawer, pressed there and let go there: the tap that opens it may come as two clicks.
+  drawer.addEventListener("pointerdown", (event) => (pressed = isBeside(event)));
   drawer.addEventListener("click", (event) => {
-    if (event.target === drawer) drawer.close(); // beside the dialog
+    if (pressed && isBeside(event)) drawer.close();
+    pressed = false;
   });
 
   // What the drawer shows is part of where the reader is: going back closes it, and coming back opens it again.
@@ -38,6 +42,10 @@
     const address = history.state?.step;
     if (address) show(address);
     else drawer.close();
+  }
+
+  function isBeside({ target, clientX }) {
+    return target === drawer && clientX < drawer.getBoundingClientRect().left;
   }
 
   function isStep(address) {
