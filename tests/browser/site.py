@@ -26,6 +26,11 @@ class Site:
         """The same before and after an absence."""
         return f"http://127.0.0.1:{self._port}"
 
+    @property
+    def is_up(self) -> bool:
+        """Whether it answers."""
+        return self._thread is not None
+
     def start(self) -> None:
         """Listen; connections wait until the app has started."""
         listener = listening("127.0.0.1", self._port)
@@ -43,6 +48,7 @@ class Site:
         assert self._thread is not None
         self._server.should_exit = True
         self._thread.join()
+        self._thread = None
 
     @staticmethod
     def _run(server: uvicorn.Server, listener: socket.socket) -> None:

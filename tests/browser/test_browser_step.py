@@ -71,7 +71,7 @@ def test_what_came_under_the_pointer_says_names_as_they_are(visit: Visit) -> Non
 
 def test_a_long_answer_ends_and_is_whole_on_its_own_page(visit: Visit) -> None:
     with visit(address("/step", run=NASTY, preference=NASTY, updates=1), **PHONE) as page:
-        page.get_by_text("more characters").first.wait_for()
+        page.get_by_text("more characters").first.wait_for(state="attached")
         assert page.evaluate("document.querySelector('main').innerText.length") < 150_000
         page.locator(".transcript h3 a").nth(4).tap()
         page.wait_for_load_state()
