@@ -9,13 +9,21 @@ import pytest
 from tests.browser.chromium import launched
 from tests.browser.shown_runs import write_runs
 from tests.browser.site import Site
-from tests.browser.visits import Visit, Visitor
+from tests.browser.visits import Profiles, Visit, Visitor
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
+def profiles() -> Iterator[Profiles]:
+    made: dict[str, Any] = {}
     with launched() as browser:
-        yield browser
+
+        def profile(**how: Any) -> Any:
+            key = repr(sorted(how.items()))
+            if key not in made:
+                made[key] = browser.new_context(**how)
+            return made[key]
+
+        yield profile
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +36,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.fixture
-def visit(browser: Any, site: Site, tmp_path: Path) -> Visit:
+def visit(profiles: Profiles, site: Site, tmp_path: Path) -> Visit:
     """Opens a page of `site`, and closes it at the end of a `with`."""
-    return Visitor(browser, site.url, tmp_path).visit
+    return Visitor(profiles, site.url, tmp_path).visit

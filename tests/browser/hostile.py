@@ -8,7 +8,9 @@ NASTY = """<img src=x onerror=pwned=1> "'&amp; {{ 7*7 }} {% raw %} שלום\u202
 """As a name of folders: without a slash."""
 
 SCRIPT = "</script></dd></p></textarea><script>window.pwned = 1; alert(1)</script>"
-HANDLER = """<img src="https://evil.example/x.png" onerror="window.pwned = 1"><svg onload=pwned=1><iframe src=/v1/eval>"""
+HANDLER = (
+    """<img src="https://evil.example/x.png" onerror="window.pwned = 1"><svg onload=pwned=1><iframe src=/v1/eval>"""
+)
 LINK = """<a href="javascript:pwned=1">link</a><style>* { display: none }</style><meta http-equiv=refresh content=0>"""
 TEXTS = (
     f"{SCRIPT} {{{{ 7*7 }}}} {{% raw %}} ${{7*7}}",

@@ -6,12 +6,8 @@ from tests.browser.visits import Page
 
 
 def scrolled_through(page: Page) -> None:
-    """Bring every chart into view, folded ones too, and wait until each is drawn."""
-    page.evaluate("for (const each of document.querySelectorAll('.group')) each.open = true")
-    plots = page.locator("[data-chart]")
-    for place in range(plots.count()):
-        plots.nth(place).scroll_into_view_if_needed()
-        plots.nth(place).locator(".main-svg").first.wait_for(state="attached")
+    """Bring every chart into view, folded ones too, until each is drawn."""
+    page.evaluate(_SCROLL)
 
 
 def given(page: Page) -> dict[str, Any]:
@@ -42,6 +38,16 @@ def numbers_told(page: Page) -> dict[str, dict[int, list[str]]]:
     found = page.evaluate(_NUMBERS)
     return {title: {int(at): cells for at, cells in rows.items()} for title, rows in found.items()}
 
+
+_SCROLL = """async () => {
+  for (const each of document.querySelectorAll(".group")) each.open = true;
+  const plots = [...document.querySelectorAll("[data-chart]")];
+  for (const plot of plots) {
+    plot.scrollIntoView({ block: "center" });
+    for (let frame = 0; frame < 200 && !plot.querySelector(".main-svg"); frame++) await new Promise(requestAnimationFrame);
+  }
+  scrollTo(0, 0);
+}"""
 
 _POINTS = """() => Object.fromEntries([...document.querySelectorAll("[data-chart]")].map((plot) =>
   [plot.dataset.chart, plot.querySelectorAll(".points path").length]))"""

@@ -84,8 +84,13 @@ def _change(run: Path, config: Mapping[str, Any], **fields: Any) -> None:
     """Other values in a run's manifest."""
     path = RunFiles(run).config
     manifest = Manifest.model_validate_json(path.read_text())
-    path.write_text(manifest.model_copy(update={"config": _merged(manifest.config, config), **fields}).model_dump_json())
+    path.write_text(
+        manifest.model_copy(update={"config": _merged(manifest.config, config), **fields}).model_dump_json()
+    )
 
 
 def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    return {**old, **{key: _merged(old[key], value) if isinstance(value, dict) else value for key, value in new.items()}}
+    return {
+        **old,
+        **{key: _merged(old[key], value) if isinstance(value, dict) else value for key, value in new.items()},
+    }

@@ -1,8 +1,8 @@
 """A run in progress, watched: the page follows its records without a reload, and what the reader does stays."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from claas.eval.history import History
+from claas.eval.records import Metadata
 from claas.eval.reporters.progress_line import COLUMNS, ProgressLine, duration, seconds_left
 from claas.eval.run.files import RunFiles
 from claas.eval.types import EvalConfig
@@ -17,7 +18,7 @@ from claas.eval.verdicts import summary
 from tests.browser.plotted import points_drawn
 from tests.browser.shown_runs import address
 from tests.browser.site import Site
-from tests.browser.visits import Page, Visitor, until
+from tests.browser.visits import Page, Profiles, Visitor, until
 from tests.dashboard.written_runs import few, timed, worked_on, write_run
 
 pytestmark = pytest.mark.browser
@@ -44,6 +45,7 @@ class LiveRun:
     def __init__(self, folder: Path) -> None:
         self.history, self.other = whole("concise"), whole("identity")
         self.files, self.done = RunFiles(folder), 0
+        self.let_go: Callable[[], None] = lambda: None
         self.config: EvalConfig = write_run(
             folder, {"concise": replace(self.history, steps=())}, summarised=False, preferences=["concise", "identity"]
         )
@@ -54,17 +56,19 @@ class LiveRun:
         self.done += 1
 
     def complete(self) -> None:
-        """The rest is written, and the summary."""
+        """The rest is written, and the summary, and the harness ends."""
         while self.done < STEPS:
             self.step()
         other = self.files.preference("identity")
         other.root.mkdir()
         assert self.other.baseline is not None
+        other.write_metadata(Metadata(preference="identity", lora_id="x", run_id="live", config={}))
         other.write_baseline(self.other.baseline)
         for step in self.other.steps:
             other.append_step(step)
         histories = {"concise": self.history, "identity": self.other}
         summary.write(self.files.root, summary.build_summary("live", self.config, histories))
+        self.let_go()
 
     @property
     def line(self) -> ProgressLine:
@@ -98,14 +102,16 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def run(site: Site) -> Iterator[LiveRun]:
     site.results.mkdir()
     run = LiveRun(site.results / "live")
-    with worked_on(run.files.root):
+    with ExitStack() as held:
+        held.enter_context(worked_on(run.files.root))
+        run.let_go = held.close
         yield run
 
 
 @contextmanager
-def reading(browser: Any, site: Site, tmp_path: Path, expected: tuple[str, ...] = ()) -> Iterator[Page]:
+def reading(profiles: Profiles, site: Site, tmp_path: Path, expected: tuple[str, ...] = ()) -> Iterator[Page]:
     """The run's page, marked: a reload would wipe the mark off."""
-    visitor = Visitor(browser, site.url, tmp_path)
+    visitor = Visitor(profiles, site.url, tmp_path)
     with visitor.visit(address("/run", run="live"), ignored=expected) as page:
         page.evaluate("window.mark = 'still here'")
         yield page
@@ -127,8 +133,10 @@ def until_done(page: Page, done: int) -> None:
     until(page, f"document.querySelector('progress').value === {done}")
 
 
-def test_progress_and_time_left_are_the_terminal_s(browser: Any, site: Site, run: LiveRun, tmp_path: Path) -> None:
-    with reading(browser, site, tmp_path) as page:
+def test_progress_and_time_left_are_the_terminal_s(
+    profiles: Profiles, site: Site, run: LiveRun, tmp_path: Path
+) -> None:
+    with reading(profiles, site, tmp_path) as page:
         assert [cell.strip() for cell in shown(page)] == [cell.strip() for cell in expected_row(run)]
         for _ in range(3):
             run.step()
@@ -139,11 +147,11 @@ def test_progress_and_time_left_are_the_terminal_s(browser: Any, site: Site, run
 
 
 def test_what_the_reader_has_opened_zoomed_and_focused_stays(
-    browser: Any, site: Site, run: LiveRun, tmp_path: Path
+    profiles: Profiles, site: Site, run: LiveRun, tmp_path: Path
 ) -> None:
     for _ in range(3):
         run.step()
-    with reading(browser, site, tmp_path) as page:
+    with reading(profiles, site, tmp_path) as page:
         numbers = page.locator("[data-fold='compliance/numbers'] > summary")
         numbers.click()
         page.locator("#steps summary").first.click()
@@ -160,7 +168,10 @@ def test_what_the_reader_has_opened_zoomed_and_focused_stays(
         page.locator("[data-chart='other/late.metric']").wait_for(state="attached")
         run.step()
         until_done(page, 5)
-        until(page, f"JSON.parse(document.getElementById('charts-data').textContent) && {PLOT}.data.some((t) => t.x.length > 5)")
+        until(
+            page,
+            f"JSON.parse(document.getElementById('charts-data').textContent) && {PLOT}.data.some((t) => t.x.length > 5)",
+        )
         assert page.evaluate(f"[...{PLOT}.layout.xaxis.range, ...{PLOT}.layout.yaxis.range]") == [1, 2.5, 0.2, 0.9]
         assert page.locator("details[open]").count() == open_before == 4
         assert page.evaluate("document.activeElement.dataset.step") == "1"
@@ -177,8 +188,8 @@ def test_what_the_reader_has_opened_zoomed_and_focused_stays(
         assert points_drawn(page)["compliance/preference_compliance"] == before + 2
 
 
-def test_a_complete_run_is_asked_for_no_more(browser: Any, site: Site, run: LiveRun, tmp_path: Path) -> None:
-    with reading(browser, site, tmp_path) as page:
+def test_a_complete_run_is_asked_for_no_more(profiles: Profiles, site: Site, run: LiveRun, tmp_path: Path) -> None:
+    with reading(profiles, site, tmp_path) as page:
         run.complete()
         until(page, "document.querySelectorAll('.preference').length === 2")
         until(page, "document.querySelector('h1 .mark').textContent === 'complete'")
@@ -190,8 +201,8 @@ def test_a_complete_run_is_asked_for_no_more(browser: Any, site: Site, run: Live
         assert asked == []
 
 
-def test_an_api_that_goes_away_and_comes_back(browser: Any, site: Site, run: LiveRun, tmp_path: Path) -> None:
-    with reading(browser, site, tmp_path, expected=(REFUSED,)) as page:
+def test_an_api_that_goes_away_and_comes_back(profiles: Profiles, site: Site, run: LiveRun, tmp_path: Path) -> None:
+    with reading(profiles, site, tmp_path, expected=(REFUSED,)) as page:
         run.step()
         until_done(page, 1)
         site.stop()

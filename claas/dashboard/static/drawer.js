@@ -70,7 +70,7 @@
       const page = new DOMParser().parseFromString(await read(address), "text/html");
       const step = page.querySelector(".step") ?? page.querySelector("main");
       if (turn !== asked) return;
-      put(document.importNode(step, true));
+      put(beneath(document.importNode(step, true)));
     } catch (error) {
       if (turn !== asked) return;
       put(paragraph(`This step could not be read: ${error.message}`, "error"));
@@ -78,6 +78,17 @@
     const place = address.endsWith("#transcripts") && content.querySelector("#transcripts");
     if (place) place.scrollIntoView();
     else drawer.scrollTop = 0;
+  }
+
+  // The page below keeps the only main heading.
+  function beneath(step) {
+    const heading = step.querySelector("h1");
+    if (!heading) return step;
+    const lower = document.createElement("h2");
+    lower.className = heading.className;
+    lower.append(...heading.childNodes);
+    heading.replaceWith(lower);
+    return step;
   }
 
   // A link that was followed is gone: the focus stays near it.
