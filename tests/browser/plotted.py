@@ -44,7 +44,8 @@ _SCROLL = """async () => {
   const plots = [...document.querySelectorAll("[data-chart]")];
   for (const plot of plots) {
     plot.scrollIntoView({ block: "center" });
-    for (let frame = 0; frame < 200 && !plot.querySelector(".main-svg"); frame++) await new Promise(requestAnimationFrame);
+    const isDrawn = () => plot.querySelector(".main-svg") !== null;
+    for (let frame = 0; frame < 200 && !isDrawn(); frame++) await new Promise(requestAnimationFrame);
   }
   scrollTo(0, 0);
 }"""

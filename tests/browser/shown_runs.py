@@ -37,12 +37,7 @@ class Seeded(World):
 
 def write_runs(results: Path) -> None:
     """All of them."""
-    golden = results / GOLDEN
-    shutil.copytree(EXAMPLE, golden, ignore=shutil.ignore_patterns(".pages"))
-    files = RunFiles(golden)
-    concise = files.preference("concise")
-    steps, baseline = tuple(concise.read_steps()), concise.read_baseline()
-    write_plots(golden, GOLDEN, EvalConfig(preferences=["concise"]).resolved(), {"concise": History("concise", 3, baseline, steps)})  # fmt: skip
+    _copy_golden(results / GOLDEN)
     worlds = (Few(), Slow(), Few(1))
     three = {name: make_history(world, name, steps=7) for name, world in zip(PREFERENCES, worlds, strict=True)}
     lost = three["identity"]
@@ -62,6 +57,14 @@ def write_runs(results: Path) -> None:
 def address(page: str, **query: Any) -> str:
     """`/v1/eval/run?run=three`; a list gives its name more than once."""
     return f"/v1/eval{page}?{urlencode(query, doseq=True)}"
+
+
+def _copy_golden(folder: Path) -> None:
+    """The example, with the pictures that it ships without."""
+    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns(".pages"))
+    concise = RunFiles(folder).preference("concise")
+    history = History("concise", 3, concise.read_baseline(), tuple(concise.read_steps()))
+    write_plots(folder, GOLDEN, EvalConfig(preferences=["concise"]).resolved(), {"concise": history})
 
 
 def _write_many(folder: Path) -> None:

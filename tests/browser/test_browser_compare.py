@@ -1,5 +1,7 @@
 """Runs compared, driven: overlaid charts, the numbers behind them, and another run as the reference."""
 
+from itertools import pairwise
+
 import pytest
 
 from tests.browser.plotted import lines_drawn, numbers_told, points_drawn, points_given, scrolled_through
@@ -27,7 +29,7 @@ def test_opened_details_do_not_lie_over_each_other(visit: Visit) -> None:
         for table in tables.all():
             table.scroll_into_view_if_needed()
             boxes = table.evaluate("table => [...table.rows].map((row) => row.getBoundingClientRect().toJSON())")
-            assert all(above["bottom"] <= below["top"] + 1 for above, below in zip(boxes, boxes[1:], strict=False))
+            assert all(above["bottom"] <= below["top"] + 1 for above, below in pairwise(boxes))
 
 
 def test_the_reference_changes_and_a_run_is_left_out(visit: Visit) -> None:

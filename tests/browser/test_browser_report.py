@@ -1,4 +1,4 @@
-"""`report.html` opened from disk by a browser that is offline: charts, transcripts, and what it does without scripts."""
+"""`report.html` opened from disk by a browser that is offline: charts, transcripts, and it without scripts."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
