@@ -12,10 +12,10 @@ from markupsafe import Markup
 
 from claas.dashboard.assets import PLOTLY_STYLE_HASH
 from claas.dashboard.assets import address as asset_address
-from claas.dashboard.drawings import interval_bar, sparkline
 from claas.dashboard.formats import capitalized, compact, figure, number, percent, settings
 from claas.dashboard.readable import told
-from claas.dashboard.run_list import last_value
+from claas.dashboard.runs.drawings import interval_bar, sparkline
+from claas.dashboard.runs.run_list import last_value
 from claas.eval.reporters.progress_line import duration
 
 SECTIONS = {"Runs": "/v1/eval", "Feedback": "/v1/dashboard"}

@@ -11,14 +11,14 @@ from markupsafe import Markup
 
 from claas.core.files import write_atomically
 from claas.dashboard.assets import asset
-from claas.dashboard.overview import keep_row
+from claas.dashboard.index.overview import keep_row
+from claas.dashboard.index.run_index import RunIndex, read_run
 from claas.dashboard.pages import policy_hash, render
-from claas.dashboard.plot_files import plot_file
-from claas.dashboard.run_index import RunIndex, read_run
-from claas.dashboard.run_page import picture_names, run_values
-from claas.dashboard.step_choice import Asked, Only, paired
-from claas.dashboard.step_page import course_of, read_with_baseline, step_fragment
-from claas.dashboard.step_view import step_view
+from claas.dashboard.runs.plot_files import plot_file
+from claas.dashboard.runs.run_page import picture_names, run_values
+from claas.dashboard.steps.step_choice import Asked, Only, paired
+from claas.dashboard.steps.step_page import course_of, read_with_baseline, step_fragment
+from claas.dashboard.steps.step_view import step_view
 from claas.eval.records import StepRecord
 
 MOST_BYTES = 8_000_000
@@ -27,7 +27,7 @@ MOST_BYTES = 8_000_000
 MOST_STEPS = 6
 """Measurements of a preference whose transcripts the report holds: the first, the last, and others evenly between."""
 
-_SCRIPTS = ("plotly.js", "charts.js", "drawer.js")
+_SCRIPTS = ("drawer.js", "plotly.js", "charts.js")
 
 
 def write_report(folder: Path, *, ended: bool = False) -> Path:

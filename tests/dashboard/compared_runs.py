@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-from claas.dashboard.compare_view import ComparedRun
+from claas.dashboard.compare.compare_view import ComparedRun
 from claas.eval.history import History
 from claas.eval.records import Metadata
 from claas.eval.run.manifest import Manifest

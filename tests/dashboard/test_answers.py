@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from claas.dashboard.answers import Answer, answers
+from claas.dashboard.runs.answers import Answer, answers
 from claas.eval.history import History, Status
 from claas.eval.types import Criteria
 from claas.eval.verdicts.items import ItemChanges

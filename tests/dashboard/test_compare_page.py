@@ -8,10 +8,10 @@ import pytest
 
 from claas.core.errors import InvalidInput
 from claas.dashboard.addresses import Addresses
-from claas.dashboard.charts import Charts
-from claas.dashboard.compare_page import comparison
-from claas.dashboard.compare_view import ComparedRun, compare_view
-from claas.dashboard.difference_view import KeyTable
+from claas.dashboard.charts.charts import Charts
+from claas.dashboard.compare.compare_page import comparison
+from claas.dashboard.compare.compare_view import ComparedRun, compare_view
+from claas.dashboard.compare.difference_view import KeyTable
 from claas.eval.history import History
 from claas.eval.records import Transcript
 from tests.dashboard.compared_runs import metadata, run_of

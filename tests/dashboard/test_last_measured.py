@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from claas.dashboard.last_measured import last_measured, summaries
+from claas.dashboard.index.last_measured import last_measured, summaries
 from claas.eval.verdicts import summary
 from claas.eval.verdicts.summary import build_summary
 from tests.dashboard.written_runs import (

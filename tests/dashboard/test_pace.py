@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from claas.dashboard.pace import seconds, step_seconds
-from claas.dashboard.run_page import run_view
+from claas.dashboard.index.pace import seconds, step_seconds
+from claas.dashboard.runs.run_page import run_view
 from claas.eval.history import History
 from claas.eval.reporters.console import LiveReporter
 from claas.eval.reporters.progress_line import duration

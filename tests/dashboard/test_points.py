@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claas.core.errors import InvalidInput, NotFound
-from claas.dashboard.kept import keep, kept
-from claas.dashboard.points import Points, read_measurement, read_points
+from claas.dashboard.index.kept import keep, kept
+from claas.dashboard.index.points import Points, read_measurement, read_points
 from claas.eval.history import flat
 from claas.eval.run.files import PreferenceFiles
 from claas.eval.run.on_record import OnRecord

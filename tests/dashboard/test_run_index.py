@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from claas.core.errors import ClaasError, InvalidInput, StackError
-from claas.dashboard.run_index import FOLDER, RunIndex
+from claas.dashboard.index.run_index import FOLDER, RunIndex
 from claas.eval.run.files import RunFiles
 from claas.eval.run.manifest import new_manifest
 from claas.eval.types import EvalConfig

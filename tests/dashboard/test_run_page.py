@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from claas.dashboard.addresses import Addresses
-from claas.dashboard.run_list import Wanted
-from claas.dashboard.run_page import SHOWN_ITEMS, run_page
-from claas.dashboard.runs_page import runs_page
+from claas.dashboard.runs.run_list import Wanted
+from claas.dashboard.runs.run_page import SHOWN_ITEMS, run_page
+from claas.dashboard.runs.runs_page import runs_page
 from claas.eval.reporters.progress_line import duration
 from tests.dashboard.page_reader import Page, rows
 from tests.dashboard.written_runs import EXAMPLE, few, read, worked_on, write_run

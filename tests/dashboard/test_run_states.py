@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from claas.core.locks import is_locked
-from claas.dashboard.last_measured import summaries
+from claas.dashboard.index.last_measured import summaries
 from claas.eval.history import Status
 from claas.eval.run.files import RunFiles
 from claas.eval.verdicts import summary

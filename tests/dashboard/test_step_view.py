@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claas.core.errors import NotFound
-from claas.dashboard.step_choice import Asked, Only
-from claas.dashboard.step_page import step_fragment
-from claas.dashboard.step_view import Course, step_view
+from claas.dashboard.steps.step_choice import Asked, Only
+from claas.dashboard.steps.step_page import step_fragment
+from claas.dashboard.steps.step_view import Course, step_view
 from claas.eval.history import History
 from claas.eval.records import AdapterRecord, Canary, Counts
 from claas.eval.verdicts.items import item_changes

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import claas
-from claas.dashboard.overview import Listed, listed
-from claas.dashboard.run_folders import Folder
-from claas.dashboard.run_index import FOLDER, RunIndex, read_run
+from claas.dashboard.index.overview import Listed, listed
+from claas.dashboard.index.run_folders import Folder
+from claas.dashboard.index.run_index import FOLDER, RunIndex, read_run
 from claas.eval.history import History
 from claas.eval.records import Metadata
 from claas.eval.run.files import RunFiles

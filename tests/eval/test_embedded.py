@@ -12,7 +12,7 @@ import pytest
 
 from claas.core.errors import InvalidInput, MissingExtra
 from claas.core.training_config import TrainingConfig
-from claas.dashboard.token_shades import shaded
+from claas.dashboard.steps.token_shades import shaded
 from claas.eval.results import RunResults
 from claas.eval.runner import OpenStack, run_harness
 from claas.eval.stack import LostAnswer

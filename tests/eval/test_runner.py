@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from claas.core.errors import InvalidInput, StackError
-from claas.dashboard.overview import listed
-from claas.dashboard.run_folders import find_runs
+from claas.dashboard.index.overview import listed
+from claas.dashboard.index.run_folders import find_runs
 from claas.eval.results import RunResults
 from claas.eval.runner import run_harness
 from claas.eval.stack import Receipt, WrongWeights

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, Response
 
 from claas.api.services import Served
-from claas.dashboard.feedback_page import feedback_page
+from claas.dashboard.feedback.feedback_page import feedback_page
 from claas.dashboard.pages import PAGE_HEADERS
 
 router = APIRouter()

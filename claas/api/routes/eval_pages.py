@@ -13,17 +13,17 @@ from claas.api.errors import error_body
 from claas.api.services import Served, Services
 from claas.core.errors import ClaasError
 from claas.dashboard.addresses import ROOT, Addresses
-from claas.dashboard.compare_page import compare_page
+from claas.dashboard.compare.compare_page import compare_page
 from claas.dashboard.error_page import error_page
+from claas.dashboard.index.run_folders import results_folder, run_folder
+from claas.dashboard.index.run_index import RunIndex, read_run
 from claas.dashboard.pages import CHART_PAGE_HEADERS, PAGE_HEADERS
-from claas.dashboard.plot_files import plot_file
-from claas.dashboard.run_folders import results_folder, run_folder
-from claas.dashboard.run_index import RunIndex, read_run
-from claas.dashboard.run_list import Wanted
-from claas.dashboard.run_page import run_page
-from claas.dashboard.runs_page import runs_page
-from claas.dashboard.step_choice import Asked, Only
-from claas.dashboard.step_page import recorded_step_page
+from claas.dashboard.runs.plot_files import plot_file
+from claas.dashboard.runs.run_list import Wanted
+from claas.dashboard.runs.run_page import run_page
+from claas.dashboard.runs.runs_page import runs_page
+from claas.dashboard.steps.step_choice import Asked, Only
+from claas.dashboard.steps.step_page import recorded_step_page
 from claas.wire.service import ErrorBody
 
 router = APIRouter(prefix=ROOT)

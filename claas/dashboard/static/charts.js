@@ -69,14 +69,44 @@
       const said = [...fresh.querySelectorAll("[data-chart]")].map((plot) => plot.ariaLabel);
       area.querySelectorAll("[data-chart]").forEach((plot, place) => (plot.ariaLabel = said[place]));
     } else {
-      for (const plot of drawn) window.Plotly.purge(plot);
-      drawn.clear();
-      waiting.clear();
-      for (const still of fresh.querySelectorAll(".still")) still.remove();
-      area.replaceChildren(...document.adoptNode(fresh).childNodes);
-      watch();
+      rebuild(area, document.adoptNode(fresh));
     }
     update(changed);
+  }
+
+  // Everything but the first piece, the choice of series: what was open, drawn and in focus stays so.
+  function rebuild(area, fresh) {
+    const focused = document.activeElement?.closest("summary")?.parentNode.dataset.fold;
+    for (const still of fresh.querySelectorAll(".still")) still.remove();
+    keepOpen(area, fresh);
+    keepPlots(area, fresh);
+    for (const old of [...area.children].slice(1)) old.remove();
+    area.append(...[...fresh.children].slice(1));
+    if (focused) area.querySelector(`[data-fold="${CSS.escape(focused)}"] > summary`)?.focus();
+    watch();
+  }
+
+  function keepOpen(area, fresh) {
+    for (const { dataset } of area.querySelectorAll("details[open]")) {
+      const same = fresh.querySelector(`[data-fold="${CSS.escape(dataset.fold)}"]`);
+      if (same) same.open = true;
+    }
+  }
+
+  // A plot that is drawn moves over with what the reader has zoomed.
+  function keepPlots(area, fresh) {
+    const fromNow = new Map([...fresh.querySelectorAll("[data-chart]")].map((plot) => [plot.dataset.chart, plot]));
+    for (const plot of [...drawn]) {
+      const place = fromNow.get(plot.dataset.chart);
+      if (place) {
+        plot.ariaLabel = place.ariaLabel;
+        place.replaceWith(plot);
+      } else if (area.contains(plot)) {
+        window.Plotly.purge(plot);
+        drawn.delete(plot);
+        waiting.delete(plot);
+      }
+    }
   }
 
   function takeOver(area, fresh, selector) {

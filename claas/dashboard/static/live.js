@@ -1,9 +1,8 @@
-// Keeps the page of a running run up to date: asks for it again, and puts in what has changed.
+// Keeps the page of a running run up to date: asks for it again, and takes over what has changed.
 (() => {
   "use strict";
 
   const EVERY_MS = 2000;
-  const FOCUSABLE = "a, summary, button, input, [tabindex]";
   let etag = null;
 
   function isRunning(page) {
@@ -31,27 +30,41 @@
   }
 
   function renew(page) {
+    const ticked = new Set([...document.querySelectorAll("[data-live] input:checked")].map((box) => box.value));
     for (const old of document.querySelectorAll("[data-live]")) {
       const fresh = page.getElementById(old.id);
-      if (fresh && fresh.innerHTML !== old.dataset.shown) {
-        old.dataset.shown = fresh.innerHTML;
-        replace(old, fresh);
-      }
+      if (fresh) takeOver(old, fresh);
     }
+    for (const box of document.querySelectorAll("[data-live] input[type=checkbox]")) box.checked = ticked.has(box.value);
     const data = page.getElementById("charts-data");
     if (data && window.claasCharts) window.claasCharts.renew(page.getElementById("charts"), JSON.parse(data.textContent));
   }
 
-  // What the reader has opened stays open, what is ticked stays so, and what has the focus keeps it.
-  function replace(old, fresh) {
-    const open = [...old.querySelectorAll("details")].map((each) => each.open);
-    const focused = old.contains(document.activeElement) ? [...old.querySelectorAll(FOCUSABLE)].indexOf(document.activeElement) : -1;
-    const ticked = new Set([...old.querySelectorAll("input:checked")].map((each) => each.value));
-    old.replaceChildren(...document.importNode(fresh, true).childNodes);
-    const details = old.querySelectorAll("details");
-    if (details.length === open.length) details.forEach((each, place) => (each.open = open[place]));
-    for (const box of old.querySelectorAll("input[type=checkbox]")) box.checked = ticked.has(box.value);
-    if (focused >= 0) old.querySelectorAll(FOCUSABLE)[focused]?.focus();
+  // Makes `old` what `fresh` is, piece by piece, so that what the reader has opened, focused, marked or scrolled stays.
+  function takeOver(old, fresh) {
+    if (old.isEqualNode(fresh)) return;
+    if (!isSame(old, fresh)) return old.replaceWith(document.importNode(fresh, true));
+    if (old.nodeType !== Node.ELEMENT_NODE) return void (old.data = fresh.data);
+    takeOverAttributes(old, fresh);
+    const [pieces, wanted] = [[...old.childNodes], [...fresh.childNodes]];
+    for (const extra of pieces.slice(wanted.length)) extra.remove();
+    wanted.forEach((piece, place) => {
+      if (place < pieces.length) takeOver(pieces[place], piece);
+      else old.append(document.importNode(piece, true));
+    });
+  }
+
+  function isSame(old, fresh) {
+    return old.nodeName === fresh.nodeName && old.dataset?.fold === fresh.dataset?.fold;
+  }
+
+  function takeOverAttributes(old, fresh) {
+    for (const { name } of [...old.attributes]) {
+      if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
+    }
+    for (const { name, value } of fresh.attributes) {
+      if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+    }
   }
 
   if (isRunning(document)) wait();

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from claas.core.errors import InvalidInput
-from claas.dashboard.comparison import Distinction, distinctions, measured_otherwise, seeds_of_one_configuration
-from claas.dashboard.difference_view import InShort, KeyTable, in_short, key_tables
-from claas.dashboard.flip_view import FlipList, flip_list
-from claas.dashboard.written_numbers import NOTHING, decimals, number, span
+from claas.dashboard.compare.comparison import Distinction, distinctions, measured_otherwise, seeds_of_one_configuration
+from claas.dashboard.compare.difference_view import InShort, KeyTable, in_short, key_tables
+from claas.dashboard.compare.flip_view import FlipList, flip_list
+from claas.dashboard.compare.written_numbers import NOTHING, decimals, number, span
 from claas.eval.history import Status
 from claas.eval.records import Metadata
 from claas.eval.run.manifest import Manifest

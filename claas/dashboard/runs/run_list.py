@@ -6,7 +6,7 @@ from typing import Any
 
 from claas.core.checks import one_of
 from claas.core.errors import NotFound
-from claas.dashboard.overview import Listed, PreferenceRow, RunRow, State
+from claas.dashboard.index.overview import Listed, PreferenceRow, RunRow, State
 from claas.eval.verdicts.verdict import Verdict
 
 STATES = tuple(state.value for state in State)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from claas.dashboard.readable import readable
-from claas.dashboard.step_choice import Asked, Links
+from claas.dashboard.steps.step_choice import Asked, Links
 from claas.eval.history import flat
 from claas.eval.records import Baseline, StepRecord, Transcript
 from claas.eval.verdicts.items import ITEM_SETS, ItemSet, flips

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from claas.dashboard.addresses import Addresses
-from claas.dashboard.answers import Answer, answers
-from claas.dashboard.charts import charts_of
-from claas.dashboard.last_measured import summaries
-from claas.dashboard.overview import RunRow, overview
-from claas.dashboard.pace import step_seconds
+from claas.dashboard.charts.charts import charts_of
+from claas.dashboard.index.last_measured import summaries
+from claas.dashboard.index.overview import RunRow, overview
+from claas.dashboard.index.pace import step_seconds
+from claas.dashboard.index.run_index import RunIndex, readable
 from claas.dashboard.pages import render
-from claas.dashboard.run_index import RunIndex, readable
+from claas.dashboard.runs.answers import Answer, answers
 from claas.eval.history import History, Status, flat
 from claas.eval.records import Baseline, Metadata, StepRecord
 from claas.eval.reporters.endings import lost

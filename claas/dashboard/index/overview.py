@@ -10,11 +10,11 @@ from pathlib import Path
 from pydantic import Field
 
 from claas.core.errors import ClaasError
-from claas.dashboard.kept import keep, kept
-from claas.dashboard.pace import seconds
-from claas.dashboard.points import INDEX_VERSION, Stamp
-from claas.dashboard.run_folders import Folder
-from claas.dashboard.run_index import FOLDER, RunIndex, read_run, readable
+from claas.dashboard.index.kept import keep, kept
+from claas.dashboard.index.pace import seconds
+from claas.dashboard.index.points import INDEX_VERSION, Stamp
+from claas.dashboard.index.run_folders import Folder
+from claas.dashboard.index.run_index import FOLDER, RunIndex, read_run, readable
 from claas.eval.history import Status
 from claas.eval.records import Record
 from claas.eval.run.files import RESERVED

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from claas.dashboard.panel_curve import PanelCurve, interval_text
+from claas.dashboard.charts.panel_curve import PanelCurve, interval_text
 from claas.eval.history import History
 from claas.eval.plots.look import DASHES, MARKERS, look
 from claas.eval.plots.panel import Panel

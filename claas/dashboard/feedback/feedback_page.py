@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from claas.dashboard.feedback_batches import batch_page
+from claas.dashboard.feedback.feedback_batches import batch_page
 from claas.dashboard.pages import render
 
 

@@ -4,10 +4,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from claas.dashboard.addresses import ROOT, Addresses
-from claas.dashboard.overview import listed
+from claas.dashboard.index.overview import listed
+from claas.dashboard.index.run_folders import find_runs
 from claas.dashboard.pages import render
-from claas.dashboard.run_folders import find_runs
-from claas.dashboard.run_list import STATES, VERDICTS, Wanted, run_page
+from claas.dashboard.runs.run_list import STATES, VERDICTS, Wanted, run_page
 
 NEW_ROWS_S = 0.7
 """For how long one page reads runs that no page has shown before; the next one goes on with the rest."""

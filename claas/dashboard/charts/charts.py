@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from claas.dashboard.chart_figure import panel_figure
-from claas.dashboard.panel_curve import PanelCurve
+from claas.dashboard.charts.chart_figure import panel_figure
+from claas.dashboard.charts.panel_curve import PanelCurve
 from claas.eval.history import History, Status
 from claas.eval.plots.intervals import Intervals
 from claas.eval.plots.look import DASHES, MARKERS, look

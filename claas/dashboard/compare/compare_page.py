@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from claas.core.errors import InvalidInput
 from claas.dashboard.addresses import Addresses
-from claas.dashboard.charts import Charts, charts_of
-from claas.dashboard.compare_view import ComparedRun, compare_view, letter_of
-from claas.dashboard.last_measured import last_measured
+from claas.dashboard.charts.charts import Charts, charts_of
+from claas.dashboard.compare.compare_view import ComparedRun, compare_view, letter_of
+from claas.dashboard.index.last_measured import last_measured
+from claas.dashboard.index.run_index import RunIndex, readable
 from claas.dashboard.pages import render
-from claas.dashboard.run_index import RunIndex, readable
 from claas.eval.history import History
 from claas.eval.verdicts.comparison import finals_of
 from claas.eval.verdicts.statistics import Interval

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from claas.core.errors import ClaasError, InvalidInput, StackError
 from claas.core.files import read_text
 from claas.core.locks import is_locked
-from claas.dashboard.kept import keep, kept
-from claas.dashboard.points import Points, Stamp, read_points
-from claas.dashboard.run_folders import shown
+from claas.dashboard.index.kept import keep, kept
+from claas.dashboard.index.points import Points, Stamp, read_points
+from claas.dashboard.index.run_folders import shown
 from claas.eval.config.typed import eval_config
 from claas.eval.history import History, Status
 from claas.eval.records import Metadata

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from claas.dashboard.written_numbers import NOTHING, decimals, number, signed, signed_span, span
+from claas.dashboard.compare.written_numbers import NOTHING, decimals, number, signed, signed_span, span
 from claas.eval.verdicts.comparison import Difference, Final, Finals, Reading, spread_over_seeds, value
 from claas.eval.verdicts.criteria import CHANGES, Estimate
 from claas.eval.verdicts.statistics import Interval

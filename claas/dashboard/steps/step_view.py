@@ -9,10 +9,10 @@ from typing import TypeVar
 from claas.core.errors import NotFound
 from claas.dashboard.formats import figure
 from claas.dashboard.readable import Excerpt, excerpt, readable, told
-from claas.dashboard.step_changes import SetFlips, Value, set_flips, values
-from claas.dashboard.step_choice import PER_PAGE, Asked, Links, Only, Page, Pair, chosen, page_of, paired
-from claas.dashboard.token_shades import Shade, legend
-from claas.dashboard.transcript_view import LISTED, WHOLE, Bounds, TranscriptView, transcript_view
+from claas.dashboard.steps.step_changes import SetFlips, Value, set_flips, values
+from claas.dashboard.steps.step_choice import PER_PAGE, Asked, Links, Only, Page, Pair, chosen, page_of, paired
+from claas.dashboard.steps.token_shades import Shade, legend
+from claas.dashboard.steps.transcript_view import LISTED, WHOLE, Bounds, TranscriptView, transcript_view
 from claas.eval.records import AdapterRecord, Baseline, Canary, Counts, StepRecord
 
 N = TypeVar("N")

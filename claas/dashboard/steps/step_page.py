@@ -2,11 +2,11 @@
 
 from claas.core.errors import NotFound
 from claas.dashboard.addresses import Addresses
+from claas.dashboard.index.points import read_measurement
+from claas.dashboard.index.run_index import RunIndex
 from claas.dashboard.pages import render
-from claas.dashboard.points import read_measurement
-from claas.dashboard.run_index import RunIndex
-from claas.dashboard.step_choice import Asked
-from claas.dashboard.step_view import Course, StepView, step_view
+from claas.dashboard.steps.step_choice import Asked
+from claas.dashboard.steps.step_view import Course, StepView, step_view
 from claas.eval.records import Baseline, StepRecord
 
 

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from claas.dashboard.points import read_measurement
-from claas.dashboard.run_index import RunIndex
+from claas.dashboard.index.points import read_measurement
+from claas.dashboard.index.run_index import RunIndex
 from claas.eval.history import History
 from claas.eval.verdicts.summary import PreferenceSummary, build_summary
 

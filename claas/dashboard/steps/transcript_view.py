@@ -6,9 +6,9 @@ from statistics import fmean
 
 from claas.dashboard.formats import figure
 from claas.dashboard.readable import Excerpt, excerpt, readable, told
-from claas.dashboard.step_choice import Pair
-from claas.dashboard.token_shades import Shaded, Unlikely, least_likely, shaded
-from claas.dashboard.word_changes import Changes, word_changes
+from claas.dashboard.steps.step_choice import Pair
+from claas.dashboard.steps.token_shades import Shaded, Unlikely, least_likely, shaded
+from claas.dashboard.steps.word_changes import Changes, word_changes
 from claas.eval.records import Transcript
 from claas.eval.verdicts.items import passed
 

@@ -1,0 +1,1 @@
+"""One measurement with its transcripts."""
