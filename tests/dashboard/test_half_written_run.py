@@ -21,4 +21,4 @@ def test_a_preference_without_one_of_its_files_is_shown_with_the_others(tmp_path
         "identity",
     ]
     assert "identity: every measurement" in page.text
-    assert "<h1>run" in report(read(tmp_path / "run"))
+    assert "<h1><bdi>run</bdi>" in report(read(tmp_path / "run"))
