@@ -28,7 +28,9 @@ def served(directory: Path, **environment: str) -> Iterator[tuple[subprocess.Pop
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line.startswith(f"claas {claas.__version__} serves claas-tiny at http://127.0.0.1:"), line
-        yield process, line.split()[-1]
+        url = line.split()[-1]
+        assert process.stdout.readline() == f"results of runs at {url}/v1/eval, feedback at {url}/v1/dashboard\n"
+        yield process, url
     finally:
         process.kill()
         process.communicate()

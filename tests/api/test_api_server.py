@@ -30,8 +30,7 @@ def test_the_command_serves_alone_until_it_is_told_to_stop(tmp_path: Path) -> No
         assert "another API works on store_dir" in second.stderr
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (0, "")
-    assert out == f"results of runs at {url}/v1/eval, feedback at {url}/v1/dashboard\n"
+    assert (process.returncode, out, err) == (0, "", "")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
     assert "s3cret" not in "".join(path.read_text() for path in tmp_path.rglob("*.json*"))
 

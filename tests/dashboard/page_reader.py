@@ -14,7 +14,8 @@ figure figcaption bdi fieldset legend dialog noscript img script
 _ATTRIBUTES = """
 lang charset name content class href id tabindex aria-label aria-labelledby aria-current aria-sort aria-hidden role
 scope colspan datetime max value action method type placeholder selected viewbox width height x1 x2 y1 y2 points
-preserveaspectratio rel dir hidden alt src defer data-live data-running data-chart data-preference data-step data-steps
+preserveaspectratio rel dir hidden alt src defer data-live data-running data-fold data-chart data-preference data-step
+data-steps
 """
 
 KNOWN = frozenset(_ELEMENTS.split())
