@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install eval serve openclaw live check format test bench
+.PHONY: help install eval serve openclaw live browser check format test bench
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -30,6 +30,10 @@ live: install  ## the tests against real peers: lm-evaluation-harness and OpenCl
 	$(BIN)/pip install -q -c constraints.txt -e '.[local,dev,live]'
 	$(BIN)/python -m claas.openclaw --install-only
 	$(BIN)/python -m pytest -m live $(ARGS)
+
+browser: install  ## the tests of the pages in headless Chromium, which has to be installed
+	$(BIN)/pip install -q -c constraints.txt -e '.[local,dev,browser]'
+	$(BIN)/python -m pytest -m browser $(ARGS)
 
 test: install  ## the default test suite
 	$(BIN)/python -m pytest -n 2 $(ARGS)

@@ -3,7 +3,16 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
+from claas.core.files import dump_json
+
 NONE = "–"
+
+_TITLES = {
+    "heldout": "held-out",
+    "heldout_compliance": "held-out compliance",
+    "self_rouge_l": "self-ROUGE-L",
+    "out_of_scope": "asked for the opposite",
+}
 
 
 def number(value: float | None) -> str:
@@ -33,6 +42,11 @@ def compact(count: float) -> str:
     return f"{count:.0f}"
 
 
+def title(name: str) -> str:
+    """A criterion or a set of items as people write it: `self-ROUGE-L` of `self_rouge_l`."""
+    return _TITLES.get(name, name.replace("_", " "))
+
+
 def capitalized(text: str) -> str:
     """The text with its first letter large, the rest as it is."""
     return text[:1].upper() + text[1:]
@@ -44,4 +58,4 @@ def settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
         if isinstance(value, dict):
             yield from settings(cast(dict[str, Any], value), f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", str(value)
+            yield f"{prefix}{key}", value if isinstance(value, str) else dump_json(value)

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from claas.dashboard.assets import PLOTLY_STYLE_HASH
 from claas.dashboard.assets import address as asset_address
-from claas.dashboard.formats import capitalized, compact, figure, number, percent, settings
+from claas.dashboard.formats import capitalized, compact, figure, number, percent, settings, title
 from claas.dashboard.readable import told
 from claas.dashboard.runs.drawings import interval_bar, sparkline
 from claas.dashboard.runs.run_list import last_value
@@ -68,6 +68,7 @@ def _templates() -> Environment:
         "compact": compact,
         "capitalized": capitalized,
         "settings": settings,
+        "title": title,
         "duration": duration,
         "clipped": clipped,
         "fields": asdict,

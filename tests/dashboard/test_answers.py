@@ -99,9 +99,8 @@ def test_learned_with_everything_lost_says_that_nothing_was_measured() -> None:
         ((0.05, None, 0.9), "2 updates", "from then on 0.80 or more of the held-out prompts"),
         ((0.9, 0.9), "From the start", "0.90 before any feedback"),
         ((0.05, 0.9, 0.7), "Not in 2 updates", "never stayed at 0.80 or above"),
-        ((0.05,), "Not in 0 updates", "never stayed at 0.80 or above"),
+        ((0.05, 0.5), "Not in 1 update", "never stayed at 0.80 or above"),
         ((None, None), "Not measured", "its metric was not part of this run"),
-        ((), "Not measured", "its metric was not part of this run"),
     ],
 )
 def test_how_fast_is_from_where_it_stayed(values: tuple[float | None, ...], answer: str, detail: str) -> None:
@@ -109,14 +108,18 @@ def test_how_fast_is_from_where_it_stayed(values: tuple[float | None, ...], answ
     assert (told.answer, told.details, told.verdict) == (answer, (detail,), None)
 
 
-def test_generalising_is_the_gap_between_probe_and_held_out() -> None:
-    told = asked(GENERALISES)
-    assert told.answer == "Gap 0.050"
-    assert told.details == ("0.95 on probe prompts, 0.90 on held-out ones, which were never trained on",)
+@pytest.mark.parametrize(("verdict", "word"), [(PASS, "Yes"), (FAIL, "No"), (INCONCLUSIVE, "Cannot tell")])
+def test_generalising_is_what_held_out_prompts_say_beside_those_trained_on(verdict: Verdict, word: str) -> None:
+    told = asked(GENERALISES, found(criteria={"heldout_compliance": ruling(verdict)}))
+    assert told.answer == word
+    assert told.details == (
+        "0.95 on probe prompts, 0.90 on held-out ones, which were never trained on",
+        "gap 0.050",
+    )
     finals = {"heldout_compliance": 0.1, "preference_compliance": 0.9}
-    assert asked(GENERALISES, found(finals=finals)).answer == "Gap 0.80"
+    assert asked(GENERALISES, found(finals=finals)).details[1] == "gap 0.80"
     better = {"heldout_compliance": 0.9, "preference_compliance": 0.7}
-    assert asked(GENERALISES, found(finals=better)).answer == "Gap -0.20"
+    assert asked(GENERALISES, found(finals=better)).details[1] == "gap -0.20"
 
 
 def test_there_is_nothing_to_generalise_where_nothing_was_learned() -> None:
@@ -149,16 +152,16 @@ def test_the_cost_is_the_worst_of_what_was_looked_at() -> None:
 
 def test_what_it_cost_is_said_in_figures() -> None:
     assert cost(PASS, PASS, PASS).details == (
+        "applied to 25 % of prompts that ask for the opposite",
         "capability kept: 0.90 (0.85 to 0.95) of baseline",
         "no sign of collapse",
-        "applied to 25 % of prompts that ask for the opposite",
     )
     assert cost(PASS, FAIL, PASS, INCONCLUSIVE, over=None).details[1:] == (
-        "collapse: entropy_ratio, mean_logprob_drift not shown to be well",
+        "collapse: entropy ratio, mean logprob drift not shown to be well",
     )
     items = ItemChanges(n=64, lost=["a", "b"], gained=[], unmeasured=[], mcnemar_p=0.5, mcnemar_p_holm=1.0, answers={})
     told = asked(COST, found(changed_items={"capability": items}))
-    assert told.details[0] == "capability kept: 0.97 (0.85 to 0.95) of baseline; 2 of 64 items lost"
+    assert told.details[1] == "capability kept: 0.97 (0.85 to 0.95) of baseline; 2 of 64 items lost"
 
 
 def test_over_application_is_told_where_it_has_grown_for_certain() -> None:
@@ -166,6 +169,20 @@ def test_over_application_is_told_where_it_has_grown_for_certain() -> None:
     assert (widely.answer, widely.verdict) == ("Applied too widely", INCONCLUSIVE)
     assert cost(PASS, widely=(0.0, 0.5)).answer == cost(PASS, widely=None).answer == "No damage seen"
     assert cost(FAIL, widely=(0.1, 0.5)).answer == "Damage", "what is worse is said first"
+    assert cost(INCONCLUSIVE, widely=(0.1, 0.5)).answer == "Applied too widely", "certain before uncertain"
+
+
+def test_costs_are_said_beside_what_was_before() -> None:
+    key, general = "over_application_rate", "general.general_score"
+    told = asked(COST, found(finals={key: 1.0, general: 0.6}, baseline={key: 0.08, general: 1.0}))
+    assert told.details[0] == "applied to 100 % of prompts that ask for the opposite, 8 % before"
+    assert "general score, over a few checks: 1.00 before, 0.60 now" in told.details
+
+
+def test_before_the_first_step_nothing_is_known_and_nothing_is_called_unmeasured() -> None:
+    begun = History("concise", 5, None, ())
+    running = found(status=Status.RUNNING, criteria={}, finals={}, baseline={})
+    assert {each.answer for each in answers(running, begun, Criteria())} == {"Not yet known"}
 
 
 def test_nothing_is_called_whole_that_was_not_looked_at() -> None:
@@ -190,7 +207,7 @@ def test_how_sure_is_the_verdict_with_its_reasons(verdict: Verdict, word: str) -
     told = asked(SURE, found(verdict=verdict, reason="the reason", criteria=rulings))
     assert (told.answer, told.details, told.verdict) == (
         word,
-        ("the reason", "heldout_compliance: needs n ≥ 134"),
+        ("the reason", "held-out compliance: needs n ≥ 134"),
         verdict,
     )
 

@@ -91,6 +91,6 @@ def test_words_and_settings() -> None:
     assert dict(settings(nested)) == {
         "seed": "1",
         "training.alpha": "0.5",
-        "training.more.x": "None",
-        "metrics": "['all']",
+        "training.more.x": "null",
+        "metrics": '["all"]',
     }

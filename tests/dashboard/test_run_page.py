@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from claas.dashboard.addresses import Addresses
+from claas.dashboard.formats import title
 from claas.dashboard.runs.run_list import Wanted
 from claas.dashboard.runs.run_page import SHOWN_ITEMS, run_page
 from claas.dashboard.runs.runs_page import runs_page
@@ -42,9 +43,9 @@ def test_every_number_of_the_criteria_stands_on_the_page(example: Path) -> None:
     criteria = json.loads((example / "summary.json").read_text())["preferences"]["concise"]["criteria"]
     page = page_of(example)
     shown = {row[0]: row for row in rows(page.one("table", class_="criteria"))}
-    assert list(shown) == [name.replace("_", " ") for name in criteria]
+    assert list(shown) == [title(name) for name in criteria]
     for name, ruling in criteria.items():
-        _, value, interval, _, wanted, n, verdict, why = shown[name.replace("_", " ")]
+        _, verdict, value, interval, _, wanted, n, why = shown[title(name)]
         assert same(value, ruling["value"])
         low, high = interval.split(" to ")
         assert same(low, ruling["ci"][0])
@@ -63,7 +64,7 @@ def test_verdict_cost_items_and_settings_stand_on_the_page(example: Path) -> Non
     assert concise["reason"] in page.text
     for kind, changed in concise["changed_items"].items():
         told = f"{len(changed['lost'])} lost, {len(changed['gained'])} gained of {changed['n']}"
-        assert f"{kind.replace('_', ' ').capitalize()}: {told}" in page.text
+        assert f"{capitalized(title(kind))}: {told}" in page.text
         for item in changed["lost"][:SHOWN_ITEMS]:
             answers = changed["answers"][item]
             for text in (item, answers["prompt"], answers["before"], answers["after"]):

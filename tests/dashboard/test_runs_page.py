@@ -35,10 +35,10 @@ def test_a_row_says_what_became_of_a_run(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     page = page_of(tmp_path)
     good, half, empty = rows(page.one("table"))
-    assert good[1:4] == ["good", "claas-tinylocal, seed 7", "pass"]
+    assert good[1:4] == ["good", "pass", "claas-tinylocal, seed 7"]
     assert good[4] == "concise 1.00 pass"
     assert good[5:] == ["6", "3.1k", "0:02", "2026-01-02 03:04"]
-    assert half[1:4] == ["half", "claas-tinylocal, seed 42", "stopped"]
+    assert half[1:4] == ["half", "stopped", "claas-tinylocal, seed 42"]
     assert half[5] == "2of 4"
     assert empty[1:] == ["empty", "unreadable no run: an empty folder"]
     assert f"3 of 3 in {tmp_path}" in page.text
@@ -54,9 +54,9 @@ def test_a_running_run_is_listed_as_such_and_a_damaged_one_with_its_problems(tmp
     with (tmp_path / "run" / "concise" / "steps.jsonl").open("a") as file:
         file.write("no step\n")
     with worked_on(tmp_path / "run"):
-        assert rows(page_of(tmp_path).one("table"))[0][3] == "running 1 problem in its records"
+        assert rows(page_of(tmp_path).one("table"))[0][2] == "running 1 problem in its records"
     (tmp_path / "run" / "summary.json").write_text("no summary")
-    assert rows(page_of(tmp_path).one("table"))[0][3] == "stopped 2 problems in its records"
+    assert rows(page_of(tmp_path).one("table"))[0][2] == "stopped 2 problems in its records"
 
 
 def test_an_empty_folder_says_how_to_begin_and_a_search_without_result_how_to_go_back(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_with_one_pair_there_is_no_interval_and_so_no_verdict() -> None:
     assert ruling.verdict is INCONCLUSIVE
     assert ruling.ci is None
     assert ruling.value is not None
-    assert ruling.note == "one has no spread, needs n ≥ 2"
+    assert ruling.note == "a single measurement has no spread, needs n ≥ 2"
 
 
 def test_equal_changes_in_a_few_pairs_are_not_taken_for_certainty() -> None:

@@ -181,7 +181,7 @@ def _cell(found: Difference, reach: float) -> DifferenceCell:
         reading=_WORDS[found.reading] if found.n else "nothing to compare",
         telling=found.reading in _TELLING,
         n=found.n,
-        p=NOTHING if found.p_holm is None else f"{found.p_holm:.2g}",
+        p=NOTHING if found.p_holm is None else f"{found.p_holm:.3g}",
         remarks=tuple(_remarks(found)),
         bar=_bar(found, reach),
     )

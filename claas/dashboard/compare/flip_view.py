@@ -81,7 +81,7 @@ def _summary(found: ItemChanges, reference: str, other: str) -> str:
         return f"of {found.n} items none passes in one run only{unjudged}"
     return (
         f"of {found.n} items {len(found.lost)} pass in {reference} only and {len(found.gained)} in {other} only "
-        f"(McNemar’s exact p, adjusted by Holm: {found.mcnemar_p_holm:.2g}){unjudged}"
+        f"(McNemar’s exact p, adjusted by Holm: {found.mcnemar_p_holm:.3g}){unjudged}"
     )
 
 

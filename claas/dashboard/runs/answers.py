@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from claas.dashboard.formats import number, percent
+from claas.dashboard.formats import number, percent, title
 from claas.eval.history import History, Status
 from claas.eval.types import Criteria
 from claas.eval.verdicts.summary import PreferenceSummary
@@ -12,6 +12,16 @@ from claas.eval.verdicts.verdict import Ruling, Verdict
 HELD_OUT, PROBE, OVER_APPLICATION = "heldout_compliance", "preference_compliance", "over_application_rate"
 _COST = ("capability_retention", "entropy_ratio", "self_rouge_l", "mean_logprob_drift")
 """The criteria about what learning has done to the rest of the model."""
+
+GENERAL = "general.general_score"
+
+_QUESTIONS = (
+    _LEARNED := "Was it learned?",
+    _FAST := "How fast?",
+    _GENERALISES := "Does it generalise?",
+    _COSTS := "What did it cost?",
+    _SURE := "How sure is that?",
+)
 
 _WORDS = {Verdict.PASS: "Yes", Verdict.FAIL: "No", Verdict.INCONCLUSIVE: "Cannot tell"}
 
@@ -30,6 +40,8 @@ class Answer:
 
 def answers(found: PreferenceSummary, history: History, criteria: Criteria) -> list[Answer]:
     """The five answers; a question whose metric was not part of the run says so."""
+    if not history.steps and history.status is Status.RUNNING:
+        return [Answer(question, "Not yet known", ()) for question in _QUESTIONS]
     return [
         _learned(found),
         _how_fast(history, criteria.heldout_compliance),
@@ -40,7 +52,7 @@ def answers(found: PreferenceSummary, history: History, criteria: Criteria) -> l
 
 
 def _learned(found: PreferenceSummary) -> Answer:
-    question, ruling = "Was it learned?", found.criteria.get(HELD_OUT)
+    question, ruling = _LEARNED, found.criteria.get(HELD_OUT)
     if ruling is None:
         return _not_measured(question)
     before = found.baseline.get(HELD_OUT)
@@ -52,45 +64,50 @@ def _learned(found: PreferenceSummary) -> Answer:
 
 def _how_fast(history: History, wanted: float) -> Answer:
     """From the first update after which no measurement was below what is wanted."""
-    question, curve = "How fast?", history.curve(HELD_OUT)
+    question, curve = _FAST, history.curve(HELD_OUT)
     measured = [(updates, value) for updates, value in sorted(curve.items()) if value is not None]
     if not measured:
         return _not_measured(question)
     below = [updates for updates, value in measured if value < wanted]
     since = [updates for updates, _ in measured if not below or updates > below[-1]]
     if not since:
-        word, detail = f"Not in {measured[-1][0]} updates", f"never stayed at {number(wanted)} or above"
+        word, detail = f"Not in {_counted(measured[-1][0])}", f"never stayed at {number(wanted)} or above"
     elif since[0] == 0:
         word, detail = "From the start", f"{number(measured[0][1])} before any feedback"
     else:
-        word = "1 update" if since[0] == 1 else f"{since[0]} updates"
+        word = _counted(since[0])
         detail = f"from then on {number(wanted)} or more of the held-out prompts"
     return Answer(question, word, (detail,), curve=curve)
 
 
+def _counted(updates: int) -> str:
+    return "1 update" if updates == 1 else f"{updates} updates"
+
+
 def _generalises(found: PreferenceSummary, wanted: float) -> Answer:
-    question = "Does it generalise?"
+    question = _GENERALISES
     probe, held_out = found.finals.get(PROBE), found.finals.get(HELD_OUT)
     if probe is None or held_out is None:
         return _not_measured(question)
     seen, unseen = number(probe), number(held_out)
     if probe < wanted and held_out < wanted:
         return Answer(question, "Nothing to", (f"{seen} on probe prompts and {unseen} on held-out ones: not learned",))
-    return Answer(
-        question,
-        f"Gap {number(probe - held_out)}",
-        (f"{seen} on probe prompts, {unseen} on held-out ones, which were never trained on",),
-    )
+    ruling = found.criteria.get(HELD_OUT)
+    word = _word(ruling, found) if ruling is not None else "Cannot tell"
+    details = (f"{seen} on probe prompts, {unseen} on held-out ones, which were never trained on",)
+    return Answer(question, word, (*details, f"gap {number(probe - held_out)}"))
 
 
 def _cost(found: PreferenceSummary) -> Answer:
-    question, rulings = "What did it cost?", [found.criteria[name] for name in _COST if name in found.criteria]
+    question, rulings = _COSTS, [found.criteria[name] for name in _COST if name in found.criteria]
     over = found.finals.get(OVER_APPLICATION)
     if not rulings and over is None:
         return _not_measured(question)
     verdict, details = _worst(rulings), tuple(_losses(found, over))
-    if verdict is Verdict.PASS and _over_applied(found):
+    if verdict is not Verdict.FAIL and _over_applied(found):  # what is certain goes before what cannot be told
         return Answer(question, "Applied too widely", details, Verdict.INCONCLUSIVE)
+    if found.status is Status.RUNNING:
+        return Answer(question, "Not yet known", details)
     if not rulings:
         return Answer(question, "Damage not measured", details)
     word = {Verdict.PASS: "No damage seen", Verdict.FAIL: "Damage", Verdict.INCONCLUSIVE: "Cannot tell"}
@@ -104,28 +121,38 @@ def _over_applied(found: PreferenceSummary) -> bool:
 
 
 def _losses(found: PreferenceSummary, over: float | None) -> Iterable[str]:
+    if over is not None:
+        yield f"applied to {percent(over)} of prompts that ask for the opposite{_before(found, OVER_APPLICATION)}"
     retention = found.criteria.get("capability_retention")
     if retention is not None and retention.value is not None:
         changed = found.changed_items.get("capability")
         lost = f"; {len(changed.lost)} of {changed.n} items lost" if changed else ""
         yield f"capability kept: {_with_interval(retention)} of baseline{lost}"
+    general, before = found.finals.get(GENERAL), found.baseline.get(GENERAL)
+    if general is not None and before is not None and general < before:
+        yield f"general score, over a few checks: {number(before)} before, {number(general)} now"
     collapse = [name for name in _COST[1:] if name in found.criteria]
-    if collapse:
-        bad = [name for name in collapse if found.criteria[name].verdict is not Verdict.PASS]
+    if collapse and found.status is not Status.RUNNING:
+        bad = [title(name) for name in collapse if found.criteria[name].verdict is not Verdict.PASS]
         yield f"collapse: {', '.join(bad)} not shown to be well" if bad else "no sign of collapse"
-    if over is not None:
-        yield f"applied to {percent(over)} of prompts that ask for the opposite"
+
+
+def _before(found: PreferenceSummary, key: str) -> str:
+    start = found.baseline.get(key)
+    return "" if start is None else f", {percent(start)} before"
 
 
 def _how_sure(found: PreferenceSummary) -> Answer:
     undecided = {name: ruling.note for name, ruling in found.criteria.items() if ruling.verdict is Verdict.INCONCLUSIVE}
-    details = [f"{name}: {note}" for name, note in undecided.items() if note]
+    details = [f"{title(name)}: {note}" for name, note in undecided.items() if note]
+    if found.status is Status.RUNNING:
+        return Answer(_SURE, "Not yet known", ("a verdict comes with the last step",))
     word = {
         Verdict.PASS: "All criteria pass",
         Verdict.FAIL: "A criterion fails",
         Verdict.INCONCLUSIVE: "Undecided",
     }[found.verdict]
-    return Answer("How sure is that?", word, (found.reason, *details), found.verdict)
+    return Answer(_SURE, word, (found.reason, *details), found.verdict)
 
 
 def _word(ruling: Ruling, found: PreferenceSummary) -> str:

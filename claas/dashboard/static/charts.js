@@ -27,6 +27,7 @@
     offerSeries();
     watch();
     DARK.addEventListener("change", redraw);
+    addEventListener("beforeprint", () => document.querySelectorAll("[data-chart]").forEach(drawForPrint));
     window.claasCharts = { update, renew };
   }
 
@@ -130,6 +131,12 @@
 
   function isDrawn(plot) {
     return plot.classList.contains("js-plotly-plot");
+  }
+
+  function drawForPrint(plot) {
+    if (plot.clientWidth === 0 || drawn.has(plot)) return;
+    drawn.add(plot);
+    draw(plot);
   }
 
   function see(plot) {

@@ -200,13 +200,13 @@ def _needs(relation: str, found: Estimate, threshold: float, family: Family) -> 
     if found.n == 0 or found.value is None:
         return None
     if found.interval is None and found.n == 1:
-        return "one has no spread, needs n ≥ 2"
+        return "a single measurement has no spread, needs n ≥ 2"
     if found.interval is None:
         return f"all {found.n} are equal, needs n ≥ {fewest_identical(family.confidence)}"
     met = found.value < threshold if relation == "<" else found.value >= threshold
     needed = found.needed(family.confidence if met else family.strictest)
     if needed is None or needed <= found.n:
-        return None if found.note else "too close to the threshold to call"
+        return None if found.note else f"{found.n} are too few, or too close to the threshold, to call"
     return f"needs n ≥ {needed} to conclude with probability {POWER:g}, if the truth is as estimated"
 
 
