@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from claas.dashboard.addresses import Addresses
-from claas.dashboard.formats import title
+from claas.dashboard.formats import capitalized, title
 from claas.dashboard.runs.run_list import Wanted
 from claas.dashboard.runs.run_page import SHOWN_ITEMS, run_page
 from claas.dashboard.runs.runs_page import runs_page
