@@ -146,7 +146,15 @@ async def _fsync(descriptor: int) -> None:
         finally:
             os.close(own)
 
-    await asyncio.shield(asyncio.to_thread(work))
+    working = asyncio.ensure_future(asyncio.to_thread(work))
+    working.add_done_callback(_look_at)
+    await asyncio.shield(working)
+
+
+def _look_at(working: asyncio.Future[None]) -> None:
+    """A failure that nobody waits for any more is no news: the next sync meets it, or mends it."""
+    if not working.cancelled():
+        working.exception()
 
 
 def _open(path: Path) -> BinaryIO:
