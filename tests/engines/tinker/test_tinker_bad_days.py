@@ -54,6 +54,12 @@ async def test_a_status_is_one_line_in_time(
     line = str(raised.value)
     assert "\n" not in line
     assert "tml-secret" not in line
+
+
+async def test_a_service_that_fails_is_not_healthy(open_tinker: Any, fake: FakeTinker) -> None:
+    engine = await open_tinker(timeout_s=SOON_S)
+    assert (await engine.health()).ok is True
+    fake.statuses["*"] = 401
     assert (await engine.health()).ok is False
 
 
