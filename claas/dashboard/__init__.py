@@ -1,1 +1,1 @@
-"""What the project recorded, as pages for a person: nothing fetched from elsewhere, every text escaped."""
+"""What the project recorded, as pages for a person: readable without scripts, nothing from elsewhere, all escaped."""
