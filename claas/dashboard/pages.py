@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from claas.dashboard.assets import PLOTLY_STYLE_HASH
 from claas.dashboard.assets import address as asset_address
-from claas.dashboard.formats import capitalized, compact, figure, number, percent, settings, title
+from claas.dashboard.formats import capitalized, compact, figure, number, settings, title
 from claas.dashboard.readable import told
 from claas.dashboard.runs.drawings import interval_bar, sparkline
 from claas.dashboard.runs.run_list import last_value
@@ -64,7 +64,6 @@ def _templates() -> Environment:
     filters: Any = {  # typed there by what happens to be in it
         "figure": figure,
         "number": number,
-        "percent": percent,
         "compact": compact,
         "capitalized": capitalized,
         "settings": settings,
@@ -89,7 +88,7 @@ TEMPLATES = _templates()
 """Every template; `render` makes whole pages of them."""
 
 PAGE_HEADERS = _headers([policy_hash(_STYLE)])
-"""What a page is sent with that runs nothing: no scripts, frames or forms, and nothing from elsewhere."""
+"""What a page is sent with that runs nothing: no scripts, no frames, nothing from elsewhere; forms go to the API."""
 
 CHART_PAGE_HEADERS = _headers(
     [policy_hash(_STYLE), policy_hash(""), PLOTLY_STYLE_HASH],

@@ -12,10 +12,10 @@ from markupsafe import Markup
 from claas.core.files import write_atomically
 from claas.dashboard.assets import asset
 from claas.dashboard.index.overview import keep_row
-from claas.dashboard.index.run_index import RunIndex, read_run
+from claas.dashboard.index.run_index import RunIndex, read_run, readable
 from claas.dashboard.pages import policy_hash, render
-from claas.dashboard.runs.plot_files import plot_file
-from claas.dashboard.runs.run_page import picture_names, run_values
+from claas.dashboard.runs.plot_files import picture_names, plot_file
+from claas.dashboard.runs.run_page import run_values
 from claas.dashboard.steps.step_choice import Asked, Only, paired
 from claas.dashboard.steps.step_page import course_of, read_with_baseline, step_fragment
 from claas.dashboard.steps.step_view import step_view
@@ -38,7 +38,9 @@ def write_report(folder: Path, *, ended: bool = False) -> Path:
     """
     run = read_run(folder.resolve().name, folder, ended=ended)
     keep_row(run)
-    write_atomically(run.files.report, report(run))
+    with readable(run.name):
+        made = report(run)
+    write_atomically(run.files.report, made)
     return run.files.report
 
 
@@ -71,10 +73,10 @@ class _Held:
         return found and f"#{found}"
 
     def add(self, preference: str, updates: int, parts: dict[str, str]) -> None:
-        """Put a measurement in, unless it is too much."""
+        """Put a measurement in, unless it has no transcripts, or is too much."""
         packed = {part: base64.b64encode(gzip.compress(html.encode(), 6)).decode() for part, html in parts.items()}
         size = sum(map(len, packed.values()))
-        if self.size + size > MOST_BYTES:
+        if not packed or self.size + size > MOST_BYTES:
             return
         self.size += size
         self.fragments |= packed
@@ -121,5 +123,5 @@ def _id(preference: str, asked: Asked) -> str:
 
 def _pictures(run: RunIndex) -> dict[str, str]:
     """The run's PNGs as addresses that hold them, for readers without scripts."""
-    found = {name: plot_file(run.files.root, name).read_bytes() for name in picture_names(run)}
+    found = {name: plot_file(run.files.root, name).read_bytes() for name in picture_names(run.files.root)}
     return {name: f"data:image/png;base64,{base64.b64encode(png).decode()}" for name, png in found.items()}

@@ -36,6 +36,7 @@ def run_of(name: str, histories: Sequence[History] | None = None, **settings: ob
     names = [history.preference for history in histories]
     config = replace(EvalConfig(preferences=names, num_steps=6).resolved(), **settings)
     return ComparedRun(
+        confidence=0.95,
         name=name,
         manifest=manifest(name, preferences=names, **settings),
         summary=build_summary(name, config, {history.preference: history for history in histories}),

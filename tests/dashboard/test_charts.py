@@ -308,7 +308,7 @@ def test_the_same_numbers_are_in_a_table_and_in_words(charts: Charts) -> None:
     html = page(charts, {"margins": "/a?b&c"})
     assert '<th scope="row">8</th><td>1 [0.9434, 1]</td><td>not due</td>' in html
     assert html.count("<table") == len(by_id(charts))
-    assert '<noscript class="still"><img src="/a?b&amp;c"' in html
+    assert '<noscript class="still"><img class="still" src="/a?b&amp;c"' in html
 
 
 def test_pictures_and_charts_are_made_without_a_drawing_library() -> None:

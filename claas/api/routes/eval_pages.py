@@ -13,7 +13,7 @@ from claas.api.errors import error_body
 from claas.api.services import Served, Services
 from claas.core.errors import ClaasError
 from claas.dashboard.addresses import ROOT, Addresses
-from claas.dashboard.compare.compare_page import compare_page
+from claas.dashboard.compare.compare_page import compare_page, require_comparable
 from claas.dashboard.error_page import error_page
 from claas.dashboard.index.run_folders import results_folder, run_folder
 from claas.dashboard.index.run_index import RunIndex, read_run
@@ -79,6 +79,7 @@ async def compared_runs(
     """Runs beside each other as a page."""
 
     def make() -> str:
+        require_comparable(run)
         return compare_page([_run(served, results_dir, each) for each in run], Addresses(results_dir))
 
     return await _page(make, CHART_PAGE_HEADERS)

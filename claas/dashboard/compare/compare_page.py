@@ -9,7 +9,7 @@ from claas.dashboard.compare.compare_view import ComparedRun, compare_view, lett
 from claas.dashboard.index.last_measured import last_measured
 from claas.dashboard.index.run_index import RunIndex, readable
 from claas.dashboard.pages import render
-from claas.eval.history import History
+from claas.eval.history import History, Status
 from claas.eval.verdicts.comparison import finals_of
 from claas.eval.verdicts.statistics import Interval
 
@@ -17,11 +17,17 @@ MOST_RUNS = 12
 
 
 def compare_page(runs: Sequence[RunIndex], addresses: Addresses) -> str:
-    """HTML of the comparison with the first run; `InvalidInput` unless there are two to twelve different runs."""
-    if len(runs) > MOST_RUNS:
-        raise InvalidInput(f"at most {MOST_RUNS} runs can be compared at once, got {len(runs)}")
+    """HTML of the comparison with the first run; `InvalidInput` unless there are two or more different runs."""
     with readable(", ".join(run.name for run in runs)):
         return comparison([_compared(run) for run in runs], _overlaid(runs), addresses)
+
+
+def require_comparable(names: Sequence[str]) -> None:
+    """Raise `InvalidInput` unless these are two to twelve different runs; nothing is read for it."""
+    if len(names) > MOST_RUNS:
+        raise InvalidInput(f"at most {MOST_RUNS} runs can be compared at once, got {len(names)}")
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise InvalidInput(f"a comparison needs two or more different runs, got {', '.join(names) or 'none'}")
 
 
 def comparison(runs: Sequence[ComparedRun], shown: Charts, addresses: Addresses) -> str:
@@ -30,11 +36,14 @@ def comparison(runs: Sequence[ComparedRun], shown: Charts, addresses: Addresses)
 
 
 def _compared(run: RunIndex) -> ComparedRun:
-    """Settings, verdicts, and the last measurements with their transcripts."""
+    """Settings, the verdicts that stand, and the last measurements with their transcripts."""
+    judged = {name: found for name in run.points if (found := run.preference_summary(name)) is not None}
+    complete = {name: found for name, found in judged.items() if found.status is Status.COMPLETE}
     return ComparedRun(
         name=run.name,
         manifest=run.manifest,
-        summary=run.summary,
+        confidence=run.config.criteria.confidence,
+        summary=run.summary and run.summary.model_copy(update={"preferences": complete}),
         metadata={name: found for name, found in run.metadata.items() if found is not None},
         finals={name: finals_of(last_measured(run, name), run.name) for name in run.points},
     )
@@ -52,4 +61,4 @@ def _overlaid(runs: Sequence[RunIndex]) -> Charts:
     def interval(history: History, updates: int, criterion: str) -> Interval | None:
         return owners[id(history)].interval(history, updates, criterion)
 
-    return charts_of(curves, runs[0].config.criteria, interval) if runs else Charts((), ())
+    return charts_of(curves, runs[0].config.criteria, interval)

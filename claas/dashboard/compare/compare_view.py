@@ -11,7 +11,6 @@ from claas.dashboard.compare.written_numbers import NOTHING, decimals, number, s
 from claas.eval.history import Status
 from claas.eval.records import Metadata
 from claas.eval.run.manifest import Manifest
-from claas.eval.types import Criteria
 from claas.eval.verdicts.comparison import Finals, compare, disagreements
 from claas.eval.verdicts.statistics import Interval
 from claas.eval.verdicts.summary import Summary
@@ -24,6 +23,7 @@ class ComparedRun:
 
     name: str
     manifest: Manifest
+    confidence: float
     summary: Summary | None
     metadata: Mapping[str, Metadata]
     finals: Mapping[str, Finals]
@@ -97,7 +97,7 @@ def compare_view(runs: Sequence[ComparedRun]) -> CompareView:
     if len(names) < 2 or len(set(names)) < len(names):
         raise InvalidInput(f"a comparison needs two or more different runs, got {', '.join(names) or 'none'}")
     lettered = {letter_of(place): run for place, run in enumerate(runs)}
-    confidence = runs[0].summary.confidence if runs[0].summary else Criteria().confidence
+    confidence = runs[0].confidence
     finals = _finals(lettered)
     shared = {name: having for name, having in finals.items() if len(having) > 1}
     differences, flipped = compare(shared, confidence), disagreements(shared)

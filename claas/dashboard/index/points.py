@@ -214,7 +214,9 @@ def _goes_on(
     baseline, steps = stamps
     if not _holds(known, confidence) or known.baseline_stamp != baseline:
         return False
-    if steps is None or steps.size <= known.read:
+    if steps is None or steps.size < known.read:
+        return False
+    if known.steps_stamp is not None and steps.size == known.steps_stamp.size:
         return False
     if not known.points:
         return True

@@ -12,6 +12,7 @@ from claas.dashboard.index.pace import step_seconds
 from claas.dashboard.index.run_index import RunIndex, readable
 from claas.dashboard.pages import render
 from claas.dashboard.runs.answers import Answer, answers
+from claas.dashboard.runs.plot_files import picture_names
 from claas.eval.history import History, Status, flat
 from claas.eval.records import Baseline, Metadata, StepRecord
 from claas.eval.reporters.endings import lost
@@ -59,7 +60,7 @@ class RunView:
 def run_page(run: RunIndex, addresses: Addresses) -> str:
     """HTML of a run; `InvalidInput` when its records hold numbers that nothing can be computed from."""
     with readable(run.name):
-        images = {name: addresses.plot(run.name, name) for name in picture_names(run)}
+        images = {name: addresses.plot(run.name, name) for name in picture_names(run.files.root)}
         return render("run.html", addresses=addresses, **run_values(run, partial(addresses.step, run.name), images))
 
 
@@ -78,11 +79,6 @@ def run_values(
         "step_address": step_address,
         "shown_items": SHOWN_ITEMS,
     }
-
-
-def picture_names(run: RunIndex) -> list[str]:
-    """The pictures in the run's plots folder."""
-    return sorted(path.stem for path in run.files.plots.glob("*.png"))
 
 
 def run_view(run: RunIndex) -> RunView:

@@ -1,4 +1,4 @@
-// Keeps the page of a running run up to date: asks for it again, and takes over what has changed.
+// Keeps the page of a running run, and a list with one in it, up to date: asks for it again, and takes over what has changed.
 (() => {
   "use strict";
 
