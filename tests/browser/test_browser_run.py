@@ -63,7 +63,7 @@ def test_every_criterion_has_its_row(visit: Visit, run: str) -> None:
             table = page.get_by_role("region", name=f"Criteria of {preference}")
             assert table.is_visible()
             for row in table.locator("tbody tr").all():
-                name, value, interval, _, wanted, n, verdict, _ = row.locator("th, td").all_inner_texts()
+                name, verdict, value, interval, _, wanted, n, _ = row.locator("th, td").all_inner_texts()
                 low, high = map(float, interval.split(" to "))
                 assert low <= float(value) <= high
                 assert re.fullmatch(r"[≥≤<>] [\d.]+", wanted), name
