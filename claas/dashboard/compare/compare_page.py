@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from claas.core.errors import InvalidInput
 from claas.dashboard.addresses import Addresses
 from claas.dashboard.charts.charts import Charts, charts_of
-from claas.dashboard.compare.compare_view import ComparedRun, compare_view, letter_of
+from claas.dashboard.compare.compare_view import ComparedRun, compare_view, letter_of, require_different
 from claas.dashboard.index.last_measured import last_measured
 from claas.dashboard.index.run_index import RunIndex, readable
 from claas.dashboard.pages import render
@@ -26,8 +26,7 @@ def require_comparable(names: Sequence[str]) -> None:
     """Raise `InvalidInput` unless these are two to twelve different runs; nothing is read for it."""
     if len(names) > MOST_RUNS:
         raise InvalidInput(f"at most {MOST_RUNS} runs can be compared at once, got {len(names)}")
-    if len(names) < 2 or len(set(names)) < len(names):
-        raise InvalidInput(f"a comparison needs two or more different runs, got {', '.join(names) or 'none'}")
+    require_different(names)
 
 
 def comparison(runs: Sequence[ComparedRun], shown: Charts, addresses: Addresses) -> str:

@@ -88,14 +88,19 @@ class CompareView:
     comparisons: int
 
 
+def require_different(names: Sequence[str]) -> None:
+    """Raise `InvalidInput` unless these are two or more different runs."""
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise InvalidInput(f"a comparison needs two or more different runs, got {', '.join(names) or 'none'}")
+
+
 def compare_view(runs: Sequence[ComparedRun]) -> CompareView:
     """The view of two or more different runs, each against the first; otherwise `InvalidInput`.
 
     Intervals are at the confidence of the first run's criteria.
     """
     names = [run.name for run in runs]
-    if len(names) < 2 or len(set(names)) < len(names):
-        raise InvalidInput(f"a comparison needs two or more different runs, got {', '.join(names) or 'none'}")
+    require_different(names)
     lettered = {letter_of(place): run for place, run in enumerate(runs)}
     confidence = runs[0].confidence
     finals = _finals(lettered)

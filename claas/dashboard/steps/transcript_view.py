@@ -54,7 +54,6 @@ class TranscriptView:
 
     metric: str
     item: str
-    kind: str
     prompt: Excerpt
     now: Said
     before: Said | None
@@ -76,7 +75,6 @@ def transcript_view(pair: Pair, bounds: Bounds, address: str | None) -> Transcri
     return TranscriptView(
         metric=readable(now.metric),
         item=readable(now.item),
-        kind=readable(pair.kind),
         prompt=excerpt(now.prompt, bounds.prompt),
         now=one,
         before=other,
