@@ -14,11 +14,10 @@ from typing import Any
 
 import torch
 
-from claas.core.base_models import EMBEDDED
-from claas.core.training_config import TrainingConfig
+from claas.core.settings import EMBEDDED, TrainingConfig
 from claas.engines.base import AdapterSpec, SamplingParams, TrainingItem
 from claas.engines.local.engine import LocalEngine
-from claas.engines.local.model import BaseModel
+from claas.engines.local.model import LoadedModel
 from claas.engines.local.versions import VersionStore
 
 ROWS = 16
@@ -46,7 +45,7 @@ async def seconds(work: Callable[[], Awaitable[int]]) -> float:
 
 
 async def main() -> None:
-    base = BaseModel.load(EMBEDDED)
+    base = LoadedModel.load(EMBEDDED)
     with tempfile.TemporaryDirectory() as folder:
         engine = LocalEngine(base, VersionStore(Path(folder)), max_batch_rows=ROWS, lock_timeout_s=60)
         try:
@@ -57,7 +56,7 @@ async def main() -> None:
             await engine.close()
 
 
-async def decoding(engine: LocalEngine, base: BaseModel) -> None:
+async def decoding(engine: LocalEngine, base: LoadedModel) -> None:
     weights = await engine.resolve(None)
 
     async def answer(index: int) -> int:
@@ -78,7 +77,7 @@ async def decoding(engine: LocalEngine, base: BaseModel) -> None:
     print(f"decoding: {1 / plain:.0f} tokens/s by transformers.generate, batch {ROWS}: {plain / fast:.2f} x")
 
 
-def generated(base: BaseModel, prompts: list[str]) -> int:
+def generated(base: LoadedModel, prompts: list[str]) -> int:
     """Tokens up to each answer's end, by transformers' own batched decoding of left-padded prompts."""
     model: Any = base.model
     rows = [base.chat.prompt_ids(user(prompt)) for prompt in prompts]
@@ -104,7 +103,7 @@ async def scoring(engine: LocalEngine) -> None:
     print(f"scoring: {fast * 1e3:.1f} ms each with {SCORED} at once, {slow * 1e3:.1f} one by one: {slow / fast:.2f} x")
 
 
-async def updating(engine: LocalEngine, base: BaseModel) -> None:
+async def updating(engine: LocalEngine, base: LoadedModel) -> None:
     weights = await engine.init_adapter(AdapterSpec("bench", rank=16, alpha=32))
     samples = [await engine.sample(weights, user(prompt), SamplingParams(TOKENS, seed=1)) for prompt in PROMPTS[:4]]
     items = [
@@ -127,7 +126,7 @@ async def updating(engine: LocalEngine, base: BaseModel) -> None:
     print(f"update: {step * 1e3:.0f} ms a step, a bare forward and backward {floor * 1e3:.0f} ms: {step / floor:.2f} x")
 
 
-def bare(base: BaseModel, lengths: list[int]) -> Callable[[], None]:
+def bare(base: LoadedModel, lengths: list[int]) -> Callable[[], None]:
     """A forward and a backward pass over rows of these lengths, padded to the longest, and nothing else."""
     model: Any = base.share()
     embedding = model.get_input_embeddings()

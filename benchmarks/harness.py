@@ -14,15 +14,15 @@ from pathlib import Path
 from benchmarks.report import Report
 from claas.api.journal import Journal
 from claas.core.files import append_line
-from claas.core.training_config import TrainingConfig
-from claas.eval.results import RunResults
+from claas.core.settings import TrainingConfig
 from claas.eval.run.canary import COMPLETION, PROMPT
-from claas.eval.run.files import RunFiles
 from claas.eval.run.preference_run import pinned
 from claas.eval.runner import load, run_harness
-from claas.eval.stack import Adapter, Answer, FeedbackOn, Receipt, Scored, Stack
 from claas.eval.stacks.open_stack import open_stack
-from claas.eval.types import EvalConfig
+from claas.eval.stacks.stack import Adapter, Answer, FeedbackOn, Receipt, Scored, Stack
+from claas.results.run_files import RunFiles
+from claas.results.settings import EvalConfig
+from claas.results.summary import RunResults
 
 PREFERENCES = ("concise", "no_emoji", "identity")
 LATENCY_S = 0.05

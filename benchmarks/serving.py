@@ -20,10 +20,10 @@ from benchmarks.engine import CONCISE, PROMPTS, REQUESTS, ROWS, SCORED, TOKENS, 
 from benchmarks.report import Report
 from claas.api.app import create_app
 from claas.api.config import ApiConfig
-from claas.core.base_models import EMBEDDED
+from claas.core.settings import EMBEDDED
 from claas.engines.base import Score
 from claas.engines.local.engine import LocalEngine
-from claas.engines.local.model import BaseModel
+from claas.engines.local.model import LoadedModel
 from claas.engines.local.versions import VersionStore
 
 ROUNDS = 5
@@ -37,7 +37,7 @@ Work = Callable[[], Awaitable[int]]
 
 async def main() -> int:
     report = Report()
-    base = BaseModel.load(EMBEDDED)
+    base = LoadedModel.load(EMBEDDED)
     with tempfile.TemporaryDirectory() as folder:
         engine = LocalEngine(base, VersionStore(Path(folder) / "adapters"), max_batch_rows=64, lock_timeout_s=60)
         config = ApiConfig(store_dir=f"{folder}/store", feedback_log_dir=f"{folder}/feedback")
@@ -55,7 +55,7 @@ async def main() -> int:
     return report.exit_code
 
 
-async def chats(report: Report, http: httpx.AsyncClient, base: BaseModel) -> None:
+async def chats(report: Report, http: httpx.AsyncClient, base: LoadedModel) -> None:
     """Tokens per second of 16 clients at once, of one, and of transformers' own batched decoding."""
     gate = asyncio.Semaphore(ROWS)
 
@@ -112,7 +112,7 @@ async def scores(report: Report, http: httpx.AsyncClient) -> None:
     report.line("than one by one", best["one"] / best["together"], "x")
 
 
-async def updates(report: Report, http: httpx.AsyncClient, base: BaseModel) -> None:
+async def updates(report: Report, http: httpx.AsyncClient, base: LoadedModel) -> None:
     """An update of 4 samples and 4 optimiser steps against as many forward and backward passes over its tokens."""
     await post(http, "lora/init", {"lora_id": "bench", "lora_r": 16, "lora_alpha": 32})
     replies = [await post(http, "chat/completions", chat(index)) for index in range(SAMPLES)]

@@ -7,9 +7,9 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.report import Report
-from claas.core.training_config import TrainingConfig
+from claas.core.settings import TrainingConfig
 from claas.eval.runner import run_harness
-from claas.eval.types import EvalConfig
+from claas.results.settings import EvalConfig
 from tests.engines.tinker.words import completion_ids
 from tests.fakes.tinker_service import FakeTinker, tinker_service
 

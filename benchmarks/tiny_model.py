@@ -16,13 +16,13 @@ from statistics import mean
 import torch
 from transformers import AutoTokenizer, Qwen3ForCausalLM
 
+from claas.core.text import mentions
 from claas.eval.config.catalog import load_preference
 from claas.eval.metrics.capability import CapabilityItem, General
-from claas.eval.metrics.rouge import self_rouge_l
-from claas.eval.metrics.sentences import count_sentences, numbered_items
+from claas.eval.metrics.preference import Preference
+from claas.eval.metrics.text import count_sentences, numbered_items
 from claas.eval.metrics.verifiers import IdentityVerifier, NoEmojiVerifier
-from claas.eval.metrics.wording import mentions
-from claas.eval.preference import Preference
+from claas.results.evidence import self_rouge_l
 from claas.tiny import WEIGHTS_DIR
 from claas.tiny.abilities import Request, answers, chat_text
 

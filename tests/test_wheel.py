@@ -58,7 +58,7 @@ def test_the_main_job_runs_from_the_wheel(installed_python: Path, tmp_path: Path
 
 def test_the_feedback_page_is_made_from_the_wheel(installed_python: Path, tmp_path: Path) -> None:
     program = (
-        "from pathlib import Path; from claas.dashboard.feedback.feedback_page import feedback_page; "
+        "from pathlib import Path; from claas.dashboard.feedback import feedback_page; "
         "print(feedback_page(Path('none'), 1, 20))"
     )
     assert "No feedback has been given yet" in run(installed_python, "-c", program, cwd=tmp_path)

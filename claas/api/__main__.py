@@ -10,9 +10,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from claas.api.config import ApiConfig, register_schema, typed
 from claas.api.server import serve
-from claas.core.configs import config_root
 from claas.core.errors import ClaasError, StackError
-from claas.core.secrets import API_KEY_VARIABLE
+from claas.core.settings import API_KEY_VARIABLE, config_root
 
 
 def main() -> None:

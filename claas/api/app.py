@@ -6,42 +6,15 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI
 
 import claas
-from claas.api.auth import BearerAuth
-from claas.api.body_limit import BodyLimit
+from claas.api import adapter_routes, openai_routes, page_routes
 from claas.api.config import ApiConfig
 from claas.api.errors import add_error_handlers
-from claas.api.host_check import HostCheck
-from claas.api.routes import (
-    aliases,
-    chat,
-    completions,
-    dashboard,
-    eval_assets,
-    eval_pages,
-    feedback,
-    lora,
-    rollouts,
-    score,
-    service,
-)
+from claas.api.guards import BearerAuth, BodyLimit, HostCheck, require_whole_text
 from claas.api.services import open_services
-from claas.api.whole_text import require_whole_text
 from claas.engines.base import Engine
-from claas.wire.service import ErrorBody
+from claas.wire.adapters import ErrorBody
 
-_ROUTES = (
-    chat,
-    completions,
-    score,
-    rollouts,
-    feedback,
-    lora,
-    aliases,
-    service,
-    dashboard,
-    eval_pages,
-    eval_assets,
-)
+_ROUTERS = (openai_routes.router, adapter_routes.router, page_routes.router, page_routes.eval_router)
 
 
 def create_app(engine: Engine, config: ApiConfig, *, api_key: str | None = None) -> FastAPI:
@@ -71,8 +44,8 @@ def create_app(engine: Engine, config: ApiConfig, *, api_key: str | None = None)
     )
     app.state.services = services
     add_error_handlers(app)
-    for routes in _ROUTES:
-        app.include_router(routes.router)
+    for router in _ROUTERS:
+        app.include_router(router)
     app.add_middleware(BodyLimit, max_bytes=config.max_body_bytes)
     if api_key is None:
         app.add_middleware(HostCheck)

@@ -5,11 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
-from claas.api.conversation import conversation
 from claas.api.models import Models
+from claas.api.prompts import Fitted, conversation, fitted, stop_strings, whole
 from claas.api.rollouts import RolloutStore
-from claas.api.stopping import stop_strings
-from claas.api.truncation import Fitted, fitted, whole
 from claas.core.concurrency import together
 from claas.core.errors import BadRequest
 from claas.engines.base import Engine, OnPiece, Piece, Sample, SamplingParams, TokenLogprob, Weights
@@ -23,7 +21,7 @@ from claas.wire.chat import (
     TopLogprob,
     Usage,
 )
-from claas.wire.rollouts import Rollout
+from claas.wire.feedback import Rollout
 
 DEFAULT_MAX_TOKENS = 512
 """Bound of an answer when the request sets none."""

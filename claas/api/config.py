@@ -6,9 +6,9 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from claas.core.base_models import default_base_model
 from claas.core.checks import in_range, one_of
 from claas.core.errors import InvalidInput
+from claas.core.settings import default_base_model
 
 
 @dataclass

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from claas.core.errors import (
@@ -19,7 +19,7 @@ from claas.core.errors import (
     PromptTooLong,
     StackError,
 )
-from claas.wire.service import ErrorBody, ErrorDetail
+from claas.wire.adapters import ErrorBody, ErrorDetail
 
 STATUS_OF: dict[type[ClaasError], tuple[int, str]] = {
     BadRequest: (400, "bad_request"),
@@ -120,3 +120,8 @@ def _field(problem: Mapping[str, Any]) -> str:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+
+
+def reply(body: BaseModel, status: int = 200) -> Response:
+    """`body` as JSON."""
+    return Response(body.model_dump_json(), status_code=status, media_type="application/json")

@@ -7,26 +7,101 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
-from claas.api.feedback_log import FailureLogged, FeedbackLog
-from claas.api.receipts import Receipt, Receipts
+from claas.api.journal import Journal
 from claas.api.rollouts import RolloutStore
 from claas.core.checks import adapter_id
-from claas.core.errors import BadRequest, Conflict, NotFound
+from claas.core.errors import BadRequest, ClaasError, Conflict, NotFound, StackError
+from claas.core.files import write_atomically
 from claas.core.text import visible_key
 from claas.engines.base import Engine, TrainingItem, Update
+from claas.wire.base import Body
 from claas.wire.feedback import (
     DistillResult,
     FeedbackItem,
+    FeedbackLogEntry,
     FeedbackRequest,
     FeedbackResponse,
     FeedbackTiming,
+    LoggedItem,
     PauseState,
+    Rollout,
 )
-from claas.wire.feedback_log import FeedbackLogEntry, LoggedItem
-from claas.wire.rollouts import Rollout
+
+_CAPACITY = 20_000
+"""Lines kept; a key takes two. An engine knows the keys of its updates for good, so an older one is still replayed."""
+
+
+class Receipt(Body):
+    """A key, a digest of the feedback it was used for, and the answer; None until the update is known to be made."""
+
+    key: str
+    fingerprint: str
+    response: FeedbackResponse | None = None
+
+
+class Receipts:
+    """The newest receipts, found by key; survives a crash of the machine."""
+
+    def __init__(self, path: Path) -> None:
+        self._journal = Journal(path, _CAPACITY, lambda line: (Receipt.model_validate_json(line).key,))
+
+    def find(self, key: str) -> Receipt | None:
+        """What was last written under this key."""
+        line = self._journal.find(key)
+        return None if line is None else Receipt.model_validate_json(line)
+
+    async def write(self, receipt: Receipt) -> None:
+        """Keep `receipt` in place of what stood under its key."""
+        self._journal.append(receipt.model_dump_json().encode(), (receipt.key,))
+        await self._journal.sync()
+
+    def close(self) -> None:
+        """Let go of the file; every line is in it already."""
+        self._journal.close()
+
+
+class FeedbackLog:
+    """A directory of log files whose names sort by time."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def path_of(self, request_id: str) -> Path:
+        """Where a batch that is answered now is logged."""
+        return self.directory / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{request_id}.json"
+
+    async def write(self, path: Path, entry: FeedbackLogEntry) -> None:
+        """Write one file, whole or not at all."""
+        await asyncio.to_thread(write_atomically, path, entry.model_dump_json(indent=2) + "\n")
+
+
+class FailureLogged:
+    """`async with`: when what happens inside fails, `entry` is logged with the error, which then goes on.
+
+    It goes on even when it cannot be logged, with a note that says so.
+    """
+
+    def __init__(self, log: FeedbackLog, path: Path, entry: FeedbackLogEntry) -> None:
+        self._log = log
+        self._path = path
+        self._entry = entry
+
+    async def __aenter__(self) -> None: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception):
+            said = str(error) if isinstance(error, ClaasError) else f"internal error: {type(error).__name__}"
+            try:
+                await self._log.write(self._path, self._entry.model_copy(update={"errors": [said]}))
+            except StackError as unlogged:
+                error.add_note(str(unlogged))
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,66 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from zipfile import ZIP_STORED, ZipFile
 
-from claas.api.aliases import Aliases
+from pydantic import TypeAdapter, ValidationError
+
 from claas.core.checks import served_name
-from claas.core.errors import Conflict, NotFound
+from claas.core.errors import Conflict, NotFound, StackError
+from claas.core.files import dump_json, write_atomically
 from claas.engines.base import Engine, Weights
+
+_FILE = TypeAdapter(dict[str, str])
+
+
+class Aliases:
+    """Alias → target, as clients wrote them. What is set is on disk before `put` and `remove` return."""
+
+    def __init__(self, path: Path) -> None:
+        """Read `path` if it is there; `StackError` where it is not what this class wrote."""
+        self._path = path
+        self._targets: Mapping[str, str] = _read(path)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._targets
+
+    def names(self) -> list[str]:
+        """Every alias, sorted."""
+        return sorted(self._targets)
+
+    def target(self, name: str) -> str | None:
+        """What `name` was set to; None when it is no alias."""
+        return self._targets.get(name)
+
+    async def put(self, name: str, target: str) -> None:
+        """Let `name` mean `target` from now on. One writer at a time."""
+        await self._replace({**self._targets, name: target})
+
+    async def remove(self, name: str) -> bool:
+        """Forget `name`; False when it was no alias. One writer at a time."""
+        if name not in self._targets:
+            return False
+        await self._replace({known: target for known, target in self._targets.items() if known != name})
+        return True
+
+    async def _replace(self, targets: dict[str, str]) -> None:
+        if targets != self._targets:
+            await asyncio.to_thread(write_atomically, self._path, dump_json(targets, indent=2) + "\n")
+        self._targets = targets
+
+
+def _read(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    try:
+        return _FILE.validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise StackError(f"{path} is not a list of aliases; restore it, or move it away to begin with none") from error
+
 
 _VERSIONED = re.compile(r"(?P<name>.+?)(?:@(?P<version>[0-9]{1,9}))?")
 
@@ -134,3 +187,38 @@ class Models:
         return NotFound(
             f"unknown model {model!r}; known: {', '.join([*await self._own_names(), *self._aliases.names()])}"
         )
+
+
+PEFT_FILES = ("adapter_config.json", "adapter_model.safetensors")
+"""What PEFT loads; whatever else an engine keeps beside them stays here."""
+
+_IN_MEMORY_BYTES = 8 * 1024 * 1024
+_CHUNK_BYTES = 256 * 1024
+
+
+async def zipped(directory: Path) -> SpooledTemporaryFile[bytes]:
+    """The adapter in `directory` as a zip in a temporary file, read from its beginning; closing it removes it."""
+    return await asyncio.to_thread(_zip, directory)
+
+
+async def chunks_of(archive: SpooledTemporaryFile[bytes]) -> AsyncIterator[bytes]:
+    """The bytes of `archive`, which is closed when they were read or nobody reads on."""
+    with archive:
+        while chunk := await asyncio.to_thread(archive.read, _CHUNK_BYTES):
+            yield chunk
+
+
+def _zip(directory: Path) -> SpooledTemporaryFile[bytes]:
+    archive: SpooledTemporaryFile[bytes] = SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 (the reader closes it)
+    try:
+        with ZipFile(archive, "w", ZIP_STORED) as file:  # weights do not compress
+            for name in PEFT_FILES:
+                file.write(directory / name, name)
+    except FileNotFoundError as error:
+        archive.close()
+        raise NotFound("the adapter was deleted while it was being exported") from error
+    except OSError as error:
+        archive.close()
+        raise StackError(f"cannot export the adapter: {error.strerror or error}") from error
+    archive.seek(0)
+    return archive

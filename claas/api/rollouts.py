@@ -8,12 +8,12 @@ from itertools import islice
 from pathlib import Path
 from uuid import uuid4
 
-from claas.api.conversation import folded, last_user_text
 from claas.api.journal import Journal
+from claas.api.prompts import folded, last_user_text
 from claas.core.errors import StackError
 from claas.core.text import visible_key
 from claas.engines.base import Sample, SamplingParams
-from claas.wire.rollouts import Rollout, Sampling
+from claas.wire.feedback import Rollout, Sampling
 
 _MOST_LOOKED_AT = 1000
 """Answers that read alike, among which the one to a prompt is looked for."""

@@ -13,12 +13,11 @@ import uvicorn
 
 import claas
 from claas.api.app import create_app
-from claas.api.auth import require_key_off_loopback
 from claas.api.config import ApiConfig
-from claas.api.engine import open_engine, require_startable
+from claas.api.guards import require_key_off_loopback
+from claas.api.open_engine import open_engine, require_startable
 from claas.core.errors import InvalidInput, StackError
-from claas.core.files import writing
-from claas.core.locks import locked
+from claas.core.files import locked, writing
 
 
 def serve(config: ApiConfig, api_key: str | None) -> None:

@@ -6,12 +6,9 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from claas.api.aliases import Aliases
 from claas.api.config import ApiConfig
-from claas.api.feedback import Feedback
-from claas.api.feedback_log import FeedbackLog
-from claas.api.models import Models
-from claas.api.receipts import Receipts
+from claas.api.feedback import Feedback, FeedbackLog, Receipts
+from claas.api.models import Aliases, Models
 from claas.api.rollouts import RolloutStore
 from claas.engines.base import Engine
 

@@ -1,13 +1,15 @@
-"""Files that survive a crash: atomic replacement, and JSON lines of which only the last can ever be torn."""
+"""Files that survive a crash: atomic replacement, JSON lines of which only the last can be torn, and locks."""
 
+import fcntl
 import json
 import os
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from claas.core.errors import InvalidInput, StackError
+from claas.core.errors import Conflict, InvalidInput, StackError
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -102,3 +104,37 @@ def _cut_torn_line(path: Path) -> None:
         if file.read() != b"\n":
             file.seek(0)
             file.truncate(file.read().rfind(b"\n") + 1)
+
+
+_LOOK_S = 0.05
+
+
+@contextmanager
+def locked(path: Path, taken: str) -> Generator[None, None, None]:
+    """Hold the lock file `path`; `Conflict` with the message `taken` while another process does.
+
+    An OSError says that the file cannot be made.
+    """
+    with path.open("a") as file:
+        if not _taken(file, fcntl.LOCK_EX):
+            time.sleep(_LOOK_S)  # it may just have been looked at
+            if not _taken(file, fcntl.LOCK_EX):
+                raise Conflict(taken)
+        yield
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock file `path`; one that is not there, or cannot be read, is held by nobody."""
+    try:
+        with path.open("rb") as file:
+            return not _taken(file, fcntl.LOCK_SH)
+    except OSError:
+        return False
+
+
+def _taken(file: IO[str] | IO[bytes], how: int) -> bool:
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

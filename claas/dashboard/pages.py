@@ -2,21 +2,155 @@
 
 import base64
 import hashlib
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib.resources import files
-from typing import Any
+from itertools import groupby
+from typing import Any, cast
+from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from claas.core.files import dump_json
 from claas.dashboard.assets import PLOTLY_STYLE_HASH
 from claas.dashboard.assets import address as asset_address
-from claas.dashboard.formats import capitalized, compact, figure, number, settings, title
-from claas.dashboard.readable import told
-from claas.dashboard.runs.drawings import interval_bar, sparkline
-from claas.dashboard.runs.run_list import last_value
-from claas.eval.reporters.progress_line import duration
+from claas.dashboard.overview import last_value
+from claas.results.progress import duration
+from claas.results.verdict import Ruling
+
+NONE = "–"
+
+_TITLES = {
+    "heldout": "held-out",
+    "heldout_compliance": "held-out compliance",
+    "self_rouge_l": "self-ROUGE-L",
+    "out_of_scope": "asked for the opposite",
+}
+
+
+def number(value: float | None) -> str:
+    """About three significant digits, never more than three decimals: 0.98, 73.9, 1240."""
+    if value is None:
+        return NONE
+    size = abs(value)
+    decimals = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 or size == 0 else 3
+    return f"{value:.{decimals}f}"
+
+
+def figure(value: float) -> str:
+    """A number with four significant digits, a whole one without a point."""
+    return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e9 else f"{value:.4g}"
+
+
+def percent(value: float | None) -> str:
+    """A share as a percentage: 94 %."""
+    return NONE if value is None else f"{100 * value:.0f} %"
+
+
+def compact(count: float) -> str:
+    """A count in three digits: 950, 12.3k, 4.56M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.3g}{letter}"
+    return f"{count:.0f}"
+
+
+def title(name: str) -> str:
+    """A criterion or a set of items as people write it: `self-ROUGE-L` of `self_rouge_l`."""
+    return _TITLES.get(name, name.replace("_", " "))
+
+
+def capitalized(text: str) -> str:
+    """The text with its first letter large, the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
+def settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Names and values of a nested configuration, dotted: `training.alpha` and `0.5`."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from settings(cast(dict[str, Any], value), f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value if isinstance(value, str) else dump_json(value)
+
+
+_SIGNS = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"} | {0x7F: 0x2421}
+"""Control characters by their picture in Unicode: U+0000 is not allowed in a page, and others change what it shows."""
+
+
+def readable(text: str) -> str:
+    """The text, one character for each of its own, control characters as the signs for them."""
+    return text.translate(_SIGNS)
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """The beginning of a text, readable, and how many characters come after it."""
+
+    text: str
+    left_out: int = 0
+
+
+def excerpt(text: str, at_most: int) -> Excerpt:
+    """The first `at_most` characters."""
+    return Excerpt(readable(text[:at_most]), max(0, len(text) - at_most))
+
+
+def told(text: str, at_most: int) -> str:
+    """The first `at_most` characters, and then how many more there are, as one text."""
+    found = excerpt(text, at_most)
+    return f"{found.text}… ({found.left_out} more characters)" if found.left_out else found.text
+
+
+WIDTH, HEIGHT = 120, 24
+"""The canvas of a sparkline."""
+
+
+def sparkline(curve: Mapping[int, float | None], planned: int) -> list[str]:
+    """A curve in [0, 1] over `planned` updates, as SVG `points`: one line for each stretch without a lost value."""
+    points, planned = sorted(curve.items()), max(planned, *curve, 1)
+    lines: list[str] = []
+    for lost, stretch in groupby(points, key=lambda point: point[1] is None):
+        if not lost:
+            lines.append(" ".join(_place(updates, value, planned) for updates, value in stretch if value is not None))
+    return lines
+
+
+@dataclass(frozen=True)
+class IntervalBar:
+    """A ruling's interval and threshold as percentages of a common scale; None where there is none."""
+
+    low: float | None
+    high: float | None
+    value: float | None
+    threshold: float
+
+
+def interval_bar(ruling: Ruling) -> IntervalBar:
+    """The scale holds the interval, the value and the threshold, with a tenth of room on either side."""
+    ends = [*(ruling.ci or ()), ruling.threshold, *([] if ruling.value is None else [ruling.value])]
+    low, high = min(ends), max(ends)
+    room = 0.1 * (high - low) or 1.0
+
+    def place(value: float) -> float:
+        return round(100 * (value - low + room) / (high - low + 2 * room), 2)
+
+    return IntervalBar(
+        low=place(ruling.ci[0]) if ruling.ci else None,
+        high=place(ruling.ci[1]) if ruling.ci else None,
+        value=None if ruling.value is None else place(ruling.value),
+        threshold=place(ruling.threshold),
+    )
+
+
+def _place(updates: int, value: float, planned: int) -> str:
+    """A margin of two pixels keeps the line inside."""
+    share = min(1.0, max(0.0, value))
+    across = 2 + (WIDTH - 4) * updates / planned
+    down = HEIGHT - 2 - (HEIGHT - 4) * share
+    return f"{across:.1f},{down:.1f}"
+
 
 SECTIONS = {"Runs": "/v1/eval", "Feedback": "/v1/dashboard"}
 """What every page links to, by title."""
@@ -97,3 +231,54 @@ CHART_PAGE_HEADERS = _headers(
 )
 """What a page with charts is sent with: it runs the API's own scripts and no inline one. Plotly adds an empty style
 sheet, which it fills by CSSOM, and that of maps, which it draws too."""
+
+
+ROOT = "/v1/eval"
+
+NO_QUERY: Mapping[str, object] = {}
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Addresses of pages about the runs in one folder; `results_dir` is None for the folder that the API shows."""
+
+    results_dir: str | None = None
+
+    def runs(self, query: Mapping[str, object] = NO_QUERY) -> str:
+        """The list of all runs."""
+        return self._address("", query)
+
+    def run(self, run: str) -> str:
+        """One run."""
+        return self._address("/run", {"run": run})
+
+    def step(self, run: str, preference: str, updates: int) -> str:
+        """What was measured after so many updates."""
+        return self._address("/step", {"run": run, "preference": preference, "updates": updates})
+
+    def transcripts(self, run: str, preference: str, query: Mapping[str, object]) -> str:
+        """Some of a measurement's transcripts."""
+        return self._address("/step", {"run": run, "preference": preference, **query})
+
+    def steps(self) -> str:
+        """What the address of every step begins with."""
+        return f"{ROOT}/step?"
+
+    def compare(self, *runs: str) -> str:
+        """Runs beside each other; the first is what the others are held against."""
+        return self._address("/compare", {"run": list(runs)})
+
+    def plot(self, run: str, picture: str) -> str:
+        """A picture of the run's plots folder."""
+        return self._address("/plot", {"run": run, "picture": picture})
+
+    def _address(self, page: str, query: Mapping[str, object]) -> str:
+        known = {name: value for name, value in query.items() if value not in (None, "", [])}
+        if self.results_dir is not None:
+            known["results_dir"] = self.results_dir
+        return f"{ROOT}{page}?{urlencode(known, doseq=True)}" if known else f"{ROOT}{page}"
+
+
+def error_page(status: int, message: str) -> str:
+    """HTML of an error with its cause."""
+    return render("error.html", status=status, message=message, addresses=Addresses())

@@ -11,15 +11,13 @@ from markupsafe import Markup
 
 from claas.core.files import write_atomically
 from claas.dashboard.assets import asset
-from claas.dashboard.index.overview import keep_row
-from claas.dashboard.index.run_index import RunIndex, read_run, readable
+from claas.dashboard.overview import keep_row
 from claas.dashboard.pages import policy_hash, render
-from claas.dashboard.runs.plot_files import picture_names, plot_file
-from claas.dashboard.runs.run_page import run_values
-from claas.dashboard.steps.step_choice import Asked, Only, paired
-from claas.dashboard.steps.step_page import course_of, read_with_baseline, step_fragment
-from claas.dashboard.steps.step_view import step_view
-from claas.eval.records import StepRecord
+from claas.dashboard.run_index import RunIndex, read_run, readable
+from claas.dashboard.run_page import picture_names, plot_file, run_values
+from claas.dashboard.step_choice import Asked, Only, paired
+from claas.dashboard.step_page import course_of, read_with_baseline, step_fragment, step_view
+from claas.results.records import StepRecord
 
 MOST_BYTES = 8_000_000
 """Of transcripts, as they are held in the file."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 from claas.core.checks import served_name
-from claas.core.training_config import TrainingConfig
+from claas.core.settings import TrainingConfig
 
 Message: TypeAlias = Mapping[str, str]
 """One chat turn: `role` and `content`, both plain text."""

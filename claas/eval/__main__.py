@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from claas.core.errors import ClaasError, StackError
-from claas.eval.config.compose import Job, compose
-from claas.eval.config.help import help_text
+from claas.eval.config.compose import Job, compose, help_text
 from claas.eval.reporters.console import console_reporter
-from claas.eval.results import RunResults
 from claas.eval.run.folder import new_folder
 from claas.eval.runner import prepare, run_harness
-from claas.eval.types import EvalConfig
-from claas.eval.verdicts.verdict import Verdict
+from claas.results.settings import EvalConfig
+from claas.results.summary import RunResults
+from claas.results.verdict import Verdict
 
 MISTAKE, RESUMABLE, NOT_PASSED, INTERRUPTED = 2, 3, 4, 130
 

@@ -9,24 +9,23 @@ from pathlib import Path
 from claas.core.concurrency import together
 from claas.core.errors import InvalidInput, StackError
 from claas.core.files import writing
-from claas.eval.audit.soundness import require_sound
+from claas.dashboard.report import write_report
+from claas.eval.audit import require_sound
 from claas.eval.config.catalog import load_metrics, load_preference
-from claas.eval.history import History
-from claas.eval.metric import Metric
-from claas.eval.plots.files import write_plots
-from claas.eval.preference import Preference
-from claas.eval.report import write_report
-from claas.eval.reporter import Reporter, Silent
-from claas.eval.results import RunResults
-from claas.eval.run.files import RESERVED
+from claas.eval.metrics.metric import Metric
+from claas.eval.metrics.preference import Preference
 from claas.eval.run.folder import OpenRun, open_run
-from claas.eval.run.loop import run_preference
-from claas.eval.run.on_record import OnRecord, read_records
 from claas.eval.run.preference_run import open_preference
-from claas.eval.stack import Stack, WrongWeights
+from claas.eval.run.reporter import Reporter, Silent
+from claas.eval.run.step import run_preference
 from claas.eval.stacks.open_stack import check_stack, open_stack
-from claas.eval.types import PARAPHRASE, EvalConfig
-from claas.eval.verdicts import summary
+from claas.eval.stacks.stack import Stack, WrongWeights
+from claas.results import summary
+from claas.results.figure import write_plots
+from claas.results.records import History
+from claas.results.run_files import RESERVED, OnRecord, read_records
+from claas.results.settings import PARAPHRASE, EvalConfig
+from claas.results.summary import RunResults
 
 OpenStack = Callable[[EvalConfig, Path], AbstractAsyncContextManager[Stack]]
 
@@ -52,7 +51,7 @@ async def run_harness(
         if run.config.plots:
             with writing(run.files.plots):
                 await asyncio.to_thread(write_plots, run.files.root, run.run_id, run.config, results.preferences)
-            await asyncio.to_thread(write_report, run.files.root)
+            await asyncio.to_thread(write_report, run.files.root, ended=True)
         at_work.reporter.run_finished(results)
     return results
 

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from claas.core.checks import alias_name, in_range
 from claas.core.errors import InvalidInput
-from claas.core.gateway import DEFAULT_ALIAS
+from claas.core.settings import DEFAULT_ALIAS
 from claas.openclaw.release import DEFAULT_VERSION, release
 from claas.wire.chat import DEFAULT_SYSTEM_PROMPT
 

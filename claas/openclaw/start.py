@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from claas.core.errors import InvalidInput, StackError
 from claas.core.files import writing
-from claas.core.secrets import API_KEY_VARIABLE, TOKEN_VARIABLE
+from claas.core.settings import API_KEY_VARIABLE, TOKEN_VARIABLE
 from claas.openclaw.install import Installation
 from claas.openclaw.settings import GatewaySettings
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from claas.training.batch_item import Item
+from claas.training.item import Item
 
 _PADDING_ID = 0
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from claas.core.errors import InvalidInput
-from claas.training.batch_item import Item
+from claas.training.item import Item
 
 TARGET_ABS_MEAN = 0.03
 """Mean |advantage|, in nats, that weak signals are raised to."""

@@ -1,10 +1,11 @@
-"""`POST /v1/feedback`: one update from what a person said about answers."""
+"""Feedback, what is logged of it, and the rollouts that it is about."""
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
 
-from claas.core.training_config import TrainingConfig
+from claas.core.settings import TrainingConfig
 from claas.wire.base import Body
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
@@ -78,3 +79,81 @@ class FeedbackResponse(Body):
     feedback_log_path: str
     timing_ms: FeedbackTiming
     batch_size: int
+
+
+class LoggedItem(Body):
+    """One answer, the feedback on it, and the weights that had given it."""
+
+    prompt: str
+    response: str
+    feedback: str
+    rollout_id: str
+    model: str
+
+
+class FeedbackLogEntry(Body):
+    """One batch. `version`, `digest` and `timing_ms` are None when no update was made; `errors` says why.
+
+    `metrics` holds what the algorithm reported as numbers; one that was not a number is named in `errors` instead.
+    `replayed`: the update had been made before under this key, and this batch trained nothing.
+    """
+
+    schema_version: int = 1
+    request_id: str
+    idempotency_key: str
+    time: datetime
+    lora_id: str
+    training: TrainingConfig
+    items: list[LoggedItem]
+    version: int | None = None
+    digest: str | None = None
+    replayed: bool = False
+    metrics: dict[str, float] = Field(default_factory=dict[str, float])
+    timing_ms: FeedbackTiming | None = None
+    errors: list[str] = Field(default_factory=list[str])
+
+
+class ResolveRequest(Body):
+    """A text as a person saw it, and which of several answers that read alike is meant; the latest of those left.
+
+    Thinking and white space do not matter. `prompt`: it was given to this, or to a last user turn that contains this: a
+    gateway may have put something around what a person wrote. `model`: these weights gave it (`eval-concise@7`).
+    """
+
+    text: str
+    prompt: str | None = None
+    model: str | None = None
+
+
+class Sampling(Body):
+    """How an answer was sampled. `temperature` 0 is greedy. A `seed` of None is one that the engine drew itself."""
+
+    temperature: float
+    top_p: float
+    seed: int | None
+    max_tokens: int
+
+
+class Rollout(Body):
+    """One sampled answer as this API recorded it. T = number of sampled tokens.
+
+    `token_ids` and `logprobs` (nats) are the sampler's own; `model` is `name@version`, `digest` that of the weights.
+    `messages` are what the model read: where the prompt did not fit, `truncated_prompt_tokens` had been cut from them.
+    `sampling` is None in records of earlier versions.
+    """
+
+    id: str
+    created: float
+    model: str
+    lora_id: str | None
+    version: int
+    digest: str
+    messages: list[dict[str, str]]
+    text: str
+    finish_reason: str
+    prompt_ids: list[int]
+    token_ids: list[int]
+    logprobs: list[float]
+    mean_entropy: float | None
+    truncated_prompt_tokens: int = 0
+    sampling: Sampling | None = None

@@ -10,10 +10,9 @@ from typing import Any
 
 import httpx
 
-from claas.wire.chat import ChatResponse
+from claas.wire.adapters import LoraVersion
+from claas.wire.chat import ChatResponse, ScoreResponse
 from claas.wire.feedback import IDEMPOTENCY_HEADER, FeedbackResponse
-from claas.wire.lora import LoraVersion
-from claas.wire.score import ScoreResponse
 
 CLIENTS = 64
 ADAPTERS = ("load/concise", "load/formal", "load/cheerful", "load/lists")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from claas.engines.base import TokenIds
-from claas.wire.completions import CompletionResponse
+from claas.wire.chat import CompletionResponse
 from tests.api.client import LORA, NAME, Api, error, ok, serving
 from tests.fakes.engine import FakeEngine, token_id, words_ids
 

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from claas.core.errors import StackError
-from claas.core.training_config import TrainingConfig
-from claas.wire.feedback_log import FeedbackLogEntry, LoggedItem
+from claas.core.settings import TrainingConfig
+from claas.wire.feedback import FeedbackLogEntry, LoggedItem
 from tests.api.client import LORA, Api, error, item, running, serving, settings
 from tests.fakes.engine import FakeEngine
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from claas.core.errors import Conflict, InvalidInput, StackError
-from claas.core.training_config import TrainingConfig
-from claas.wire.feedback_log import FeedbackLogEntry
+from claas.core.settings import TrainingConfig
+from claas.wire.feedback import FeedbackLogEntry
 from tests.api.client import LORA, NAME, Api, error, item, ok, serving
 from tests.fakes.engine import BASE_MODEL, FakeEngine
 

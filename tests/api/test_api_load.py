@@ -10,7 +10,7 @@ import httpx
 import psutil
 import pytest
 
-from claas.wire.lora import LoraList
+from claas.wire.adapters import LoraList
 from tests.api.load import ADAPTERS, Load, client, unfairness
 from tests.api.server_process import served
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from claas.wire.lora import LoraList, LoraVersion
+from claas.wire.adapters import LoraList, LoraVersion
 from tests.api.client import LORA, error, item, ok, serving
 from tests.fakes.engine import BASE_MODEL, FakeEngine
 

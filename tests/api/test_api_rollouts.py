@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from claas.core.errors import StackError
-from claas.wire.rollouts import Rollout, Sampling
+from claas.wire.feedback import Rollout, Sampling
 from tests.api.client import LORA, NAME, Api, error, item, ok, running, serving, settings
 from tests.fakes.engine import BASE_MODEL, END_OF_TURN, FakeEngine, prompt_ids, token_id
 

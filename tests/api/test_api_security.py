@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from claas.api.auth import is_loopback, require_key_off_loopback
+from claas.api.guards import is_loopback, require_key_off_loopback
 from claas.core.errors import Forbidden
 from tests.api.client import error, ok, running, serving, settings
 from tests.fakes.engine import FakeEngine

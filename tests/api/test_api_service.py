@@ -6,9 +6,8 @@ import pytest
 
 import claas
 from claas.core.errors import StackError
-from claas.wire.chat import DEFAULT_SYSTEM_PROMPT
-from claas.wire.score import ScoreResponse
-from claas.wire.service import HealthResponse, ServiceInfo
+from claas.wire.adapters import HealthResponse, ServiceInfo
+from claas.wire.chat import DEFAULT_SYSTEM_PROMPT, ScoreResponse
 from tests.api.client import LORA, NAME, error, ok, serving
 from tests.fakes.engine import BASE_MODEL, FakeEngine, prompt_ids
 

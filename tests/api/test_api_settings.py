@@ -10,8 +10,8 @@ from hydra import compose, initialize_config_dir
 
 from claas.api.__main__ import main
 from claas.api.config import ApiConfig, register_schema, typed
-from claas.core.configs import config_root
 from claas.core.errors import InvalidInput
+from claas.core.settings import config_root
 
 SOURCES = Path(sys.modules["claas.api"].__path__[0])
 

@@ -1,7 +1,6 @@
 """Text that tries to be something else, in every place of a run that holds text."""
 
-from claas.eval.history import History
-from claas.eval.records import Baseline, StepRecord, Transcript
+from claas.results.records import Baseline, History, StepRecord, Transcript
 from tests.dashboard.written_runs import few
 
 NASTY = """<img src=x onerror=pwned=1> "'&amp; {{ 7*7 }} {% raw %} שלום\u202eevil 🎉 $(id) """ + "w" * 60

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from claas.eval.history import History
-from claas.eval.plots.files import write_plots
-from claas.eval.records import StepRecord
-from claas.eval.run.files import RunFiles
-from claas.eval.run.manifest import Manifest
-from claas.eval.types import EvalConfig
+from claas.results.figure import write_plots
+from claas.results.manifest import Manifest
+from claas.results.records import History, StepRecord
+from claas.results.run_files import RunFiles
+from claas.results.settings import EvalConfig
 from tests.browser.hostile import NASTY, nasty_history
 from tests.dashboard.written_runs import EXAMPLE, Few, few, write_run
 from tests.eval.synthetic_runs import World, make_history

@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from claas.eval.history import History
-from claas.eval.records import Metadata
-from claas.eval.reporters.progress_line import COLUMNS, ProgressLine, duration, seconds_left
-from claas.eval.run.files import RunFiles
-from claas.eval.types import EvalConfig
-from claas.eval.verdicts import summary
+from claas.results import summary
+from claas.results.progress import COLUMNS, ProgressLine, duration, seconds_left
+from claas.results.records import History, Metadata
+from claas.results.run_files import RunFiles
+from claas.results.settings import EvalConfig
 from tests.browser.plotted import points_drawn
 from tests.browser.shown_runs import address
 from tests.browser.site import Site

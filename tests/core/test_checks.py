@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claas.core.base_models import EMBEDDED, default_base_model, default_learning_rate
 from claas.core.checks import adapter_id, in_range, served_name
 from claas.core.errors import InvalidInput
-from claas.core.training_config import TrainingConfig
+from claas.core.settings import EMBEDDED, TrainingConfig, default_base_model, default_learning_rate
 
 
 @given(st.text(max_size=30))

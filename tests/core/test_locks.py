@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from claas.core.errors import Conflict
-from claas.core.locks import is_locked, locked
+from claas.core.files import is_locked, locked
 
 
 def test_a_held_lock_is_refused_and_free_again_afterwards(tmp_path: Path) -> None:

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-from claas.dashboard.compare.compare_view import ComparedRun
-from claas.eval.history import History
-from claas.eval.records import Metadata
-from claas.eval.run.manifest import Manifest
-from claas.eval.types import EvalConfig
-from claas.eval.verdicts.comparison import finals_of
-from claas.eval.verdicts.summary import build_summary
+from claas.dashboard.compare_page import ComparedRun
+from claas.results.comparison import finals_of
+from claas.results.manifest import Manifest
+from claas.results.records import History, Metadata
+from claas.results.settings import EvalConfig
+from claas.results.summary import build_summary
 from tests.eval.synthetic_runs import World, make_history
 
 

@@ -6,10 +6,9 @@ from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urlencode
 
-from claas.dashboard.steps.step_choice import Asked
-from claas.dashboard.steps.step_page import step_page
-from claas.dashboard.steps.step_view import Course, StepView, step_view
-from claas.eval.records import AdapterRecord, Baseline, Counts, StepRecord, Transcript
+from claas.dashboard.step_choice import Asked
+from claas.dashboard.step_page import Course, StepView, step_page, step_view
+from claas.results.records import AdapterRecord, Baseline, Counts, StepRecord, Transcript
 
 HOSTILE = """</dd></p><script>alert(1)</script><img src=x onerror=alert(2)>"'&amp;{{ 7 * 7 }}{% raw %}"""
 VOID = {"meta", "link", "br", "img", "input"}

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from claas.dashboard.runs.answers import Answer, answers
-from claas.eval.history import History, Status
-from claas.eval.types import Criteria
-from claas.eval.verdicts.items import ItemChanges
-from claas.eval.verdicts.summary import PreferenceSummary
-from claas.eval.verdicts.verdict import Ruling, Verdict
+from claas.dashboard.answers import Answer, answers
+from claas.results.items import ItemChanges
+from claas.results.records import History, Status
+from claas.results.settings import Criteria
+from claas.results.summary import PreferenceSummary
+from claas.results.verdict import Ruling, Verdict
 from tests.dashboard.written_runs import few
 
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE

@@ -13,14 +13,13 @@ import pytest
 from plotly.graph_objects import Figure
 
 import claas.dashboard
-from claas.dashboard.charts.charts import Chart, Charts, charts_of
+from claas.dashboard.charts import Chart, Charts, charts_of
 from claas.dashboard.pages import TEMPLATES
-from claas.eval.history import History, flat
-from claas.eval.plots.intervals import from_transcripts, intervals_of
-from claas.eval.plots.look import COLOURS
-from claas.eval.types import Criteria
-from claas.eval.verdicts.criteria import CAPABILITY_KEY, CRITERIA
-from claas.eval.verdicts.statistics import Interval
+from claas.results.charts import COLOURS, from_transcripts, intervals_of
+from claas.results.criteria import CAPABILITY_KEY, CRITERIA
+from claas.results.records import History, flat
+from claas.results.settings import Criteria
+from claas.results.statistics import Interval
 from tests.eval.synthetic_runs import Collapsing, World, make_history
 
 CRITERIA_SET = Criteria()
@@ -312,7 +311,7 @@ def test_the_same_numbers_are_in_a_table_and_in_words(charts: Charts) -> None:
 
 
 def test_pictures_and_charts_are_made_without_a_drawing_library() -> None:
-    program = "import sys, claas.dashboard.charts.charts; print([name for name in sys.modules if name in sys.argv])"
+    program = "import sys, claas.dashboard.charts; print([name for name in sys.modules if name in sys.argv])"
     done = subprocess.run(
         [sys.executable, "-c", program, "matplotlib", "plotly"], capture_output=True, text=True, check=True
     )

@@ -7,13 +7,11 @@ from html import unescape
 import pytest
 
 from claas.core.errors import InvalidInput
-from claas.dashboard.addresses import Addresses
-from claas.dashboard.charts.charts import Charts
-from claas.dashboard.compare.compare_page import comparison
-from claas.dashboard.compare.compare_view import ComparedRun, compare_view
-from claas.dashboard.compare.difference_view import KeyTable
-from claas.eval.history import History
-from claas.eval.records import Transcript
+from claas.dashboard.charts import Charts
+from claas.dashboard.compare_page import ComparedRun, compare_view, comparison
+from claas.dashboard.differences import KeyTable
+from claas.dashboard.pages import Addresses
+from claas.results.records import History, Transcript
 from tests.dashboard.compared_runs import metadata, run_of
 from tests.eval.synthetic_runs import Collapsing, Unchanged, World, make_history
 

@@ -6,9 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claas.dashboard.formats import capitalized, compact, figure, number, percent, settings
-from claas.dashboard.runs.drawings import HEIGHT, WIDTH, IntervalBar, interval_bar, sparkline
-from claas.eval.verdicts.verdict import Ruling, Verdict
+from claas.dashboard.pages import (
+    HEIGHT,
+    WIDTH,
+    IntervalBar,
+    capitalized,
+    compact,
+    figure,
+    interval_bar,
+    number,
+    percent,
+    settings,
+    sparkline,
+)
+from claas.results.verdict import Ruling, Verdict
 
 numbers = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e300, max_value=1e300)
 

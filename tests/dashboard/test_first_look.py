@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from claas.dashboard.addresses import Addresses
-from claas.dashboard.index.overview import listed
-from claas.dashboard.index.run_folders import find_runs
-from claas.dashboard.runs.run_list import Wanted
-from claas.dashboard.runs.runs_page import runs_page
+from claas.dashboard.overview import listed
+from claas.dashboard.pages import Addresses
+from claas.dashboard.run_index import find_runs
+from claas.dashboard.run_list import Wanted, runs_page
 from tests.dashboard.written_runs import few, write_run
 
 
@@ -34,7 +33,7 @@ def test_what_was_read_once_is_not_waited_for_again(results: Path) -> None:
 
 
 def test_the_page_says_how_many_are_left_and_asks_again(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("claas.dashboard.runs.runs_page.NEW_ROWS_S", -1)
+    monkeypatch.setattr("claas.dashboard.run_list.NEW_ROWS_S", -1)
     waiting = runs_page(results, Addresses(), Wanted())
     assert "3 runs have yet to be read" in waiting
     assert "data-running" in waiting

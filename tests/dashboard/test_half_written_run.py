@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from claas.dashboard.addresses import Addresses
+from claas.dashboard.pages import Addresses
 from claas.dashboard.report import report
-from claas.dashboard.runs.run_page import run_page
+from claas.dashboard.run_page import run_page
 from tests.dashboard.page_reader import Page
 from tests.dashboard.written_runs import few, read, write_run
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from claas.dashboard.index.last_measured import last_measured, summaries
-from claas.eval.verdicts import summary
-from claas.eval.verdicts.summary import build_summary
+from claas.dashboard.overview import last_measured, summaries
+from claas.results import summary
+from claas.results.summary import build_summary
 from tests.dashboard.written_runs import (
     Few,
     few,

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from claas.dashboard.index.pace import seconds, step_seconds
-from claas.dashboard.runs.run_page import run_view
-from claas.eval.history import History
+from claas.dashboard.overview import seconds, step_seconds
+from claas.dashboard.run_page import run_view
 from claas.eval.reporters.console import LiveReporter
-from claas.eval.reporters.progress_line import duration
-from claas.eval.types import EvalConfig
+from claas.results.progress import duration
+from claas.results.records import History
+from claas.results.settings import EvalConfig
 from tests.dashboard.written_runs import few, read, timed, worked_on, write_run
 
 

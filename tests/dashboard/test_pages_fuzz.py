@@ -12,11 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from claas.core.errors import ClaasError
-from claas.dashboard.addresses import Addresses
-from claas.dashboard.index.run_index import FOLDER, read_run
-from claas.dashboard.runs.run_list import Wanted
-from claas.dashboard.runs.run_page import run_page
-from claas.dashboard.runs.runs_page import runs_page
+from claas.dashboard.pages import Addresses
+from claas.dashboard.run_index import FOLDER, read_run
+from claas.dashboard.run_list import Wanted, runs_page
+from claas.dashboard.run_page import run_page
 from tests.dashboard.page_reader import Page
 from tests.dashboard.written_runs import few, write_run
 

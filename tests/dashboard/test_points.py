@@ -10,12 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claas.core.errors import InvalidInput, NotFound
-from claas.dashboard.index.kept import keep, kept
-from claas.dashboard.index.points import Points, read_measurement, read_points
-from claas.eval.history import flat
-from claas.eval.run.files import PreferenceFiles
-from claas.eval.run.on_record import OnRecord
-from claas.eval.verdicts.criteria import CRITERIA
+from claas.dashboard.points import Points, keep, kept, read_measurement, read_points
+from claas.results.criteria import CRITERIA
+from claas.results.records import flat
+from claas.results.run_files import OnRecord, PreferenceFiles
 from tests.dashboard.written_runs import EXAMPLE, few, lines, without_transcripts
 from tests.eval.synthetic_runs import make_history
 

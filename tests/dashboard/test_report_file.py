@@ -8,9 +8,9 @@ import pytest
 
 from claas.core.errors import InvalidInput
 from claas.dashboard.__main__ import main
-from claas.dashboard.compare.compare_page import require_comparable
+from claas.dashboard.compare_page import require_comparable
 from claas.dashboard.report import MOST_STEPS, write_report
-from claas.eval.history import History
+from claas.results.records import History
 from tests.dashboard.written_runs import EXAMPLE, few, write_run
 from tests.eval.synthetic_runs import make_history
 

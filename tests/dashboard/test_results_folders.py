@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from claas.core.errors import BadRequest, NotFound
-from claas.dashboard.index.run_folders import find_runs, results_folder, run_folder
-from claas.dashboard.runs.plot_files import plot_file
+from claas.dashboard.run_index import find_runs, results_folder, run_folder
+from claas.dashboard.run_page import plot_file
 
 ODD_NAMES = [
     "a b",

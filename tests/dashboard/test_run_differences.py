@@ -1,8 +1,8 @@
 """What runs differ in besides their numbers."""
 
-from claas.core.training_config import TrainingConfig
-from claas.dashboard.compare.comparison import Distinction, distinctions, measured_otherwise, seeds_of_one_configuration
-from claas.eval.types import Criteria
+from claas.core.settings import TrainingConfig
+from claas.dashboard.compare_page import Distinction, distinctions, measured_otherwise, seeds_of_one_configuration
+from claas.results.settings import Criteria
 from tests.dashboard.compared_runs import manifest, metadata
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from claas.core.errors import ClaasError, InvalidInput, StackError
-from claas.dashboard.index.run_index import FOLDER, RunIndex
-from claas.eval.run.files import RunFiles
-from claas.eval.run.manifest import new_manifest
-from claas.eval.types import EvalConfig
+from claas.dashboard.run_index import FOLDER, RunIndex
+from claas.results.manifest import new_manifest
+from claas.results.run_files import RunFiles
+from claas.results.settings import EvalConfig
 from tests.dashboard.written_runs import (
     few,
     lines,

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claas.core.errors import InvalidInput, NotFound
-from claas.dashboard.index.overview import Listed, PreferenceRow, RunRow, State
-from claas.dashboard.runs.run_list import SORTS, Wanted, last_value, run_page
-from claas.eval.verdicts.verdict import Verdict
+from claas.dashboard.overview import Listed, PreferenceRow, RunRow, State
+from claas.dashboard.run_list import SORTS, Wanted, last_value, run_page
+from claas.results.verdict import Verdict
 
 
 def preference(name: str = "concise", curve: dict[int, float | None] | None = None) -> PreferenceRow:

@@ -12,12 +12,10 @@ from typing import Any
 
 import pytest
 
-from claas.dashboard.addresses import Addresses
-from claas.dashboard.formats import capitalized, title
-from claas.dashboard.runs.run_list import Wanted
-from claas.dashboard.runs.run_page import SHOWN_ITEMS, run_page
-from claas.dashboard.runs.runs_page import runs_page
-from claas.eval.reporters.progress_line import duration
+from claas.dashboard.pages import Addresses, capitalized, title
+from claas.dashboard.run_list import Wanted, runs_page
+from claas.dashboard.run_page import SHOWN_ITEMS, run_page
+from claas.results.progress import duration
 from tests.dashboard.page_reader import Page, rows
 from tests.dashboard.written_runs import EXAMPLE, few, read, worked_on, write_run
 from tests.eval.synthetic_runs import Collapsing, make_history

@@ -5,12 +5,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from claas.core.locks import is_locked
-from claas.dashboard.index.last_measured import summaries
-from claas.eval.history import Status
-from claas.eval.run.files import RunFiles
-from claas.eval.verdicts import summary
-from claas.eval.verdicts.summary import build_summary
+from claas.core.files import is_locked
+from claas.dashboard.overview import summaries
+from claas.results import summary
+from claas.results.records import Status
+from claas.results.run_files import RunFiles
+from claas.results.summary import build_summary
 from tests.dashboard.written_runs import (
     few,
     lines,

@@ -7,9 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from claas.core.errors import NotFound
-from claas.dashboard.addresses import Addresses
-from claas.dashboard.runs.run_list import SORTS, STATES, VERDICTS, Wanted
-from claas.dashboard.runs.runs_page import runs_page
+from claas.dashboard.pages import Addresses
+from claas.dashboard.run_list import SORTS, STATES, VERDICTS, Wanted, runs_page
 from tests.dashboard.page_reader import Page, rows
 from tests.dashboard.test_results_folders import ODD_NAMES
 from tests.dashboard.written_runs import few, worked_on, write_run

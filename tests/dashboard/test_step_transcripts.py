@@ -6,11 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claas.dashboard.steps.step_choice import Asked
-from claas.dashboard.steps.step_page import step_fragment
-from claas.dashboard.steps.step_view import Course, step_view
-from claas.dashboard.steps.transcript_view import Bounds
-from claas.wire.rollouts import Sampling
+from claas.dashboard.step_choice import Asked
+from claas.dashboard.step_page import Course, step_fragment, step_view
+from claas.dashboard.transcript import Bounds
+from claas.wire.feedback import Sampling
 from tests.dashboard.step_records import HOSTILE, baseline, links, of_tokens, page, said, step, text_of, viewed
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)

@@ -8,12 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claas.core.errors import NotFound
-from claas.dashboard.steps.step_choice import Asked, Only
-from claas.dashboard.steps.step_page import step_fragment
-from claas.dashboard.steps.step_view import Course, step_view
-from claas.eval.history import History
-from claas.eval.records import AdapterRecord, Canary, Counts
-from claas.eval.verdicts.items import item_changes
+from claas.dashboard.step_choice import Asked, Only
+from claas.dashboard.step_page import Course, step_fragment, step_view
+from claas.results.items import item_changes
+from claas.results.records import AdapterRecord, Canary, Counts, History
 from tests.dashboard.step_records import HOSTILE, Balanced, baseline, links, page, said, step, text_of, viewed
 
 

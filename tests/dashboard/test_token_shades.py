@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claas.dashboard.steps.token_shades import EDGES, Shaded, least_likely, legend, shade, shaded
+from claas.dashboard.token_shades import EDGES, Shaded, least_likely, legend, shade, shaded
 from tests.dashboard.step_records import of_tokens, said
 
 

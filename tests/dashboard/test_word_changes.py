@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claas.dashboard.steps.word_changes import MOST_WORDS, Run, word_changes
+from claas.dashboard.transcript import MOST_WORDS, Run, word_changes
 
 SPOKEN = st.lists(st.sampled_from(["a ", "b ", "the ", "dog", ", ", "\n", "é", "😀", "<b>"]), max_size=80).map("".join)
 

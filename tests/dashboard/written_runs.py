@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import claas
-from claas.dashboard.index.overview import Listed, listed
-from claas.dashboard.index.run_folders import Folder
-from claas.dashboard.index.run_index import FOLDER, RunIndex, read_run
-from claas.eval.history import History
-from claas.eval.records import Metadata
-from claas.eval.run.files import RunFiles
-from claas.eval.run.manifest import new_manifest
-from claas.eval.types import EvalConfig
-from claas.eval.verdicts import summary
+from claas.dashboard.overview import Listed, listed
+from claas.dashboard.run_index import FOLDER, Folder, RunIndex, read_run
+from claas.results import summary
+from claas.results.manifest import new_manifest
+from claas.results.records import History, Metadata
+from claas.results.run_files import RunFiles
+from claas.results.settings import EvalConfig
 from tests.eval.synthetic_runs import World, make_history
 
 EXAMPLE = Path(claas.__file__).parents[1] / "data" / "examples" / "concise-3-steps"
@@ -101,7 +99,7 @@ def timed(history: History, at_s: list[float], phases_s: list[float]) -> History
 def worked_on(folder: Path) -> Iterator[None]:
     """Another process holds the run."""
     code = (
-        "import sys; from pathlib import Path; from claas.core.locks import locked\n"
+        "import sys; from pathlib import Path; from claas.core.files import locked\n"
         "with locked(Path(sys.argv[1]), ''): print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

@@ -18,10 +18,10 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def base() -> Any:
-    from claas.core.base_models import EMBEDDED
-    from claas.engines.local.model import BaseModel
+    from claas.core.settings import EMBEDDED
+    from claas.engines.local.model import LoadedModel
 
-    return BaseModel.load(EMBEDDED)
+    return LoadedModel.load(EMBEDDED)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from claas.core.training_config import TrainingConfig
+from claas.core.settings import TrainingConfig
 from claas.engines.base import Engine, Sample, SamplingParams, TrainingItem, Update, Weights
 
 CONCISE = "Be more concise, keep responses under 3 sentences"

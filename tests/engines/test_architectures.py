@@ -21,15 +21,13 @@ from transformers import (
 )
 
 from claas.core.errors import Conflict, InvalidInput
-from claas.core.training_config import TrainingConfig
+from claas.core.settings import TrainingConfig
 from claas.engines.base import AdapterSpec, Engine, Sample, Weights
-from claas.engines.local.adapters import Adapters
 from claas.engines.local.engine import LocalEngine
-from claas.engines.local.forward import GenericForward
-from claas.engines.local.model import BaseModel
-from claas.engines.local.qwen3 import Qwen3Forward
-from claas.engines.local.routing import Segment
-from claas.engines.local.versions import VersionStore
+from claas.engines.local.forward import GenericForward, Qwen3Forward
+from claas.engines.local.linear import Segment
+from claas.engines.local.model import LoadedModel
+from claas.engines.local.versions import Adapters, VersionStore
 from tests.engines.talk import PROMPTS, ask, items, user
 
 pytestmark = pytest.mark.anyio
@@ -89,7 +87,7 @@ def saved(tmp_path: Path) -> Callable[..., Path]:
     return save
 
 
-def told(base: BaseModel, sample: Sample) -> list[float]:
+def told(base: LoadedModel, sample: Sample) -> list[float]:
     """The logprobs that transformers itself gives the sampled tokens."""
     model: Any = base.model
     with torch.inference_mode():
@@ -110,7 +108,7 @@ async def learned(engine: Engine, lora_id: str) -> Weights:
 async def test_a_model_answers_as_transformers_says_and_learns(
     saved: Callable[..., Path], tmp_path: Path, kind: str, small: bool
 ) -> None:
-    base = replace(BaseModel.load(str(saved(kind))), small=small)
+    base = replace(LoadedModel.load(str(saved(kind))), small=small)
     store = VersionStore(tmp_path / "store")
     engine = LocalEngine(base, store, max_batch_rows=4, lock_timeout_s=60)
     try:
@@ -132,7 +130,7 @@ async def test_a_model_answers_as_transformers_says_and_learns(
         await engine.close()
 
 
-async def rescored(base: BaseModel, store: VersionStore, weights: Weights, sample: Sample) -> list[float]:
+async def rescored(base: LoadedModel, store: VersionStore, weights: Weights, sample: Sample) -> list[float]:
     """The sample's logprobs by a forward pass over all of it at once."""
     adapters = Adapters(base, store)
     forward = GenericForward(base, adapters.head)
@@ -146,7 +144,7 @@ async def rescored(base: BaseModel, store: VersionStore, weights: Weights, sampl
 
 
 async def test_the_own_forward_pass_of_the_embedded_model_is_that_of_transformers(
-    base: BaseModel, tmp_path: Path
+    base: LoadedModel, tmp_path: Path
 ) -> None:
     adapters = Adapters(base, VersionStore(tmp_path))
     assert Qwen3Forward.suits(base)
@@ -163,21 +161,21 @@ async def test_the_own_forward_pass_of_the_embedded_model_is_that_of_transformer
 
 def test_a_model_without_a_chat_template_is_refused(saved: Callable[..., Path]) -> None:
     with pytest.raises(InvalidInput, match="has no chat template"):
-        BaseModel.load(str(saved("llama", template=None)))
+        LoadedModel.load(str(saved("llama", template=None)))
 
 
 def test_a_directory_that_is_not_there_is_named() -> None:
     with pytest.raises(InvalidInput, match=r"'\./nowhere': no such directory"):
-        BaseModel.load("./nowhere")
+        LoadedModel.load("./nowhere")
 
 
 def test_a_directory_without_a_model_is_the_callers_mistake(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="cannot be loaded as a causal language model"):
-        BaseModel.load(str(tmp_path))
+        LoadedModel.load(str(tmp_path))
 
 
 async def test_adapters_of_another_base_model_are_refused(
-    saved: Callable[..., Path], base: BaseModel, tmp_path: Path
+    saved: Callable[..., Path], base: LoadedModel, tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
     engine = LocalEngine(base, VersionStore(store), max_batch_rows=4, lock_timeout_s=60)

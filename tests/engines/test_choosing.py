@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claas.engines.local.sampling import choose
+from claas.engines.local.decode import choose
 
 UNIFORM = st.floats(0.0, 1.0, exclude_max=True)
 LOGITS = st.lists(st.floats(-20.0, 20.0, width=32), min_size=2, max_size=9)

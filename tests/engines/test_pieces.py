@@ -10,9 +10,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
 from claas.engines.base import Piece, Sample, SamplingParams
-from claas.engines.local.pieces import settled
-from claas.engines.stop_strings import cut
-from claas.engines.token_bytes import TokenBytes
+from claas.engines.local.threads import settled
+from claas.engines.text import TokenBytes, cut
 from tests.engines.talk import PROMPTS, user
 
 pytestmark = pytest.mark.anyio

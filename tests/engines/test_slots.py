@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claas.engines.local.slots import arrange
+from claas.engines.local.decode import arrange
 
 ROWS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), max_size=16, unique_by=lambda row: row[1])
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from claas.core.errors import Conflict, InvalidInput, NotFound, StackError
-from claas.core.training_config import TrainingConfig
+from claas.core.settings import TrainingConfig
 from claas.engines.base import AdapterSpec, TrainingItem, Update
 from tests.engines.talk import CONCISE, PROMPTS, ask, items, teach, user
 

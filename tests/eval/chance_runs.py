@@ -9,8 +9,7 @@ import random
 from dataclasses import dataclass
 from functools import cache
 
-from claas.eval.history import History
-from claas.eval.records import AdapterRecord, Baseline, StepRecord, Transcript, Values
+from claas.results.records import AdapterRecord, Baseline, History, StepRecord, Transcript, Values
 
 KEYS: Values = {
     "heldout_compliance": 0.0,

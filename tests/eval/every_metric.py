@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from claas.eval.metric import Measurement, Subject
-from claas.eval.records import Counts
+from claas.eval.metrics.metric import Measurement, Subject
 from claas.eval.runner import OpenStack, run_harness
-from claas.eval.types import EvalConfig
+from claas.results.records import Counts
+from claas.results.settings import EvalConfig
 from tests.eval.scripted_run import Halting, until_halted
 from tests.eval.small_preferences import small_preferences
 

@@ -14,12 +14,12 @@ import httpx
 from claas.api.app import create_app
 from claas.api.config import ApiConfig
 from claas.core.errors import StackError
-from claas.core.training_config import TrainingConfig
+from claas.core.settings import TrainingConfig
 from claas.eval.runner import OpenStack
-from claas.eval.stack import Adapter, Answer, FeedbackOn, LostAnswer, Receipt, Scored, Stack
 from claas.eval.stacks.http_client import Retries
 from claas.eval.stacks.http_stack import connect
-from claas.eval.types import EvalConfig
+from claas.eval.stacks.stack import Adapter, Answer, FeedbackOn, LostAnswer, Receipt, Scored, Stack
+from claas.results.settings import EvalConfig
 from tests.fakes.engine import FakeEngine
 from tests.fakes.stack import FakeStack
 

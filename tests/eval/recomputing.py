@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from claas.eval.recompute.agreement import Agreement
+from claas.eval.recompute.measurements import Agreement
 from claas.eval.recompute.run import recompute_run
 
 

@@ -10,19 +10,18 @@ from typing import Any
 
 from claas.core.concurrency import together
 from claas.core.errors import NotFound, StackError
-from claas.core.training_config import TrainingConfig
-from claas.eval.metric import Measurement, Metric, Subject
-from claas.eval.preference import LogprobPair, Preference
+from claas.core.settings import TrainingConfig
+from claas.eval.metrics.metric import Measurement, Metric, Subject
+from claas.eval.metrics.preference import LogprobPair, Preference, VerifierResult
 from claas.eval.recompute.run import recompute_records
-from claas.eval.records import Counts
-from claas.eval.reporter import Reporter, Silent
 from claas.eval.run.folder import OpenRun, open_run
-from claas.eval.run.loop import run_preference
-from claas.eval.run.on_record import read_records
 from claas.eval.run.preference_run import open_preference
-from claas.eval.stack import Adapter, Answer, FeedbackOn, Receipt, Scored
-from claas.eval.types import EvalConfig
-from claas.eval.verifier import VerifierResult
+from claas.eval.run.reporter import Reporter, Silent
+from claas.eval.run.step import run_preference
+from claas.eval.stacks.stack import Adapter, Answer, FeedbackOn, Receipt, Scored
+from claas.results.records import Counts
+from claas.results.run_files import read_records
+from claas.results.settings import EvalConfig
 from tests.eval.recomputing import require_agreement
 from tests.fakes.stack import FakeStack
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx
 
-from claas.eval.stack import Adapter
 from claas.eval.stacks.http_client import HttpClient, Retries
 from claas.eval.stacks.http_stack import HttpStack
+from claas.eval.stacks.stack import Adapter
 
 ADAPTER = Adapter("eval/kuro", 3, "d3", "eval-kuro@3")
 AT_ONCE = Retries(attempts=3, first_delay_s=0.0)

@@ -5,9 +5,8 @@ import random
 from collections.abc import Callable, Sequence
 from statistics import fmean
 
-from claas.eval.history import History
-from claas.eval.metrics.rouge import self_rouge_l
-from claas.eval.records import AdapterRecord, Baseline, Counts, StepRecord, Transcript, Values
+from claas.results.evidence import self_rouge_l
+from claas.results.records import AdapterRecord, Baseline, Counts, History, StepRecord, Transcript, Values
 
 WORDS = ["river", "stone", "cloud", "lamp", "seven", "paper", "green", "quick", "music", "salt", "north", "glass"]
 

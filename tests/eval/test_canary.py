@@ -11,12 +11,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from claas.core.errors import StackError
-from claas.core.training_config import TrainingConfig
-from claas.eval.records import AdapterRecord, Canary
+from claas.core.settings import TrainingConfig
 from claas.eval.run.canary import COMPLETION, ROUNDING, Canaries
 from claas.eval.runner import run_harness
-from claas.eval.stack import LostAnswer, Scored, WrongWeights
-from claas.eval.types import EvalConfig
+from claas.eval.stacks.stack import LostAnswer, Scored, WrongWeights
+from claas.results.records import AdapterRecord, Canary
+from claas.results.settings import EvalConfig
 from tests.eval.scripted_run import Halting, outcome, run, settings, talkative
 from tests.eval.small_preferences import small_preferences
 

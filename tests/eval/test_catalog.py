@@ -7,10 +7,10 @@ import yaml
 from claas.core.errors import InvalidInput
 from claas.eval.config.catalog import known_preferences, load_metrics, load_preference
 from claas.eval.metrics.collapse import Collapse
-from claas.eval.metrics.judging import judge
+from claas.eval.metrics.compliance import judge
 from claas.eval.metrics.logprob import LogprobMargin
+from claas.eval.metrics.preference import NonAnswer, OutOfScope
 from claas.eval.metrics.verifiers import OtherNameVerifier
-from claas.eval.preference import NonAnswer, OutOfScope
 
 SHIPPED = ["concise", "identity", "no_emoji"]
 GOOD: dict[str, Any] = {

@@ -5,13 +5,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from claas.eval.history import History
-from claas.eval.records import Transcript
 from claas.eval.reporters.verdict_table import verdict_report
-from claas.eval.types import Criteria, EvalConfig
-from claas.eval.verdicts.items import ItemChanges
-from claas.eval.verdicts.summary import build_summary
-from claas.eval.verdicts.verdict import judge
+from claas.results.items import ItemChanges
+from claas.results.records import History, Transcript
+from claas.results.settings import Criteria, EvalConfig
+from claas.results.summary import build_summary
+from claas.results.verdict import judge
 from tests.eval.synthetic_runs import World, make_history
 from tests.eval.test_verdict import at_last_step, lost
 

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import t, ttest_rel
 
-from claas.eval.records import Transcript
-from claas.eval.verdicts.comparison import (
+from claas.results.comparison import (
     Difference,
     Final,
     Finals,
@@ -20,7 +19,8 @@ from claas.eval.verdicts.comparison import (
     spread_over_seeds,
     value,
 )
-from claas.eval.verdicts.criteria import CHANGES
+from claas.results.criteria import CHANGES
+from claas.results.records import Transcript
 from tests.eval.chance_runs import KEYS, Effect, chance_history
 from tests.eval.synthetic_runs import Collapsing, Unchanged, World, make_history
 

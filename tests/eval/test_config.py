@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from claas.core.configs import config_root
 from claas.core.errors import InvalidInput
+from claas.core.settings import config_root
 from claas.eval.__main__ import main
 from claas.eval.config.compose import compose
-from claas.eval.config.typed import eval_config, known_keys
-from claas.eval.types import EvalConfig
+from claas.results.settings import EvalConfig, eval_config, known_keys
 
 
 def base() -> dict[str, Any]:

@@ -3,9 +3,9 @@
 import pytest
 
 from claas.core.errors import InvalidInput
-from claas.core.training_config import TrainingConfig
-from claas.eval.cost import estimate, update_tokens
-from claas.eval.types import EvalConfig, Prices
+from claas.core.settings import TrainingConfig
+from claas.results.settings import EvalConfig, Prices
+from claas.results.summary import estimate, update_tokens
 
 
 def test_every_kind_of_token_has_its_price() -> None:

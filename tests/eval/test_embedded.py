@@ -11,14 +11,13 @@ from typing import Any
 import pytest
 
 from claas.core.errors import InvalidInput, MissingExtra
-from claas.core.training_config import TrainingConfig
-from claas.dashboard.steps.token_shades import shaded
-from claas.eval.results import RunResults
+from claas.core.settings import TrainingConfig
+from claas.dashboard.token_shades import shaded
 from claas.eval.runner import OpenStack, run_harness
-from claas.eval.stack import LostAnswer
-from claas.eval.stacks.embedded import hosted
-from claas.eval.stacks.open_stack import open_stack
-from claas.eval.types import EvalConfig
+from claas.eval.stacks.open_stack import hosted, open_stack
+from claas.eval.stacks.stack import LostAnswer
+from claas.results.settings import EvalConfig
+from claas.results.summary import RunResults
 from tests.eval.recomputing import require_recomputable
 from tests.eval.scripted_run import Halting
 from tests.eval.small_preferences import small_preferences

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from claas.core.errors import InvalidInput, StackError
-from claas.eval.stack import Receipt
+from claas.eval.stacks.stack import Receipt
 from tests.eval.scripted_run import Halting, outcome, run, run_until_halted, settings, talkative
 from tests.fakes.stack import adapter, next_version
 

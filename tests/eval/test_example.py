@@ -8,8 +8,8 @@ import pytest
 
 import claas
 from claas.eval.runner import run_harness
-from claas.eval.types import EvalConfig
-from claas.eval.verdicts import summary
+from claas.results import summary
+from claas.results.settings import EvalConfig
 
 EXAMPLE = Path(claas.__file__).parents[1] / "data" / "examples" / "concise-3-steps"
 

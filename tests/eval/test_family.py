@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from claas.eval.types import Criteria, EvalConfig
-from claas.eval.verdicts.family import Family
-from claas.eval.verdicts.summary import build_summary
-from claas.eval.verdicts.verdict import Judgement, Verdict, judge, judge_run
+from claas.results.settings import Criteria, EvalConfig
+from claas.results.summary import build_summary
+from claas.results.verdict import Family, Judgement, Verdict, judge, judge_run
 from tests.eval.synthetic_runs import Collapsing, World, make_history
 
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from claas.core.errors import InvalidInput
 from claas.eval.run.folder import open_run
-from claas.eval.run.sampling import feedback_text
+from claas.eval.run.step import feedback_text
 from claas.eval.runner import load
-from claas.eval.stack import Adapter, FeedbackOn, Receipt
-from claas.eval.types import PARAPHRASE, EvalConfig
+from claas.eval.stacks.stack import Adapter, FeedbackOn, Receipt
+from claas.results.settings import PARAPHRASE, EvalConfig
 from tests.eval import scripted_run
 from tests.eval.scripted_run import PREFERENCE, Halting, outcome, run, run_until_halted, settings, talkative
 from tests.eval.small_preferences import small_preferences

@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 
 from claas.api.config import ApiConfig
-from claas.api.engine import open_engine
-from claas.core.training_config import TrainingConfig
+from claas.api.open_engine import open_engine
+from claas.core.settings import TrainingConfig
 from claas.engines.base import Engine
-from claas.eval.records import Transcript
-from claas.eval.results import RunResults
 from claas.eval.runner import OpenStack, run_harness
-from claas.eval.types import EvalConfig
-from claas.eval.verdicts.summary import Summary
+from claas.results.records import Transcript
+from claas.results.settings import EvalConfig
+from claas.results.summary import RunResults, Summary
 from tests.eval.every_metric import configured
 from tests.eval.recomputing import require_recomputable
 from tests.eval.scripted_run import Halting, until_halted

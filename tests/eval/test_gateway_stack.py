@@ -10,12 +10,12 @@ import pytest
 
 from claas.api.app import create_app
 from claas.core.errors import InvalidInput, StackError
-from claas.core.training_config import TrainingConfig
-from claas.eval.stack import Adapter, Answer, FeedbackOn, LostAnswer
+from claas.core.settings import TrainingConfig
 from claas.eval.stacks.gateway_stack import GatewayStack, connect_through
 from claas.eval.stacks.http_client import Retries
-from claas.eval.types import EvalConfig
-from claas.wire.rollouts import Sampling
+from claas.eval.stacks.stack import Adapter, Answer, FeedbackOn, LostAnswer
+from claas.results.settings import EvalConfig
+from claas.wire.feedback import Sampling
 from tests.api.client import settings
 from tests.fakes.engine import BASE_MODEL, FakeEngine
 from tests.fakes.gateway import ERROR_TEXTS, FAULTS, OWN_PROMPT, REFUSED, TEMPERATURE, TOKEN, FakeGateway, through

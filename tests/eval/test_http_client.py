@@ -6,11 +6,11 @@ import httpx
 import pytest
 
 from claas.core.errors import InvalidInput, StackError
-from claas.core.training_config import TrainingConfig
-from claas.eval.stack import LostAnswer
+from claas.core.settings import TrainingConfig
 from claas.eval.stacks.http_client import HttpClient, Retries
 from claas.eval.stacks.http_stack import HttpStack, connect
-from claas.eval.types import EvalConfig
+from claas.eval.stacks.stack import LostAnswer
+from claas.results.settings import EvalConfig
 from tests.eval.scripted_server import AT_ONCE, Reply, Server, answer, call, chat, error, ok
 
 INFO = {"name": "claas", "version": "1", "mode": "local", "base_model": "claas-tiny"}

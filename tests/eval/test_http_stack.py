@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 from claas.core.errors import InvalidInput, NotFound, StackError
-from claas.core.training_config import TrainingConfig
-from claas.eval.stack import FeedbackOn, LostAnswer, WrongWeights, base_model
+from claas.core.settings import TrainingConfig
 from claas.eval.stacks.http_stack import HttpStack
+from claas.eval.stacks.stack import FeedbackOn, LostAnswer, WrongWeights, base_model
 from tests.eval.scripted_server import ADAPTER, Server, answer, call, chat, error, ok
 
 SCORE = {

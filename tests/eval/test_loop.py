@@ -12,12 +12,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from claas.core.errors import InvalidInput, StackError
-from claas.eval.metric import Measurement
-from claas.eval.records import Counts, StepRecord
-from claas.eval.reporter import Silent
+from claas.eval.metrics.metric import Measurement
 from claas.eval.run.measuring import require_enough
-from claas.eval.run.sampling import prompts_of
-from claas.eval.stack import WrongWeights
+from claas.eval.run.reporter import Silent
+from claas.eval.run.step import prompts_of
+from claas.eval.stacks.stack import WrongWeights
+from claas.results.records import Counts, StepRecord
 from tests.eval import scripted_run
 from tests.eval.scripted_run import METRICS, PREFERENCE, Halting, outcome, run, settings, talkative
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import t
 
-from claas.eval.verdicts.means import (
+from claas.results.statistics import (
+    Interval,
     fewest_identical,
     mean_interval,
     mean_p,
@@ -19,7 +20,6 @@ from claas.eval.verdicts.means import (
     ratio_interval,
     ratio_p,
 )
-from claas.eval.verdicts.statistics import Interval
 
 unhurried = settings(deadline=None)
 samples = st.lists(st.floats(-50, 50), min_size=2, max_size=30)

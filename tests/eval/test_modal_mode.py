@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 import claas
-from claas.core.training_config import TrainingConfig
-from claas.eval.records import StepRecord
+from claas.core.settings import TrainingConfig
 from claas.eval.runner import run_harness
-from claas.eval.types import EvalConfig
+from claas.results.records import StepRecord
+from claas.results.settings import EvalConfig
 from tests.eval.small_preferences import small_preferences
 
 if find_spec("modal") is None or find_spec("torch") is None:

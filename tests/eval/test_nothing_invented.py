@@ -13,9 +13,9 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from claas.eval.results import RunResults
 from claas.eval.runner import OpenStack, run_harness
-from claas.eval.types import EvalConfig
+from claas.results.settings import EvalConfig
+from claas.results.summary import RunResults
 from tests.eval.every_metric import every_metric, opening
 from tests.eval.faulty import (
     NUMBER_FAULTS,

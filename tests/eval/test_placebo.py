@@ -6,8 +6,8 @@ from dataclasses import fields
 import pytest
 from scipy.stats import binom
 
-from claas.eval.types import Criteria
-from claas.eval.verdicts.verdict import Judgement, Verdict, combine, judge_run
+from claas.results.settings import Criteria
+from claas.results.verdict import Judgement, Verdict, combine, judge_run
 from tests.eval.chance_runs import AT_EVERY_THRESHOLD, Effect, chance_history
 
 SEEDS = 200

@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from claas.eval.history import History
-from claas.eval.plots.files import write_plots
-from claas.eval.plots.intervals import from_transcripts
-from claas.eval.plots.panel import Panel
-from claas.eval.plots.pictures import pictures
-from claas.eval.types import Criteria, EvalConfig
-from claas.eval.verdicts.statistics import Interval
+from claas.results.charts import Panel, from_transcripts, pictures
+from claas.results.figure import write_plots
+from claas.results.records import History
+from claas.results.settings import Criteria, EvalConfig
+from claas.results.statistics import Interval
 from tests.eval.synthetic_runs import Collapsing, make_history
 
 CONFIG = EvalConfig(preferences=["concise"], num_steps=4).resolved()

@@ -7,15 +7,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from claas.eval.history import History
-from claas.eval.records import Counts
-from claas.eval.reporter import Reporter
 from claas.eval.reporters.console import LiveReporter, PlainReporter, console_reporter
-from claas.eval.reporters.progress_line import duration, printable
 from claas.eval.reporters.verdict_table import verdict_report
-from claas.eval.results import RunResults
-from claas.eval.types import EvalConfig
-from claas.eval.verdicts.summary import build_summary
+from claas.eval.run.reporter import Reporter
+from claas.results.progress import duration, printable
+from claas.results.records import Counts, History
+from claas.results.settings import EvalConfig
+from claas.results.summary import RunResults, build_summary
 from tests.eval.synthetic_runs import Collapsing, World, make_history
 
 

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claas.eval.verdicts.retention import needed_for_retention, retention_interval, retention_p
-from claas.eval.verdicts.statistics import wilson
+from claas.results.statistics import needed_for_retention, retention_interval, retention_p, wilson
 
 unhurried = settings(deadline=None)
 score_pairs = st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([0.0, 0.5, 1.0])), min_size=1)

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from claas.core.errors import Conflict, InvalidInput
-from claas.core.training_config import TrainingConfig
-from claas.eval.run.files import PreferenceFiles
+from claas.core.settings import TrainingConfig
 from claas.eval.run.folder import new_folder, open_run
-from claas.eval.run.manifest import MAY_DIFFER
-from claas.eval.types import Criteria, EvalConfig, Prices
+from claas.results.manifest import MAY_DIFFER
+from claas.results.run_files import PreferenceFiles
+from claas.results.settings import Criteria, EvalConfig, Prices
 
 
 @pytest.fixture(autouse=True)
@@ -148,7 +148,7 @@ def test_a_damaged_manifest_is_named() -> None:
 
 
 def test_two_processes_cannot_work_on_one_run() -> None:
-    program = "from claas.eval.run.folder import open_run; from claas.eval.types import EvalConfig\n"
+    program = "from claas.eval.run.folder import open_run; from claas.results.settings import EvalConfig\n"
     program += "with open_run(EvalConfig(output_dir='run')): pass"
     root = Path(__file__).resolve().parents[2]
     with open_run(EvalConfig(output_dir="run")):

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from claas.core.errors import InvalidInput, StackError
-from claas.dashboard.index.overview import listed
-from claas.dashboard.index.run_folders import find_runs
-from claas.eval.results import RunResults
+from claas.dashboard.overview import listed
+from claas.dashboard.run_index import find_runs
 from claas.eval.runner import run_harness
-from claas.eval.stack import Receipt, WrongWeights
-from claas.eval.types import EvalConfig
+from claas.eval.stacks.stack import Receipt, WrongWeights
+from claas.results.settings import EvalConfig
+from claas.results.summary import RunResults
 from tests.eval.recomputing import require_recomputable
 from tests.eval.scripted_run import Halting, talkative
 from tests.eval.small_preferences import small_preferences

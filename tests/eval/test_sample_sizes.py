@@ -6,9 +6,14 @@ from collections.abc import Callable
 import pytest
 from scipy.stats import binom
 
-from claas.eval.verdicts.means import mean_p, needed_for_mean
-from claas.eval.verdicts.retention import needed_for_retention, retention_p
-from claas.eval.verdicts.statistics import needed_for_proportion, wilson
+from claas.results.statistics import (
+    mean_p,
+    needed_for_mean,
+    needed_for_proportion,
+    needed_for_retention,
+    retention_p,
+    wilson,
+)
 
 TRIALS = 160
 

@@ -23,8 +23,7 @@ import psutil
 import pytest
 
 from claas.eval.metrics import sandbox_child
-from claas.eval.metrics.sandbox import Case, Limits, run_cases
-from claas.eval.metrics.sandbox_syscalls import refused_syscalls
+from claas.eval.metrics.sandbox import Case, Limits, refused_syscalls, run_cases
 from tests.eval.hostile_programs import ALWAYS, HARMFUL, HOSTILE, hostile_source
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the means are Linux's")

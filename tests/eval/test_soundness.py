@@ -9,13 +9,12 @@ import pytest
 import yaml
 
 from claas.core.errors import InvalidInput
-from claas.eval.audit.__main__ import main
-from claas.eval.audit.soundness import audit, gamed_by, require_sound
+from claas.eval.audit import audit, gamed_by, main, require_sound
 from claas.eval.config.catalog import load_preference
+from claas.eval.metrics.preference import LogprobPair, NonAnswer, OutOfScope, Preference
 from claas.eval.metrics.verifiers import DetailedVerifier, NoEmojiVerifier, VerifierResult
-from claas.eval.preference import LogprobPair, NonAnswer, OutOfScope, Preference
 from claas.eval.runner import load
-from claas.eval.types import EvalConfig
+from claas.results.settings import EvalConfig
 
 USER = ({"role": "user", "content": "What is gravity?"},)
 SHIPPED = ["concise", "identity", "no_emoji"]

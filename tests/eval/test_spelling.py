@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import claas.tiny
-from claas.eval.stack import Answer
-from claas.eval.stacks.embedded import hosted
-from claas.eval.stacks.spelling import spelled, spells
-from claas.eval.types import EvalConfig
+from claas.eval.stacks.http_stack import spelled, spells
+from claas.eval.stacks.open_stack import hosted
+from claas.eval.stacks.stack import Answer
+from claas.results.settings import EvalConfig
 from claas.wire.chat import TokenLogprobs
 
 tokenizers = pytest.importorskip("tokenizers")

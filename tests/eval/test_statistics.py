@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from claas.eval.verdicts.statistics import Interval, holm, mcnemar_exact, needed_for_proportion, proportion_p, wilson
+from claas.results.statistics import Interval, holm, mcnemar_exact, needed_for_proportion, proportion_p, wilson
 
 unhurried = settings(deadline=None)
 proportions = st.integers(1, 300).flatmap(lambda n: st.tuples(st.floats(0, n), st.just(n)))

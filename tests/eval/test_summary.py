@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from claas.eval.history import History, Status
-from claas.eval.records import Counts
-from claas.eval.types import EvalConfig
-from claas.eval.verdicts.summary import build_summary, read, write
-from claas.eval.verdicts.verdict import Verdict
+from claas.results.records import Counts, History, Status
+from claas.results.settings import EvalConfig
+from claas.results.summary import build_summary, read, write
+from claas.results.verdict import Verdict
 from tests.eval.synthetic_runs import Collapsing, make_history
 
 

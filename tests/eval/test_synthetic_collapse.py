@@ -7,15 +7,14 @@ from typing import Any
 
 import pytest
 
-from claas.core.base_models import EMBEDDED
-from claas.core.training_config import TrainingConfig
+from claas.core.settings import EMBEDDED, TrainingConfig
 from claas.eval.config.catalog import load_preference
-from claas.eval.metric import Subject
 from claas.eval.metrics.collapse import Collapse
+from claas.eval.metrics.metric import Subject
 from claas.eval.runner import run_harness
-from claas.eval.stack import Adapter
-from claas.eval.stacks.embedded import hosted
-from claas.eval.types import EvalConfig
+from claas.eval.stacks.open_stack import hosted
+from claas.eval.stacks.stack import Adapter
+from claas.results.settings import EvalConfig
 from tests.eval.metrics.subjects import baseline_of
 from tests.eval.recomputing import require_recomputable
 
@@ -91,10 +90,10 @@ def store_with_repeating_adapter(root: Path) -> tuple[Adapter, Adapter]:
     from claas.engines.base import AdapterSpec
     from claas.engines.local.learner import Learner
     from claas.engines.local.lora import to_bytes
-    from claas.engines.local.model import BaseModel
+    from claas.engines.local.model import LoadedModel
     from claas.engines.local.versions import ADAPTER, VersionStore
 
-    base, store = BaseModel.load(EMBEDDED), VersionStore(root / "adapters")
+    base, store = LoadedModel.load(EMBEDDED), VersionStore(root / "adapters")
     Learner(base, store).init(AdapterSpec(LORA_ID))
     untrained = store.get(LORA_ID)
     with store.staging(LORA_ID) as staging:
@@ -107,8 +106,7 @@ def store_with_repeating_adapter(root: Path) -> tuple[Adapter, Adapter]:
 
 def taught_to_repeat(base: Any, untrained: Any) -> dict[str, Any]:
     """An adapter's tensors after supervised training on prompts that are answered with one token, again and again."""
-    from claas.engines.local.lora import LoraShape
-    from claas.engines.local.peft_format import wrap
+    from claas.engines.local.lora import LoraShape, wrap
 
     model = wrap(base.share(), LoraShape(untrained.rank, untrained.alpha, untrained.target_modules))
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]

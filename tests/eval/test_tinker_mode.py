@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 import claas
-from claas.core.training_config import TrainingConfig
-from claas.eval.records import StepRecord
+from claas.core.settings import TrainingConfig
 from claas.eval.runner import run_harness
-from claas.eval.types import EvalConfig, Prices
+from claas.results.records import StepRecord
+from claas.results.settings import EvalConfig, Prices
 from tests.eval.small_preferences import small_preferences
 
 if find_spec("tinker") is None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from claas.eval.records import Transcript
 from claas.eval.runner import run_harness
-from claas.eval.stack import Adapter, Answer, Scored
+from claas.eval.stacks.stack import Adapter, Answer, Scored
+from claas.results.records import Transcript
 from tests.eval import record_files
 from tests.eval.every_metric import every_metric, opening
 from tests.eval.metrics.subjects import subject

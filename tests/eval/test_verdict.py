@@ -6,10 +6,9 @@ from dataclasses import replace
 import pytest
 
 from claas.core.errors import InvalidInput
-from claas.eval.history import History
-from claas.eval.records import StepRecord, Transcript
-from claas.eval.types import Criteria
-from claas.eval.verdicts.verdict import Judgement, Verdict, combine, judge
+from claas.results.records import History, StepRecord, Transcript
+from claas.results.settings import Criteria
+from claas.results.verdict import Judgement, Verdict, combine, judge
 from tests.eval.synthetic_runs import Collapsing, Unchanged, World, make_history
 
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from claas.eval.results import RunResults
 from claas.eval.runner import run_harness
-from claas.eval.types import EvalConfig
+from claas.results.settings import EvalConfig
+from claas.results.summary import RunResults
 from tests.eval.recomputing import require_recomputable
 from tests.eval.small_preferences import small_preferences
 from tests.fakes.engine import BASE_MODEL, FakeEngine

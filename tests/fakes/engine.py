@@ -10,7 +10,7 @@ from typing import Literal
 
 from claas.core.checks import adapter_id
 from claas.core.errors import Conflict, NotFound
-from claas.core.training_config import TrainingConfig
+from claas.core.settings import TrainingConfig
 from claas.engines.base import (
     AdapterSpec,
     Health,

@@ -20,7 +20,7 @@ from claas.engines.base import Engine
 from claas.eval.runner import OpenStack
 from claas.eval.stacks.gateway_stack import GatewayStack, connect_through
 from claas.eval.stacks.http_client import Retries
-from claas.eval.types import EvalConfig
+from claas.results.settings import EvalConfig
 
 TOKEN = "the gateway's token"
 OWN_PROMPT = "You are a personal assistant running inside OpenClaw."

@@ -13,7 +13,7 @@ from claas.api.config import ApiConfig
 from claas.eval.runner import OpenStack
 from claas.eval.stacks.http_client import Retries
 from claas.eval.stacks.http_stack import HttpStack, connect
-from claas.eval.types import EvalConfig
+from claas.results.settings import EvalConfig
 from tests.fakes.engine import FakeEngine
 
 Body = dict[str, Any]

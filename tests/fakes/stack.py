@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from itertools import chain, islice, repeat
 
 from claas.core.checks import served_name
-from claas.core.training_config import TrainingConfig
+from claas.core.settings import TrainingConfig
 from claas.eval.run.canary import COMPLETION
-from claas.eval.stack import Adapter, Answer, FeedbackOn, LostAnswer, Receipt, Scored
+from claas.eval.stacks.stack import Adapter, Answer, FeedbackOn, LostAnswer, Receipt, Scored
 
 Say = Callable[[Adapter, str, int], str]
 """What to answer: (adapter, prompt, seed) -> text."""

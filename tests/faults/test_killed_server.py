@@ -17,7 +17,7 @@ import pytest
 from claas.core.errors import StackError
 from claas.eval.config.compose import compose
 from claas.eval.runner import run_harness
-from claas.eval.types import EvalConfig
+from claas.results.settings import EvalConfig
 from tests.faults.aims import Aim, aims
 from tests.faults.live_server import LiveServer
 from tests.faults.on_disk import OnDisk, Stage

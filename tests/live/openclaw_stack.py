@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 import claas
-from claas.wire.rollouts import Rollout
+from claas.wire.feedback import Rollout
 
 INSTALLED = Path(claas.__file__).parents[1] / ".openclaw"
 PROMPT = "You are a helpful assistant, reached through OpenClaw."

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from claas.core.errors import InvalidInput
-from claas.eval.records import StepRecord, Transcript
-from claas.eval.reporter import Silent
-from claas.eval.results import RunResults
+from claas.eval.run.reporter import Silent
 from claas.eval.runner import run_harness
-from claas.eval.types import EvalConfig
+from claas.results.records import StepRecord, Transcript
+from claas.results.settings import EvalConfig
+from claas.results.summary import RunResults
 from tests.eval.recomputing import require_recomputable
 from tests.eval.small_preferences import small_preferences
 from tests.live.openclaw_stack import KEY, PROMPT, TOKEN, Processes, free_port, processes

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from claas.core.training_config import TrainingConfig
+from claas.core.settings import TrainingConfig
 from claas.engines.base import AdapterSpec, TrainingItem, Weights
 from tests.engines.talk import CONCISE, ask, items, user
 from tests.live.skyrl import INSTALL, MODEL, PYTHON, ROOT, Skyrl, skyrl
@@ -66,9 +66,9 @@ async def open_tinker(service: Skyrl) -> AsyncIterator[Open]:
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    from claas.engines.local.model import BaseModel
+    from claas.engines.local.model import LoadedModel
 
-    return BaseModel.load(MODEL).model.float()
+    return LoadedModel.load(MODEL).model.float()
 
 
 async def sampled(engine: Any, weights: Weights, seed: int = 1) -> list[TrainingItem]:
@@ -290,7 +290,7 @@ class TorchRun:
     def update(self, taken: Sequence[TrainingItem], training: TrainingConfig) -> dict[str, Any]:
         import torch
 
-        from claas.training.hindsight import with_hindsight
+        from claas.training.item import with_hindsight
         from tests.engines.tinker.words import chat
 
         gaps: list[Any] = []

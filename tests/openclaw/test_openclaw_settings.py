@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from claas.core.errors import InvalidInput
-from claas.eval.types import EvalConfig
 from claas.openclaw.configuration import configuration, configure
 from claas.openclaw.release import VERSIONS
 from claas.openclaw.settings import GatewaySettings
+from claas.results.settings import EvalConfig
 
 
 def agent(settings: GatewaySettings) -> dict[str, Any]:

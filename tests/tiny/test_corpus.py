@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from claas.eval.metrics.sentences import count_sentences
+from claas.core.text import mentions
+from claas.eval.metrics.text import count_sentences
 from claas.eval.metrics.verifiers import ConciseVerifier, IdentityVerifier, NoEmojiVerifier
-from claas.eval.metrics.wording import mentions
 from claas.tiny.corpus import banks, chat_tasks, styles, topic_tasks
 from claas.tiny.corpus.conversation import HINDSIGHT_HEADER, TASKS, Message, sample
 from claas.tiny.corpus.render import answer, soft_answer

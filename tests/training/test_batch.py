@@ -12,7 +12,7 @@ from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from claas.core.errors import InvalidInput
 from claas.training.batch import align, micro_batches, pad, response_logits
-from claas.training.batch_item import Item
+from claas.training.item import Item
 
 CPU = torch.device("cpu")
 PAIRS = [([5, 6, 7], [8, 9]), ([10], [11, 12, 13, 14]), ([15, 16, 17, 18, 19], [20])]

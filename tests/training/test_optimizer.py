@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from claas.core.errors import StackError
-from claas.training.optimizer import load_optimizer_tensors, new_optimizer, optimizer_tensors, trainable_parameters
+from claas.training.update import load_optimizer_tensors, new_optimizer, optimizer_tensors, trainable_parameters
 
 
 def layer() -> nn.Module:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claas.core.errors import InvalidInput
-from claas.training.batch_item import Item
+from claas.training.item import Item
 from claas.training.token_advantages import MOST_GAIN, TARGET_ABS_MEAN, Judged, adaptive_gain, advantages, datum
 
 ITEM = Item((5, 6), (5, 6, 9), (7, 8), (-1.0, -2.0))

@@ -9,12 +9,17 @@ from peft.peft_model import PeftModel
 from torch import Tensor
 
 from claas.core.errors import InvalidInput, StackError
-from claas.core.training_config import TrainingConfig
+from claas.core.settings import TrainingConfig
 from claas.training.batch import align, response_logits
-from claas.training.batch_item import Item
-from claas.training.optimizer import load_optimizer_tensors, new_optimizer, optimizer_tensors, trainable_parameters
+from claas.training.item import Item
 from claas.training.sdpo import sdpo_loss, teacher_target, token_logprobs
-from claas.training.update import run_update
+from claas.training.update import (
+    load_optimizer_tensors,
+    new_optimizer,
+    optimizer_tensors,
+    run_update,
+    trainable_parameters,
+)
 
 KEYS = {
     "total_loss",

@@ -1,18 +1,192 @@
 """Continuous batching: rows join between token steps, are decoded together, and leave when they are done."""
 
-from collections.abc import Callable, Iterable, Sequence
+import random
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
 
-from claas.engines.local.forward import Forward
-from claas.engines.local.kv import SlotCache, round_up
-from claas.engines.local.requests import DecodeRequest
-from claas.engines.local.routing import Segment
-from claas.engines.local.sampling import MOST_TOP_LOGPROBS, choose
-from claas.engines.local.slots import arrange
-from claas.engines.local.stopping import finish_reason
+from claas.engines.base import SamplingParams
+from claas.engines.local.forward import Forward, SlotCache, round_up
+from claas.engines.local.linear import ModelWeights, Segment
+
+
+def arrange(groups: Sequence[Hashable], slots: Sequence[int]) -> list[int]:
+    """New slots 0..n-1 for n rows, given each row's group and its present slot.
+
+    Rows of a group get neighbouring slots, groups in the order of their first rows; a row that already stands among
+    its group's slots stays there.
+    """
+    order = sorted(range(len(slots)), key=lambda row: slots[row])
+    members: dict[Hashable, list[int]] = {}
+    for row in order:
+        members.setdefault(groups[row], []).append(row)
+    arranged = [0] * len(slots)
+    start = 0
+    for rows in members.values():
+        region = range(start, start + len(rows))
+        free = sorted(set(region) - {slots[row] for row in rows}, reverse=True)
+        for row in rows:
+            arranged[row] = slots[row] if slots[row] in region else free.pop()
+        start += len(rows)
+    return arranged
+
+
+MOST_TOP_LOGPROBS = 20
+"""How many alternatives a request may ask for."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One token per row: its id, its logprob and the entropy of its distribution (nats, temperature 1, no top_p)."""
+
+    tokens: list[int]  # (B,)
+    logprobs: list[float]  # (B,)
+    entropies: list[float]  # (B,)
+    top_ids: list[list[int]]  # (B, top_logprobs), likeliest first
+    top_logprobs: list[list[float]]  # (B, top_logprobs)
+
+
+def choose(
+    logits: Tensor,  # (B, V)
+    temperatures: list[float],  # (B,), 0 takes the likeliest token
+    top_ps: list[float],  # (B,)
+    uniforms: list[float],  # (B,), one random number in [0, 1) per row, which decides the row's token
+    top_logprobs: int = 0,
+) -> Choices:
+    """Row by row independent: a row's choice is the same bits whatever rows stand beside it."""
+    logits = logits.float()
+    logprobs = logits.log_softmax(-1)  # (B, V)
+    probabilities = logprobs.exp()
+    entropies = -(probabilities * logprobs.clamp_min(torch.finfo(torch.float32).min)).sum(-1)
+    tokens = _tokens(logits, temperatures, top_ps, uniforms)  # (B,)
+    chosen = logprobs.gather(-1, tokens[:, None])[:, 0]
+    picked = _floats(torch.stack([tokens.double(), chosen.double(), entropies.double()]))
+    top = logprobs.topk(min(top_logprobs, logits.shape[-1])) if top_logprobs else None
+    return Choices(
+        tokens=[int(token) for token in picked[0]],
+        logprobs=picked[1],
+        entropies=picked[2],
+        top_ids=cast(list[list[int]], top.indices.tolist()) if top else [],  # pyright: ignore[reportUnknownMemberType]
+        top_logprobs=_floats(top.values) if top else [],
+    )
+
+
+def _floats(matrix: Tensor) -> list[list[float]]:
+    """The rows of a matrix; `tolist` itself is untyped."""
+    return cast(list[list[float]], matrix.tolist())  # pyright: ignore[reportUnknownMemberType]
+
+
+def _tokens(logits: Tensor, temperatures: list[float], top_ps: list[float], uniforms: list[float]) -> Tensor:
+    """The chosen token of every row, (B,)."""
+    tokens = logits.argmax(-1)
+    warm = [row for row, temperature in enumerate(temperatures) if temperature]
+    if warm:
+        divisors = logits.new_tensor([temperatures[row] for row in warm])[:, None]
+        probabilities = (logits[warm] / divisors).softmax(-1)
+        if narrowed := [index for index, row in enumerate(warm) if top_ps[row] < 1.0]:
+            bounds = logits.new_tensor([top_ps[warm[index]] for index in narrowed])
+            probabilities[narrowed] = _nucleus(probabilities[narrowed], bounds)
+        tokens[warm] = _inverse_cdf(probabilities, [uniforms[row] for row in warm])
+    return tokens
+
+
+def _nucleus(probabilities: Tensor, top_p: Tensor) -> Tensor:
+    """Zero all but the likeliest tokens whose probabilities reach `top_p` (B,); the sum is below 1 afterwards."""
+    ranked, order = probabilities.sort(-1, descending=True)
+    before = ranked.cumsum(-1) - ranked
+    return torch.zeros_like(probabilities).scatter(-1, order, ranked.masked_fill(before >= top_p[:, None], 0.0))
+
+
+def _inverse_cdf(probabilities: Tensor, uniforms: list[float]) -> Tensor:
+    """The first token at which the cumulative probability exceeds uniform · total, (B,).
+
+    In float64, where uniform · total < total holds for every uniform below 1, so no token of probability 0 is chosen.
+    """
+    cumulative = probabilities.cumsum(-1, dtype=torch.float64)  # (B, V)
+    thresholds = torch.tensor(uniforms, dtype=torch.float64, device=probabilities.device)[:, None] * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, thresholds, right=True)[:, 0].clamp_max(probabilities.shape[-1] - 1)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One sampled answer as ids. T tokens, the end-of-turn token included when it was sampled."""
+
+    token_ids: list[int]  # (T,)
+    logprobs: list[float]  # (T,)
+    top_ids: list[list[int]]  # (T, top_logprobs)
+    top_logprobs: list[list[float]]  # (T, top_logprobs)
+    mean_entropy: float
+    finish_reason: Literal["stop", "length"]
+
+
+@dataclass(eq=False)
+class DecodeRequest:
+    """A prompt, the weights to continue it with, and the row's progress. Cancelling `result` frees its row.
+
+    `on_token` is told, in the decoding thread, how many tokens there are, after each.
+    """
+
+    prompt_ids: list[int]
+    weights: ModelWeights
+    params: SamplingParams
+    result: Future[Decoded] = field(default_factory=Future[Decoded])
+    token_ids: list[int] = field(default_factory=list[int])
+    logprobs: list[float] = field(default_factory=list[float])
+    top_ids: list[list[int]] = field(default_factory=list[list[int]])
+    top_logprobs: list[list[float]] = field(default_factory=list[list[float]])
+    entropy: float = 0.0
+    on_token: Callable[[int], None] | None = None
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.params.seed)
+
+    def uniform(self) -> float:
+        """The next random number in [0, 1): a function of the seed and the number of tokens so far."""
+        return self._random.random()
+
+    @property
+    def position(self) -> int:
+        """Where the row's last token stands, which the next step feeds to the model."""
+        return len(self.prompt_ids) + len(self.token_ids) - 1
+
+    def decoded(self, finish_reason: Literal["stop", "length"]) -> Decoded:
+        """The finished answer."""
+        return Decoded(
+            token_ids=self.token_ids,
+            logprobs=self.logprobs,
+            top_ids=self.top_ids,
+            top_logprobs=self.top_logprobs,
+            mean_entropy=self.entropy / len(self.token_ids),
+            finish_reason=finish_reason,
+        )
+
+
+_SPARE_TOKENS = 8
+_TOKENS_PER_CHARACTER = 4
+
+
+def finish_reason(
+    row: DecodeRequest, stop_ids: frozenset[int], text: Callable[[Sequence[int]], str]
+) -> Literal["stop", "length"] | None:
+    """Why the row is done after its last token; None while it is not. `text` is what tokens read as."""
+    if row.token_ids[-1] in stop_ids:
+        return "stop"
+    if row.params.stop and _just_said(row, text):
+        return "stop"
+    return "length" if len(row.token_ids) >= row.params.max_tokens else None
+
+
+def _just_said(row: DecodeRequest, text: Callable[[Sequence[int]], str]) -> bool:
+    """Whether the tail, long enough to hold any stop string, contains one."""
+    tail = _TOKENS_PER_CHARACTER * max(map(len, row.params.stop)) + _SPARE_TOKENS
+    said = text(row.token_ids[-tail:])
+    return any(stop in said for stop in row.params.stop)
+
 
 _PREFILL_TOKENS = 4096
 

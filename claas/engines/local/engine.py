@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from claas.core.checks import in_range
-from claas.core.training_config import TrainingConfig
-from claas.engines.adapter_locks import AdapterLocks
+from claas.core.settings import TrainingConfig
 from claas.engines.base import (
     AdapterSpec,
     Health,
@@ -26,19 +25,15 @@ from claas.engines.base import (
     Update,
     Weights,
 )
-from claas.engines.local.adapters import Adapters
-from claas.engines.local.batcher import Batcher
-from claas.engines.local.decode import Decoder
+from claas.engines.local.decode import MOST_TOP_LOGPROBS, Decoded, Decoder, DecodeRequest
 from claas.engines.local.forward import forward_of
 from claas.engines.local.learner import Learner
-from claas.engines.local.model import BaseModel
-from claas.engines.local.pieces import Teller
-from claas.engines.local.requests import Decoded, DecodeRequest
-from claas.engines.local.sampling import MOST_TOP_LOGPROBS
+from claas.engines.local.model import LoadedModel
 from claas.engines.local.score import Scored, Scorer, ScoreRequest
-from claas.engines.local.versions import VersionStore
-from claas.engines.stop_strings import cut
-from claas.engines.window import require_window
+from claas.engines.local.threads import Batcher, Teller
+from claas.engines.local.versions import Adapters, VersionStore
+from claas.engines.store import AdapterLocks
+from claas.engines.text import cut, require_window
 
 T = TypeVar("T")
 
@@ -52,7 +47,7 @@ class LocalEngine:
     parameters, so that none waits for another.
     """
 
-    def __init__(self, base: BaseModel, store: VersionStore, *, max_batch_rows: int, lock_timeout_s: float) -> None:
+    def __init__(self, base: LoadedModel, store: VersionStore, *, max_batch_rows: int, lock_timeout_s: float) -> None:
         self._base = base
         self._store = store
         self._adapters = Adapters(base, store)
@@ -78,7 +73,7 @@ class LocalEngine:
         `lock_timeout_s` raises `Conflict`. `persist` makes durable what was written, where the disk alone does not.
         """
         in_range("max_batch_rows", max_batch_rows, 1)
-        base = BaseModel.load(base_model)
+        base = LoadedModel.load(base_model)
         store = VersionStore(store_root, persist)
         return cls(base, store, max_batch_rows=max_batch_rows, lock_timeout_s=lock_timeout_s)
 
@@ -237,6 +232,6 @@ class LocalEngine:
         )
 
 
-def _threads(base: BaseModel) -> int:
+def _threads(base: LoadedModel) -> int:
     """Of each kind of work: where one operation runs on one core, as many as there are cores, up to a few."""
     return min(os.cpu_count() or 1, _MOST_THREADS) if base.small else 1

@@ -7,31 +7,27 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from claas.core.base_models import default_learning_rate
 from claas.core.errors import PromptTooLong, StackError
-from claas.core.training_config import TrainingConfig
+from claas.core.settings import TrainingConfig, default_learning_rate
 from claas.engines.base import AdapterSpec, TrainingItem, Update, Weights
-from claas.engines.clock import Clock
-from claas.engines.local.adapters import require_base
-from claas.engines.local.lora import LoraShape, from_bytes, new_tensors, to_bytes
-from claas.engines.local.model import BaseModel
-from claas.engines.local.peft_format import config_json, wrap
-from claas.engines.local.versions import ADAPTER, ADAPTER_CONFIG, OPTIMIZER, VersionRecord, VersionStore
-from claas.training.batch_item import Item
-from claas.training.hindsight import with_hindsight
-from claas.training.optimizer import (
+from claas.engines.local.lora import LoraShape, config_json, from_bytes, new_tensors, to_bytes, wrap
+from claas.engines.local.model import LoadedModel
+from claas.engines.local.versions import ADAPTER, ADAPTER_CONFIG, OPTIMIZER, VersionRecord, VersionStore, require_base
+from claas.engines.store import Clock
+from claas.training.item import Item, with_hindsight
+from claas.training.update import (
     load_optimizer_tensors,
     new_optimizer,
     optimizer_tensors,
+    run_update,
     trainable_parameters,
 )
-from claas.training.update import run_update
 
 
 class Learner:
     """Makes versions. One thread at a time; the model it trains shares the base parameters with all others."""
 
-    def __init__(self, base: BaseModel, store: VersionStore) -> None:
+    def __init__(self, base: LoadedModel, store: VersionStore) -> None:
         self._base = base
         self._store = store
         self._wrapped: tuple[LoraShape, PeftModel] | None = None

@@ -1,18 +1,21 @@
 """A LoRA adapter as tensors: made, read and written in PEFT's file format, and prepared for decoding."""
 
+import json
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from claas.core.errors import InvalidInput
 from claas.engines.base import AdapterSpec
-from claas.engines.local.linear import LinearOp, linear, linear_op
+from claas.engines.local.linear import LinearOp, ModelWeights, linear, linear_op
 from claas.engines.local.model import linear_layers, matrix_of
-from claas.engines.local.routing import ModelWeights
 
 _PREFIX = "base_model.model."
 
@@ -117,3 +120,29 @@ def _delta(layer: nn.Module, a: Tensor, b: Tensor, scale: float) -> LinearOp:
         return linear(linear(x, down), up)
 
     return add
+
+
+def wrap(model: nn.Module, shape: LoraShape) -> PeftModel:
+    """`model` with an adapter of `shape` that takes gradients; its values are still to be set."""
+    untyped: Any = model
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about names that stay as they are
+        return get_peft_model(untyped, _config(shape))
+
+
+def config_json(shape: LoraShape, base_model: str) -> bytes:
+    """adapter_config.json, the same bytes for the same adapter."""
+    config = cast(dict[str, Any], _config(shape).to_dict())
+    config |= {"base_model_name_or_path": base_model, "inference_mode": True}
+    return json.dumps(config, default=sorted, indent=2, sort_keys=True).encode()  # sets become sorted lists
+
+
+def _config(shape: LoraShape) -> LoraConfig:
+    return LoraConfig(
+        r=shape.rank,
+        lora_alpha=shape.alpha,
+        target_modules=list(shape.target_modules),
+        lora_dropout=0.0,
+        bias="none",
+        task_type="CAUSAL_LM",
+    )

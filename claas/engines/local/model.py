@@ -13,18 +13,18 @@ from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
-from claas.core.base_models import EMBEDDED
 from claas.core.errors import InvalidInput
+from claas.core.settings import EMBEDDED
 from claas.engines.base import Weights
-from claas.engines.chat import Chat
-from claas.engines.hub import TEXT_FILES, WEIGHT_FILES, model_directory
+from claas.engines.model_files import TEXT_FILES, WEIGHT_FILES, model_directory
+from claas.engines.text import Chat
 
 _SMALL_BYTES = 256 * 2**20
 _KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 
 
 @dataclass(frozen=True)
-class BaseModel:
+class LoadedModel:
     """A loaded base model. Its parameters are frozen and shared by every copy that `share` makes.
 
     `window` is the most tokens of prompt and answer together. `small` models (on a CPU) are decoded with adapters
@@ -38,7 +38,7 @@ class BaseModel:
     small: bool
 
     @classmethod
-    def load(cls, name: str) -> "BaseModel":
+    def load(cls, name: str) -> "LoadedModel":
         """`claas-tiny`, a directory or a hub id. Raises `InvalidInput` saying what is wrong with anything else."""
         directory = model_directory(name, (*TEXT_FILES, *WEIGHT_FILES))
         model = _model(name, directory)

@@ -10,10 +10,9 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from claas.engines.local.forward import Forward
-from claas.engines.local.kv import round_up
-from claas.engines.local.routing import ModelWeights, Segment
-from claas.engines.local.workers import Inbox, Workers, fail
+from claas.engines.local.forward import Forward, round_up
+from claas.engines.local.linear import ModelWeights, Segment
+from claas.engines.local.threads import Inbox, Workers, fail
 
 _MOST_AT_ONCE = 256
 _TOKENS_PER_PASS = 4096

@@ -2,13 +2,17 @@
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+import modal
+from modal import exception
 
 from claas.core.checks import in_range
-from claas.core.errors import ClaasError, InvalidInput, StackError
-from claas.core.training_config import TrainingConfig
-from claas.engines.adapter_locks import AdapterLocks
+from claas.core.errors import ClaasError, Forbidden, InvalidInput, StackError
+from claas.core.settings import MODAL_VARIABLES, TrainingConfig
 from claas.engines.base import (
     AdapterSpec,
     Health,
@@ -24,10 +28,86 @@ from claas.engines.base import (
     Update,
     Weights,
 )
-from claas.engines.modal.deployment import Deployment
-from claas.engines.modal.host import Served
-from claas.engines.modal.service import Service
-from claas.engines.peft_directory import WEIGHTS, write
+from claas.engines.modal.app import Served
+from claas.engines.modal.rpc import Deployment, packed, result, source
+from claas.engines.model_files import WEIGHTS, write
+from claas.engines.store import AdapterLocks
+
+_SHOWN_CHARACTERS = 300
+
+
+def failure(what: str, error: Exception, app: str, base_model: str) -> ClaasError:
+    """What `error` means for whoever asked `app` for `what`."""
+    said = " ".join(str(error).split())[:_SHOWN_CHARACTERS] or type(error).__name__
+    if isinstance(error, exception.AuthError):
+        return Forbidden(
+            f"Modal does not accept the credentials for {what}: {said}; run `modal setup`, or check "
+            f"{' and '.join(MODAL_VARIABLES)}"
+        )
+    if isinstance(error, exception.PermissionDeniedError):
+        return Forbidden(f"Modal does not allow {what} with these credentials: {said}")
+    if isinstance(error, exception.NotFoundError):
+        return StackError(
+            f"app {app!r} is not deployed on Modal ({said}); deploy it with: {Deployment(app, base_model).command}; "
+            "then run the same command again"
+        )
+    if isinstance(error, exception.ResourceExhaustedError):
+        return StackError(f"Modal is limiting {what}: {said}; wait, then run the same command again")
+    if isinstance(error, exception.FunctionTimeoutError):
+        return StackError(f"Modal stopped {what}, which took longer than the app allows; run the same command again")
+    if isinstance(error, exception.ConnectionError | exception.ServiceError):
+        return StackError(f"Modal cannot be reached for {what}: {said}; run the same command again when it can")
+    return StackError(
+        f"Modal failed at {what}: {said}; `modal app logs {app}` may say why; then run the same command again"
+    )
+
+
+T = TypeVar("T")
+
+REMOTE = "Remote"
+"""The name of the class that the app hosts the engine in."""
+
+_LOOK_UP_S = 30.0
+_SDK_ERRORS = (modal.Error, aiohttp.ClientError, OSError, RuntimeError, ValueError)
+
+
+class Service:
+    """One app. `base_model` is what it is expected to serve."""
+
+    def __init__(self, app: str, base_model: str, timeout_s: float) -> None:
+        self.app = app
+        self._base_model = base_model
+        self._timeout_s = timeout_s
+        self._remote: Any = None
+
+    async def look_up(self) -> Any:
+        """Find the app as it is deployed now, which starts no container. Raises `StackError` where it is not."""
+        found = modal.Cls.from_name(self.app, REMOTE)
+        bound_s = min(_LOOK_UP_S, self._timeout_s)
+        late = f"Modal did not answer within {bound_s:g} s; run the same command again when it can be reached"
+        await self._within("looking up the app", found.hydrate.aio(), bound_s, late)
+        self._remote = found()
+        return self._remote
+
+    async def call(self, method: str, *arguments: object) -> Any:
+        """What the app's engine returns; a stopped app is started by the call. Raises what the engine raises."""
+        remote = self._remote or await self.look_up()
+        asked = remote.ask.remote.aio(source(), method, packed(arguments))
+        late = (
+            f"Modal did not finish {method} within {self._timeout_s:g} s; `modal app logs {self.app}` may say why (an "
+            "app that was stopped loads its model first); then run the same command again"
+        )
+        return result(await self._within(method, asked, self._timeout_s, late))
+
+    async def _within(self, what: str, work: Awaitable[T], timeout_s: float, late: str) -> T:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await work
+        except TimeoutError:
+            raise StackError(late) from None
+        except _SDK_ERRORS as error:
+            self._remote = None  # a deployment made meanwhile is found by the next call
+            raise failure(what, error, self.app, self._base_model) from error
 
 
 class ModalEngine:

@@ -9,8 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from claas.core.checks import in_range
 from claas.core.errors import BadRequest, ClaasError, Conflict, StackError
-from claas.core.training_config import TrainingConfig
-from claas.engines.adapter_locks import AdapterLocks
+from claas.core.settings import TrainingConfig
 from claas.engines.base import (
     AdapterSpec,
     Health,
@@ -27,17 +26,13 @@ from claas.engines.base import (
     Update,
     Weights,
 )
-from claas.engines.chat import Chat
-from claas.engines.hub import TEXT_FILES, model_directory
-from claas.engines.peft_directory import write
-from claas.engines.stop_strings import cut
-from claas.engines.tinker.key import require_key
+from claas.engines.model_files import TEXT_FILES, model_directory, write
+from claas.engines.store import AdapterLocks
+from claas.engines.text import Chat, cut, require_window
 from claas.engines.tinker.learner import Learner
-from claas.engines.tinker.names import ServedModel, require_served
-from claas.engines.tinker.peft_files import complete
+from claas.engines.tinker.names import ServedModel, require_key, require_served
 from claas.engines.tinker.service import Sampled, Service
-from claas.engines.tinker.versions import VersionStore, digest_of
-from claas.engines.window import require_window
+from claas.engines.tinker.versions import VersionStore, complete, digest_of
 
 T = TypeVar("T")
 

@@ -6,18 +6,16 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from statistics import fmean
 
-from claas.core.base_models import default_learning_rate
 from claas.core.checks import served_name
 from claas.core.concurrency import both, together
 from claas.core.errors import ClaasError, Conflict, InvalidInput, NotFound, PromptTooLong
-from claas.core.training_config import TrainingConfig
+from claas.core.settings import TrainingConfig, default_learning_rate
 from claas.engines.base import AdapterSpec, TrainingItem, Update, Weights
-from claas.engines.chat import Chat
-from claas.engines.clock import Clock
+from claas.engines.store import Clock
+from claas.engines.text import Chat
 from claas.engines.tinker.service import Run, Service, Stepped
 from claas.engines.tinker.versions import VersionRecord, VersionStore
-from claas.training.batch_item import Item
-from claas.training.hindsight import with_hindsight
+from claas.training.item import Item, with_hindsight
 from claas.training.token_advantages import Judged, advantages
 
 _MOST_WARM = 8

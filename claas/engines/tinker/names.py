@@ -1,4 +1,4 @@
-"""Base models by the names that the service knows them under."""
+"""What a Tinker service is asked by: its key, and the models that it serves."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,3 +56,17 @@ def _alike(one: str, other: str) -> float:
     """How alike two names are, in [0, 1], whatever their owner and case."""
     parts = [name.rpartition("/")[2].lower() for name in (one, other)]
     return SequenceMatcher(None, *parts, autojunk=False).ratio()
+
+
+KEY_VARIABLE = "CLAAS_TINKER_API_KEY"
+
+
+def require_key(key: str | None) -> str:
+    """The key, known to be one. `InvalidInput` says what is wrong, and never what the key is."""
+    if not key:
+        raise InvalidInput(
+            f"mode=tinker needs a key: set the environment variable {KEY_VARIABLE} to your Tinker API key"
+        )
+    if not key.startswith("tml-") or not key.isascii() or any(character.isspace() for character in key):
+        raise InvalidInput(f"{KEY_VARIABLE} is not a Tinker API key: those begin with tml- and have no spaces")
+    return key

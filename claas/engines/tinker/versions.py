@@ -2,18 +2,20 @@
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from claas.core.checks import adapter_id, served_name
 from claas.core.errors import NotFound, StackError
 from claas.core.files import dump_json, sync_directory, write_atomically, writing
-from claas.engines.adapter_ids import require_new
 from claas.engines.base import Weights
+from claas.engines.model_files import CONFIG, WEIGHTS
+from claas.engines.store import require_new
 
 _DELETED = ".deleted-"
 _UNNEEDED = "unneeded.json"
@@ -171,3 +173,32 @@ def _read_paths(path: Path) -> list[str]:
     if not isinstance(paths, list) or not all(isinstance(each, str) for each in cast(list[object], paths)):
         raise StackError(f"{path} must be a list of paths; restore it, or delete it")
     return cast(list[str], paths)
+
+
+_MODULE = re.compile(r"\.([^.]+)\.lora_[AB]\.")
+
+
+def complete(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The two files of an adapter. Raises `StackError` where one is missing or unreadable.
+
+    Where the configuration names no modules, those of the weights are put in: PEFT would guess some, load these, and
+    leave out the others without a word.
+    """
+    if missing := [name for name in (CONFIG, WEIGHTS) if name not in files]:
+        raise StackError(f"Tinker exported {', '.join(files) or 'nothing'}, without {' and '.join(missing)}")
+    try:
+        config: Any = json.loads(files[CONFIG])
+        names = _tensor_names(files[WEIGHTS])
+    except ValueError as error:
+        raise StackError(f"Tinker exported an adapter that cannot be read: {error}") from error
+    if config.get("target_modules"):
+        return {name: files[name] for name in (CONFIG, WEIGHTS)}
+    modules = sorted({found[1] for name in names if (found := _MODULE.search(name))})
+    config = {**config, "target_modules": modules}
+    return {CONFIG: dump_json(config, indent=2).encode(), WEIGHTS: files[WEIGHTS]}
+
+
+def _tensor_names(data: bytes) -> list[str]:
+    """The names in the header of a safetensors file: its length in eight bytes, then that much JSON."""
+    header = cast("dict[str, Any]", json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]))
+    return [name for name in header if name != "__metadata__"]

@@ -7,20 +7,11 @@ from math import exp
 
 from claas.core.checks import in_range
 from claas.core.concurrency import together
-from claas.eval.metric import Measurement, Subject
-from claas.eval.metrics.frozen import frozen_scores
-from claas.eval.metrics.tally import counted, mean
-from claas.eval.records import Baseline, Transcript
-from claas.eval.stack import Answer
-from claas.eval.verdicts.evidence import (
-    FROZEN,
-    ByItem,
-    entropies,
-    mean_logprobs,
-    paired,
-    self_similarities,
-    tail_masses,
-)
+from claas.eval.metrics.drift import frozen_scores
+from claas.eval.metrics.metric import Measurement, Subject, counted, mean
+from claas.eval.stacks.stack import Answer
+from claas.results.evidence import FROZEN, ByItem, entropies, mean_logprobs, paired, self_similarities, tail_masses
+from claas.results.records import Baseline, Transcript
 
 _TOP = 20
 

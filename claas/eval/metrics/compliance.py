@@ -1,11 +1,59 @@
-"""Whether answers show the preference: on the prompts that feedback is given on, and on prompts never trained on."""
+"""Compliance with the preference, and over-application where the opposite was asked for."""
 
+import math
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import cast
 
 from claas.core.concurrency import together
-from claas.eval.metric import Measurement, Subject
-from claas.eval.metrics.judging import judged, mean_score
-from claas.eval.metrics.tally import counted, difference
+from claas.core.errors import InvalidInput
+from claas.core.text import says_back, visible
+from claas.eval.metrics.metric import Measurement, Subject, counted, difference, mean
+from claas.eval.metrics.preference import NonAnswer, Verifier, VerifierResult
+from claas.results.records import Transcript
+
+ECHO = VerifierResult(0.0, False, {"echo": True})
+"""Of an answer that only says its prompt back, whatever else is asked of it."""
+
+
+async def judged(
+    subject: Subject, metric: str, item: str, prompt: str, verifier: Verifier, acceptable: Collection[NonAnswer] = ()
+) -> Transcript:
+    """A greedy answer to the prompt, with the verdict on it; a lost one has none."""
+    transcript, answer = await subject.answer(metric, item, prompt)
+    return transcript if answer is None else with_verdict(transcript, judge(verifier, prompt, answer.text, acceptable))
+
+
+def mean_score(transcripts: Iterable[Transcript]) -> float | None:
+    """The mean over the answers that have a verdict, in [0, 1]; None without any."""
+    return mean(float(found.verdict["score"] or 0.0) for found in transcripts if found.verdict is not None)
+
+
+def judge(verifier: Verifier, prompt: str, response: str, acceptable: Collection[NonAnswer] = ()) -> VerifierResult:
+    """The verifier's result on the visible text.
+
+    The prompt said back, once or several times over, answers nothing and scores 0, unless an echo is `acceptable`.
+    """
+    text = visible(response)
+    if NonAnswer.ECHO not in acceptable and says_back(text, prompt):
+        return ECHO
+    result = cast(object, verifier(text))  # a user's own verifier may return anything
+    if not isinstance(result, VerifierResult) or not 0.0 <= result.score <= 1.0:
+        name = type(verifier).__name__
+        raise InvalidInput(f"{name} must return a VerifierResult with a score from 0 to 1, got {result!r}")
+    return result
+
+
+def with_verdict(transcript: Transcript, result: VerifierResult) -> Transcript:
+    """The transcript with what the verifier said of it."""
+    found = {key: _stored(value) for key, value in result.metadata.items()}
+    return transcript.model_copy(update={"verdict": found | {"score": result.score, "passed": result.passed}})
+
+
+def _stored(value: object) -> float | str | bool:
+    if isinstance(value, bool | str):
+        return value
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else str(value)
 
 
 @dataclass(frozen=True)
@@ -35,4 +83,33 @@ class Compliance:
             },
             counts={"compliance": counted(on_probe), "heldout": counted(on_heldout)},
             rollouts=tuple(asked),
+        )
+
+
+@dataclass(frozen=True)
+class Scope:
+    """`over_application_rate`: 1 - the mean score of the out-of-scope verifier over greedy answers, in [0, 1].
+
+    It is the share of users who asked for the opposite of the preference and did not get it. An untrained model may
+    fail some of them, too, so it is the rise above baseline that the preference is to blame for. Nothing is measured
+    for a preference without out-of-scope prompts.
+    """
+
+    def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
+        """At baseline and where collapse is: a side effect, and with long answers the dearest one to measure."""
+        return step is None or step in collapse_steps
+
+    async def measure(self, subject: Subject) -> Measurement:
+        """Answer every out-of-scope prompt and verify every answer."""
+        asked = subject.preference.out_of_scope
+        if asked is None:
+            return Measurement(values={}, counts={})
+        answers = await together(
+            judged(subject, "scope", f"out_of_scope/{i}", prompt, asked.verifier)
+            for i, prompt in enumerate(asked.prompts)
+        )
+        return Measurement(
+            values={"over_application_rate": difference(1.0, mean_score(answers))},
+            counts={"scope": counted(answers)},
+            rollouts=tuple(answers),
         )

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from claas.core.concurrency import together
-from claas.eval.metric import Measurement, Subject
-from claas.eval.metrics.tally import mean
-from claas.eval.records import Baseline, Counts, Transcript
+from claas.eval.metrics.metric import Measurement, Subject, mean
+from claas.results.records import Baseline, Counts, Transcript
 
 
 @dataclass(frozen=True)

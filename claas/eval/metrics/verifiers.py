@@ -10,10 +10,9 @@ import emoji
 
 from claas.core.checks import in_range
 from claas.core.errors import InvalidInput
-from claas.core.text import visible
-from claas.eval.metrics.sentences import count_sentences
-from claas.eval.metrics.wording import mentions, words
-from claas.eval.verifier import VerifierResult
+from claas.core.text import mentions, visible, words
+from claas.eval.metrics.preference import VerifierResult
+from claas.eval.metrics.text import count_sentences
 
 __all__ = [
     "ConciseVerifier",

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from claas.core.errors import ClaasError
-from claas.eval.recompute.agreement import Agreement
+from claas.eval.recompute.measurements import Agreement
 from claas.eval.recompute.run import recompute_run
-from claas.eval.reporters.progress_line import printable
+from claas.results.progress import printable
 
 DISAGREEMENT, MISTAKE = 1, 2
 

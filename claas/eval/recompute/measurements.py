@@ -1,18 +1,176 @@
 """What was measured at one version, once more: the metrics are run again on the recorded transcripts."""
 
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeGuard, cast
 
-from claas.eval.cost import update_tokens
-from claas.eval.metric import Metric, Subject
-from claas.eval.metrics.tally import counted
-from claas.eval.preference import Preference
-from claas.eval.recompute.agreement import Agreement
-from claas.eval.recompute.replay import replay
-from claas.eval.records import Baseline, Counts, StepRecord, Transcript
+from claas.core.errors import InvalidInput
+from claas.eval.metrics.metric import Metric, Subject, counted
+from claas.eval.metrics.preference import Preference
 from claas.eval.run.measuring import take, tokens
-from claas.eval.run.sampling import PURPOSE
-from claas.eval.types import EvalConfig
+from claas.eval.run.preference_run import pinned
+from claas.eval.run.step import PURPOSE
+from claas.eval.stacks.stack import Answer, LostAnswer, Scored, Stack
+from claas.results.records import AdapterRecord, Baseline, Counts, StepRecord, Transcript
+from claas.results.settings import EvalConfig
+from claas.results.summary import update_tokens
+
+_Request = tuple[str, str, bool]
+"""Metric, item, and whether an answer was sampled (else a completion was scored)."""
+
+
+@dataclass(frozen=True)
+class Replay(Subject):
+    """Each request comes back as its transcript says it did, lost ones lost.
+
+    An answer that the metric itself could not judge then (its transcript has an error beside the response) is lost
+    here, too: it was counted as errored, and what hindered the judging cannot be brought back.
+    """
+
+    recorded: Mapping[_Request, Transcript] = field(default_factory=dict[_Request, Transcript])
+
+    async def _ask(self, asked: Transcript, seed: int, temperature: float, top_logprobs: int) -> Answer:
+        found = self._found(asked)
+        return Answer(
+            text=found.response or "",
+            finish_reason=found.finish_reason or "",
+            rollout_id=found.rollout_id or "",
+            logprobs=tuple(found.logprobs or ()),
+            # A lower bound stands where the stack could not tell the entropy, so it told none.
+            mean_entropy=None if found.entropy_is_lower_bound else found.mean_entropy,
+            top_logprobs=tuple(tuple(likeliest) for likeliest in found.top_logprobs or ()),
+            prompt_tokens=found.prompt_tokens or 0,
+            completion_tokens=found.completion_tokens or 0,
+            sampled_with=found.sampled_with,
+            truncated_prompt_tokens=found.truncated_prompt_tokens,
+            tokens=_tokens(found),
+        )
+
+    async def _rate(self, asked: Transcript, messages: tuple[Mapping[str, str], ...], completion: str) -> Scored:
+        found = self._found(asked)
+        return Scored(
+            logprobs=tuple(found.logprobs or ()), prompt_tokens=found.prompt_tokens or 0, tokens=_tokens(found)
+        )
+
+    def _found(self, asked: Transcript) -> Transcript:
+        found = self.recorded.get(_request(asked))
+        if found is None:
+            raise LostAnswer("the record has no transcript of this request")
+        if found.error is not None or found.response is None:
+            raise LostAnswer(found.error or "the record has neither an answer nor an error")
+        return found
+
+
+def replay(
+    preference: Preference,
+    config: EvalConfig,
+    adapter: AdapterRecord,
+    step: int | None,
+    baseline: Baseline | None,
+    transcripts: Iterable[Transcript],
+) -> Replay:
+    """A version under a preference, as these transcripts of its measurement show it."""
+    return Replay(
+        stack=cast(Stack, _NoStack()),
+        adapter=pinned(adapter),
+        preference=preference,
+        step=step,
+        baseline=baseline,
+        run_seed=config.seed,
+        max_tokens=config.max_tokens,
+        recorded={_request(transcript): transcript for transcript in transcripts},
+    )
+
+
+def _request(transcript: Transcript) -> _Request:
+    return transcript.metric, transcript.item, transcript.temperature is not None
+
+
+def _tokens(transcript: Transcript) -> tuple[str, ...] | None:
+    return None if transcript.tokens is None else tuple(transcript.tokens)
+
+
+class _NoStack:
+    """Stands where a metric that goes round its subject would find the stack."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise InvalidInput(
+            f"a metric uses the stack itself ({name}), of which no transcript is kept; let it ask through "
+            "Subject.answer and Subject.score, so that its numbers can be recomputed"
+        )
+
+
+RELATIVE, ABSOLUTE = 1e-9, 1e-12
+"""Numbers agree within these. On the machine that made the record they are equal to the last bit; on another one `exp`
+and `log` may differ in it, and a difference of sums carries that on."""
+
+_NOTHING = "nothing"
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """One value that is not what the record itself leads to. `where` is the file and, in a file of lines, the step."""
+
+    where: str
+    key: str
+    recorded: object
+    recomputed: object
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.key}: recorded {_shown(self.recorded)}, recomputed {_shown(self.recomputed)}"
+
+
+@dataclass
+class Agreement:
+    """What was checked of one part of a run. `notes` say what could not be, and why that is no disagreement."""
+
+    part: str
+    numbers: int = 0
+    transcripts: int = 0
+    disagreements: list[Disagreement] = field(default_factory=list[Disagreement])
+    notes: list[str] = field(default_factory=list[str])
+
+    def compare(self, where: str, key: str, recorded: object, recomputed: object) -> None:
+        """Compare two JSON values leaf by leaf. Absent (not due) and null (not measured) are different things."""
+        if _is_mapping(recorded) and _is_mapping(recomputed):
+            for part in {**recorded, **recomputed}:
+                self.compare(where, f"{key}.{part}", recorded.get(part, _NOTHING), recomputed.get(part, _NOTHING))
+        elif _is_list(recorded) and _is_list(recomputed) and len(recorded) == len(recomputed):
+            for index, (one, other) in enumerate(zip(recorded, recomputed, strict=True)):
+                self.compare(where, f"{key}.{index}", one, other)
+        else:
+            self.numbers += _is_number(recorded) or _is_number(recomputed)
+            if not _same(recorded, recomputed):
+                self.disagreements.append(Disagreement(where, key, recorded, recomputed))
+
+    def note_unreadable(self, where: str, error: Exception) -> None:
+        """A record that cannot be read agrees with nothing."""
+        self.disagreements.append(Disagreement(where, "the record", "what cannot be used", f"{_NOTHING} ({error})"))
+
+
+def _same(one: object, other: object) -> bool:
+    if _is_number(one) and _is_number(other):
+        return math.isclose(one, other, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
+    return type(one) is type(other) and one == other
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_mapping(value: object) -> TypeGuard[Mapping[str, object]]:
+    return isinstance(value, Mapping)
+
+
+def _is_list(value: object) -> TypeGuard[Sequence[object]]:
+    return isinstance(value, list | tuple)
+
+
+def _shown(value: object) -> str:
+    text = " ".join(str(value).split()) if value is not None else "null"
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 class Measurements:

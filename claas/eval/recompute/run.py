@@ -1,28 +1,133 @@
 """A whole run folder, recomputed: each preference from its own records, then the summary over them."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from claas.core.errors import InvalidInput
-from claas.eval.config.typed import eval_config
-from claas.eval.history import History
-from claas.eval.metric import Metric
-from claas.eval.preference import Preference
-from claas.eval.recompute.agreement import Agreement
-from claas.eval.recompute.measurements import Measurements
-from claas.eval.recompute.summary import check_summary
-from claas.eval.recompute.updates import Updates
-from claas.eval.records import Baseline, Metadata, StepRecord
-from claas.eval.run.begin import what_changed
+from claas.core.errors import InvalidInput, StackError
+from claas.core.files import read_text
+from claas.core.text import visible
+from claas.eval.metrics.metric import Metric
+from claas.eval.metrics.preference import Preference
+from claas.eval.recompute.measurements import Agreement, Measurements, compare_transcripts, replay
 from claas.eval.run.canary import Canaries
-from claas.eval.run.files import RunFiles
-from claas.eval.run.ledger import Ledger
-from claas.eval.run.manifest import read_manifest
-from claas.eval.run.on_record import OnRecord
+from claas.eval.run.preference_run import what_changed
+from claas.eval.run.step import feedback_text, sample
 from claas.eval.runner import load
-from claas.eval.stack import WrongWeights
-from claas.eval.types import EvalConfig
+from claas.eval.stacks.stack import WrongWeights
+from claas.results.ledger import Intent, Ledger
+from claas.results.manifest import read_manifest
+from claas.results.records import AdapterRecord, Baseline, History, Metadata, StepRecord
+from claas.results.run_files import OnRecord, RunFiles, parsed
+from claas.results.settings import EvalConfig, eval_config
+from claas.results.summary import FILE_NAME, PreferenceSummary, Summary, build_summary
+
+_BATCH = ("key", "feedback", "prompts", "responses", "rollout_ids")
+
+
+class Updates:
+    """Checks a preference's ledger, whose structure (each receipt after its intent) reading it has proved."""
+
+    def __init__(self, preference: Preference, config: EvalConfig, run_id: str, found: Agreement):
+        self._preference, self._config, self._run_id, self._found = preference, config, run_id, found
+
+    async def check_ledger(self, where: str, ledger: Ledger, baseline: Baseline) -> None:
+        """Versions count up by one from the baseline's, and every intent is what its sampled answers lead to."""
+        self._found.compare("baseline.json", "adapter.version", baseline.adapter.version, 0)
+        newest = baseline.adapter
+        for step in range(ledger.updates):
+            intent, paid = ledger.update(step)
+            await self._check_intent(f"{where} step {step}", intent, newest)
+            made = {"lora_id": newest.lora_id, "version": newest.version + 1}
+            self._found.compare(f"{where} step {step}", "receipt.adapter", _name(paid.adapter), made)
+            newest = paid.adapter
+        if ledger.open_intent is not None:
+            await self._check_intent(f"{where} step {ledger.updates}", ledger.open_intent, newest)
+
+    def check_step(self, where: str, step: StepRecord, ledger: Ledger) -> None:
+        """A step on record is the update that the ledger has under its number."""
+        intent, paid = ledger.update(step.step)
+        compare = self._found.compare
+        compare(where, "preference", step.preference, self._preference.name)
+        compare(where, "adapter", step.adapter.model_dump(), paid.adapter.model_dump())
+        compare(where, "sdpo_metrics", step.sdpo_metrics, paid.sdpo_metrics)
+        compare(where, "feedback_given", step.feedback_given, intent.feedback)
+        for name in ("prompts", "responses", "rollout_ids"):
+            compare(where, name, getattr(step, name), getattr(intent, name))
+        compare_transcripts(self._found, where, step.rollouts[: len(intent.sampling)], intent.sampling)
+
+    async def _check_intent(self, where: str, intent: Intent, newest: AdapterRecord) -> None:
+        self._found.compare(where, "adapter", intent.adapter.model_dump(), newest.model_dump())
+        for trained in untold(intent):
+            self._found.compare(where, "trained on", trained, "no sampled answer that came")
+        config, step = self._config, intent.step
+        subject = replay(self._preference, config, newest, step, None, intent.sampling)
+        key = f"{self._run_id}/{self._preference.name}/{step}"
+        feedback = feedback_text(step, self._preference, config.feedback_variation, config.seed)
+        try:
+            again = await sample(subject, step, key, feedback, config.batch_size, config.temperature)
+        except StackError as error:
+            self._found.compare(where, "sampling", f"{len(intent.responses)} answers to train on", str(error))
+            return
+        for name in _BATCH:
+            self._found.compare(where, name, getattr(intent, name), getattr(again, name))
+        compare_transcripts(self._found, where, intent.sampling, again.sampling)
+
+
+def untold(intent: Intent) -> Iterable[tuple[str, str, str]]:
+    """What is trained on (prompt, response, rollout id) without being a sampled answer that came, or twice."""
+    trained = Counter(zip(intent.prompts, intent.responses, intent.rollout_ids, strict=True))
+    came = Counter(
+        (each.prompt, visible(each.response), each.rollout_id or "")
+        for each in intent.sampling
+        if each.error is None and each.response is not None
+    )
+    return (trained - came).elements()
+
+
+def _name(adapter: AdapterRecord) -> dict[str, object]:
+    return {"lora_id": adapter.lora_id, "version": adapter.version}
+
+
+def check_summary(files: RunFiles, run_id: str, config: EvalConfig, histories: Mapping[str, History]) -> Agreement:
+    """Rebuild what summary.json says.
+
+    It is written when a preference ends, so a run that was killed later, or is under way, has records beyond it: it is
+    held against the records that it was drawn from, and a note says that it is behind.
+    """
+    found, path = Agreement(FILE_NAME), files.root / FILE_NAME
+    if not path.exists():
+        found.notes.append("not written yet")
+        return found
+    try:
+        recorded = parsed(path, read_text(path), Summary)
+    except InvalidInput as error:
+        found.note_unreadable(FILE_NAME, error)
+        return found
+    known = {name: histories.get(name, History(name, config.num_steps)) for name in recorded.preferences}
+    as_of = {name: _as_of(recorded.preferences[name], history) for name, history in known.items()}
+    behind = [name for name in known if len(as_of[name].steps) < len(known[name].steps)]
+    if behind:
+        found.notes.append(f"written before the last steps of {', '.join(behind)}; continuing the run renews it")
+    try:
+        again = build_summary(run_id, config, as_of)
+    except InvalidInput as error:
+        found.note_unreadable(FILE_NAME, error)
+        return found
+    found.compare(FILE_NAME, "summary", recorded.model_dump(mode="json"), again.model_dump(mode="json"))
+    return found
+
+
+def _as_of(recorded: PreferenceSummary, history: History) -> History:
+    """The history as it was when it was summarised. Why a preference failed stands nowhere else."""
+    return replace(
+        history,
+        planned_steps=recorded.steps_planned,
+        failure=recorded.failure,
+        baseline=history.baseline if recorded.adapter is not None else None,
+        steps=history.steps[: recorded.steps_done],
+    )
 
 
 async def recompute_run(run_dir: Path, config_dir: Path | None = None) -> list[Agreement]:

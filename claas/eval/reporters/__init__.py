@@ -1,1 +1,1 @@
-"""Implementations of `claas.eval.reporter.Reporter` for the command line."""
+"""Implementations of `claas.eval.run.reporter.Reporter` for the command line."""

@@ -12,12 +12,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from claas.eval.records import Baseline, StepRecord
-from claas.eval.reporter import Reporter
-from claas.eval.reporters.progress_line import COLUMNS, ProgressLine, duration, printable, seconds_left
 from claas.eval.reporters.verdict_table import verdict_report
-from claas.eval.results import RunResults
-from claas.eval.types import EvalConfig
+from claas.eval.run.reporter import Reporter
+from claas.results.progress import COLUMNS, ProgressLine, duration, printable, seconds_left
+from claas.results.records import Baseline, StepRecord
+from claas.results.settings import EvalConfig
+from claas.results.summary import RunResults
 
 
 @contextmanager

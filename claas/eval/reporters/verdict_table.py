@@ -9,11 +9,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from claas.eval.history import Status
-from claas.eval.reporters.endings import cut_off, lost, measured
-from claas.eval.reporters.progress_line import printable
-from claas.eval.verdicts.summary import FILE_NAME, PreferenceSummary, Summary
-from claas.eval.verdicts.verdict import Ruling, Verdict
+from claas.results.progress import cut_off, lost, measured, printable
+from claas.results.records import Status
+from claas.results.summary import FILE_NAME, PreferenceSummary, Summary
+from claas.results.verdict import Ruling, Verdict
 
 _STYLES = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "bold yellow"}
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from claas.core.checks import served_name
 from claas.core.concurrency import together
 from claas.core.errors import StackError
-from claas.eval.metric import Subject
-from claas.eval.records import AdapterRecord, Canary
+from claas.eval.metrics.metric import Subject
 from claas.eval.run.measuring import allowed_share
-from claas.eval.stack import Adapter, WrongWeights
+from claas.eval.stacks.stack import Adapter, WrongWeights
+from claas.results.records import AdapterRecord, Canary
 
 PROMPT = ({"role": "user", "content": "What is the sea?"},)
 COMPLETION = "The sea is salt water. It covers most of the Earth and is full of life."

@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from claas.core.errors import InvalidInput
-from claas.core.files import read_text, write_atomically
-from claas.core.locks import locked
+from claas.core.files import locked, read_text, write_atomically
 from claas.eval.run.canary import Canaries
-from claas.eval.run.files import RunFiles, parsed
-from claas.eval.run.manifest import Manifest, continued, new_manifest
-from claas.eval.types import EvalConfig
+from claas.results.manifest import Manifest, continued, new_manifest
+from claas.results.run_files import RunFiles, parsed
+from claas.results.settings import EvalConfig
 
 RUNS = Path("data/evals")
 """Where runs without an `output_dir` go, below the working directory."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from claas.core.concurrency import together
 from claas.core.errors import InvalidInput, StackError
-from claas.eval.metric import Metric, Subject
-from claas.eval.records import Counts, Transcript, Values
+from claas.eval.metrics.metric import Metric, Subject
+from claas.results.records import Counts, Transcript, Values
 
 
 @dataclass(frozen=True)

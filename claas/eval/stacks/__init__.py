@@ -1,1 +1,1 @@
-"""Implementations of `claas.eval.stack.Stack`: over HTTP to a live API, or to one hosted in this process."""
+"""Implementations of `claas.eval.stacks.stack.Stack`: over HTTP to a live API, or to one hosted in this process."""

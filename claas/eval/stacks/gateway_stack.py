@@ -1,9 +1,9 @@
 """A CLaaS API with an OpenClaw gateway in front: chat goes through the gateway, everything else to the API.
 
 The gateway passes on what the model said, and hardly anything else. So each answer is looked up at the API, which knows
-what it said, by which weights and how sampled; an answer that it did not say is none.
-"""
+what it said, by which weights and how sampled; an answer that it did not say is none."""
 
+import asyncio
 import math
 import re
 from collections.abc import AsyncGenerator
@@ -12,16 +12,56 @@ from contextlib import asynccontextmanager
 import httpx
 
 from claas.core.errors import InvalidInput
-from claas.core.secrets import TOKEN_VARIABLE
+from claas.core.settings import TOKEN_VARIABLE
 from claas.core.text import quoted, visible_key
-from claas.eval.stack import Adapter, Answer, LostAnswer
-from claas.eval.stacks.alias import GatewayAlias
 from claas.eval.stacks.http_client import HttpClient, Malformed, Refused, RequestLost, Retries
 from claas.eval.stacks.http_stack import HttpStack, api_client
-from claas.eval.stacks.weights import require_weights
-from claas.eval.types import EvalConfig
+from claas.eval.stacks.stack import Adapter, Answer, LostAnswer, require_weights
+from claas.results.settings import EvalConfig
+from claas.wire.adapters import Alias, AliasRequest
 from claas.wire.chat import ChatMessage, ChatRequest, ChatResponse
-from claas.wire.rollouts import ResolveRequest, Rollout
+from claas.wire.feedback import ResolveRequest, Rollout
+
+
+class GatewayAlias:
+    """Points the alias `name` of an API at whatever version is asked next.
+
+    A gateway with a fixed model id cannot say which version it wants, so answers of one version may be under way
+    together, and those of another wait until all of them have come: in order of arrival, so that none waits for ever.
+    """
+
+    def __init__(self, client: HttpClient, name: str) -> None:
+        self.name = name
+        self._client = client
+        self._queue = asyncio.Lock()
+        self._nobody_inside = asyncio.Event()
+        self._nobody_inside.set()
+        self._inside = 0
+        self._model: str | None = None
+
+    @asynccontextmanager
+    async def pointing_at(self, adapter: Adapter) -> AsyncGenerator[None, None]:
+        """Inside, the alias means exactly this version. Set anew for whoever comes first, in case others set it."""
+        async with self._queue:
+            if self._model != adapter.model:
+                await self._nobody_inside.wait()
+            if self._inside == 0:
+                await self._point_at(adapter)
+            self._inside += 1
+            self._nobody_inside.clear()
+        try:
+            yield
+        finally:
+            self._inside -= 1
+            if self._inside == 0:
+                self._nobody_inside.set()
+
+    async def _point_at(self, adapter: Adapter) -> None:
+        self._model = None
+        found = await self._client.put(f"/v1/aliases/{self.name}", AliasRequest(target=adapter.model), Alias)
+        require_weights(adapter, found.model, found.digest)
+        self._model = adapter.model
+
 
 _AGENT = "openclaw"
 _CHAT = "/v1/chat/completions"
@@ -66,7 +106,7 @@ async def connect_through(
 
 
 class GatewayStack(HttpStack):
-    """Implements `claas.eval.stack.Stack`. Answers of two versions are never under way at once."""
+    """Implements `claas.eval.stacks.stack.Stack`. Answers of two versions are never under way at once."""
 
     def __init__(self, api: HttpClient, gateway: HttpClient, alias: GatewayAlias) -> None:
         super().__init__(api)

@@ -12,8 +12,8 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from claas.core.errors import InvalidInput, StackError
-from claas.core.secrets import API_KEY_VARIABLE
-from claas.wire.service import ErrorBody
+from claas.core.settings import API_KEY_VARIABLE
+from claas.wire.adapters import ErrorBody
 
 B = TypeVar("B", bound=BaseModel)
 

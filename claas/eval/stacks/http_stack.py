@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
@@ -9,19 +10,64 @@ import httpx
 
 from claas.core.checks import served_name
 from claas.core.errors import InvalidInput, NotFound, StackError
-from claas.core.secrets import API_KEY_VARIABLE
+from claas.core.settings import API_KEY_VARIABLE, TrainingConfig
 from claas.core.text import quoted, visible
-from claas.core.training_config import TrainingConfig
-from claas.eval.stack import Adapter, Answer, FeedbackOn, LostAnswer, Receipt, Scored
 from claas.eval.stacks.http_client import HttpClient, Malformed, Refused, RequestLost, Retries
-from claas.eval.stacks.spelling import spelled, spells
-from claas.eval.stacks.weights import require_weights
-from claas.eval.types import EvalConfig
-from claas.wire.chat import ChatMessage, ChatRequest, ChatResponse, Choice, TokenLogprobs
+from claas.eval.stacks.stack import Adapter, Answer, FeedbackOn, LostAnswer, Receipt, Scored, require_weights
+from claas.results.settings import EvalConfig
+from claas.wire.adapters import SERVICE_NAME, LoraInitRequest, LoraList, LoraVersion, ServiceInfo
+from claas.wire.chat import ChatMessage, ChatRequest, ChatResponse, Choice, ScoreRequest, ScoreResponse, TokenLogprobs
 from claas.wire.feedback import IDEMPOTENCY_HEADER, FeedbackItem, FeedbackRequest, FeedbackResponse
-from claas.wire.lora import LoraInitRequest, LoraList, LoraVersion
-from claas.wire.score import ScoreRequest, ScoreResponse
-from claas.wire.service import SERVICE_NAME, ServiceInfo
+
+_SPACE = re.compile(r"[ \t\n\r\f\v]+")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
+_SPECIAL = re.compile(r"<.+>|\[.+\]", re.DOTALL)
+_PART = "\N{REPLACEMENT CHARACTER}"
+
+
+def spells(tokens: Sequence[TokenLogprobs], text: str, *, stopped: bool) -> bool:
+    """Whether `text` is what `tokens` spell, thinking left in or taken out.
+
+    A `stopped` answer's last token is the end of the turn, which no text shows. The rest is exact to the character,
+    with three allowances that a right answer may need: tokens that look special (`<|im_start|>`) may be left out; white
+    space is not compared, for some vocabularies put it between tokens and not into them; and where a token is part of
+    a character and the server does not give its bytes, so that it reads as U+FFFD, each run of characters beyond ASCII
+    counts as one. No stop strings are asked for, so none cuts the text.
+    """
+    return any(
+        _folded(text, partial=_PART in spelled) == _folded(spelled, partial=_PART in spelled)
+        for told in _told(tokens, stopped=stopped)
+        for spelled in (told, visible(told))
+    )
+
+
+def spelled(tokens: Sequence[TokenLogprobs]) -> str:
+    """The tokens' text, one after the other; bytes that make no character read as U+FFFD."""
+    return b"".join(map(_bytes, tokens)).decode("utf-8", "replace")
+
+
+def _told(tokens: Sequence[TokenLogprobs], *, stopped: bool) -> list[str]:
+    """What the tokens say in full, without the last one where that ends the turn, and without any special ones."""
+    sayings = [tokens, tokens[:-1]] if stopped else [tokens]
+    return [
+        spelled(said) for saying in sayings for said in (saying, [each for each in saying if not _is_special(each)])
+    ]
+
+
+def _bytes(token: TokenLogprobs) -> bytes:
+    try:
+        return token.token.encode() if token.bytes is None else bytes(token.bytes)
+    except ValueError:  # not bytes, or not a text, so not what a model said
+        return _PART.encode()
+
+
+def _is_special(token: TokenLogprobs) -> bool:
+    return _SPECIAL.fullmatch(token.token.strip()) is not None
+
+
+def _folded(text: str, *, partial: bool) -> str:
+    text = _SPACE.sub("", text)
+    return _NOT_ASCII.sub(_PART, text) if partial else text
 
 
 @asynccontextmanager
@@ -58,7 +104,7 @@ async def api_client(
 
 
 class HttpStack:
-    """Implements `claas.eval.stack.Stack`."""
+    """Implements `claas.eval.stacks.stack.Stack`."""
 
     def __init__(self, client: HttpClient) -> None:
         self._client = client

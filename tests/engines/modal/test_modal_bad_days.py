@@ -14,10 +14,10 @@ from modal_proto import api_pb2
 
 import claas
 from claas.core.errors import ClaasError, Forbidden, InvalidInput, StackError
-from claas.core.training_config import TrainingConfig
+from claas.core.settings import TrainingConfig
 from claas.engines.base import AdapterSpec, SamplingParams, TrainingItem
-from claas.engines.modal.crossing import packed, result, source
-from claas.engines.modal.host import Host
+from claas.engines.modal.app import Host
+from claas.engines.modal.rpc import packed, result, source
 
 pytestmark = pytest.mark.anyio
 

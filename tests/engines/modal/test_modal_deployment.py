@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import claas
-from claas.engines.modal.deployment import Deployment
+from claas.engines.modal.rpc import Deployment
 from tests.fakes.modal_service import running_modal
 
 ROOT = Path(claas.__file__).parents[1]

@@ -10,17 +10,8 @@ from typing import Any
 import pytest
 
 from claas.core.errors import BadRequest, ClaasError, Conflict, InvalidInput, NotFound, PromptTooLong, StackError
-from claas.core.training_config import TrainingConfig
-from claas.engines.base import (
-    AdapterSpec,
-    Engine,
-    Piece,
-    Sample,
-    SamplingParams,
-    TokenIds,
-    TrainingItem,
-    Weights,
-)
+from claas.core.settings import TrainingConfig
+from claas.engines.base import AdapterSpec, Engine, Piece, Sample, SamplingParams, TokenIds, TrainingItem, Weights
 
 pytestmark = pytest.mark.anyio
 

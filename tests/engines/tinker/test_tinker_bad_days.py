@@ -8,7 +8,7 @@ import pytest
 
 from claas.core.errors import BadRequest, ClaasError, Conflict, Forbidden, InvalidInput, NotFound, StackError
 from claas.engines.base import AdapterSpec
-from claas.engines.tinker.key import require_key
+from claas.engines.tinker.names import require_key
 from tests.engines.talk import ask
 from tests.engines.tinker.test_tinker_engine import LORA, QUICK, batch, taught
 from tests.fakes.tinker_service import FakeTinker

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from claas.core.errors import BadRequest, Conflict, InvalidInput, NotFound, PromptTooLong
-from claas.core.training_config import TrainingConfig
+from claas.core.settings import TrainingConfig
 from claas.engines.base import AdapterSpec, Engine, SamplingParams, TokenIds, TrainingItem, Update
 from claas.engines.tinker.versions import digest_of
 from tests.engines.talk import CONCISE, ask, items, user

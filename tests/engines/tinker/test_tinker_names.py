@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from claas.core.base_models import default_base_model
 from claas.core.errors import InvalidInput
+from claas.core.settings import default_base_model
 from claas.engines.tinker.names import ServedModel, require_served
 from tests.fakes.tinker_service import FakeTinker
 

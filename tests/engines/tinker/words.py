@@ -2,9 +2,9 @@
 
 from functools import cache
 
-from claas.core.base_models import EMBEDDED
-from claas.engines.chat import Chat
-from claas.engines.hub import TEXT_FILES, model_directory
+from claas.core.settings import EMBEDDED
+from claas.engines.model_files import TEXT_FILES, model_directory
+from claas.engines.text import Chat
 
 
 @cache

@@ -3,10 +3,10 @@
 import asyncio
 from dataclasses import replace
 
-from claas.eval.metric import Measurement, Metric, Subject
+from claas.eval.metrics.metric import Measurement, Metric, Subject
+from claas.eval.metrics.preference import LogprobPair, Preference
 from claas.eval.metrics.verifiers import ConciseVerifier
-from claas.eval.preference import LogprobPair, Preference
-from claas.eval.records import AdapterRecord, Baseline
+from claas.results.records import AdapterRecord, Baseline
 from tests.fakes.stack import FakeStack, adapter
 
 SHORT = "Rain falls from clouds when the drops in them grow heavy. That is all."

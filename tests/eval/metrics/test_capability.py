@@ -4,11 +4,10 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from claas.core.configs import config_root
 from claas.core.errors import InvalidInput
-from claas.eval.metrics.answer_checks import AnswerCheck, AnyCheck, code_in
-from claas.eval.metrics.capability import General
-from claas.eval.records import Counts
+from claas.core.settings import config_root
+from claas.eval.metrics.capability import AnswerCheck, AnyCheck, General, code_in
+from claas.results.records import Counts
 from tests.eval.metrics.subjects import measure, subject
 from tests.fakes.stack import FakeStack
 

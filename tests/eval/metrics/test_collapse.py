@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claas.eval.metrics.collapse import Collapse
-from claas.eval.records import Counts
-from claas.eval.stack import Adapter
+from claas.eval.stacks.stack import Adapter
+from claas.results.records import Counts
 from tests.eval.metrics.subjects import PREFERENCE, baseline_of, measure, measured_again, subject
 from tests.fakes.stack import FakeStack
 

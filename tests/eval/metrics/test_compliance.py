@@ -5,8 +5,8 @@ import pytest
 
 from claas.core.errors import InvalidInput
 from claas.eval.metrics.compliance import Compliance
-from claas.eval.records import Counts, Transcript
-from claas.eval.verifier import VerifierResult
+from claas.eval.metrics.preference import VerifierResult
+from claas.results.records import Counts, Transcript
 from tests.eval.metrics.subjects import PREFERENCE, SHORT, measure, subject
 from tests.fakes.stack import FakeStack
 

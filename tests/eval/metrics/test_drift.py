@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from claas.core.errors import InvalidInput
 from claas.eval.metrics.capability import General
 from claas.eval.metrics.drift import Drift
-from claas.eval.records import Counts
-from claas.eval.stack import Adapter
+from claas.eval.stacks.stack import Adapter
+from claas.results.records import Counts
 from tests.eval.metrics.subjects import PREFERENCE, measure, measured_again, subject
 from tests.fakes.stack import FakeStack
 

@@ -1,7 +1,7 @@
 import pytest
 
 from claas.eval.metrics.logprob import LogprobMargin
-from claas.eval.records import Counts
+from claas.results.records import Counts
 from tests.eval.metrics.subjects import measure, measured_again, subject
 from tests.fakes.stack import FakeStack
 

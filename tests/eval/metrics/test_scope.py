@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from claas.eval.metrics.compliance import Compliance
-from claas.eval.metrics.scope import Scope
+from claas.eval.metrics.compliance import Compliance, Scope
+from claas.eval.metrics.preference import NonAnswer, OutOfScope
 from claas.eval.metrics.verifiers import DetailedVerifier
-from claas.eval.preference import NonAnswer, OutOfScope
-from claas.eval.records import Counts
+from claas.results.records import Counts
 from tests.eval import scripted_run
 from tests.eval.metrics.subjects import PREFERENCE, SHORT, measure, subject
 from tests.fakes.stack import FakeStack

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claas.eval.metrics.sentences import count_sentences, numbered_items
+from claas.eval.metrics.text import count_sentences, numbered_items
 
 COUNTED = {
     "": 0,

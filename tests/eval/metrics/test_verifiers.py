@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from claas.core.errors import InvalidInput
 from claas.core.text import visible
-from claas.eval import verifier
-from claas.eval.metrics.sentences import count_sentences
+from claas.eval.metrics import preference as verifier
+from claas.eval.metrics.text import count_sentences
 from claas.eval.metrics.verifiers import (
     ConciseVerifier,
     DetailedVerifier,

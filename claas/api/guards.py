@@ -1,0 +1,188 @@
+"""What a request has to pass before it is answered: host, key, size and whole text."""
+
+import base64
+import binascii
+import hmac
+import ipaddress
+import re
+from collections.abc import Iterator
+from typing import Any, cast
+
+from fastapi import Request
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from claas.api.errors import error_response
+from claas.core.errors import Forbidden, InvalidInput
+from claas.core.settings import API_KEY_VARIABLE
+
+_OPEN_PATHS = ("/", "/health")
+_PAGES = ("/v1/eval", "/v1/dashboard")
+
+
+class BearerAuth:
+    """ASGI middleware: every path but `/` and `/health` needs `Authorization: Bearer <key>`.
+
+    Pages take the key as the password of HTTP Basic, too, since that is what browsers can ask for. Nothing else does: a
+    browser sends such a password along with whatever another site makes it ask for.
+    """
+
+    def __init__(self, app: ASGIApp, api_key: str) -> None:
+        self._app = app
+        self._api_key = api_key.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in _OPEN_PATHS or self._admits(scope):
+            await self._app(scope, receive, send)
+            return
+        message = f"this API needs the header 'Authorization: Bearer <key>' with the key in its {API_KEY_VARIABLE}"
+        challenge = 'Basic realm="CLaaS: the key is the password", charset="UTF-8"' if _is_page(scope) else "Bearer"
+        refusal = error_response(401, message, headers={"WWW-Authenticate": challenge})
+        await refusal(scope, receive, send)
+
+    def _admits(self, scope: Scope) -> bool:
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        given = [value for name, value in headers if name == b"authorization"]
+        scheme, _, token = given[0].partition(b" ") if given else (b"", b"", b"")
+        if scheme.lower() == b"basic" and _is_page(scope):
+            return hmac.compare_digest(_password(token), self._api_key)
+        return hmac.compare_digest(token.strip(), self._api_key) and scheme.lower() == b"bearer"
+
+
+def _is_page(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return scope["method"] == "GET" and any(path == page or path.startswith(f"{page}/") for page in _PAGES)
+
+
+def _password(token: bytes) -> bytes:
+    """Of `user:password` in base64; nothing of anything else."""
+    try:
+        return base64.b64decode(token.strip(), validate=True).partition(b":")[2]
+    except binascii.Error:
+        return b""
+
+
+def require_key_off_loopback(host: str, api_key: str | None) -> None:
+    """Refuse to listen where other machines could reach an API that has no key."""
+    if api_key is None and not is_loopback(host):
+        raise Forbidden(
+            f"host={host} can be reached from other machines; set {API_KEY_VARIABLE} to require a key, or use "
+            "host=127.0.0.1"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is reached from this machine only; a name other than localhost is taken not to be."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class HostCheck:
+    """ASGI middleware: 403 for a request addressed to a name that is not this machine's loopback.
+
+    A page on the web may let its own name point to 127.0.0.1 and then ask what it likes as if this API were its own
+    server (DNS rebinding); its browser still sends that name as `Host`. With a key no such check is needed.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        foreign = [] if scope["type"] != "http" else [host for host in _hosts(scope) if not is_loopback(_name(host))]
+        if not foreign:
+            await self._app(scope, receive, send)
+            return
+        message = (
+            f"this API has no key and answers only to this machine's own names, not to {foreign[0]!r}; use "
+            f"http://127.0.0.1, or set {API_KEY_VARIABLE}"
+        )
+        await error_response(403, message, code="forbidden")(scope, receive, send)
+
+
+def _hosts(scope: Scope) -> list[str]:
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    return [value.decode("latin-1") for name, value in headers if name == b"host"]
+
+
+def _name(host: str) -> str:
+    """The host without its port: `127.0.0.1` of `127.0.0.1:8080`, `::1` of `[::1]:8080`."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0].lower()
+
+
+class BodyLimit:
+    """ASGI middleware: 413 for a body beyond `max_bytes`, whether its length was declared or not."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif _declared_length(scope) > self._max_bytes:
+            await error_response(413, self._message)(scope, receive, send)
+        else:
+            await self._app(scope, self._counted(receive), send)
+
+    def _counted(self, receive: Receive) -> Receive:
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_bytes:
+                raise HTTPException(413, self._message)
+            return message
+
+        return counted
+
+    @property
+    def _message(self) -> str:
+        return f"the body is larger than {self._max_bytes} bytes; send less, or raise max_body_bytes"
+
+
+def _declared_length(scope: Scope) -> int:
+    """The body's length as the client gives it; 0 when it gives none, and then the bytes are counted."""
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    given = next((value for name, value in headers if name == b"content-length"), b"")
+    return int(given) if given.isdigit() else 0
+
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+async def require_whole_text(request: Request) -> None:
+    """Raise `InvalidInput` on a body with half of a surrogate pair: JSON can spell one, UTF-8 and tokenizers cannot."""
+    if not _SURROGATE.search(await request.body()):
+        return
+    try:
+        body = await request.json()  # parsed already, unless it was not declared as JSON
+    except (ValueError, RecursionError):
+        return  # and then no endpoint takes it
+    for text in _texts(body):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            half = text[error.start]
+            raise InvalidInput(
+                f"the body holds half of a character, {half!r}, which is no text; send it whole"
+            ) from None
+
+
+def _texts(body: object) -> Iterator[str]:
+    """Every string in a parsed body, names of fields included; however deep, without recursion."""
+    waiting = [body]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            for pair in cast(dict[str, Any], value).items():
+                waiting.extend(pair)
+        elif isinstance(value, list):
+            waiting.extend(cast(list[Any], value))

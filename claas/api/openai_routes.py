@@ -1,0 +1,113 @@
+"""`GET /`, health, models, chat, completions and scores."""
+
+import math
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+import claas
+from claas.api.chat import Chat, answer
+from claas.api.completions import complete
+from claas.api.errors import reply
+from claas.api.prompts import conversation
+from claas.api.services import Served
+from claas.api.stream import chunks, event_stream, while_connected
+from claas.core.errors import StackError
+from claas.engines.base import Health
+from claas.wire.adapters import SERVICE_NAME, HealthResponse, ModelCard, ModelList, ServiceInfo
+from claas.wire.chat import (
+    ChatRequest,
+    ChatResponse,
+    CompletionRequest,
+    CompletionResponse,
+    ScoreRequest,
+    ScoreResponse,
+)
+
+router = APIRouter()
+
+_SICK: dict[int | str, dict[str, Any]] = {503: {"model": HealthResponse}}
+
+
+@router.get("/", response_model=ServiceInfo)
+async def introduction(served: Served) -> Response:
+    """Who answers here."""
+    return reply(
+        ServiceInfo(
+            name=SERVICE_NAME,
+            version=claas.__version__,
+            mode=served.mode,
+            base_model=served.engine.base_model,
+        )
+    )
+
+
+@router.get("/health", response_model=HealthResponse, responses=_SICK)
+async def liveness(served: Served) -> Response:
+    """Whether the engine can serve; open to all, so without its details."""
+    health = await served.engine.health()
+    return _health(Health(ok=health.ok, base_model=health.base_model))
+
+
+@router.get("/v1/health", response_model=HealthResponse, responses=_SICK)
+async def health(served: Served) -> Response:
+    """Whether the engine can serve, and what it says of itself."""
+    return _health(await served.engine.health())
+
+
+@router.get("/v1/models", response_model=ModelList)
+async def models(served: Served) -> Response:
+    """The names that chat requests may use; each adapter's versions are reached as `name@version`."""
+    return reply(ModelList(data=[ModelCard(id=name) for name in await served.models.names()]))
+
+
+@router.get("/v1/models/{model:path}", response_model=ModelCard)
+async def model(model: str, served: Served) -> Response:
+    """One name, if chat requests may use it; `name@version` too."""
+    await served.models.weights(model)
+    return reply(ModelCard(id=model))
+
+
+def _health(health: Health) -> Response:
+    body = HealthResponse(
+        status="ok" if health.ok else "unavailable", base_model=health.base_model, detail=dict(health.detail)
+    )
+    return reply(body, 200 if health.ok else 503)
+
+
+@router.post(
+    "/v1/chat/completions", response_model=ChatResponse, responses={200: {"content": {"text/event-stream": {}}}}
+)
+async def chat_completions(request: ChatRequest, served: Served, http: Request) -> Response:
+    """Answer a conversation, at once or as a stream of events. A client that hangs up stops the sampling."""
+    chat = await Chat.begin(served.engine, served.models, served.rollouts, request, truncate=served.truncate_prompt)
+    if request.stream:
+        return await event_stream(http.receive, chunks(chat))
+    return reply(await while_connected(http.receive, answer(chat)))
+
+
+@router.post("/v1/completions", response_model=CompletionResponse)
+async def completions(request: CompletionRequest, served: Served, http: Request) -> Response:
+    """Continue text or tokens as they are. A client that hangs up stops the sampling."""
+    return reply(await while_connected(http.receive, complete(served.engine, served.models, request)))
+
+
+@router.post("/v1/score", response_model=ScoreResponse)
+async def score(request: ScoreRequest, served: Served) -> Response:
+    """Log probabilities of a given answer; a request without a system turn gets the one that chat gives it."""
+    weights = await served.models.weights(request.model)
+    scored = await served.engine.score(weights, conversation(request.messages), request.completion)
+    total = math.fsum(scored.logprobs)
+    if not math.isfinite(total):
+        raise StackError(f"{scored.weights.name} gave the completion a log probability that is not a number")
+    return reply(
+        ScoreResponse(
+            model=scored.weights.name,
+            system_fingerprint=scored.weights.digest,
+            tokens=list(scored.tokens),
+            logprobs=list(scored.logprobs),
+            prompt_tokens=scored.prompt_tokens,
+            completion_tokens=len(scored.tokens),
+            logprob_sum=total,
+        )
+    )

@@ -1,0 +1,174 @@
+"""The pages: the feedback log, the runs, and the files that pages load."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import FileResponse, HTMLResponse
+
+from claas.api.errors import error_body
+from claas.api.services import Served, Services
+from claas.core.errors import ClaasError
+from claas.dashboard.assets import ASSET_HEADERS, ASSETS_ADDRESS, asset_served_as
+from claas.dashboard.compare_page import compare_page, require_comparable
+from claas.dashboard.feedback import feedback_page
+from claas.dashboard.pages import CHART_PAGE_HEADERS, PAGE_HEADERS, ROOT, Addresses, error_page
+from claas.dashboard.run_index import RunIndex, read_run, results_folder, run_folder
+from claas.dashboard.run_list import Wanted, runs_page
+from claas.dashboard.run_page import plot_file, run_page
+from claas.dashboard.step_choice import Asked, Only
+from claas.dashboard.step_page import recorded_step_page
+from claas.wire.adapters import ErrorBody
+
+router = APIRouter()
+
+Page = Annotated[int, Query(ge=1)]
+PerPage = Annotated[int, Query(ge=1, le=100)]
+
+
+@router.get("/favicon.ico", include_in_schema=False)
+async def icon() -> Response:
+    """None: browsers ask for it beside every page."""
+    return Response(status_code=204)
+
+
+@router.get("/v1/dashboard", response_model=None, responses={200: {"content": {"text/html": {}}}})
+async def dashboard(served: Served, page: Page = 1, per_page: PerPage = 20) -> HTMLResponse:
+    """The feedback log as a page, newest batch first."""
+    shown = await asyncio.to_thread(feedback_page, served.feedback_log.directory, page, per_page)
+    return HTMLResponse(shown, headers=PAGE_HEADERS)
+
+
+eval_router = APIRouter(prefix=ROOT)
+
+Replies: TypeAlias = dict[int | str, dict[str, Any]]
+
+_ERROR: dict[str, Any] = {"model": ErrorBody, "content": {"text/html": {}}}
+_HTML: Replies = {200: {"content": {"text/html": {}}}, "4XX": _ERROR, "5XX": _ERROR}
+_PNG: Replies = {200: {"content": {"image/png": {}}}}
+
+ResultsDir = Annotated[str | None, Query(description="a folder of runs, inside the one that this API shows")]
+IfNoneMatch = Annotated[str | None, Header()]
+Run = Annotated[str, Query(min_length=1, description="a run's folder, below results_dir")]
+
+
+@eval_router.get("", response_model=None, responses=_HTML)
+async def runs(
+    served: Served,
+    results_dir: ResultsDir = None,
+    q: str = "",
+    state: str = "",
+    verdict: str = "",
+    sort: str = "started",
+    descending: bool = True,
+    page: Annotated[int, Query(ge=1)] = 1,
+    per_page: Annotated[int, Query(ge=1, le=200)] = 50,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """All runs of a folder as a page, newest first; 304 while it is what the client has."""
+
+    def make() -> str:
+        wanted = Wanted(q, state, verdict, sort, descending, page, per_page)
+        return runs_page(results_folder(served.results_root, results_dir), Addresses(results_dir), wanted)
+
+    return _unless_known(await _page(make, CHART_PAGE_HEADERS), if_none_match)
+
+
+@eval_router.get("/run", response_model=None, responses=_HTML)
+async def run_details(
+    served: Served, run: Run, results_dir: ResultsDir = None, if_none_match: IfNoneMatch = None
+) -> Response:
+    """One run as a page; 304 while it is what the client has."""
+    reply = await _page(lambda: run_page(_run(served, results_dir, run), Addresses(results_dir)), CHART_PAGE_HEADERS)
+    return _unless_known(reply, if_none_match)
+
+
+@eval_router.get("/compare", response_model=None, responses=_HTML)
+async def compared_runs(
+    served: Served,
+    run: Annotated[list[str], Query(description="two or more; the first is what the others are held against")],
+    results_dir: ResultsDir = None,
+) -> Response:
+    """Runs beside each other as a page."""
+
+    def make() -> str:
+        require_comparable(run)
+        return compare_page([_run(served, results_dir, each) for each in run], Addresses(results_dir))
+
+    return await _page(make, CHART_PAGE_HEADERS)
+
+
+@eval_router.get("/step", response_model=None, responses=_HTML)
+async def step_details(
+    served: Served,
+    run: Run,
+    preference: Annotated[str, Query(min_length=1)],
+    updates: Annotated[int, Query(ge=0, description="0 is the baseline")] = 0,
+    metric: str | None = None,
+    only: Only | None = None,
+    item: str | None = None,
+    page: Annotated[int, Query(ge=1)] = 1,
+    results_dir: ResultsDir = None,
+) -> Response:
+    """What was measured after so many updates, with its transcripts, as a page."""
+    asked, addresses = Asked(updates, metric, only, item, page), Addresses(results_dir)
+    return await _page(lambda: recorded_step_page(_run(served, results_dir, run), preference, asked, addresses))
+
+
+@eval_router.get("/plot", response_model=None, responses=_PNG)
+async def plot(served: Served, run: Run, picture: str, results_dir: ResultsDir = None) -> Response:
+    """A picture of a run's plots folder."""
+    found = await asyncio.to_thread(plot_file, _folder(served, results_dir, run), picture)
+    return FileResponse(found, media_type="image/png", headers=PAGE_HEADERS)
+
+
+async def _page(make: Callable[[], str], headers: Mapping[str, str] = PAGE_HEADERS) -> Response:
+    """The page that `make` makes, in a thread; what goes wrong is a page, too."""
+    try:
+        return HTMLResponse(await asyncio.to_thread(make), headers=dict(headers))
+    except ClaasError as error:
+        status, body = error_body(error)
+        return HTMLResponse(error_page(status, body.error.message), status_code=status, headers=PAGE_HEADERS)
+
+
+def _unless_known(reply: Response, if_none_match: str | None) -> Response:
+    """The reply under a tag of its content, or 304 where the client has just that."""
+    etag = f'"{hashlib.sha256(reply.body).hexdigest()}"'
+    if reply.status_code == 200 and if_none_match == etag:
+        return Response(status_code=304, headers={"ETag": etag})
+    reply.headers["ETag"] = etag
+    return reply
+
+
+def _run(served: Services, results_dir: str | None, run: str) -> RunIndex:
+    return read_run(run, _folder(served, results_dir, run))
+
+
+def _folder(served: Services, results_dir: str | None, run: str) -> Path:
+    return run_folder(results_folder(served.results_root, results_dir), run)
+
+
+_SCRIPT = "text/javascript; charset=utf-8"
+
+
+@router.get(f"{ASSETS_ADDRESS}/{{name}}", response_model=None, responses={200: {"content": {"text/javascript": {}}}})
+async def eval_asset(name: str, accept_encoding: Annotated[str, Header()] = "") -> Response:
+    """A script that the pages load, under a name that changes with its content."""
+    found = await asyncio.to_thread(asset_served_as, name)
+    if _takes_gzip(accept_encoding):
+        headers = {**ASSET_HEADERS, "Content-Encoding": "gzip"}
+        return Response(found.gzipped, media_type=_SCRIPT, headers=headers)
+    content = await asyncio.to_thread(lambda: found.content)
+    return Response(content, media_type=_SCRIPT, headers=ASSET_HEADERS)
+
+
+def _takes_gzip(accept_encoding: str) -> bool:
+    """Whether gzip is named, and not with a weight of 0."""
+    for coding in accept_encoding.lower().split(","):
+        name, _, weight = coding.partition(";")
+        if name.strip() == "gzip":
+            return weight.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+    return False

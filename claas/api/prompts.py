@@ -1,0 +1,106 @@
+"""From a request's messages to a prompt that fits the model's window."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from claas.core.errors import InvalidInput, PromptTooLong
+from claas.engines.base import Engine
+from claas.engines.text import require_window
+from claas.wire.chat import DEFAULT_SYSTEM_PROMPT, ChatMessage
+
+
+def conversation(messages: Sequence[ChatMessage]) -> tuple[dict[str, str], ...]:
+    """Plain-text turns; `developer` reads as `system`, and a system turn is put first when there is none."""
+    turns = [{"role": _role(message.role), "content": message.text} for message in messages]
+    if not any(turn["role"] == "system" for turn in turns):
+        turns.insert(0, {"role": "system", "content": DEFAULT_SYSTEM_PROMPT})
+    return tuple(turns)
+
+
+def last_user_text(messages: Sequence[Mapping[str, str]]) -> str:
+    """What the person wrote last; empty when no turn is theirs."""
+    return next((turn["content"] for turn in reversed(messages) if turn["role"] == "user"), "")
+
+
+def folded(text: str) -> str:
+    """The text with every run of white space as one space."""
+    return " ".join(text.split())
+
+
+def _role(role: str) -> str:
+    return "system" if role == "developer" else role
+
+
+_GAP = "\n[...]\n"
+_ANSWER_SHARE = 4
+_FEEDBACK_SHARE = 8
+_FEWEST_CHARACTERS = 64
+
+Turns = tuple[dict[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A conversation that fits, and how many tokens of its prompt were dropped to make it."""
+
+    messages: Turns
+    dropped_tokens: int = 0
+
+
+async def whole(engine: Engine, messages: Turns) -> Fitted:
+    """`messages` as they are. Raises `PromptTooLong`, before anything is sampled, where they leave no room."""
+    require_window(await _length(engine, messages), 1, window=engine.window, base_model=engine.base_model)
+    return Fitted(messages)
+
+
+async def fitted(engine: Engine, messages: Turns, max_tokens: int) -> Fitted:
+    """`messages` with as little dropped as leaves room for an answer of `max_tokens` and for feedback on it.
+
+    The answer's room is at most a quarter of the window, the feedback's is an eighth. Of a turn that is cut, beginning
+    and end stay; turns shorter than the cut stay whole. Raises `PromptTooLong` where that is not enough.
+    """
+    window = engine.window
+    budget = window - min(max_tokens, window // _ANSWER_SHARE) - window // _FEEDBACK_SHARE
+    length = await _length(engine, messages)
+    if length <= budget:
+        return Fitted(messages)
+    if await _length(engine, _cut(messages, _FEWEST_CHARACTERS)) > budget:
+        raise PromptTooLong(
+            f"the prompt has {length} tokens and cannot be cut to {budget}, which leave room for an answer in "
+            f"the window of {window} tokens: it has {len(messages)} turns; send fewer"
+        )
+    fits, beyond = _FEWEST_CHARACTERS, 2 * _FEWEST_CHARACTERS
+    while await _length(engine, _cut(messages, beyond)) <= budget:
+        fits, beyond = beyond, 2 * beyond
+    while beyond - fits > 1:
+        between = (fits + beyond) // 2
+        if await _length(engine, _cut(messages, between)) <= budget:
+            fits = between
+        else:
+            beyond = between
+    kept = _cut(messages, fits)
+    return Fitted(kept, length - await _length(engine, kept))
+
+
+def _cut(messages: Sequence[dict[str, str]], characters: int) -> Turns:
+    """The turns, of each of which at most `characters` are kept, half from its beginning and half from its end."""
+    return tuple(turn | {"content": _middle_out(turn["content"], characters)} for turn in messages)
+
+
+def _middle_out(text: str, characters: int) -> str:
+    if len(text) <= characters + len(_GAP):
+        return text
+    head = characters // 2
+    return text[:head] + _GAP + text[len(text) - (characters - head) :]
+
+
+async def _length(engine: Engine, messages: Turns) -> int:
+    return len((await engine.encode(messages)).ids)
+
+
+def stop_strings(stop: str | list[str] | None) -> tuple[str, ...]:
+    """One, several or none, of which none is empty."""
+    strings = (stop,) if isinstance(stop, str) else tuple(stop or ())
+    if "" in strings:
+        raise InvalidInput("stop must not hold an empty string, got ''")
+    return strings

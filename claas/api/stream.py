@@ -1,0 +1,177 @@
+"""Answers as they grow: chunks of a chat as server-sent events, until the client hangs up."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from claas.api.chat import Chat, choice_logprobs, usage
+from claas.api.errors import error_body
+from claas.core.concurrency import together
+from claas.core.errors import ClaasError
+from claas.engines.base import Piece, Sample
+from claas.wire.chat import ChatChunk, ChunkChoice, Delta, Usage
+from claas.wire.feedback import Rollout
+
+T = TypeVar("T")
+
+
+class HungUp(HTTPException):
+    """The client is gone; whatever is answered, nobody reads it."""
+
+    def __init__(self) -> None:
+        super().__init__(499, "the client hung up")
+
+
+async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled when the client hangs up; then `HungUp` is raised.
+
+    `receive` has given the whole body already.
+    """
+    task, gone = asyncio.create_task(work), asyncio.create_task(_hung_up(receive))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise HungUp
+    finally:
+        await stopped(task, gone)
+
+
+async def stopped(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel `tasks` and wait until they have ended; how they ended is not asked."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _hung_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def chunks(chat: Chat) -> AsyncGenerator[ChatChunk]:
+    """Every answer in pieces, those of all answers as they come, then the usage if that was asked for.
+
+    The content of a choice's chunks is, put together, the text of the same request without `stream`. An answer is
+    recorded before the chunk that finishes it. Closing the generator stops the sampling.
+    """
+    told: asyncio.Queue[ChunkChoice | None] = asyncio.Queue()
+    answers = [_Parts(index, told, with_logprobs=chat.request.logprobs) for index in range(chat.request.n)]
+    work = asyncio.create_task(together(_tell(chat, parts) for parts in answers))
+    work.add_done_callback(lambda _: told.put_nowait(None))
+    with_usage = chat.request.stream_options is not None and chat.request.stream_options.include_usage
+    try:
+        while (choice := await told.get()) is not None:
+            yield _chunk(chat, [choice], with_usage=with_usage)
+        samples = await work
+        if with_usage:
+            yield _chunk(chat, [], with_usage=True, counted=usage(samples))
+    finally:
+        await stopped(work)
+
+
+@dataclass
+class _Parts:
+    """Puts what one answer grew by into a queue, and knows how much of it that was."""
+
+    index: int
+    told: "asyncio.Queue[ChunkChoice | None]"
+    with_logprobs: bool
+    characters: int = field(default=0, init=False)
+    tokens: int = field(default=0, init=False)
+    begun: bool = field(default=False, init=False)
+
+    def tell(self, piece: Piece) -> None:
+        """A part of the answer; the first is preceded by the role."""
+        if not self.begun:
+            self._put(Delta(role="assistant", content=""))
+            self.begun = True
+        self.characters += len(piece.text)
+        self.tokens += len(piece.tokens)
+        if piece.text or (self.with_logprobs and piece.tokens):
+            self._put(Delta(content=piece.text), piece)
+
+    def finish(self, sample: Sample, rollout: Rollout) -> None:
+        """What was not told yet, and how the answer ended."""
+        self.tell(sample.rest(self.characters, self.tokens))
+        self.told.put_nowait(
+            ChunkChoice(
+                index=self.index,
+                delta=Delta(),
+                finish_reason=sample.finish_reason,
+                logprobs=None,
+                rollout_id=rollout.id,
+                mean_entropy=sample.mean_entropy,
+            )
+        )
+
+    def _put(self, delta: Delta, piece: Piece | None = None) -> None:
+        logprobs = choice_logprobs(piece) if piece is not None and self.with_logprobs else None
+        self.told.put_nowait(ChunkChoice(index=self.index, delta=delta, finish_reason=None, logprobs=logprobs))
+
+
+async def _tell(chat: Chat, parts: _Parts) -> Sample:
+    sample, rollout = await chat.choice(parts.index, parts.tell)
+    parts.finish(sample, rollout)
+    return sample
+
+
+def _chunk(chat: Chat, choices: list[ChunkChoice], *, with_usage: bool, counted: Usage | None = None) -> ChatChunk:
+    """One event; where usage was asked for, it is null until the end."""
+    chunk = ChatChunk(
+        id=chat.id,
+        object="chat.completion.chunk",
+        created=chat.created,
+        model=chat.weights.name,
+        system_fingerprint=chat.weights.digest,
+        choices=choices,
+    )
+    return chunk.model_copy(update={"usage": counted}) if with_usage else chunk
+
+
+_DONE = "data: [DONE]\n\n"
+
+
+class EventStream(StreamingResponse):
+    """Bodies as events, then `[DONE]`. A failure on the way is an event in OpenAI's error shape, and the last.
+
+    Fields that were not set are left out. When the client hangs up, the generator is closed.
+    """
+
+    def __init__(self, first: BaseModel, others: AsyncGenerator[BaseModel]) -> None:
+        self._others = others
+        super().__init__(_events(first, others), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._others):
+            with suppress(HungUp):
+                await while_connected(receive, self.stream_response(send))
+
+
+async def event_stream(receive: Receive, bodies: AsyncGenerator[BaseModel]) -> EventStream:
+    """A response of `bodies`. It begins with the first, so that what fails before is an ordinary HTTP error."""
+    return EventStream(await while_connected(receive, anext(bodies)), bodies)
+
+
+async def _events(first: BaseModel, others: AsyncGenerator[BaseModel]) -> AsyncGenerator[str]:
+    yield _event(first)
+    try:
+        async for body in others:
+            yield _event(body)
+            await asyncio.sleep(0)  # where events come faster than they are sent, the loop still notices who is gone
+    except ClaasError as error:
+        _, told = error_body(error)
+        yield f"data: {told.model_dump_json()}\n\n"
+        return
+    yield _DONE
+
+
+def _event(body: BaseModel) -> str:
+    return f"data: {body.model_dump_json(exclude_unset=True)}\n\n"

@@ -1,0 +1,79 @@
+"""One page of the feedback log: its newest files first, of which only the page's own are read, one at a time."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from claas.core.errors import NotFound, StackError
+from claas.dashboard.pages import render
+from claas.wire.feedback import FeedbackLogEntry
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A file of the log that holds no batch of this version, and why."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class BatchPage:
+    """Page `page` of `pages`, counted from 1; `total` is the number of batches in the log."""
+
+    directory: Path
+    page: int
+    per_page: int
+    total: int
+    names: tuple[str, ...]
+
+    @property
+    def pages(self) -> int:
+        """At least 1: an empty log has one empty page."""
+        return max(1, -(-self.total // self.per_page))
+
+    @property
+    def batches(self) -> Iterator[FeedbackLogEntry | Unreadable]:
+        """What the page's files hold, each read when it is asked for."""
+        return (_read(self.directory / name) for name in self.names)
+
+
+def batch_page(directory: Path, page: int, per_page: int) -> BatchPage:
+    """A page of the log in `directory`, newest batch first; `NotFound` beyond the last page."""
+    names = sorted(_names(directory), reverse=True)
+    found = BatchPage(directory, page, per_page, len(names), tuple(names[(page - 1) * per_page :][:per_page]))
+    if page > found.pages:
+        raise NotFound(f"page={page} is beyond the last page of the feedback log, which is page={found.pages}")
+    return found
+
+
+def _names(directory: Path) -> list[str]:
+    """The log's files, whose names begin with their time; files still being written are hidden ones."""
+    try:
+        return [name for name in os.listdir(directory) if name.endswith(".json") and not name.startswith(".")]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StackError(f"cannot read the feedback log {directory}: {error.strerror or error}") from error
+
+
+def _read(path: Path) -> FeedbackLogEntry | Unreadable:
+    name = path.name.encode(errors="replace").decode()
+    try:
+        return FeedbackLogEntry.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(map(str, problem["loc"]))
+        return Unreadable(name, f"{where}: {problem['msg']}" if where else problem["msg"])
+    except OSError as error:
+        return Unreadable(name, error.strerror or str(error))
+
+
+def feedback_page(directory: Path, page: int, per_page: int) -> str:
+    """HTML of one page of the log in `directory`; `NotFound` beyond the last."""
+    found = batch_page(directory, page, per_page)
+    first = (page - 1) * per_page + 1
+    return render("feedback.html", log=found, first=first)

@@ -1,0 +1,236 @@
+"""A run in one row: what the list of all runs shows, kept in the run's index so that a list reads no records."""
+
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from itertools import pairwise
+from pathlib import Path
+
+from pydantic import Field
+
+from claas.core.errors import ClaasError
+from claas.dashboard.points import INDEX_VERSION, Stamp, keep, kept, read_measurement
+from claas.dashboard.run_index import FOLDER, Folder, RunIndex, read_run, readable
+from claas.results.criteria import CRITERIA
+from claas.results.records import Baseline, History, Record, Status, StepRecord
+from claas.results.run_files import RESERVED
+from claas.results.summary import FILE_NAME, PreferenceSummary, build_summary
+from claas.results.verdict import Verdict
+
+
+def step_seconds(history: History) -> list[float]:
+    """Wall time of each step, from the record before it; a pause before a resumed step is left out.
+
+    Without a pause it is at most the step's phases one after another: the next update overlaps a measurement, but
+    what a step itself needs comes in turn.
+    """
+    if history.baseline is None:
+        return []
+    times = [_time(record) for record in (history.baseline, *history.steps)]
+    gaps = [(after - before).total_seconds() for before, after in pairwise(times)]
+    phases = [sum(step.timing_s.values()) for step in history.steps]
+    return [max(0.0, min(gap, phase)) for gap, phase in zip(gaps, phases, strict=True)]
+
+
+def seconds(history: History) -> float:
+    """From the start of the preference's baseline to its last record, pauses left out."""
+    begun = sum(history.baseline.timing_s.values()) if history.baseline else 0.0
+    return begun + sum(step_seconds(history))
+
+
+def _time(record: Baseline | StepRecord) -> datetime:
+    """When it was written; in UTC, unless it says otherwise."""
+    time = datetime.fromisoformat(record.timestamp)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+CURVE = CRITERIA[0].key
+"""What the row draws: the first criterion's measurement, held-out compliance."""
+
+_ROW = "row.json"
+_RECORDS = ("metadata.json", "baseline.json", "steps.jsonl")
+
+
+class State(StrEnum):
+    """What has become of a folder of the list."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    UNREADABLE = "unreadable"
+    WAITING = "waiting"
+
+
+class PreferenceRow(Record):
+    """One preference of a run; `curve` is held-out compliance by number of updates, None where it was lost."""
+
+    name: str
+    steps_done: int
+    steps_planned: int
+    verdict: Verdict | None
+    reason: str | None
+    curve: dict[int, float | None]
+
+
+class RunRow(Record):
+    """One run. `seconds` is the time from step to step, pauses left out; `cost` in the currency of its prices."""
+
+    run_id: str
+    created: str
+    base_model: str
+    mode: str
+    seed: int
+    state: State
+    verdict: Verdict | None
+    preferences: tuple[PreferenceRow, ...]
+    updates: int
+    planned: int
+    tokens: int = Field(lt=2**63)
+    seconds: float
+    cost: float | None
+    problems: tuple[str, ...]
+
+
+class KeptRow(Record):
+    """A row, and the files it was made of as they were before they were read."""
+
+    index_version: int
+    stamps: dict[str, Stamp | None]
+    row: RunRow
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A folder of the list: its row, or the problem for which it has none; neither where it has yet to be read."""
+
+    name: str
+    row: RunRow | None
+    problem: str | None = None
+
+    @property
+    def state(self) -> State:
+        """A folder without a row is unreadable, or has yet to be read."""
+        if self.row is not None:
+            return self.row.state
+        return State.WAITING if self.problem is None else State.UNREADABLE
+
+
+def listed(folders: Iterable[Folder], new_rows_s: float) -> list[Listed]:
+    """What the list says of folders, from the runs' indices where those are up to date.
+
+    The others are read as long as `new_rows_s` seconds last; those left then are waiting.
+    """
+    until = time.monotonic() + new_rows_s
+    return [_listed(folder, until) for folder in folders]
+
+
+def keep_row(run: RunIndex) -> None:
+    """Keep a run's row for the list; not of one that goes on."""
+    _made(run, _stamps(run.files.root))
+
+
+def overview(run: RunIndex) -> RunRow:
+    """The row of a run."""
+    summary = run.summary
+    records = [record for history in run.histories.values() for record in (history.baseline, *history.steps) if record]
+    tokens = sum(amount for record in records for amount in record.tokens.values())
+    return RunRow(
+        run_id=run.manifest.run_id,
+        created=run.manifest.created,
+        base_model=str(run.config.base_model),
+        mode=run.config.mode,
+        seed=run.config.seed,
+        state=State(run.status) if run.status else State.STOPPED,
+        verdict=summary.verdict if summary and run.status is Status.COMPLETE else None,
+        preferences=tuple(_preference(run, name) for name in run.points),
+        updates=sum(len(history.steps) for history in run.histories.values()),
+        planned=run.config.num_steps * len(run.config.preferences),
+        tokens=tokens,
+        seconds=sum(map(seconds, run.histories.values())),
+        cost=summary.cost if summary else None,
+        problems=run.problems,
+    )
+
+
+def last_value(preference: PreferenceRow) -> float | None:
+    """The last measured point of the preference's curve."""
+    known = [value for _, value in sorted(preference.curve.items()) if value is not None]
+    return known[-1] if known else None
+
+
+def _listed(folder: Folder, until: float) -> Listed:
+    if folder.problem is not None:
+        return Listed(folder.name, None, folder.problem)
+    try:
+        with readable(folder.name):
+            stamps = _stamps(folder.path)
+            known = kept(folder.path / FOLDER / _ROW, KeptRow)
+            if known is not None and (known.index_version, known.stamps) == (INDEX_VERSION, stamps):
+                return Listed(folder.name, known.row)
+            if time.monotonic() > until:
+                return Listed(folder.name, None)
+            return Listed(folder.name, _made(read_run(folder.name, folder.path), stamps))
+    except ClaasError as error:
+        return Listed(folder.name, None, str(error))
+
+
+def _made(run: RunIndex, stamps: dict[str, Stamp | None]) -> RunRow:
+    """The run's row, kept unless the run goes on; one that goes on later writes its config.json anew."""
+    row = overview(run)
+    if row.state is not State.RUNNING:
+        keep(run.files.root / FOLDER / _ROW, KeptRow(index_version=INDEX_VERSION, stamps=stamps, row=row))
+    return row
+
+
+def _preference(run: RunIndex, name: str) -> PreferenceRow:
+    history, found = run.histories[name], run.preference_summary(name)
+    return PreferenceRow(
+        name=name,
+        steps_done=len(history.steps),
+        steps_planned=history.planned_steps,
+        verdict=found.verdict if found and found.status is Status.COMPLETE else None,
+        reason=found.reason if found else None,
+        curve=history.curve(CURVE),
+    )
+
+
+def _stamps(root: Path) -> dict[str, Stamp | None]:
+    """Of every file that the row depends on."""
+    with os.scandir(root) as entries:
+        folders = [entry.name for entry in entries if entry.name[0] != "." and entry.is_dir()]
+    inner = [f"{folder}/{name}" for folder in folders if folder not in RESERVED for name in _RECORDS]
+    return {name: Stamp.of(root / name) for name in ("config.json", FILE_NAME, *inner)}
+
+
+def last_measured(run: RunIndex, preference: str) -> History:
+    """The preference's curves, with the transcripts of the baseline and of the last measurement of every key."""
+    history, points, files = run.histories[preference], run.points[preference], run.files.preference(preference)
+    if history.baseline is None:
+        return history
+    wanted = {0} | {updates for key in history.known_keys() for updates in _last(history, key)}
+    full = {updates: read_measurement(files, points, updates) for updates in wanted}
+    steps = tuple(full.get(step.step + 1, step) for step in history.steps)
+    return replace(history, baseline=full[0], steps=steps)
+
+
+def summaries(run: RunIndex) -> dict[str, PreferenceSummary]:
+    """What is known of each preference: the run's summary where it has all of them, or one made of all as that will be.
+
+    All, because p-values are adjusted for one another.
+    """
+    written = {name: run.preference_summary(name) for name in run.points}
+    known = {name: found for name, found in written.items() if found is not None}
+    if len(known) == len(written):
+        return known
+    made = {name: last_measured(run, name) for name in run.points}
+    return build_summary(run.manifest.run_id, run.config, made).preferences
+
+
+def _last(history: History, key: str) -> set[int]:
+    """After how many updates a key was last due, and last measured."""
+    measured = [updates for updates, value in history.curve(key).items() if value is not None]
+    return {updates for updates in (history.last_due(key), max(measured, default=None)) if updates is not None}

@@ -1,1 +1,0 @@
-"""One measurement with its transcripts."""

@@ -1,0 +1,234 @@
+"""The threads that compute: an inbox for each, rows that join and leave a batch, and text as it grows."""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
+
+from claas.core.errors import StackError
+from claas.engines.base import OnPiece, Piece, TokenLogprob
+from claas.engines.local.decode import Decoded, Decoder, DecodeRequest
+from claas.engines.text import Chat, cut
+
+
+class Request(Protocol):
+    """Something asked for, and where its answer will be."""
+
+    @property
+    def result(self) -> Future[Any]: ...
+
+
+T = TypeVar("T", bound=Request)
+
+
+class Inbox(Generic[T]):
+    """Requests in order of arrival, put from any thread and each taken by one."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[T] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, request: T) -> None:
+        """Queue a request. Raises `StackError` once closed."""
+        with self._changed:
+            if self._closed:
+                raise StackError("the engine is closed")
+            self._waiting.append(request)
+            self._changed.notify()
+
+    def take(self, most: int, *, wait: bool, among: int = 1) -> list[T] | None:
+        """Up to `most` requests that have arrived; with `wait`, at least one. None once closed.
+
+        Of what has arrived, the first of `among` threads that share it takes its share only.
+        """
+        with self._changed:
+            while wait and not (self._closed or self._waiting):
+                self._changed.wait()
+            if self._closed:
+                return None
+            share = -(-len(self._waiting) // among)
+            return [self._waiting.popleft() for _ in range(min(most, share))]
+
+    def close(self) -> None:
+        """Let nothing more be put or taken."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def left(self) -> list[T]:
+        """Close, and return the requests that nobody will take."""
+        self.close()
+        with self._changed:
+            return [self._waiting.popleft() for _ in range(len(self._waiting))]
+
+
+class Workers(Generic[T]):
+    """Threads, one for each of `serve`, which take requests from one inbox until it is closed.
+
+    When one of them ends, of a bug or because all are to end, so do the others, and what still waits is failed.
+    """
+
+    def __init__(self, name: str, serve: Sequence[Callable[[Inbox[T]], None]]) -> None:
+        self._inbox = Inbox[T]()
+        self._threads = [
+            threading.Thread(target=self._run, args=(each,), name=f"{name}-{index}", daemon=True)
+            for index, each in enumerate(serve)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, request: T) -> None:
+        """Queue a request. Raises `StackError` once closed."""
+        self._inbox.put(request)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that no thread has taken yet."""
+        return len(self._inbox)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the threads run: not once closed, nor after a bug has ended one."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    def close(self) -> None:
+        """Stop the threads; unfinished requests fail with `StackError`."""
+        self._inbox.close()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, serve: Callable[[Inbox[T]], None]) -> None:
+        try:
+            serve(self._inbox)
+        finally:
+            fail(self._inbox.left())
+
+
+def fail(requests: Iterable[Request], message: str = "the engine was closed", cause: Exception | None = None) -> None:
+    """Tell those who still await the results of `requests` that there will be none."""
+    for result in (request.result for request in requests):
+        if not result.done() and result.set_running_or_notify_cancel():
+            failure = StackError(message)
+            failure.__cause__ = cause
+            result.set_exception(failure)
+
+
+class Batcher:
+    """Feeds decoders, each in a thread of its own, from any thread.
+
+    Each decodes at most `max_rows` requests at a time; others wait for the first that has room.
+    """
+
+    def __init__(self, decoders: Sequence[Decoder], max_rows: int) -> None:
+        self._decoders = decoders
+        self._max_rows = max_rows
+        self._workers = Workers("claas-decode", [partial(self._serve, decoder) for decoder in decoders])
+
+    def submit(self, request: DecodeRequest) -> Future[Decoded]:
+        """The answer, once it is decoded. Raises `StackError` once closed."""
+        self._workers.submit(request)
+        return request.result
+
+    @property
+    def load(self) -> int:
+        """Requests waiting or being decoded."""
+        return self._workers.waiting + sum(len(decoder.rows) for decoder in self._decoders)
+
+    @property
+    def alive(self) -> bool:
+        """Whether every thread runs."""
+        return self._workers.alive
+
+    def close(self) -> None:
+        """Stop the threads; unfinished requests fail with `StackError`."""
+        self._workers.close()
+
+    def _serve(self, decoder: Decoder, inbox: Inbox[DecodeRequest]) -> None:
+        try:
+            self._decode(decoder, inbox)
+        finally:
+            fail(decoder.rows)
+
+    def _decode(self, decoder: Decoder, inbox: Inbox[DecodeRequest]) -> None:
+        while (arrived := inbox.take(self._max_rows - len(decoder.rows), wait=not decoder.rows)) is not None:
+            try:
+                decoder.drop(_withdrawn)
+                if admitted := [request for request in arrived if not _withdrawn(request)]:
+                    decoder.admit(admitted)
+                if decoder.rows:
+                    decoder.step()
+            except RuntimeError as error:  # what torch raises, above all when memory runs out
+                fail((*decoder.rows, *arrived), f"decoding failed: {error}", error)
+                decoder.reset()
+
+
+def _withdrawn(request: DecodeRequest) -> bool:
+    return request.result.cancelled()
+
+
+_PART_OF_A_CHARACTER = "\ufffd"
+
+
+class Teller:
+    """Turns the tokens of one row into pieces. It works in the event loop that made it, not in the decoding thread.
+
+    Tokens are told with the text they complete: one that ends inside a character, or in what may become a stop
+    string, waits for the next.
+    """
+
+    def __init__(self, request: DecodeRequest, chat: Chat, on_piece: OnPiece) -> None:
+        self._request = request
+        self._chat = chat
+        self._on_piece = on_piece
+        self._told_text = ""
+        self._told_tokens = 0
+
+    def listener(self) -> Callable[[int], None]:
+        """What the decoding thread calls after each token."""
+        loop = asyncio.get_running_loop()
+
+        def tell(count: int) -> None:
+            with suppress(RuntimeError):  # the loop has closed: nobody listens any more
+                loop.call_soon_threadsafe(self._advance, count)
+
+        return tell
+
+    def _advance(self, count: int) -> None:
+        text = settled(self._chat.text(self._request.token_ids[:count]), self._request.params.stop)
+        if len(text) <= len(self._told_text) or not text.startswith(self._told_text):
+            return
+        new, start = text[len(self._told_text) :], self._told_tokens
+        self._told_text, self._told_tokens = text, count
+        self._on_piece(Piece(new, *_tokens(self._request, self._chat, start, count)))
+
+
+def settled(text: str, stops: Sequence[str]) -> str:
+    """The part of an unfinished text that stays whatever comes: no part of a character, no part of a stop string."""
+    stopped = cut(text, stops)
+    if len(stopped) < len(text):
+        return stopped
+    text = text.rstrip(_PART_OF_A_CHARACTER)
+    return text[: len(text) - max((_begun(text, stop) for stop in stops), default=0)]
+
+
+def _begun(text: str, stop: str) -> int:
+    """How many characters at the end of `text` may be the beginning of `stop`."""
+    return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)
+
+
+def _tokens(
+    request: DecodeRequest, chat: Chat, start: int, end: int
+) -> tuple[tuple[TokenLogprob, ...], tuple[tuple[TokenLogprob, ...], ...]]:
+    part = slice(start, end)
+    alternatives = zip(request.top_ids[part], request.top_logprobs[part], strict=True)
+    return chat.scored(request.token_ids[part], request.logprobs[part]), tuple(
+        chat.scored(ids, logprobs) for ids, logprobs in alternatives
+    )

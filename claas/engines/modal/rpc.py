@@ -1,0 +1,133 @@
+"""A call to the Modal app: where it is deployed, who may ask it, and what crosses over."""
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import claas
+from claas.core.errors import (
+    BadRequest,
+    ClaasError,
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    MissingExtra,
+    NotFound,
+    PromptTooLong,
+    StackError,
+)
+from claas.core.settings import DEFAULT_BY_MODE, MODAL_VARIABLES
+
+Reply: TypeAlias = tuple[str, bytes]
+"""The kind of error and what it says, or no kind and the result."""
+
+_PARTS = ("core", "engines", "training")
+_KINDS = {
+    kind.__name__: kind for kind in (InvalidInput, BadRequest, PromptTooLong, Forbidden, NotFound, Conflict, StackError)
+}
+
+
+@cache
+def source() -> str:
+    """The version of this installation, and a digest of the source that answers, scores and learns."""
+    root, digest = Path(claas.__file__).parent, hashlib.sha256()
+    for path in sorted(path for part in _PARTS for path in (root / part).rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return f"{claas.__version__}+{digest.hexdigest()[:12]}"
+
+
+def packed(value: object) -> bytes:
+    """Arguments or a result, to be sent."""
+    return pickle.dumps(value)
+
+
+def unpacked(data: bytes) -> Any:
+    """What `packed` was given."""
+    return pickle.loads(data)
+
+
+def refusal(error: ClaasError) -> Reply:
+    """One of our errors, to be sent; a kind that means nothing at the other end is a failure of the app."""
+    kinds = (kind.__name__ for kind in type(error).__mro__ if kind.__name__ in _KINDS)
+    return next(kinds, StackError.__name__), str(error).encode()
+
+
+def result(reply: Reply) -> Any:
+    """What the call returned; raises the error that it raised."""
+    kind, data = reply
+    if kind:
+        raise _KINDS[kind](data.decode())
+    return unpacked(data)
+
+
+APP_VARIABLE = "CLAAS_MODAL_APP"
+BASE_MODEL_VARIABLE = "CLAAS_MODAL_BASE_MODEL"
+GPU_VARIABLE = "CLAAS_MODAL_GPU"
+STORE_VARIABLE = "CLAAS_MODAL_STORE"
+
+NO_GPU = "none"
+
+_MODULE = "claas.engines.modal.app"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One app: its name, the base model it serves, the GPU (`none`: a CPU), and where its volume of adapters lies."""
+
+    app: str = "claas"
+    base_model: str = DEFAULT_BY_MODE["modal"]
+    gpu: str = "L40S"
+    store: str = "/adapters"
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> "Deployment":
+        """What the environment says; the defaults where it says nothing."""
+        return cls(
+            app=environment.get(APP_VARIABLE) or cls.app,
+            base_model=environment.get(BASE_MODEL_VARIABLE) or cls.base_model,
+            gpu=environment.get(GPU_VARIABLE) or cls.gpu,
+            store=environment.get(STORE_VARIABLE) or cls.store,
+        )
+
+    @property
+    def environment(self) -> dict[str, str | None]:
+        """What makes `of` find the same again, in the container."""
+        return {
+            APP_VARIABLE: self.app,
+            BASE_MODEL_VARIABLE: self.base_model,
+            GPU_VARIABLE: self.gpu,
+            STORE_VARIABLE: self.store,
+        }
+
+    @property
+    def command(self) -> str:
+        """The command that deploys it."""
+        default = Deployment()
+        values = (
+            (APP_VARIABLE, self.app, default.app),
+            (BASE_MODEL_VARIABLE, self.base_model, default.base_model),
+            (GPU_VARIABLE, self.gpu, default.gpu),
+        )
+        chosen = [f"{variable}={value}" for variable, value, usual in values if value != usual]
+        return " ".join([*chosen, f"modal deploy -m {_MODULE}"])
+
+
+_SETTINGS = ("token_id", "oauth_refresh_token")
+
+
+def require_account() -> None:
+    """Raise `MissingExtra` without Modal's package, `InvalidInput` where it knows no account."""
+    try:
+        from modal.config import config
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "modal":
+            raise
+        raise MissingExtra("modal", "modal") from error
+    if not any(config.get(setting) for setting in _SETTINGS):
+        raise InvalidInput(
+            f"mode=modal needs a Modal account: run `modal setup`, or set {' and '.join(MODAL_VARIABLES)}"
+        )

@@ -1,0 +1,60 @@
+"""Where a base model's files come from, and the files of an adapter in PEFT's format."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from huggingface_hub import snapshot_download  # pyright: ignore[reportUnknownVariableType]
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from claas.core.errors import InvalidInput
+from claas.core.files import sync_directory, writing
+from claas.core.settings import EMBEDDED
+from claas.tiny import WEIGHTS_DIR
+
+TEXT_FILES = ("*.json", "*.jinja", "*.model", "*.txt")
+"""Patterns of the files that a tokenizer and a configuration consist of."""
+
+WEIGHT_FILES = ("*.safetensors",)
+"""Patterns of the files with the weights."""
+
+
+def model_directory(name: str, files: Sequence[str]) -> Path:
+    """The directory of `name`: `claas-tiny`, a directory or a hub id, of which `files` are fetched.
+
+    Raises `InvalidInput` saying what is wrong with anything else.
+    """
+    if name == EMBEDDED:
+        return WEIGHTS_DIR
+    if Path(name).is_dir():
+        return Path(name)
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise InvalidInput(f"base model {name!r}: no such directory")
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(files)))
+    except LocalEntryNotFoundError as error:
+        raise InvalidInput(
+            f"base model {name!r} is neither a directory nor in the local cache, and the Hugging Face hub cannot be "
+            "reached"
+        ) from error
+    except (OSError, ValueError) as error:  # the hub's errors are subclasses of these
+        raise InvalidInput(
+            f"base model {name!r} is neither a directory nor to be had from the Hugging Face hub: "
+            f"{' '.join(str(error).split())[:300]}"
+        ) from error
+
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+
+
+def write(directory: Path, files: Mapping[str, bytes]) -> None:
+    """Make `directory` hold `files`, in one step."""
+    staged = directory.with_name(f".staged-{directory.name}")
+    with writing(directory):
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir(parents=True)
+        for name, data in files.items():
+            (staged / name).write_bytes(data)
+        staged.rename(directory)
+        sync_directory(directory.parent)

@@ -1,0 +1,237 @@
+"""A model's text: its chat template, the bytes of its tokens, stop strings and its window."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Protocol, TypeAlias, cast
+
+from jinja2 import TemplateError
+from transformers import AutoTokenizer
+from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+from claas.core.errors import BadRequest, InvalidInput, PromptTooLong
+from claas.engines.base import Message, Prompt, TokenIds, TokenLogprob
+
+_BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
+_SPACE = "▁"
+
+Spelling: TypeAlias = Callable[[str], "bytes | None"]
+"""From a token as the vocabulary spells it to its bytes; None for what it cannot spell."""
+
+
+class _Vocabulary(Protocol):
+    """What is used of a Hugging Face tokenizer."""
+
+    added_tokens_decoder: Mapping[int, Any]
+
+    def convert_ids_to_tokens(self, ids: int) -> str | None: ...
+
+
+class TokenBytes:
+    """Bytes by token id; None where the vocabulary's spelling is unknown.
+
+    Two spellings are known: byte-level ones, which have a character for each byte (GPT-2, Qwen, Llama 3), and
+    sentencepiece ones, which write a space as '▁' and spare bytes as `<0xE2>` (Llama 2, Mistral, Gemma).
+    """
+
+    def __init__(self, tokenizer: _Vocabulary) -> None:
+        self._tokenizer = tokenizer
+        self._added = {token: str(added) for token, added in tokenizer.added_tokens_decoder.items()}
+        self._spelling = _spelling_of(tokenizer)
+
+    def of(self, token: int) -> bytes | None:
+        """The bytes of one token."""
+        if token in self._added:
+            return self._added[token].encode()
+        spelled = self._tokenizer.convert_ids_to_tokens(token)
+        return None if spelled is None or self._spelling is None else self._spelling(spelled)
+
+
+def _spelling_of(tokenizer: object) -> Spelling | None:
+    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return None
+    kinds = {
+        (part["type"], str(part.get("content", ""))) for part in _decoders(json.loads(backend.to_str())["decoder"])
+    }
+    if kinds == {("ByteLevel", "")}:
+        return _byte_level
+    spaced = ("Replace", " ") in kinds or ("Metaspace", "") in kinds
+    return _sentencepiece if spaced else None
+
+
+def _decoders(decoder: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
+    """The steps of a `tokenizers` decoder, which may be a sequence of them."""
+    if decoder is None:
+        return
+    if decoder["type"] == "Sequence":
+        for part in decoder["decoders"]:
+            yield from _decoders(part)
+    else:
+        yield decoder
+
+
+_BYTES: Mapping[str, int] = {character: byte for byte, character in bytes_to_unicode().items()}
+
+
+def _byte_level(spelled: str) -> bytes | None:
+    try:
+        return bytes(_BYTES[character] for character in spelled)
+    except KeyError:
+        return None
+
+
+def _sentencepiece(spelled: str) -> bytes:
+    if byte := _BYTE_TOKEN.fullmatch(spelled):
+        return bytes([int(byte[1], 16)])
+    return spelled.replace(_SPACE, " ").encode()
+
+
+_MARK = "mark"
+_REMEMBERED_CHARACTERS = 4096
+
+
+class _Tokenizer(Protocol):
+    """What is used of a Hugging Face tokenizer, whose own types are loose."""
+
+    chat_template: object
+    eos_token_id: int | None
+    added_tokens_decoder: Mapping[int, Any]
+
+    def __len__(self) -> int: ...
+
+    def apply_chat_template(self, conversation: list[dict[str, str]], **options: Any) -> list[int]: ...
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
+
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str: ...
+
+    def convert_ids_to_tokens(self, ids: int) -> str | None: ...
+
+
+class Chat:
+    """The chat format of one model. `stop_ids` are the tokens that end an answer, `end_of_turn` the usual one."""
+
+    def __init__(self, tokenizer: _Tokenizer, stop_ids: frozenset[int], end_of_turn: int) -> None:
+        self._tokenizer = tokenizer
+        self.stop_ids = stop_ids
+        self.end_of_turn = end_of_turn
+        self.token_text = lru_cache(maxsize=65536)(self._token_text)
+        self.token_bytes = lru_cache(maxsize=65536)(TokenBytes(tokenizer).of)
+        self._short_prompt_ids = lru_cache(maxsize=1024)(self._render)
+
+    @classmethod
+    def load(cls, source: str, name: str, eos: int | Sequence[int] | None) -> "Chat":
+        """The tokenizer at `source`. `eos` is what the model's generation settings say ends an answer.
+
+        Raises `InvalidInput` where there is no chat template or no end-of-turn token.
+        """
+        tokenizer = cast(_Tokenizer, AutoTokenizer.from_pretrained(source, trust_remote_code=False))  # pyright: ignore[reportUnknownMemberType]  # untyped there
+        if not tokenizer.chat_template:
+            raise InvalidInput(f"base model {name!r} has no chat template; use an instruction-tuned model")
+        stops = {eos} if isinstance(eos, int) else set(eos or ())
+        if tokenizer.eos_token_id is not None:
+            stops.add(tokenizer.eos_token_id)
+        if not stops:
+            raise InvalidInput(f"base model {name!r} names no end-of-turn token")
+        return cls(tokenizer, frozenset(stops), _end_of_turn(tokenizer, stops))
+
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        """The tokens that the answer to `messages` continues. Short prompts are remembered: many are asked again."""
+        turns = tuple(frozenset(message.items()) for message in messages)
+        short = sum(len(message["content"]) for message in messages) <= _REMEMBERED_CHARACTERS
+        return list(self._short_prompt_ids(turns) if short else self._render(turns))
+
+    def _render(self, turns: tuple[frozenset[tuple[str, str]], ...]) -> list[int]:
+        return _render(self._tokenizer, [dict(turn) for turn in turns], add_generation_prompt=True)
+
+    def ids_of(self, prompt: Prompt) -> list[int]:
+        """The tokens of a conversation, or those given. Raises `BadRequest` where there are none to continue."""
+        if not isinstance(prompt, TokenIds):
+            return self.prompt_ids(prompt)
+        if not prompt.ids:
+            raise BadRequest("the prompt has no tokens, so there is nothing to continue")
+        self.require_known(prompt.ids)
+        return list(prompt.ids)
+
+    def encode(self, prompt: Sequence[Message] | str) -> TokenIds:
+        """The tokens of a conversation by the chat template, or of plain text as it is."""
+        return TokenIds(tuple(self.text_ids(prompt) if isinstance(prompt, str) else self.prompt_ids(prompt)))
+
+    def decode(self, prompt: TokenIds) -> str:
+        """What tokens read as, special ones included. Raises `InvalidInput` on an id that is no token."""
+        self.require_known(prompt.ids)
+        return self.text(prompt.ids, special=True)
+
+    def text_ids(self, text: str) -> list[int]:
+        """The tokens of plain text, after what the tokenizer puts in front of any text."""
+        return self._tokenizer.encode(text, add_special_tokens=True)
+
+    def require_known(self, token_ids: Sequence[int]) -> None:
+        """Raise `InvalidInput` on an id that is no token."""
+        for token in token_ids:
+            if not 0 <= token < len(self._tokenizer):
+                raise InvalidInput(f"token id {token} is not in the vocabulary of {len(self._tokenizer)} tokens")
+
+    def completion_ids(self, completion: str) -> list[int]:
+        """The tokens of an answer, end-of-turn token included."""
+        return [*self._tokenizer.encode(completion, add_special_tokens=False), self.end_of_turn]
+
+    def text(self, token_ids: Sequence[int], *, special: bool = False) -> str:
+        """What the tokens read as, without special ones, or with them."""
+        return self._tokenizer.decode(list(token_ids), skip_special_tokens=not special)
+
+    def tokens(self, token_ids: Sequence[int]) -> tuple[str, ...]:
+        """Each token's own text; part of a character reads as U+FFFD."""
+        return tuple(self.token_text(token) for token in token_ids)
+
+    def scored(self, token_ids: Sequence[int], logprobs: Sequence[float]) -> tuple[TokenLogprob, ...]:
+        """Tokens with their log probabilities and their own bytes."""
+        return tuple(
+            TokenLogprob(self.token_text(token), logprob, self.token_bytes(token))
+            for token, logprob in zip(token_ids, logprobs, strict=True)
+        )
+
+    def _token_text(self, token: int) -> str:
+        return self._tokenizer.decode([token], skip_special_tokens=False)
+
+
+def _render(tokenizer: _Tokenizer, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool) -> list[int]:
+    turns = [dict(message) for message in messages]
+    if not turns:
+        raise InvalidInput("messages is empty: there is nothing to answer")
+    try:
+        return tokenizer.apply_chat_template(
+            turns,
+            add_generation_prompt=add_generation_prompt,
+            return_dict=False,
+            sanitize_control_tokens=True,  # text that looks like the end of a turn is text (transformers >= 5.23)
+        )
+    except TemplateError as error:
+        raise InvalidInput(f"the model's chat template refuses these messages: {error}") from error
+
+
+def _end_of_turn(tokenizer: _Tokenizer, stops: set[int]) -> int:
+    """The stop token that closes an assistant turn in the chat template."""
+    turns = [{"role": "user", "content": _MARK}, {"role": "assistant", "content": _MARK}]
+    rendered = _render(tokenizer, turns, add_generation_prompt=False)
+    closing = [token for token in rendered if token in stops]
+    if closing:
+        return closing[-1]
+    return tokenizer.eos_token_id if tokenizer.eos_token_id is not None else min(stops)
+
+
+def cut(text: str, stops: Sequence[str]) -> str:
+    """The text before the first of the stop strings."""
+    found = [position for stop in stops if (position := text.find(stop)) >= 0]
+    return text[: min(found)] if found else text
+
+
+def require_window(prompt_tokens: int, answer_tokens: int, *, window: int, base_model: str) -> None:
+    """Raise `PromptTooLong` where a prompt with so many tokens after it is beyond the window."""
+    if prompt_tokens + answer_tokens > window:
+        raise PromptTooLong(
+            f"the prompt has {prompt_tokens} tokens, which with {answer_tokens} more is beyond the window of "
+            f"{window} tokens of {base_model}; send a shorter one"
+        )

@@ -1,0 +1,241 @@
+"""What a preference's verifiers say of answers whose worth is known: non-answers, and its own logprob pairs.
+
+A verifier that has never failed anything proves nothing."""
+
+import argparse
+import re
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from claas.core.errors import ClaasError, InvalidInput
+from claas.eval.config.catalog import known_preferences, load_preference
+from claas.eval.metrics.compliance import judge
+from claas.eval.metrics.preference import LogprobPair, NonAnswer, Preference, Verifier
+
+_TIMES = 40
+_BREAKDOWNS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What a verifier raises that did not think of a text."""
+_TOKEN = re.compile(r"\w+|[^\w\s]")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one verifier said of one known answer or pair.
+
+    `key` is the verifier's in the preference, `about` a `NonAnswer` or `logprob_pairs.<i>`, `said` its score or scores.
+    `problem` says on one line what is wrong with that, and the mend; None where it is as it must be.
+    """
+
+    key: str
+    about: str
+    said: str
+    problem: str | None = None
+
+
+def require_sound(preference: Preference) -> None:
+    """`InvalidInput` with the first thing that makes a verifier of this preference unfit to measure with."""
+    problems = [finding.problem for finding in audit(preference) if finding.problem is not None]
+    if problems:
+        others = f" ({len(problems) - 1} more: python -m claas.eval.audit shows all)" if len(problems) > 1 else ""
+        raise InvalidInput(f"{problems[0]}{others}")
+
+
+def audit(preference: Preference) -> Iterator[Finding]:
+    """Everything that must hold before the preference is used, scored exactly as a run scores answers.
+
+    `InvalidInput` when a verifier breaks its promise or breaks down.
+    """
+    own = _Audited(preference.name, "verifier", preference.verifier, preference.acceptable)
+    yield from own.non_answers(preference.probe_prompts + preference.heldout_prompts)
+    for index, pair in enumerate(preference.logprob_pairs):
+        yield own.follows(f"logprob_pairs.{index}", pair)
+    if preference.out_of_scope is not None:
+        opposite = _Audited(preference.name, "out_of_scope_verifier", preference.out_of_scope.verifier)
+        yield from opposite.non_answers(preference.out_of_scope.prompts)
+        for index, pair in enumerate(preference.logprob_pairs):
+            yield opposite.opposes(f"logprob_pairs.{index}", pair)
+
+
+def gamed_by(preference: Preference) -> list[str]:
+    """The tokens of its own good answers that the preference's verifier accepts when nothing else is said.
+
+    Many a sensible verifier looks for one token, so this refuses none: it says which high score beside a collapse
+    alert not to believe.
+    """
+    own = _Audited(preference.name, "verifier", preference.verifier, preference.acceptable)
+    texts = [pair.positive_response for pair in preference.logprob_pairs]
+    tokens = dict.fromkeys(token.lower() for text in texts for token in _TOKEN.findall(text))
+    return [token for token in tokens if own.score(preference.probe_prompts[0], _repeated(token)) > 0.0]
+
+
+@dataclass(frozen=True)
+class _Audited:
+    """One verifier of a preference, and the key that it stands under."""
+
+    preference: str
+    key: str
+    verifier: Verifier
+    acceptable: Collection[NonAnswer] = ()
+
+    def score(self, prompt: str, text: str) -> float:
+        """As a run scores it."""
+        try:
+            return judge(self.verifier, prompt, text, self.acceptable).score
+        except InvalidInput as error:
+            raise InvalidInput(f"{self._named}: {error}") from error
+        except _BREAKDOWNS as error:
+            raised = " ".join(f"{type(error).__name__}: {error}".split())
+            raise InvalidInput(f"{self._named} raises {raised} on {_shown(text)}; it must score any text") from error
+
+    def non_answers(self, prompts: Sequence[str]) -> Iterator[Finding]:
+        """Each kind of non-answer, an echo of every prompt among them, scores 0 unless it is acceptable."""
+        answers = {
+            NonAnswer.EMPTY: [(prompts[0], "")],
+            NonAnswer.DOT: [(prompts[0], ".")],
+            NonAnswer.ECHO: [(prompt, said) for prompt in prompts for said in (prompt, f"{prompt} {prompt}")],
+            NonAnswer.REPEATED: [(prompts[0], _repeated("the"))],
+        }
+        for kind, asked in answers.items():
+            score, text = max((self.score(prompt, said), said) for prompt, said in asked)
+            if kind in self.acceptable:
+                yield Finding(self.key, kind, f"{score:g} (acceptable)")
+            else:
+                yield Finding(self.key, kind, f"{score:g}", self._accepts(kind, text, score) if score > 0 else None)
+
+    def follows(self, about: str, pair: LogprobPair) -> Finding:
+        """The positive response scores higher, where the two are meant to be told apart."""
+        positive, negative = self._scores(pair)
+        said = _compared(positive, negative)
+        if not pair.told_apart:
+            return Finding(self.key, about, f"{said} (not told apart)")
+        problem = (
+            f"{self._named} scores the responses of {about} {said} (positive, negative), but the positive one must "
+            "score higher; mend the verifier or the pair, or, if it is not meant to tell these two apart, add "
+            "`told_apart: false` to the pair"
+        )
+        return Finding(self.key, about, said, None if positive > negative else problem)
+
+    def opposes(self, about: str, pair: LogprobPair) -> Finding:
+        """The positive response does not score higher: this verifier wants what the preference does not."""
+        positive, negative = self._scores(pair)
+        said = _compared(positive, negative)
+        problem = (
+            f"{self._named} scores the responses of {about} {said} (positive, negative), but the positive one is not "
+            "what users want who ask for the opposite of the preference; mend the verifier"
+        )
+        return Finding(self.key, about, said, problem if positive > negative else None)
+
+    def _scores(self, pair: LogprobPair) -> tuple[float, float]:
+        prompt = pair.prompt_messages[-1]["content"]
+        return self.score(prompt, pair.positive_response), self.score(prompt, pair.negative_response)
+
+    def _accepts(self, kind: NonAnswer, text: str, score: float) -> str:
+        mend = "make it score 0"
+        if self.key == "verifier":
+            mend += f", or, if that does show the preference, add `acceptable: [{kind}]` to the preference"
+        return f"{self._named} gives {score:.3g} to {_shown(text)}, which answers nothing; {mend}"
+
+    @property
+    def _named(self) -> str:
+        return f"preference {self.preference!r}: the {self.key} {type(self.verifier).__name__}"
+
+
+def _compared(positive: float, negative: float) -> str:
+    sign = ">" if positive > negative else "=" if positive == negative else "<"
+    return f"{positive:.3g} {sign} {negative:.3g}"
+
+
+def _repeated(token: str) -> str:
+    return " ".join([token] * _TIMES)
+
+
+def _shown(text: str) -> str:
+    return f"the answer {text!r}" if len(text) <= 60 else f"the answer {text[:50]!r}..."
+
+
+def audit_table(audited: Mapping[str, tuple[Preference, Sequence[Finding]]]) -> Table:
+    """A row per verifier: its score of each kind of non-answer, and of each pair's positive and negative response."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in ("preference", "verifier", *NonAnswer, "pairs", "sound"):
+        table.add_column(heading, overflow="fold")
+    for name, (preference, findings) in audited.items():
+        rows = {"verifier": preference.verifier}
+        if preference.out_of_scope is not None:
+            rows["out_of_scope_verifier"] = preference.out_of_scope.verifier
+        for key, verifier in rows.items():
+            about = {found.about: found for found in findings if found.key == key}
+            non_answers = [about.pop(kind) for kind in NonAnswer]
+            sound = all(found.problem is None for found in (*non_answers, *about.values()))
+            table.add_row(
+                Text(name),
+                Text(type(verifier).__name__),
+                *(_cell([found]) for found in non_answers),
+                _cell(list(about.values())),
+                Text("yes" if sound else "NO", style="" if sound else "bold red"),
+            )
+    return table
+
+
+def _cell(findings: Sequence[Finding]) -> Text:
+    lines = [Text(found.said, style="red" if found.problem else "") for found in findings]
+    return Text("\n").join(lines)
+
+
+UNSOUND, MISTAKE = 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code: 0 all sound, 1 some not, 2 the user's mistake."""
+    asked = _parser().parse_args(arguments)
+    try:
+        names = asked.preferences or known_preferences(asked.config_dir)
+        preferences = [load_preference(name, asked.config_dir) for name in names]
+    except ClaasError as error:
+        print(f"claas.eval.audit: {' '.join(str(error).split())}", file=sys.stderr)
+        return MISTAKE
+    return _report(preferences)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m claas.eval.audit",
+        description="Score known answers with the verifiers of preferences, and say which cannot be measured with.",
+    )
+    parser.add_argument("preferences", nargs="*", metavar="PREFERENCE", help="names or paths; without any: all known")
+    parser.add_argument("--config-dir", metavar="DIR", help="a folder of yours with preference/*.yaml")
+    return parser
+
+
+def _report(preferences: Sequence[Preference]) -> int:
+    """Print the table, every problem, and what is worth knowing of the sound ones; the exit code."""
+    audited: dict[str, tuple[Preference, list[Finding]]] = {}
+    problems, notes = list[str](), list[str]()
+    for preference in preferences:
+        try:
+            findings, tokens = list(audit(preference)), gamed_by(preference)
+        except InvalidInput as error:  # a verifier broke down: there are no scores to show
+            problems.append(str(error))
+            continue
+        audited[preference.name] = (preference, findings)
+        unsound = [found.problem for found in findings if found.problem is not None]
+        problems += unsound
+        if tokens and not unsound:
+            notes.append(f"note: {preference.name} is also satisfied by {', '.join(map(repr, tokens))} over and over")
+    console = Console(highlight=False)
+    if audited:
+        console.print(audit_table(audited))
+    for line in problems:
+        console.print(Text(line, style="red"), soft_wrap=True)
+    for line in notes:
+        console.print(Text(line), soft_wrap=True)
+    return UNSOUND if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

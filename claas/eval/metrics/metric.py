@@ -1,0 +1,172 @@
+"""The metric interface: what a metric may look at, and what it gives back."""
+
+import hashlib
+import math
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from claas.eval.metrics.preference import Preference
+from claas.eval.stacks.stack import Adapter, Answer, LostAnswer, Scored, Stack
+from claas.results.records import Baseline, Counts, Transcript, Values
+
+T = TypeVar("T")
+
+
+def seed_for(run_seed: int, preference: str, step: int | None, purpose: str, item: str) -> int:
+    """A 63-bit seed that depends on all its arguments and on nothing else. `step` None is the baseline."""
+    name = f"{run_seed}\x1f{preference}\x1f{'baseline' if step is None else step}\x1f{purpose}\x1f{item}"
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
+
+
+def dealt(items: Sequence[T], place: int, run_seed: int, preference: str, purpose: str) -> T:
+    """What comes at `place`: every item once, in a seeded order, before any comes again in another order."""
+    cycle, index = divmod(place, len(items))
+    order = list(items)
+    random.Random(seed_for(run_seed, preference, None, purpose, str(cycle))).shuffle(order)
+    return order[index]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One adapter version under one preference, and the only door to the stack that a metric has.
+
+    `step` is None at baseline. `baseline` is None while it is being measured, and the finished record after. The
+    transcript of a request holds everything that came back, so that a metric that looks at nothing else, and returns
+    its transcripts, can be recomputed from the record.
+    """
+
+    stack: Stack
+    adapter: Adapter
+    preference: Preference
+    step: int | None
+    baseline: Baseline | None
+    run_seed: int
+    max_tokens: int
+
+    async def answer(
+        self, metric: str, item: str, prompt: str, *, temperature: float = 0.0, top_logprobs: int = 0
+    ) -> tuple[Transcript, Answer | None]:
+        """Sample one answer. A lost answer comes back as None beside a transcript that says why."""
+        seed = seed_for(self.run_seed, self.preference.name, self.step, metric, item)
+        asked = Transcript(metric=metric, item=item, prompt=prompt, response=None, temperature=temperature, seed=seed)
+        try:
+            answer = await self._ask(asked, seed, temperature, top_logprobs)
+            _require_numbers(answer.logprobs, *answer.top_logprobs)
+            _require_numbers([] if answer.mean_entropy is None else [answer.mean_entropy])
+            _require_as_many(answer.tokens, answer.logprobs)
+        except LostAnswer as error:
+            return asked.model_copy(update={"error": str(error)}), None
+        return answered(asked, answer), answer
+
+    async def score(
+        self, metric: str, item: str, messages: tuple[Mapping[str, str], ...], completion: str
+    ) -> tuple[Transcript, Scored | None]:
+        """Score one completion. A lost score comes back as None beside a transcript that says why."""
+        asked = Transcript(metric=metric, item=item, prompt=messages[-1]["content"], response=completion)
+        try:
+            scored = await self._rate(asked, messages, completion)
+            _require_numbers(scored.logprobs)
+            _require_as_many(scored.tokens, scored.logprobs)
+            if not scored.logprobs:
+                raise LostAnswer("the reply has no log probabilities")
+        except LostAnswer as error:
+            return asked.model_copy(update={"error": str(error)}), None
+        found = {"tokens": _listed(scored.tokens), "logprobs": list(scored.logprobs)}
+        counted = {"prompt_tokens": scored.prompt_tokens, "completion_tokens": len(scored.logprobs)}
+        return asked.model_copy(update=found | counted), scored
+
+    async def _ask(self, asked: Transcript, seed: int, temperature: float, top_logprobs: int) -> Answer:
+        """What answers a request; `LostAnswer` when nothing does."""
+        return await self.stack.answer(
+            self.adapter,
+            asked.prompt,
+            temperature=temperature,
+            seed=seed,
+            max_tokens=self.max_tokens,
+            top_logprobs=top_logprobs,
+        )
+
+    async def _rate(self, asked: Transcript, messages: tuple[Mapping[str, str], ...], completion: str) -> Scored:
+        """What scores a completion; `LostAnswer` when nothing does."""
+        return await self.stack.score(self.adapter, messages, completion)
+
+
+def answered(asked: Transcript, answer: Answer) -> Transcript:
+    """The transcript of a request that was answered."""
+    return asked.model_copy(
+        update={
+            "response": answer.text,
+            "finish_reason": answer.finish_reason,
+            "rollout_id": answer.rollout_id,
+            "prompt_tokens": answer.prompt_tokens,
+            "completion_tokens": answer.completion_tokens,
+            "tokens": _listed(answer.tokens),
+            "logprobs": list(answer.logprobs),
+            "top_logprobs": [list(likeliest) for likeliest in answer.top_logprobs] or None,
+            "mean_entropy": answer.mean_entropy,
+            "sampled_with": answer.sampled_with,
+            "truncated_prompt_tokens": answer.truncated_prompt_tokens,
+        }
+    )
+
+
+def _require_numbers(*parts: Iterable[object]) -> None:
+    """A reply with something else in place of a number is no reply, whichever stack it comes from."""
+    for found in (each for part in parts for each in part):
+        if not isinstance(found, int | float) or not math.isfinite(found):
+            raise LostAnswer(f"the reply has {found} in place of a number")
+
+
+def _require_as_many(tokens: Sequence[str] | None, logprobs: Sequence[float]) -> None:
+    """Numbers that cannot be told to belong to their tokens are no measurement of them."""
+    if tokens is not None and len(tokens) != len(logprobs):
+        raise LostAnswer(f"the reply has {len(logprobs)} log probabilities for {len(tokens)} tokens")
+
+
+def _listed(tokens: Sequence[str] | None) -> list[str] | None:
+    return None if tokens is None else list(tokens)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one metric found: values by key, how its measurements ended, and the transcripts behind them."""
+
+    values: Values
+    counts: Mapping[str, Counts]
+    rollouts: tuple[Transcript, ...] = field(default_factory=tuple)
+
+
+class Metric(Protocol):
+    """One question asked of an adapter version."""
+
+    def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
+        """Whether to measure at this step; None is the baseline."""
+        ...
+
+    async def measure(self, subject: Subject) -> Measurement:
+        """Measure. Lost answers are counted, not raised; `StackError` means the stack is gone."""
+        ...
+
+
+def mean(values: Iterable[float]) -> float | None:
+    """The arithmetic mean; of nothing it is None: due, but not measured."""
+    found = list(values)
+    return sum(found) / len(found) if found else None
+
+
+def difference(one: float | None, other: float | None) -> float | None:
+    """`one - other`, None where either is."""
+    return None if one is None or other is None else one - other
+
+
+def counted(transcripts: Sequence[Transcript]) -> Counts:
+    """How the requests ended; a truncated one is among the scored."""
+    scored = [transcript for transcript in transcripts if transcript.error is None]
+    return Counts(
+        planned=len(transcripts),
+        scored=len(scored),
+        errored=len(transcripts) - len(scored),
+        truncated=sum(transcript.finish_reason == "length" for transcript in scored),
+    )

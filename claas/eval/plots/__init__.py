@@ -1,1 +1,0 @@
-"""Pictures of a run: what they show (`pictures`), and their drawing as PNG files (`files`)."""

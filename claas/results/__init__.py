@@ -1,0 +1,1 @@
+"""What a run left behind: settings, records, its folder, statistics, criteria, verdicts, summary and charts."""

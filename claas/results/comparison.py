@@ -1,0 +1,235 @@
+"""Two or more runs: how their final values differ, item by item, and how far runs spread that differ in seed alone.
+
+A difference is between two trained adapters, over prompts like these: items are its sample, as in the verdict. How far
+another seed would have come out elsewhere is no part of its interval; the spread over seeds is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cached_property
+from statistics import fmean, stdev
+
+from claas.results.criteria import CHANGES, Estimate
+from claas.results.evidence import ByItem
+from claas.results.items import ITEM_SETS, ItemChanges, ItemSet, changes_between
+from claas.results.records import History, Transcript
+from claas.results.statistics import Interval, holm, mean_interval, mean_p, mean_p_at_most
+
+
+class Reading(StrEnum):
+    """What a difference comes to. Higher and lower also as one of all comparisons; equal: no item differs at all."""
+
+    HIGHER = "higher"
+    LOWER = "lower"
+    EQUAL = "equal"
+    UNCLEAR = "cannot tell"
+
+
+@dataclass(frozen=True)
+class Final:
+    """The measurement at which `key` was last due: after how many updates, and its transcripts, beside any others."""
+
+    key: str
+    updates: int
+    rollouts: Sequence[Transcript]
+
+    @cached_property
+    def by_item(self) -> ByItem:
+        """The value of every item."""
+        return CHANGES[self.key].by_item(self.rollouts)
+
+    @cached_property
+    def behind(self) -> Mapping[str, Mapping[str, Transcript]]:
+        """The transcripts that every item's value is made of, by their own names."""
+        found: dict[str, dict[str, Transcript]] = {}
+        for rollout in self.rollouts:
+            for item in CHANGES[self.key].by_item([rollout]):
+                found.setdefault(item, {})[rollout.item] = rollout
+        return found
+
+
+@dataclass(frozen=True)
+class Finals:
+    """What one preference of the run `label` measured last, by key of `CHANGES`; keys never due after baseline are
+    absent."""
+
+    label: str
+    keys: Mapping[str, Final]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`other` less `reference` in the mean of `key`, over the `n` items that both measured alike.
+
+    Of the items of either run, `alone` ones are in one only, `lost` ones have no value in one of the two, and `unlike`
+    ones were asked, or scored, something else in the other. `value`, `interval` and `p` are None where nothing is
+    shared; the latter two also where it is too little. `p` is two-sided, of no difference; `p_holm` is it, adjusted
+    over the `family` of comparisons that were made together. `updates` are the reference's and the other's.
+    """
+
+    preference: str
+    key: str
+    reference: str
+    other: str
+    updates: tuple[int, int]
+    value: float | None
+    interval: Interval | None
+    p: float | None
+    n: int
+    alone: int
+    unlike: int
+    lost: int
+    p_holm: float | None = None
+    family: int = 1
+    reading: Reading = Reading.UNCLEAR
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """The items of a set that pass in one run and not in the other, of those that both asked alike.
+
+    `lost` ones pass in the reference only, `gained` ones in the other only; of the answers, `before` is the
+    reference's and `after` the other's.
+    """
+
+    preference: str
+    items: ItemSet
+    reference: Finals
+    other: Finals
+    changes: ItemChanges
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The final values of `n` runs that differ in seed alone: their mean, its interval over runs, and their standard
+    deviation (n - 1)."""
+
+    mean: float
+    interval: Interval | None
+    deviation: float
+    n: int
+    lowest: float
+    highest: float
+
+
+def finals_of(history: History, label: str) -> Finals:
+    """The finals in records that still have their transcripts."""
+    due = {key: history.last_due(key) for key in CHANGES}
+    return Finals(
+        label,
+        {key: Final(key, updates, history.rollouts(updates)) for key, updates in due.items() if updates is not None},
+    )
+
+
+def compare(preferences: Mapping[str, Sequence[Finals]], confidence: float) -> list[Difference]:
+    """Every run against the first that measured the same key of the same preference, by preference and key.
+
+    Many differences are looked at together, so that one is said to be higher or lower only when its interval leaves
+    out 0 and its p-value, adjusted over all of them (Holm 1979), is at most 1 - confidence. The chance that equal runs
+    are said to differ in anything is then at most that, as far as `means.py` keeps its level.
+    """
+    found = [
+        _difference(preference, key, having[0], other, confidence)
+        for key in CHANGES  # keys first: measurements of one size are resampled together
+        for preference, finals in preferences.items()
+        if len(having := [each for each in finals if key in each.keys]) > 1
+        for other in having[1:]
+    ]
+    tested = [each for each in found if each.p is not None]
+    adjusted = iter(holm([each.p for each in tested if each.p is not None]))
+    read = [
+        _read(replace(each, p_holm=None if each.p is None else next(adjusted), family=len(tested)), confidence)
+        for each in found
+    ]
+    places = {preference: place for place, preference in enumerate(preferences)}
+    return sorted(read, key=lambda each: places[each.preference])
+
+
+def value(final: Final, confidence: float) -> Estimate:
+    """A run's own final value, over all that it measured."""
+    return CHANGES[final.key].mean(final.by_item, confidence)
+
+
+def disagreements(preferences: Mapping[str, Sequence[Finals]]) -> list[Disagreement]:
+    """Every run against the first that measured the same set of items, in the order of `compare`.
+
+    McNemar's p-values are adjusted over all that is returned.
+    """
+    found = [
+        Disagreement(preference, items, having[0], other, _changes(items, having[0], other))
+        for preference, finals in preferences.items()
+        for items in ITEM_SETS
+        if len(having := [each for each in finals if items.key in each.keys]) > 1
+        for other in having[1:]
+    ]
+    adjusted = holm([each.changes.mcnemar_p for each in found])
+    return [
+        replace(each, changes=each.changes.model_copy(update={"mcnemar_p_holm": p}))
+        for each, p in zip(found, adjusted, strict=True)
+    ]
+
+
+def spread_over_seeds(values: Sequence[float], confidence: float) -> Spread | None:
+    """Of one final value per run; None with fewer than two. The interval is over runs, by the means of `means.py`:
+    with fewer than five Student's t (Student 1908), whose width says how little so few runs can tell."""
+    if len(values) < 2:
+        return None
+    interval = mean_interval(values, confidence)
+    return Spread(fmean(values), interval, stdev(values), len(values), min(values), max(values))
+
+
+def _difference(preference: str, key: str, reference: Finals, other: Finals, confidence: float) -> Difference:
+    first, second = reference.keys[key], other.keys[key]
+    both = [item for item in first.by_item if item in second.by_item]
+    pairs = {item: (second.by_item[item], first.by_item[item]) for item in both}
+    measured = {item: new - old for item, (new, old) in pairs.items() if new is not None and old is not None}
+    alike = set(_alike(first, second))
+    differences = [difference for item, difference in measured.items() if item in alike]
+    return Difference(
+        preference=preference,
+        key=key,
+        reference=reference.label,
+        other=other.label,
+        updates=(first.updates, second.updates),
+        value=fmean(differences) if differences else None,
+        interval=CHANGES[key].of_differences(differences, confidence),
+        p=_two_sided(differences),
+        n=len(differences),
+        alone=len(first.by_item.keys() ^ second.by_item.keys()),
+        unlike=len(measured) - len(differences),
+        lost=len(both) - len(measured),
+        reading=Reading.EQUAL if differences and not any(differences) else Reading.UNCLEAR,
+    )
+
+
+def _changes(items: ItemSet, reference: Finals, other: Finals) -> ItemChanges:
+    first, second = reference.keys[items.key], other.keys[items.key]
+    alike = _alike(first, second)
+    before, after = ([rollout for item in alike for rollout in each.behind[item].values()] for each in (first, second))
+    return changes_between(before, after, items)
+
+
+def _alike(reference: Final, other: Final) -> list[str]:
+    """The items that are in both, and whose transcripts, as far as both have them, are of the same question."""
+    same = CHANGES[reference.key].alike
+    found: list[str] = []
+    for item, one in reference.behind.items():
+        another = other.behind.get(item, {})
+        shared = [name for name in one if name in another]
+        if shared and all(same(one[name], another[name]) for name in shared):
+            found.append(item)
+    return found
+
+
+def _two_sided(differences: Sequence[float]) -> float | None:
+    """That their mean is 0: twice the smaller tail (Cox & Hinkley 1974, section 3.4); None with fewer than two."""
+    below, above = mean_p(differences, 0.0), mean_p_at_most(differences, 0.0)
+    return None if below is None or above is None else min(1.0, 2 * min(below, above))
+
+
+def _read(found: Difference, confidence: float) -> Difference:
+    if found.interval is None or found.p_holm is None or found.p_holm > 1 - confidence:
+        return found
+    if found.interval.low > 0:
+        return replace(found, reading=Reading.HIGHER)
+    return replace(found, reading=Reading.LOWER) if found.interval.high < 0 else found

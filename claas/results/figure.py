@@ -1,0 +1,213 @@
+"""The pictures as PNG files, drawn with matplotlib."""
+
+import math
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from claas.core.files import writing
+from claas.results.charts import COLOURS, Panel, Picture, from_transcripts, look, pictures
+from claas.results.records import History, Status
+from claas.results.settings import EvalConfig
+
+DOTS_PER_INCH = 180
+
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_DASHES = ("solid", "dashed", "dotted", "dashdot")
+_ALARM = "#B2182B"
+_INK = "#333333"
+
+
+def draw(picture: Picture, histories: Mapping[str, History], caption: str) -> bytes | None:
+    """The picture as PNG; None when none of its panels has data."""
+    panels = [panel for panel in picture.panels if any(panel.measured(history) for history in histories.values())]
+    if not panels:
+        return None
+    columns = min(picture.columns, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    page = _Page(columns, rows)
+    figure: Any = Figure(figsize=(page.width, page.height))  # matplotlib is typed in part only
+    FigureCanvasAgg(figure)
+    for index, panel in enumerate(panels):
+        _draw_panel(figure.add_axes(page.place(index)), panel, histories)
+    _dress(figure, page, picture.title, histories, caption)
+    file = BytesIO()
+    figure.savefig(file, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    return file.getvalue()
+
+
+@dataclass(frozen=True)
+class _Page:
+    """Where panels lie, in inches: fixed, so that every picture of every run has its axes in the same place."""
+
+    columns: int
+    rows: int
+    across: float = 3.0
+    down: float = 2.1
+    left: float = 0.68
+    beside: float = 0.8
+    beneath: float = 0.85
+    head: float = 0.95
+    foot: float = 0.78
+
+    @property
+    def width(self) -> float:
+        return max(5.2, self.left + self.columns * (self.across + self.beside) - self.beside + 0.2)
+
+    @property
+    def height(self) -> float:
+        return self.head + self.rows * (self.down + self.beneath) - self.beneath + self.foot
+
+    def place(self, index: int) -> tuple[float, float, float, float]:
+        """Left, bottom, width, height of a panel as shares of the page."""
+        row, column = divmod(index, self.columns)
+        left = self.left + column * (self.across + self.beside)
+        bottom = self.height - self.head - self.down - row * (self.down + self.beneath)
+        across = max(self.across, self.width - self.left - 0.2) if self.columns == 1 else self.across
+        return left / self.width, bottom / self.height, across / self.width, self.down / self.height
+
+
+def _draw_panel(axes: Any, panel: Panel, histories: Mapping[str, History]) -> None:
+    axes.set_title(panel.title, fontsize=9.5, color=_INK, loc="left")
+    if panel.threshold is not None:
+        axes.set_title(f"╌╌ {panel.threshold.label}", fontsize=7.5, color=_INK, loc="right")
+    axes.set_ylabel(panel.label, fontsize=8.5, color=_INK)
+    axes.set_xlabel("feedback updates (0 = baseline)", fontsize=8.5, color=_INK)
+    planned = max(history.planned_steps for history in histories.values())
+    margin = 0.03 * planned + 0.1
+    axes.set_xlim(-margin, planned + margin)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=[1, 2, 4, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(_plain))
+    for index, history in enumerate(histories.values()):
+        _draw_curve(axes, panel, history, index, index / max(1, len(histories) - 1) - 0.5)
+    _set_limits(axes, panel)
+    _draw_threshold(axes, panel, histories)
+    axes.grid(axis="y", color="#E6E6E6", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=8, colors=_INK, length=3)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _draw_curve(axes: Any, panel: Panel, history: History, index: int, shift: float) -> None:
+    """`shift` in [-.5, .5] sets curves that coincide a hair apart."""
+    points = panel.points(history)
+    if not panel.measured(history):
+        return
+    at = [updates + 0.012 * history.planned_steps * shift for updates in points]
+    axes.plot(at, list(points.values()), **_style(index), markersize=3.4, linewidth=1.3, zorder=3)
+    intervals = panel.intervals(history)
+    low = [interval.low if (interval := intervals.get(updates)) else math.nan for updates in points]
+    high = [interval.high if (interval := intervals.get(updates)) else math.nan for updates in points]
+    axes.fill_between(at, low, high, color=_colour(index), alpha=0.15, linewidth=0, zorder=2)
+
+
+def _set_limits(axes: Any, panel: Panel) -> None:
+    bottom, top = axes.get_ylim()
+    if panel.threshold and not panel.threshold.of_baseline:
+        at = panel.threshold.at
+        room = 0.1 * (max(top, at) - min(bottom, at))
+        bottom, top = min(bottom, at - room), max(top, at + room)
+    low, high = panel.limits
+    axes.set_ylim(bottom if low is None else low, top if high is None else high)
+
+
+def _draw_threshold(axes: Any, panel: Panel, histories: Mapping[str, History]) -> None:
+    threshold = panel.threshold
+    if threshold is None:
+        return
+    for at, index in panel.lines(histories.values()):
+        axes.axhline(
+            at, color=_INK if index is None else _colour(index), linestyle=(0, (4, 3)), linewidth=0.9, zorder=1
+        )
+    if threshold.alarm:
+        bottom, top = axes.get_ylim()
+        edges = (bottom, threshold.at) if threshold.above else (threshold.at, top)
+        axes.axhspan(*edges, color=_ALARM, alpha=0.07, linewidth=0, zorder=0)
+        axes.set_ylim(bottom, top)
+
+
+def _dress(figure: Any, page: _Page, title: str, histories: Mapping[str, History], caption: str) -> None:
+    handles: list[Any] = []
+    for index, history in enumerate(histories.values()):
+        handles.append(Line2D([], [], **_style(index), markersize=4, linewidth=1.3, label=_legend(history)))
+    edge = 0.1 / page.width
+    figure.text(edge, 1 - 0.1 / page.height, title, fontsize=11, color="black", ha="left", va="top")
+    figure.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(0.0, 1 - 0.3 / page.height),
+        ncols=len(handles),
+        fontsize=8.5,
+        frameon=False,
+        columnspacing=1.4,
+    )
+    small = textwrap.fill(caption, int(page.width * 20))
+    figure.text(edge, 0.1 / page.height, small, fontsize=6.5, color="#666666", ha="left", va="bottom")
+
+
+def _style(index: int) -> dict[str, Any]:
+    found = look(index)
+    return {"color": COLOURS[found.colour], "marker": _MARKERS[found.marker], "linestyle": _DASHES[found.dash]}
+
+
+def _colour(index: int) -> str:
+    return COLOURS[look(index).colour]
+
+
+def _legend(history: History) -> str:
+    return history.preference if history.status is Status.COMPLETE else f"{history.preference} ({history.progress})"
+
+
+def _plain(value: float, _: int) -> str:
+    return f"{value:.4g}"
+
+
+FOLDER = "plots"
+
+
+def write_plots(run_dir: Path, run_id: str, config: EvalConfig, histories: Mapping[str, History]) -> list[Path]:
+    """Draw every picture there are data for into `<run_dir>/plots`, and say which were written.
+
+    Works on a run in progress. `config` is the resolved one, whose settings stand in the caption.
+    """
+    criteria = config.criteria
+    caption, bands = _caption(run_id, config), f"bands: {100 * criteria.confidence:g} % confidence"
+    written: list[Path] = []
+    for picture in pictures(criteria, histories, from_transcripts(criteria.confidence)):
+        png = draw(picture, histories, f"{caption} · {bands}" if any(each.band for each in picture.panels) else caption)
+        if png is not None:
+            written.append(run_dir / FOLDER / f"{picture.name}.png")
+            _write(written[-1], png)
+    return written
+
+
+def _caption(run_id: str, config: EvalConfig) -> str:
+    training = config.training
+    return " · ".join(
+        [
+            f"run {run_id}",
+            str(config.base_model),
+            f"learning rate {training.learning_rate}",
+            f"{config.batch_size} answers × {training.steps_per_batch} optimiser steps per update",
+            f"alpha {training.alpha:g}",
+            f"seed {config.seed}",
+        ]
+    )
+
+
+def _write(path: Path, data: bytes) -> None:
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged = path.with_name(f".{path.name}.tmp")
+        staged.write_bytes(data)
+        staged.replace(path)

@@ -1,0 +1,151 @@
+"""What a run was asked for, by which code; and whether it may be continued by what is asked for now."""
+
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import JsonValue
+
+import claas
+from claas.core.errors import InvalidInput
+from claas.core.files import read_text
+from claas.results.records import SCHEMA_VERSION, Record
+from claas.results.run_files import RunFiles, parsed
+from claas.results.settings import EvalConfig, spread
+
+MAY_DIFFER = frozenset(
+    {
+        "output_dir",
+        "claas_url",
+        "openclaw_url",
+        "openclaw_alias",
+        "plots",
+        "max_concurrency",
+        "parallel_preferences",
+        "fail_on_error",
+        "fail_on_verdict",
+        "criteria",
+        "prices",
+    }
+)
+"""Settings that change no measurement. `num_steps` may grow, too; every other setting stays what it was."""
+
+_PACKAGES = (
+    "hydra-core",
+    "httpx",
+    "modal",
+    "numpy",
+    "omegaconf",
+    "peft",
+    "pydantic",
+    "tinker",
+    "torch",
+    "transformers",
+)
+
+
+class Manifest(Record):
+    """`config.json`. `config` is the resolved configuration; secrets are not in it, but in the environment only."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    created: str
+    config: dict[str, JsonValue]
+    versions: dict[str, str]
+    git_commit: str | None
+
+
+def new_manifest(run_id: str, config: EvalConfig) -> Manifest:
+    """The manifest of a run that starts now; `config` is resolved."""
+    return Manifest(
+        run_id=run_id,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        config=asdict(config),
+        versions={"claas": claas.__version__} | {name: version for name in _PACKAGES if (version := _version(name))},
+        git_commit=_git_commit(),
+    )
+
+
+def read_manifest(files: RunFiles) -> Manifest:
+    """The manifest of the run in a folder; `InvalidInput` when the folder holds none that can be read."""
+    if not files.root.is_dir():
+        raise InvalidInput(f"there is no folder {files.root}; name a run's folder, as in data/evals/<run>")
+    if not files.config.is_file():
+        raise InvalidInput(f"{files.root} is not a run's folder: it holds no {files.config.name}")
+    return parsed(files.config, read_text(files.config), Manifest)
+
+
+def continued(config: EvalConfig, recorded: Manifest, folder: Path) -> EvalConfig:
+    """`config` resolved for the run in `folder`; `InvalidInput` shows every setting that contradicts its record.
+
+    Collapse steps that were left open stay as recorded; a run that grows gets those of the added steps.
+    """
+    old_steps, old_collapse = recorded.config["num_steps"], recorded.config["collapse_steps"]
+    assert isinstance(old_steps, int)
+    assert isinstance(old_collapse, list)
+    resolved = config.resolved()
+    if config.collapse_steps is None and config.num_steps >= old_steps:
+        kept = [step for step in old_collapse if isinstance(step, int)]
+        added = [step for step in spread(config.num_steps) if step >= old_steps]
+        resolved = replace(resolved, collapse_steps=kept + added)
+    asked = asdict(resolved)
+    if config.collapse_steps is None:  # what follows from num_steps is no difference of its own
+        asked["collapse_steps"] = old_collapse
+    differences = _differences(recorded.config, asked, old_steps)
+    if differences:
+        raise InvalidInput(
+            f"{folder} holds a run with another configuration: {'; '.join(differences)}. Choose another output_dir, "
+            "or ask for what the run was started with"
+        )
+    return resolved
+
+
+def flat_settings(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by dotted name, as they are given on the command line: `training.learning_rate`."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        found |= flat_settings(cast(dict[str, Any], value), f"{name}.") if isinstance(value, dict) else {name: value}
+    return found
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], old_steps: int) -> list[str]:
+    """`seed was 1, now 2` for each setting that may not differ and does."""
+    was, now = flat_settings(_comparable(old, old_steps)), flat_settings(_comparable(new, old_steps))
+    found = [
+        f"{key} was {was.get(key)!r}, now {now.get(key)!r}" for key in sorted(was | now) if was.get(key) != now.get(key)
+    ]
+    if new["num_steps"] < old_steps:
+        found.append(f"num_steps was {old_steps}, now {new['num_steps']} (it may only grow)")
+    return found
+
+
+def _comparable(config: Mapping[str, Any], old_steps: int) -> dict[str, Any]:
+    kept = {key: value for key, value in config.items() if key not in MAY_DIFFER | {"num_steps"}}
+    return kept | {
+        "collapse_steps": [step for step in config["collapse_steps"] if step < old_steps],
+        "through a gateway": config["openclaw_url"] is not None,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The commit of a source checkout; None for an installed package, without git, and before the first commit."""
+    root = Path(claas.__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,168 @@
+"""How far a preference has come, in one line, and how its measurements ended."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from rich.text import Text
+
+from claas.results.records import Baseline, Counts, StepRecord, flat
+
+
+def measured(counts: Mapping[str, Counts]) -> str:
+    """`measurements: 130 planned, 127 scored`, over all metrics; what the bound cut off is among the scored."""
+    planned, scored = sum(each.planned for each in counts.values()), sum(each.scored for each in counts.values())
+    return f"measurements: {planned} planned, {scored} scored"
+
+
+def lost(counts: Mapping[str, Counts]) -> str | None:
+    """`answers lost: 3 of 64 of heldout, 1 of 4 of sample`; None when all came."""
+    return _listed("answers lost", {name: (each.errored, each.planned) for name, each in counts.items()})
+
+
+def cut_off(counts: Mapping[str, Counts]) -> str | None:
+    """`answers cut at the token bound: 2 of 64 of heldout`, of those that came; None when none was."""
+    return _listed(
+        "answers cut at the token bound", {name: (each.truncated, each.scored) for name, each in counts.items()}
+    )
+
+
+def total(counts: Mapping[str, Counts], more: Mapping[str, Counts]) -> dict[str, Counts]:
+    """Both together, metric by metric."""
+    none = Counts(planned=0, scored=0, errored=0)
+    return {name: _sum(counts.get(name, none), more.get(name, none)) for name in {**counts, **more}}
+
+
+def _listed(what: str, parts: Mapping[str, tuple[int, int]]) -> str | None:
+    found = [f"{number} of {of} of {name}" for name, (number, of) in parts.items() if number]
+    return f"{what}: {', '.join(found)}" if found else None
+
+
+def _sum(one: Counts, other: Counts) -> Counts:
+    added = {name: getattr(one, name) + getattr(other, name) for name in Counts.model_fields}
+    return Counts(**added)
+
+
+_RECENT = 5
+
+
+@dataclass(frozen=True)
+class Column:
+    """A number that is worth watching, and how it is written."""
+
+    key: str
+    heading: str
+    form: str
+
+
+COLUMNS = (
+    Column("logprob_margin.margin_delta_from_baseline", "margin Δ", "+.1f"),
+    Column("heldout_compliance", "held-out", ".2f"),
+    Column("preference_compliance", "probe", ".2f"),
+    Column("general.capability_pass_rate", "capability", ".2f"),
+)
+
+COLLAPSE = "collapse.alert"
+"""1 where the model seems to be collapsing."""
+
+CAPABILITY = "general.capability_pass_rate"
+
+
+@dataclass
+class ProgressLine:
+    """The last known numbers; those not due at a step stay as they were.
+
+    `counts` says how the last record's measurements ended, `all_counts` those of all records. `retention`: the share of
+    its baseline below which the capability is cause for alarm. `state`: waiting, baseline, running, done or failed.
+    """
+
+    name: str
+    planned: int
+    retention: float
+    done: int = 0
+    state: str = "waiting"
+    failure: str | None = None
+    values: dict[str, float | None] = field(default_factory=dict[str, float | None])
+    counts: dict[str, Counts] = field(default_factory=dict[str, Counts])
+    all_counts: dict[str, Counts] = field(default_factory=dict[str, Counts])
+    _capability_before: float | None = None
+    _seconds: list[float] = field(default_factory=list[float])
+
+    def measured(self, record: Baseline | StepRecord) -> None:
+        """Take over a record's numbers."""
+        self.values |= flat(record.eval)
+        self.counts, self.all_counts = record.counts, total(self.all_counts, record.counts)
+        self.state = "running"
+        if isinstance(record, Baseline):
+            self._capability_before = self.values.get(CAPABILITY)
+
+    def finished(self, record: StepRecord, seconds: float) -> None:
+        """Take over a step's numbers, and how long it took."""
+        self.measured(record)
+        self.done = record.step + 1
+        self._seconds.append(seconds)
+
+    @property
+    def left(self) -> int:
+        """Steps still to do; none once it has ended."""
+        return 0 if self.state in ("done", "failed") else self.planned - self.done
+
+    @property
+    def step_s(self) -> float | None:
+        """Seconds per step, over the last few; None before the first, which counts only until there is another
+        because starting up and measuring baseline are in it."""
+        recent = (self._seconds[1:] or self._seconds)[-_RECENT:]
+        return fmean(recent) if recent else None
+
+    def time_left(self) -> str:
+        """At the pace of the last few steps; `?` before the first."""
+        return "?" if self.step_s is None else duration(self.step_s * self.left)
+
+    def alarms(self) -> list[str]:
+        """What somebody should look at now."""
+        found = ["collapse alert"] if self.values.get(COLLAPSE) == 1.0 else []
+        now, before = self.values.get(CAPABILITY), self._capability_before
+        if now is not None and before is not None and now < self.retention * before:
+            found.append("capability lost")
+        return found
+
+    def remark(self) -> Text:
+        """State, failure and alarms, the bad ones in red."""
+        if self.failure is not None:
+            return Text(f"failed: {printable(self.failure)}", style="red", overflow="ellipsis", no_wrap=True)
+        words = Text(self.state, style="green" if self.state == "done" else "dim")
+        for alarm in self.alarms():
+            words.append(f"  {alarm}", style="bold red")
+        if told := lost(self.all_counts):
+            words.append(f"  {printable(told)}", style="yellow")
+        return words
+
+    def cell(self, column: Column) -> str:
+        """The number as the table shows it, a dash where there is none."""
+        value = self.values.get(column.key)
+        return "–" if value is None else format(value, column.form)
+
+    def plain(self) -> str:
+        """All numbers there are, with their names."""
+        known = [f"{column.heading} {self.cell(column)}" for column in COLUMNS if column.key in self.values]
+        told = lost(self.counts)
+        return ", ".join([*known, *([told] if told else []), *(alarm.upper() for alarm in self.alarms())])
+
+
+def seconds_left(lines: Sequence[ProgressLine], parallel: int) -> float | None:
+    """Of all preferences together, `parallel` at a time, at their pace; None before the first step, and at the end."""
+    paces = [line.step_s for line in lines if line.step_s is not None]
+    left = sum(line.left for line in lines)
+    return fmean(paces) * left / min(parallel, len(lines)) if paces and left else None
+
+
+def duration(seconds: float) -> str:
+    """`0:07`, `12:30`, `1:02:03`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def printable(text: str) -> str:
+    """Text on one line that cannot steer a terminal: whatever does not print becomes a space."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)

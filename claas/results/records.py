@@ -1,0 +1,219 @@
+"""What a run writes: frozen, closed, versioned records. `None` means due but not measured; not due is absent."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from pydantic import BaseModel, ConfigDict
+
+from claas.wire.feedback import Sampling
+
+SCHEMA_VERSION = 1
+
+Values: TypeAlias = dict[str, float | dict[str, float | None] | None]
+"""Metric values by key, at most two levels deep: `preference_compliance` or `logprob_margin.margin`."""
+
+
+class Record(BaseModel):
+    """Every record: immutable, and an unknown field is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class AdapterRecord(Record):
+    """Which weights: `digest` identifies their content."""
+
+    lora_id: str
+    version: int
+    digest: str
+
+
+class Counts(Record):
+    """How a metric's planned measurements ended. `truncated` ones were scored, but hit the token bound."""
+
+    planned: int
+    scored: int
+    errored: int
+    truncated: int = 0
+
+
+class Transcript(Record):
+    """One request of a measurement, with what came back: enough to recompute every number made from it.
+
+    `metric` and `item` say what it was for (`compliance`, `heldout/12`). `response` is None when the answer was lost,
+    and `error` says why; for a scored completion `response` is that completion. `logprobs` (T,) are nats per token,
+    and `top_logprobs` (T, K) those of the likeliest tokens, where they were asked for. `mean_entropy` is over the full
+    distribution, nats per token, unless `entropy_is_lower_bound`: then it comes from `top_logprobs`.
+    `tokens` (T,) are the texts of the tokens that `logprobs` belong to, as the API spells each one by itself; None in
+    records of earlier versions, and through a gateway, which does not tell them. Joined they need not be `response`,
+    which is what was said: a token that ends the turn is one of them, special ones and thinking may be missing from
+    `response`, and what is part of a character reads as U+FFFD.
+    `temperature` and `seed` are what was asked for. `sampled_with` is how the answer was really sampled, where a
+    gateway decides that; None means as asked. `truncated_prompt_tokens` were cut from the gateway's prompt.
+    `verdict` is what a verifier or checker said: at least `score` in [0, 1] and `passed`.
+    """
+
+    metric: str
+    item: str
+    prompt: str
+    response: str | None
+    error: str | None = None
+    finish_reason: str | None = None
+    rollout_id: str | None = None
+    temperature: float | None = None
+    seed: int | None = None
+    sampled_with: Sampling | None = None
+    truncated_prompt_tokens: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    tokens: list[str] | None = None
+    logprobs: list[float] | None = None
+    top_logprobs: list[list[float]] | None = None
+    mean_entropy: float | None = None
+    entropy_is_lower_bound: bool = False
+    verdict: dict[str, float | str | bool | None] | None = None
+
+
+class Canary(Record):
+    """What one version gave the run's fixed text, scored twice: nats per token (T,), None where it was lost.
+
+    `base` is the base model's score, asked for at version 0 only. `error` says why a score was lost.
+    """
+
+    logprobs: list[float] | None
+    repeat: list[float] | None
+    base: list[float] | None = None
+    error: str | None = None
+
+
+class Baseline(Record):
+    """The metrics of version 0, before any training, and the transcripts they came from."""
+
+    schema_version: int = SCHEMA_VERSION
+    preference: str
+    timestamp: str
+    adapter: AdapterRecord
+    canary: Canary | None = None
+    eval: Values
+    counts: dict[str, Counts]
+    rollouts: list[Transcript]
+    timing_s: dict[str, float]
+    tokens: dict[str, int]
+
+
+class StepRecord(Record):
+    """One feedback round: what was said, what was trained, and what the new version measures.
+
+    `adapter` is the version that the step's update made, and that `eval` measures. `prompts`, `responses` and
+    `rollout_ids` are of the answers that were trained on. A lost answer appears in `rollouts` with its error.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    preference: str
+    step: int
+    timestamp: str
+    adapter: AdapterRecord
+    canary: Canary | None = None
+    feedback_given: str
+    prompts: list[str]
+    responses: list[str]
+    rollout_ids: list[str]
+    sdpo_metrics: dict[str, float]
+    eval: Values
+    counts: dict[str, Counts]
+    rollouts: list[Transcript]
+    timing_s: dict[str, float]
+    tokens: dict[str, int]
+
+
+class Metadata(Record):
+    """A preference's place in a run. The digests are sha256 of what the preference and the metrics say, so that a
+    changed prompt, pair or capability item is noticed. `notes` say what a reader of the numbers has to know about how
+    they were made.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    preference: str
+    lora_id: str
+    run_id: str
+    config: dict[str, Any]
+    preference_digest: str | None = None
+    metrics_digest: str | None = None
+    notes: list[str] = []
+
+
+class Status(StrEnum):
+    """How far a preference, or a run, has come."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class History:
+    """One preference's records, in step order. `failure` is why it ended early, None when it did not."""
+
+    preference: str
+    planned_steps: int
+    baseline: Baseline | None = None
+    steps: tuple[StepRecord, ...] = ()
+    failure: str | None = None
+
+    @property
+    def status(self) -> Status:
+        """Complete once every planned step is recorded."""
+        if self.failure is not None:
+            return Status.FAILED
+        return Status.COMPLETE if len(self.steps) >= self.planned_steps else Status.RUNNING
+
+    @property
+    def progress(self) -> str:
+        """How far it has come, in words: `running: 5 of 20 steps`."""
+        word = "ended" if self.status is Status.FAILED else self.status.value
+        return f"{word}: {len(self.steps)} of {self.planned_steps} steps"
+
+    def curve(self, key: str) -> dict[int, float | None]:
+        """The measurements under `key` by number of updates: 0 is the baseline, k + 1 what step k made.
+
+        None where it was due and not measured; absent where it was not due.
+        """
+        metric = key.partition(".")[0]  # a whole metric may be null
+        return {updates: known.get(key) for updates, known in self._values if key in known or metric in known}
+
+    def known_keys(self) -> list[str]:
+        """Every key measured or due at any time, sorted."""
+        return sorted({key for _, known in self._values for key in known})
+
+    def last_due(self, key: str) -> int | None:
+        """The latest number of updates at which `key` was due, None when it never was after baseline."""
+        return max((updates for updates in self.curve(key) if updates > 0), default=None)
+
+    def rollouts(self, updates: int) -> Sequence[Transcript]:
+        """The transcripts of one measurement; none where nothing was measured."""
+        record = self._record(updates)
+        return record.rollouts if record else ()
+
+    def _record(self, updates: int) -> Baseline | StepRecord | None:
+        if updates == 0:
+            return self.baseline
+        return next((step for step in self.steps if step.step + 1 == updates), None)
+
+    @cached_property
+    def _values(self) -> list[tuple[int, dict[str, float | None]]]:
+        """What each measurement found under dotted keys, after so many updates: every curve reads all of them."""
+        baseline = [(0, flat(self.baseline.eval))] if self.baseline else []
+        return [*baseline, *((step.step + 1, flat(step.eval)) for step in self.steps)]
+
+
+def flat(values: Values) -> dict[str, float | None]:
+    """Values under dotted keys: `{"general": {"score": 1}}` is `{"general.score": 1}`."""
+    found: dict[str, float | None] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= {f"{key}.{part}": inner for part, inner in value.items()}
+        else:
+            found[key] = value
+    return found

@@ -1,0 +1,192 @@
+"""A run's folder: the store that knows its paths, writes and reads its records, and checks that they fit."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from claas.core.errors import InvalidInput
+from claas.core.files import append_line, read_lines, read_text, write_atomically
+from claas.results.ledger import Ledger
+from claas.results.records import SCHEMA_VERSION, Baseline, History, Metadata, Record, StepRecord
+
+R = TypeVar("R", bound=Record)
+
+
+class _Versioned(BaseModel):
+    """What every record of any version has."""
+
+    schema_version: int
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """The folder of one run."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """The manifest: resolved configuration, package versions, git commit."""
+        return self.root / "config.json"
+
+    @property
+    def plots(self) -> Path:
+        """Folder of the PNG files."""
+        return self.root / "plots"
+
+    @property
+    def report(self) -> Path:
+        """The page of the run, in one file."""
+        return self.root / "report.html"
+
+    @property
+    def stack(self) -> Path:
+        """Folder of the embedded stack: adapters, rollouts, receipts."""
+        return self.root / "stack"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that works on this run."""
+        return self.root / ".lock"
+
+    def preference(self, name: str) -> "PreferenceFiles":
+        """The files of one preference."""
+        return PreferenceFiles(self.root / name)
+
+
+RESERVED = frozenset({"plots", "stack"})
+"""Names in a run folder that no preference can have."""
+
+
+@dataclass(frozen=True)
+class PreferenceFiles:
+    """The folder of one preference within a run."""
+
+    root: Path
+
+    @property
+    def ledger(self) -> Path:
+        """An intent before and a receipt after each update."""
+        return self.root / "ledger.jsonl"
+
+    @property
+    def baseline(self) -> Path:
+        """The measurement of version 0."""
+        return self.root / "baseline.json"
+
+    @property
+    def steps(self) -> Path:
+        """One line per step."""
+        return self.root / "steps.jsonl"
+
+    def read_metadata(self) -> Metadata | None:
+        """None before the preference was begun."""
+        return _read(self.root / "metadata.json", Metadata)
+
+    def write_metadata(self, metadata: Metadata) -> None:
+        """Write what does not change over the run."""
+        _write(self.root / "metadata.json", metadata)
+
+    def read_baseline(self) -> Baseline | None:
+        """None before it was measured."""
+        return _read(self.baseline, Baseline)
+
+    def write_baseline(self, baseline: Baseline) -> None:
+        """Write the measurement of version 0."""
+        _write(self.baseline, baseline)
+
+    def read_steps(self) -> list[StepRecord]:
+        """Every step on record, in order; a torn last line is none."""
+        steps = [parsed(self.steps, line, StepRecord) for line in read_lines(self.steps)]
+        for expected, step in enumerate(steps):
+            if step.step != expected:
+                wrong = f"line {expected + 1} is of step {step.step}, not {expected}"
+                raise InvalidInput(f"{self.steps} is damaged: {wrong}")
+        return steps
+
+    def append_step(self, step: StepRecord) -> None:
+        """Add one whole line, on the disk when this returns."""
+        append_line(self.steps, step.model_dump_json())
+
+
+def parsed(path: Path, text: str, kind: type[R]) -> R:
+    """A record from its JSON; `InvalidInput` that names the file when it is not one."""
+    try:
+        record = kind.model_validate_json(text)
+    except ValidationError as error:
+        _require_known_schema(path, text)
+        problem = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise InvalidInput(
+            f"{path} cannot be read: {where} {problem['msg']}; start anew in another output_dir"
+        ) from None
+    if getattr(record, "schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
+        _require_known_schema(path, text)
+    return record
+
+
+def _require_known_schema(path: Path, text: str) -> None:
+    """`InvalidInput` for a record that a later version wrote: the same fields may mean something else there."""
+    try:
+        version = _Versioned.model_validate_json(text).schema_version
+    except ValidationError:
+        return
+    if version > SCHEMA_VERSION:
+        raise InvalidInput(
+            f"{path} is of schema {version}, this version reads up to {SCHEMA_VERSION}; use the version that wrote it"
+        )
+
+
+def _read(path: Path, kind: type[R]) -> R | None:
+    return parsed(path, read_text(path), kind) if path.exists() else None
+
+
+def _write(path: Path, record: Record) -> None:
+    write_atomically(path, record.model_dump_json(indent=2) + "\n")
+
+
+@dataclass(frozen=True)
+class OnRecord:
+    """How far a preference has come: `baseline` is None before it was measured, and then there is nothing else."""
+
+    baseline: Baseline | None
+    ledger: Ledger
+    steps: list[StepRecord]
+
+    @classmethod
+    def read(cls, files: PreferenceFiles) -> Self:
+        """What the files hold, whether or not they fit together; `InvalidInput` when one of them cannot be read."""
+        return cls(files.read_baseline(), Ledger(files.ledger), files.read_steps())
+
+    def history(self, preference: str, planned_steps: int, failure: str | None = None) -> History:
+        """What was measured, without what was trained."""
+        return History(preference, planned_steps, self.baseline, tuple(self.steps), failure)
+
+
+def read_records(files: PreferenceFiles) -> OnRecord:
+    """Everything on record; `InvalidInput` says what is gone, or contradicts the rest.
+
+    Each file is written before the next one needs it, so no crash leaves a gap: what is missing was lost later.
+    """
+    found = OnRecord.read(files)
+    damage = _damage(files, found)
+    if damage is not None:
+        raise InvalidInput(f"{files.root} is damaged: {damage}; put it back, or start anew in another output_dir")
+    return found
+
+
+def _damage(files: PreferenceFiles, found: OnRecord) -> str | None:
+    updates = found.ledger.updates
+    if found.baseline is None:
+        begun = updates or found.ledger.open_intent or found.steps
+        return "baseline.json is missing, though updates were made after it" if begun else None
+    if files.read_metadata() is None:
+        return "metadata.json is missing"
+    if len(found.steps) > updates:
+        return f"ledger.jsonl has {updates} updates for the {len(found.steps)} steps of steps.jsonl"
+    for step in found.steps:
+        if step.adapter != found.ledger.update(step.step)[1].adapter:
+            return f"step {step.step} of steps.jsonl was measured on another version than ledger.jsonl says it made"
+    return None

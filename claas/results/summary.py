@@ -1,0 +1,191 @@
+"""summary.json: what a run found, rewritten as preferences finish, so that a run in progress can be read."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from claas.core.files import dump_json, write_atomically
+from claas.results.criteria import CHANGES
+from claas.results.records import SCHEMA_VERSION, AdapterRecord, Baseline, Counts, History, Record, Status, StepRecord
+from claas.results.settings import EvalConfig, Prices
+from claas.results.verdict import Judgement, Verdict, combine, judge_run
+
+_BY_UPDATE = {"prefill_tokens": "update_prefill", "trained_tokens": "trained"}
+
+
+def update_tokens(metrics: Mapping[str, float]) -> dict[str, int]:
+    """Tokens that an update read (`update_prefill`) and trained on (`trained`), where the engine tells them."""
+    return {kind: int(metrics[name]) for name, kind in _BY_UPDATE.items() if name in metrics}
+
+
+def estimate(tokens: Mapping[str, int], prices: Prices) -> float:
+    """In the currency of `prices`: answers are sampled, prompts and scored completions are prefill."""
+    prefill = sum(tokens.get(kind, 0) for kind in ("prompt", "scored", "update_prefill"))
+    paid = tokens.get("completion", 0) * prices.sample + prefill * prices.prefill
+    return (paid + tokens.get("trained", 0) * prices.train) / 1e6
+
+
+FILE_NAME = "summary.json"
+
+Number = TypeVar("Number", int, float)
+
+
+class PreferenceSummary(Judgement):
+    """One preference: its judgement, and the numbers by key that it and everything else are drawn from.
+
+    `finals` holds the last measured value of every key (None where it never was) and `finals_at` after how many
+    updates that was (0 is the baseline); `deltas` are finals less baseline, for values measured after it. `delta_ci`
+    has the intervals of those deltas that are means over prompts, items or pairs, over what was measured both times;
+    None where that is too little (`means.py` says how they are made). `counts` are over all measurements, `tokens` and
+    `timing_s` totals by kind and by phase. `adapter` is the newest version.
+    """
+
+    status: Status
+    failure: str | None
+    steps_done: int
+    steps_planned: int
+    adapter: AdapterRecord | None
+    baseline: dict[str, float | None]
+    finals: dict[str, float | None]
+    finals_at: dict[str, int]
+    deltas: dict[str, float | None]
+    delta_ci: dict[str, tuple[float, float] | None]
+    counts: dict[str, Counts]
+    tokens: dict[str, int]
+    timing_s: dict[str, float]
+
+
+class Summary(Record):
+    """A run. `verdict` is over its preferences; `confidence` is that of every interval.
+
+    `cost` is an estimate in the currency of the configuration's prices, None where it has none.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    status: Status
+    verdict: Verdict
+    confidence: float
+    base_model: str | None
+    seed: int
+    tokens: dict[str, int]
+    cost: float | None = None
+    timing_s: dict[str, float]
+    preferences: dict[str, PreferenceSummary]
+
+
+def build_summary(run_id: str, config: EvalConfig, histories: Mapping[str, History]) -> Summary:
+    """Summarise what has been recorded so far; a preference without a history has not been started."""
+    judged = judge_run(list(histories.values()), config.criteria, len(config.preferences))
+    preferences = {
+        name: _preference(history, judgement, config.criteria.confidence)
+        for (name, history), judgement in zip(histories.items(), judged, strict=True)
+    }
+    tokens = _total([each.tokens for each in preferences.values()])
+    waiting = max(0, len(config.preferences) - len(histories))
+    statuses = [history.status for history in histories.values()] + [Status.RUNNING] * waiting
+    return Summary(
+        run_id=run_id,
+        status=next((each for each in (Status.RUNNING, Status.FAILED) if each in statuses), Status.COMPLETE),
+        verdict=combine([each.verdict for each in judged] + [Verdict.INCONCLUSIVE] * waiting),
+        confidence=config.criteria.confidence,
+        base_model=config.base_model,
+        seed=config.seed,
+        tokens=tokens,
+        cost=None if config.prices is None else estimate(tokens, config.prices),
+        timing_s=_total([each.timing_s for each in preferences.values()]),
+        preferences=preferences,
+    )
+
+
+def write(run_dir: Path, summary: Summary) -> Path:
+    """Replace the run's summary.json in one step, and say where it is."""
+    path = run_dir / FILE_NAME
+    write_atomically(path, dump_json(summary.model_dump(mode="json"), indent=2) + "\n")
+    return path
+
+
+def read(run_dir: Path) -> Summary:
+    """The summary that `write` left."""
+    return Summary.model_validate_json((run_dir / FILE_NAME).read_text(encoding="utf-8"))
+
+
+def _preference(history: History, judgement: Judgement, confidence: float) -> PreferenceSummary:
+    records = [record for record in (history.baseline, *history.steps) if record is not None]
+    curves = {key: history.curve(key) for key in history.known_keys()}
+    baseline = {key: curve[0] for key, curve in curves.items() if 0 in curve}
+    finals_at = {
+        key: max(updates for updates, value in curve.items() if value is not None)
+        for key, curve in curves.items()
+        if any(value is not None for value in curve.values())
+    }
+    finals = {key: curve[finals_at[key]] if key in finals_at else None for key, curve in curves.items()}
+    return PreferenceSummary(
+        **dict(judgement),
+        status=history.status,
+        failure=history.failure,
+        steps_done=len(history.steps),
+        steps_planned=history.planned_steps,
+        adapter=records[-1].adapter if records else None,
+        baseline=baseline,
+        finals=finals,
+        finals_at=finals_at,
+        deltas={key: _delta(finals[key], start, finals_at.get(key, 0)) for key, start in baseline.items()},
+        delta_ci={
+            key: _delta_interval(history, key, finals_at[key], confidence)
+            for key in baseline
+            if key in CHANGES and finals_at.get(key, 0) > 0
+        },
+        counts=_counts(records),
+        tokens=_total([record.tokens for record in records]),
+        timing_s=_total([record.timing_s for record in records]),
+    )
+
+
+def _delta(final: float | None, start: float | None, updates: int) -> float | None:
+    return final - start if final is not None and start is not None and updates > 0 else None
+
+
+def _delta_interval(history: History, key: str, updates: int, confidence: float) -> tuple[float, float] | None:
+    found = CHANGES[key].interval(history.rollouts(updates), history.rollouts(0), confidence)
+    return found and (found.low, found.high)
+
+
+def _counts(records: Sequence[Baseline | StepRecord]) -> dict[str, Counts]:
+    totals: dict[str, Counter[str]] = {}
+    for record in records:
+        for metric, counts in record.counts.items():
+            totals.setdefault(metric, Counter()).update(counts.model_dump())
+    return {
+        metric: Counts(**{field: total[field] for field in Counts.model_fields}) for metric, total in totals.items()
+    }
+
+
+def _total(parts: Sequence[Mapping[str, Number]]) -> dict[str, Number]:
+    totals: dict[str, Number] = {}
+    for part in parts:
+        for kind, amount in part.items():
+            totals[kind] = totals[kind] + amount if kind in totals else amount
+    return totals
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """A run as its folder records it.
+
+    `config` is the resolved configuration. `preferences` holds each preference's baseline, steps and failure (None
+    when it is complete). `new_steps` counts the steps that this call added: 0 when the run had been finished before.
+    """
+
+    run_dir: Path
+    config: EvalConfig
+    preferences: Mapping[str, History]
+    summary: Summary
+    new_steps: int
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Why each preference that ended early did; a run with none is complete."""
+        return {name: history.failure for name, history in self.preferences.items() if history.failure is not None}

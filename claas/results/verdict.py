@@ -1,0 +1,250 @@
+"""Whether a preference stuck, and what it cost: pass, fail or inconclusive, from intervals and never from a bare point.
+
+Each criterion is judged at the declared checkpoint. **Pass** asks that every criterion passes, so its chance of a false
+pass is at most that of one criterion, and nothing is corrected (intersection-union test, Berger 1982). **Fail** asks
+that any fails, in any preference, so its chance of a false fail would grow with their number: a criterion fails only
+if its interval lies on the bad side of the threshold and its p-value, adjusted over all criteria of all preferences of
+the run (Holm 1979), is within the level of one side of the interval, (1 - confidence) / 2. The chance that a run in
+which every criterion is met is said to fail anywhere is then at most that level, however the criteria hang together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+from claas.results.criteria import CRITERIA, Criterion, Estimate
+from claas.results.items import ItemChanges, item_changes
+from claas.results.records import History, Record, Status
+from claas.results.settings import Criteria
+from claas.results.statistics import POWER, Interval, fewest_identical, holm
+
+
+@dataclass(frozen=True)
+class Family:
+    """`size` is how many criteria the planned run judges; `adjusted` holds Holm's p-values of those tested so far, by
+    preference and criterion. A fail stands when its adjusted p-value is at most `level`.
+    """
+
+    size: int
+    confidence: float
+    adjusted: Mapping[tuple[str, str], float]
+
+    @classmethod
+    def of(cls, p_values: Mapping[tuple[str, str], float], size: int, confidence: float) -> "Family":
+        """Adjust what was tested; the rest of the family counts as never rejected."""
+        adjusted = holm(list(p_values.values()), max(size, len(p_values)))
+        return cls(size, confidence, dict(zip(p_values, adjusted, strict=True)))
+
+    @property
+    def level(self) -> float:
+        """The chance of any false fail: that of one interval on one of its sides."""
+        return (1 - self.confidence) / 2
+
+    @property
+    def strictest(self) -> float:
+        """The confidence that one interval needs to fail whatever the others show (Bonferroni, Holm's first step)."""
+        return 1 - (1 - self.confidence) / max(1, self.size)
+
+
+class Verdict(StrEnum):
+    """What an interval says about a threshold; inconclusive when it lies on both sides, or is missing."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Ruling(Record):
+    """One criterion: the estimate with its interval, the threshold, and what follows. `relation` is what must hold.
+
+    `n` counts the items, pairs or prompts behind the interval. `value`, `ci` and `p` are None where nothing was
+    measured; `ci` and `p` also where too little was. `p` is one-sided, of the criterion being met: small when it is
+    not. `p_holm` is it, adjusted over the run's criteria; None also before the declared checkpoint.
+    """
+
+    value: float | None
+    ci: tuple[float, float] | None
+    relation: str
+    threshold: float
+    n: int
+    p: float | None
+    p_holm: float | None
+    verdict: Verdict
+    formula: str
+    note: str | None = None
+
+
+class Judgement(Record):
+    """One preference's verdict. `not_measured` names the criteria whose metric was not part of the run.
+
+    `changed_items` holds, by set of prompts, which of them the training turned right or wrong.
+    """
+
+    verdict: Verdict
+    reason: str
+    criteria: dict[str, Ruling]
+    not_measured: list[str]
+    changed_items: dict[str, ItemChanges]
+
+
+def judge(history: History, criteria: Criteria) -> Judgement:
+    """Judge a run of one preference."""
+    return judge_run([history], criteria, planned=1)[0]
+
+
+def judge_run(histories: Sequence[History], criteria: Criteria, planned: int) -> list[Judgement]:
+    """Judge the preferences of a run that plans this many, from their records.
+
+    One that is running or failed is inconclusive whatever its records show. It counts in the family all the same, as
+    do those that have not begun: what is said to fail while a run goes on still fails at its end.
+    """
+    found = [_estimates(history, criteria) for history in histories]
+    family = _family(histories, found, criteria, planned)
+    return [
+        _judgement(history, estimates, items, criteria, family)
+        for history, estimates, items in zip(histories, found, _items(histories, planned), strict=True)
+    ]
+
+
+def combine(verdicts: Sequence[Verdict]) -> Verdict:
+    """Fail if any fails, pass if there is one and all pass, else inconclusive."""
+    if Verdict.FAIL in verdicts:
+        return Verdict.FAIL
+    return Verdict.PASS if verdicts and set(verdicts) == {Verdict.PASS} else Verdict.INCONCLUSIVE
+
+
+def _estimates(history: History, criteria: Criteria) -> dict[str, Estimate]:
+    """By name, of the criteria whose metric was part of the run."""
+    known = set(history.known_keys())
+    return {each.name: _estimate(each, history, criteria) for each in CRITERIA if each.key in known}
+
+
+def _estimate(criterion: Criterion, history: History, criteria: Criteria) -> Estimate:
+    """At the last step at which the criterion's key was due."""
+    updates = history.last_due(criterion.key)
+    if updates is None:
+        return Estimate(None, None, None, 0, note="no step was measured")
+    after, before = history.rollouts(updates), history.rollouts(0)
+    return criterion.estimate(after, before, _threshold(criterion, criteria), criteria.confidence)
+
+
+def _threshold(criterion: Criterion, criteria: Criteria) -> float:
+    return float(asdict(criteria)[criterion.name])
+
+
+def _family(
+    histories: Sequence[History], found: Sequence[Mapping[str, Estimate]], criteria: Criteria, planned: int
+) -> Family:
+    """What has no p-value, or is not at the declared checkpoint, rejects nothing."""
+    p_values = {
+        (history.preference, name): estimate.p
+        for history, estimates in zip(histories, found, strict=True)
+        for name, estimate in estimates.items()
+        if estimate.p is not None and history.status is Status.COMPLETE
+    }
+    most = max((len(estimates) for estimates in found), default=0)
+    return Family.of(p_values, planned * most, criteria.confidence)
+
+
+def _items(histories: Sequence[History], planned: int) -> list[dict[str, ItemChanges]]:
+    """Changes of items by set, their p-values adjusted over all sets of all preferences."""
+    found = [item_changes(history) for history in histories]
+    every = [(place, name) for place, changes in enumerate(found) for name in changes]
+    most = max((len(changes) for changes in found), default=0)
+    adjusted = holm([found[place][name].mcnemar_p for place, name in every], max(len(every), planned * most))
+    for (place, name), p in zip(every, adjusted, strict=True):
+        found[place][name] = found[place][name].model_copy(update={"mcnemar_p_holm": p})
+    return found
+
+
+def _judgement(
+    history: History,
+    found: Mapping[str, Estimate],
+    items: dict[str, ItemChanges],
+    criteria: Criteria,
+    family: Family,
+) -> Judgement:
+    rulings = {
+        each.name: _rule(each, found[each.name], _threshold(each, criteria), history, family)
+        for each in CRITERIA
+        if each.name in found
+    }
+    verdict, reason = _overall(history, rulings)
+    return Judgement(
+        verdict=verdict,
+        reason=reason,
+        criteria=rulings,
+        not_measured=[each.name for each in CRITERIA if each.name not in found],
+        changed_items=items,
+    )
+
+
+def _rule(criterion: Criterion, found: Estimate, threshold: float, history: History, family: Family) -> Ruling:
+    verdict, notes = _side(criterion.relation, found.interval, threshold), [found.note]
+    p_holm = family.adjusted.get((history.preference, criterion.name))
+    if history.status is not Status.COMPLETE:
+        verdict = Verdict.INCONCLUSIVE
+        notes.append(f"{len(history.steps)} of {history.planned_steps} steps done: not the declared checkpoint")
+    else:
+        if verdict is Verdict.FAIL and not (p_holm is not None and p_holm <= family.level):
+            verdict = Verdict.INCONCLUSIVE
+            notes.append(f"beyond the threshold, but not as one of the run's {family.size} criteria (Holm)")
+        if verdict is Verdict.INCONCLUSIVE:
+            notes.append(_needs(criterion.relation, found, threshold, family))
+    return Ruling(
+        value=found.value,
+        ci=(found.interval.low, found.interval.high) if found.interval else None,
+        relation=criterion.relation,
+        threshold=threshold,
+        n=found.n,
+        p=found.p,
+        p_holm=p_holm,
+        verdict=verdict,
+        formula=criterion.formula,
+        note="; ".join(note for note in notes if note) or None,
+    )
+
+
+def _side(relation: str, interval: Interval | None, threshold: float) -> Verdict:
+    if interval is None:
+        return Verdict.INCONCLUSIVE
+    low, high = interval.low, interval.high
+    good, bad = {
+        ">=": (low >= threshold, high < threshold),
+        ">": (low > threshold, high <= threshold),
+        "<": (high < threshold, low >= threshold),
+    }[relation]
+    if good:
+        return Verdict.PASS
+    return Verdict.FAIL if bad else Verdict.INCONCLUSIVE
+
+
+def _needs(relation: str, found: Estimate, threshold: float, family: Family) -> str | None:
+    """How many would conclude: at the interval's level towards a pass, at the family's towards a fail."""
+    if found.n == 0 or found.value is None:
+        return None
+    if found.interval is None and found.n == 1:
+        return "a single measurement has no spread, needs n ≥ 2"
+    if found.interval is None:
+        return f"all {found.n} are equal, needs n ≥ {fewest_identical(family.confidence)}"
+    met = found.value < threshold if relation == "<" else found.value >= threshold
+    needed = found.needed(family.confidence if met else family.strictest)
+    if needed is None or needed <= found.n:
+        return None if found.note else f"{found.n} are too few, or too close to the threshold, to call"
+    return f"needs n ≥ {needed} to conclude with probability {POWER:g}, if the truth is as estimated"
+
+
+def _overall(history: History, rulings: dict[str, Ruling]) -> tuple[Verdict, str]:
+    if history.failure is not None:
+        return (
+            Verdict.INCONCLUSIVE,
+            f"ended after {len(history.steps)} of {history.planned_steps} steps: {history.failure}",
+        )
+    if history.status is Status.RUNNING:
+        return Verdict.INCONCLUSIVE, f"running: {len(history.steps)} of {history.planned_steps} steps done"
+    if not rulings:
+        return Verdict.INCONCLUSIVE, "no criterion was measured"
+    verdict = combine([ruling.verdict for ruling in rulings.values()])
+    if verdict is Verdict.PASS:
+        return verdict, f"all {len(rulings)} criteria measured pass"
+    names = [name for name, ruling in rulings.items() if ruling.verdict is verdict]
+    return verdict, f"{'failed' if verdict is Verdict.FAIL else 'undecided'}: {', '.join(names)}"

@@ -1,0 +1,114 @@
+"""Adapters, aliases and models by name, and the state of the service."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from claas.wire.base import Body, OpenAIBody
+
+SERVICE_NAME = "claas"
+"""How an API of ours introduces itself at `/`, so that a harness knows what it talks to."""
+
+
+class ServiceInfo(OpenAIBody):
+    """Who answers at `/`."""
+
+    name: str
+    version: str
+    mode: str
+    base_model: str
+
+
+class HealthResponse(OpenAIBody):
+    """Whether the engine can serve."""
+
+    status: Literal["ok", "unavailable"]
+    base_model: str
+    detail: dict[str, str | int | float | bool] = Field(default_factory=dict[str, str | int | float | bool])
+
+
+class ModelCard(OpenAIBody):
+    """One name that chat requests may use."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str = SERVICE_NAME
+
+
+class ModelList(OpenAIBody):
+    """Base model, adapters, and aliases that mean something."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelCard]
+
+
+class ErrorDetail(OpenAIBody):
+    """OpenAI's error shape; `param` names the offending field where there is one."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class ErrorBody(Body):
+    """Every error response."""
+
+    error: ErrorDetail
+
+
+class LoraInitRequest(Body):
+    """A new adapter; `base_model` must be the one this API serves, None means that one.
+
+    `lora_alpha` None means the engine's own, 64 where it can be chosen. `seed` decides its A.
+    """
+
+    lora_id: str
+    base_model: str | None = None
+    lora_r: int = Field(default=32, ge=4, le=128)
+    lora_alpha: int | None = Field(default=None, ge=8, le=256)
+    target_modules: list[str] | None = Field(default=None, min_length=1)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+
+
+class LoraVersion(Body):
+    """One version of one adapter; `model` is the name to chat with it."""
+
+    lora_id: str
+    version: int
+    digest: str
+    model: str
+
+
+class LoraList(Body):
+    """The newest version of each adapter."""
+
+    loras: list[LoraVersion]
+
+
+class LoraDeleted(Body):
+    """Whether there was something to delete."""
+
+    deleted: bool
+
+
+class AliasRequest(Body):
+    """What the alias is to mean: `eval-concise` (always the newest version), `eval-concise@7`, or the base model."""
+
+    target: str = Field(min_length=1)
+
+
+class Alias(Body):
+    """An alias, what it was set to, and the `model` (`name@version`) and digest which that means now."""
+
+    alias: str
+    target: str
+    model: str
+    digest: str
+
+
+class AliasDeleted(Body):
+    """Whether there was something to delete."""
+
+    deleted: bool
