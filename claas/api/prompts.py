@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from claas.core.errors import InvalidInput, PromptTooLong
-from claas.engines.base import Engine
-from claas.engines.text import require_window
+from claas.engines.base import Engine, require_window
 from claas.wire.chat import DEFAULT_SYSTEM_PROMPT, ChatMessage
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 from claas.core.checks import served_name
+from claas.core.errors import PromptTooLong
 from claas.core.settings import TrainingConfig
 
 Message: TypeAlias = Mapping[str, str]
@@ -263,3 +264,12 @@ class Engine(Protocol):
     async def close(self) -> None:
         """Stop its threads; finish nothing new."""
         ...
+
+
+def require_window(prompt_tokens: int, answer_tokens: int, *, window: int, base_model: str) -> None:
+    """Raise `PromptTooLong` where a prompt with so many tokens after it is beyond the window."""
+    if prompt_tokens + answer_tokens > window:
+        raise PromptTooLong(
+            f"the prompt has {prompt_tokens} tokens, which with {answer_tokens} more is beyond the window of "
+            f"{window} tokens of {base_model}; send a shorter one"
+        )

@@ -10,7 +10,7 @@ from jinja2 import TemplateError
 from transformers import AutoTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from claas.core.errors import BadRequest, InvalidInput, PromptTooLong
+from claas.core.errors import BadRequest, InvalidInput
 from claas.engines.base import Message, Prompt, TokenIds, TokenLogprob
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
@@ -226,12 +226,3 @@ def cut(text: str, stops: Sequence[str]) -> str:
     """The text before the first of the stop strings."""
     found = [position for stop in stops if (position := text.find(stop)) >= 0]
     return text[: min(found)] if found else text
-
-
-def require_window(prompt_tokens: int, answer_tokens: int, *, window: int, base_model: str) -> None:
-    """Raise `PromptTooLong` where a prompt with so many tokens after it is beyond the window."""
-    if prompt_tokens + answer_tokens > window:
-        raise PromptTooLong(
-            f"the prompt has {prompt_tokens} tokens, which with {answer_tokens} more is beyond the window of "
-            f"{window} tokens of {base_model}; send a shorter one"
-        )

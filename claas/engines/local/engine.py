@@ -24,6 +24,7 @@ from claas.engines.base import (
     TrainingItem,
     Update,
     Weights,
+    require_window,
 )
 from claas.engines.local.decode import MOST_TOP_LOGPROBS, Decoded, Decoder, DecodeRequest
 from claas.engines.local.forward import forward_of
@@ -33,7 +34,7 @@ from claas.engines.local.score import Scored, Scorer, ScoreRequest
 from claas.engines.local.threads import Batcher, Teller
 from claas.engines.local.versions import Adapters, VersionStore
 from claas.engines.store import AdapterLocks
-from claas.engines.text import cut, require_window
+from claas.engines.text import cut
 
 T = TypeVar("T")
 

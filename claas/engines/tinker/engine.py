@@ -25,10 +25,11 @@ from claas.engines.base import (
     TrainingItem,
     Update,
     Weights,
+    require_window,
 )
 from claas.engines.model_files import TEXT_FILES, model_directory, write
 from claas.engines.store import AdapterLocks
-from claas.engines.text import Chat, cut, require_window
+from claas.engines.text import Chat, cut
 from claas.engines.tinker.learner import Learner
 from claas.engines.tinker.names import ServedModel, require_key, require_served
 from claas.engines.tinker.service import Sampled, Service
