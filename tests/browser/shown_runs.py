@@ -14,7 +14,7 @@ from claas.results.run_files import RunFiles
 from claas.results.settings import EvalConfig
 from tests.browser.hostile import NASTY, nasty_history
 from tests.dashboard.written_runs import EXAMPLE, Few, few, write_run
-from tests.eval.synthetic_runs import World, make_history
+from tests.results.synthetic_runs import World, make_history
 
 GOLDEN, THREE, SEEDS = EXAMPLE.name, "three", ("seed1", "seed2", "seed3")
 PREFERENCES = ("concise", "identity", "no_emoji")

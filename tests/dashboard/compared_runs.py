@@ -9,7 +9,7 @@ from claas.results.manifest import Manifest
 from claas.results.records import History, Metadata
 from claas.results.settings import EvalConfig
 from claas.results.summary import build_summary
-from tests.eval.synthetic_runs import World, make_history
+from tests.results.synthetic_runs import World, make_history
 
 
 def manifest(name: str = "run", **settings: object) -> Manifest:

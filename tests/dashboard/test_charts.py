@@ -20,7 +20,7 @@ from claas.results.criteria import CAPABILITY_KEY, CRITERIA
 from claas.results.records import History, flat
 from claas.results.settings import Criteria
 from claas.results.statistics import Interval
-from tests.eval.synthetic_runs import Collapsing, World, make_history
+from tests.results.synthetic_runs import Collapsing, World, make_history
 
 CRITERIA_SET = Criteria()
 HOSTILE = """</script><script>alert(1)</script><b>bold</b>&lt;%{y}"'\u2028"""

@@ -13,7 +13,7 @@ from claas.dashboard.differences import KeyTable
 from claas.dashboard.pages import Addresses
 from claas.results.records import History, Transcript
 from tests.dashboard.compared_runs import metadata, run_of
-from tests.eval.synthetic_runs import Collapsing, Unchanged, World, make_history
+from tests.results.synthetic_runs import Collapsing, Unchanged, World, make_history
 
 HOSTILE = "<script>alert('x')</script>\" onload=\"y\u202e&lt; 🙂"
 

@@ -14,7 +14,7 @@ from tests.dashboard.written_runs import (
     read,
     write_run,
 )
-from tests.eval.synthetic_runs import Collapsing, Unchanged, World, make_history
+from tests.results.synthetic_runs import Collapsing, Unchanged, World, make_history
 
 WORLDS = [(World, 7), (Collapsing, 7), (Unchanged, 3), (Few, 5), (Few, 0)]
 

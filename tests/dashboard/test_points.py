@@ -15,7 +15,7 @@ from claas.results.criteria import CRITERIA
 from claas.results.records import flat
 from claas.results.run_files import OnRecord, PreferenceFiles
 from tests.dashboard.written_runs import EXAMPLE, few, lines, without_transcripts
-from tests.eval.synthetic_runs import make_history
+from tests.results.synthetic_runs import make_history
 
 HISTORY = few(steps=4)
 LINES = [line + "\n" for line in lines(HISTORY)]

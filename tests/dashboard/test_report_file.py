@@ -12,7 +12,7 @@ from claas.dashboard.compare_page import require_comparable
 from claas.dashboard.report import MOST_STEPS, write_report
 from claas.results.records import History
 from tests.dashboard.written_runs import EXAMPLE, few, write_run
-from tests.eval.synthetic_runs import make_history
+from tests.results.synthetic_runs import make_history
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from tests.dashboard.written_runs import (
     write_preference,
     write_run,
 )
-from tests.eval.synthetic_runs import Unchanged, make_history
+from tests.results.synthetic_runs import Unchanged, make_history
 
 
 def test_histories_are_those_on_record(tmp_path: Path) -> None:

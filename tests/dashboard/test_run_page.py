@@ -18,7 +18,7 @@ from claas.dashboard.run_page import SHOWN_ITEMS, run_page
 from claas.results.progress import duration
 from tests.dashboard.page_reader import Page, rows
 from tests.dashboard.written_runs import EXAMPLE, few, read, worked_on, write_run
-from tests.eval.synthetic_runs import Collapsing, make_history
+from tests.results.synthetic_runs import Collapsing, make_history
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from claas.dashboard.run_list import SORTS, STATES, VERDICTS, Wanted, runs_page
 from tests.dashboard.page_reader import Page, rows
 from tests.dashboard.test_results_folders import ODD_NAMES
 from tests.dashboard.written_runs import few, worked_on, write_run
-from tests.eval.synthetic_runs import make_history
+from tests.results.synthetic_runs import make_history
 
 
 def page_of(results: Path, addresses: Addresses | None = None, **wanted: object) -> Page:

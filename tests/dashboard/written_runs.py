@@ -17,7 +17,7 @@ from claas.results.manifest import new_manifest
 from claas.results.records import History, Metadata
 from claas.results.run_files import RunFiles
 from claas.results.settings import EvalConfig
-from tests.eval.synthetic_runs import World, make_history
+from tests.results.synthetic_runs import World, make_history
 
 EXAMPLE = Path(claas.__file__).parents[1] / "data" / "examples" / "concise-3-steps"
 

@@ -8,7 +8,7 @@ from scipy.stats import binom
 
 from claas.results.settings import Criteria
 from claas.results.verdict import Judgement, Verdict, combine, judge_run
-from tests.eval.chance_runs import AT_EVERY_THRESHOLD, Effect, chance_history
+from tests.results.chance_runs import AT_EVERY_THRESHOLD, Effect, chance_history
 
 SEEDS = 200
 PREFERENCES = ("a", "b", "c")

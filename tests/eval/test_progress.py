@@ -14,7 +14,7 @@ from claas.results.progress import duration, printable
 from claas.results.records import Counts, History
 from claas.results.settings import EvalConfig
 from claas.results.summary import RunResults, build_summary
-from tests.eval.synthetic_runs import Collapsing, World, make_history
+from tests.results.synthetic_runs import Collapsing, World, make_history
 
 
 class Few(World):

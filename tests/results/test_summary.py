@@ -10,7 +10,7 @@ from claas.results.records import Counts, History, Status
 from claas.results.settings import EvalConfig
 from claas.results.summary import build_summary, read, write
 from claas.results.verdict import Verdict
-from tests.eval.synthetic_runs import Collapsing, make_history
+from tests.results.synthetic_runs import Collapsing, make_history
 
 
 def config(*preferences: str) -> EvalConfig:

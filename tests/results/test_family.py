@@ -7,7 +7,7 @@ import pytest
 from claas.results.settings import Criteria, EvalConfig
 from claas.results.summary import build_summary
 from claas.results.verdict import Family, Judgement, Verdict, judge, judge_run
-from tests.eval.synthetic_runs import Collapsing, World, make_history
+from tests.results.synthetic_runs import Collapsing, World, make_history
 
 
 class Short(World):

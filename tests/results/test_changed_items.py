@@ -11,8 +11,8 @@ from claas.results.records import History, Transcript
 from claas.results.settings import Criteria, EvalConfig
 from claas.results.summary import build_summary
 from claas.results.verdict import judge
-from tests.eval.synthetic_runs import World, make_history
-from tests.eval.test_verdict import at_last_step, lost
+from tests.results.synthetic_runs import World, make_history
+from tests.results.test_verdict import at_last_step, lost
 
 
 def changed(history: History) -> dict[str, ItemChanges]:

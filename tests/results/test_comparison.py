@@ -21,8 +21,8 @@ from claas.results.comparison import (
 )
 from claas.results.criteria import CHANGES
 from claas.results.records import Transcript
-from tests.eval.chance_runs import KEYS, Effect, chance_history
-from tests.eval.synthetic_runs import Collapsing, Unchanged, World, make_history
+from tests.results.chance_runs import KEYS, Effect, chance_history
+from tests.results.synthetic_runs import Collapsing, Unchanged, World, make_history
 
 KEY, MARGIN = "heldout_compliance", "logprob_margin.margin"
 

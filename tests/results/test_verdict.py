@@ -9,7 +9,7 @@ from claas.core.errors import InvalidInput
 from claas.results.records import History, StepRecord, Transcript
 from claas.results.settings import Criteria
 from claas.results.verdict import Judgement, Verdict, combine, judge
-from tests.eval.synthetic_runs import Collapsing, Unchanged, World, make_history
+from tests.results.synthetic_runs import Collapsing, Unchanged, World, make_history
 
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 

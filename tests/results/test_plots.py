@@ -13,7 +13,7 @@ from claas.results.figure import write_plots
 from claas.results.records import History
 from claas.results.settings import Criteria, EvalConfig
 from claas.results.statistics import Interval
-from tests.eval.synthetic_runs import Collapsing, make_history
+from tests.results.synthetic_runs import Collapsing, make_history
 
 CONFIG = EvalConfig(preferences=["concise"], num_steps=4).resolved()
 BANDS = from_transcripts(0.95)
