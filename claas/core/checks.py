@@ -51,3 +51,8 @@ def alias_name(value: str) -> str:
 def served_name(lora_id: str) -> str:
     """The name an adapter is served under: characters outside [A-Za-z0-9._-] become '-'."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", lora_id)
+
+
+def versioned_name(lora_id: str, version: int) -> str:
+    """The name that one version of an adapter answers under: `eval-concise@7`."""
+    return f"{served_name(lora_id)}@{version}"

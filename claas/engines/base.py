@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
-from claas.core.checks import served_name
+from claas.core.checks import versioned_name
 from claas.core.errors import PromptTooLong
 from claas.core.settings import TrainingConfig
 
@@ -39,7 +39,7 @@ class Weights:
     @property
     def name(self) -> str:
         """What replies carry as `model`: `eval-concise@7`, or the base model's name."""
-        return self.base_model if self.lora_id is None else f"{served_name(self.lora_id)}@{self.version}"
+        return self.base_model if self.lora_id is None else versioned_name(self.lora_id, self.version)
 
 
 @dataclass(frozen=True)

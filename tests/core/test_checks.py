@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claas.core.checks import adapter_id, in_range, served_name
+from claas.core.checks import adapter_id, in_range, served_name, versioned_name
 from claas.core.errors import InvalidInput
 from claas.core.settings import EMBEDDED, TrainingConfig, default_base_model, default_learning_rate
 
@@ -33,6 +33,10 @@ def test_ids_that_could_leave_the_store_are_refused(value: str) -> None:
 
 def test_a_served_name_keeps_what_a_model_name_may_hold() -> None:
     assert served_name("eval/concise-2.1_x") == "eval-concise-2.1_x"
+
+
+def test_a_version_is_named_after_the_name_its_adapter_is_served_under() -> None:
+    assert versioned_name("eval/concise", 7) == "eval-concise@7"
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -0.1, 1.1])

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice, repeat
 
-from claas.core.checks import served_name
+from claas.core.checks import versioned_name
 from claas.core.settings import TrainingConfig
 from claas.eval.run.canary import COMPLETION
 from claas.eval.stacks.stack import Adapter, Answer, FeedbackOn, LostAnswer, Receipt, Scored
@@ -120,7 +120,7 @@ def _moved(adapter: Adapter) -> float:
 
 def adapter(lora_id: str = "eval/concise", version: int = 0) -> Adapter:
     """A pinned version, its digest made up from its name."""
-    model = f"{served_name(lora_id)}@{version}"
+    model = versioned_name(lora_id, version)
     return Adapter(lora_id, version, hashlib.sha256(model.encode()).hexdigest(), model)
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from claas.core.checks import served_name
+from claas.core.checks import versioned_name
 from claas.core.concurrency import together
 from claas.core.errors import StackError
 from claas.eval.metrics.metric import Subject
@@ -99,7 +99,7 @@ class Canaries:
 
     def _of(self, adapter: AdapterRecord, logprobs: Sequence[float]) -> _Sung:
         weights = _BASE if adapter.version == 0 or adapter.digest in self._untrained else adapter.digest
-        model = f"{served_name(adapter.lora_id)}@{adapter.version}"
+        model = versioned_name(adapter.lora_id, adapter.version)
         return _Sung(model, adapter.lora_id, adapter.version, weights, logprobs)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
-from claas.core.checks import adapter_id, served_name
+from claas.core.checks import adapter_id, versioned_name
 from claas.core.concurrency import both
 from claas.core.errors import InvalidInput, NotFound, StackError
 from claas.eval.metrics.metric import Metric, Subject, seed_for
@@ -118,7 +118,7 @@ def open_preference(
 
 def pinned(record: AdapterRecord) -> Adapter:
     """The version a record names."""
-    model = f"{served_name(record.lora_id)}@{record.version}"
+    model = versioned_name(record.lora_id, record.version)
     return Adapter(lora_id=record.lora_id, version=record.version, digest=record.digest, model=model)
 
 

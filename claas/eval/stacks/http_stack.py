@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 
-from claas.core.checks import served_name
+from claas.core.checks import versioned_name
 from claas.core.errors import InvalidInput, NotFound, StackError
 from claas.core.settings import API_KEY_VARIABLE, TrainingConfig
 from claas.core.text import quoted, visible
@@ -209,7 +209,7 @@ def _not_claas(base_url: str, reason: str) -> InvalidInput:
 
 
 def _adapter(found: LoraVersion) -> Adapter:
-    model = f"{served_name(found.lora_id)}@{found.version}"
+    model = versioned_name(found.lora_id, found.version)
     return Adapter(lora_id=found.lora_id, version=found.version, digest=found.digest, model=model)
 
 
@@ -292,7 +292,7 @@ def _receipt(adapter: Adapter, reply: FeedbackResponse) -> Receipt:
             f"the update of {adapter.model} made {reply.lora_id} version {reply.version}: somebody else trains this "
             "adapter too"
         )
-    model = f"{served_name(reply.lora_id)}@{reply.version}"
+    model = versioned_name(reply.lora_id, reply.version)
     made = Adapter(lora_id=reply.lora_id, version=reply.version, digest=reply.digest, model=model)
     timing: dict[str, float] = reply.timing_ms.model_dump()
     metrics = {key: value for key, value in reply.distill_result.metadata.items() if math.isfinite(value)}
