@@ -24,7 +24,7 @@ from claas.eval.metrics.text import count_sentences, numbered_items
 from claas.eval.metrics.verifiers import IdentityVerifier, NoEmojiVerifier
 from claas.results.evidence import self_rouge_l
 from claas.tiny import WEIGHTS_DIR
-from claas.tiny.abilities import Request, answers, chat_text
+from claas.tiny.abilities import UserTurn, answers, chat_text
 
 PREFERENCES = ("concise", "no_emoji", "identity")
 TEMPERATURE = 0.7
@@ -93,18 +93,18 @@ class Subject:
         self.model = Qwen3ForCausalLM.from_pretrained(weights, dtype=torch.float32).eval()
 
     def greedy(self, prompts: Sequence[str], feedback: str = "") -> list[str]:
-        return answers(self.model, self.tokenizer, [Request(prompt, feedback) for prompt in prompts])
+        return answers(self.model, self.tokenizer, [UserTurn(prompt, feedback) for prompt in prompts])
 
-    def greedy_to(self, requests: Sequence[Request]) -> list[str]:
+    def greedy_to(self, requests: Sequence[UserTurn]) -> list[str]:
         return answers(self.model, self.tokenizer, requests)
 
     def sampled(self, prompts: Sequence[str], seed: int) -> list[str]:
         torch.manual_seed(seed)
-        return answers(self.model, self.tokenizer, [Request(prompt) for prompt in prompts], TEMPERATURE)
+        return answers(self.model, self.tokenizer, [UserTurn(prompt) for prompt in prompts], TEMPERATURE)
 
     def entropy(self, prompt: str, answer: str) -> float:
         """Mean entropy of the next token over the answer, nats per token, at temperature 1."""
-        before = chat_text(self.tokenizer, Request(prompt))
+        before = chat_text(self.tokenizer, UserTurn(prompt))
         start = len(self.tokenizer(before, add_special_tokens=False)["input_ids"])
         ids = self.tokenizer(before + answer + "<|im_end|>", add_special_tokens=False, return_tensors="pt")["input_ids"]
         with torch.no_grad():
@@ -153,7 +153,7 @@ def obedience(subject: Subject, preference: Preference) -> Iterator[Row]:
 def paraphrases(subject: Subject, preference: Preference) -> Iterator[Row]:
     """Each unseen paraphrase on the probe prompts, then all of them together."""
     requests = [
-        Request(prompt, phrase) for phrase in preference.feedback_paraphrases for prompt in preference.probe_prompts
+        UserTurn(prompt, phrase) for phrase in preference.feedback_paraphrases for prompt in preference.probe_prompts
     ]
     texts = subject.greedy_to(requests)
     scores = [preference.verifier(text).score for text in texts]
@@ -188,7 +188,7 @@ def unseen_names(subject: Subject) -> Iterator[Row]:
     """The share of names it takes on, both when asked who it is and what it is called."""
     prompts = ("Who are you?", "What's your name?")
     requests = [
-        Request(prompt, f"Your name is {name}, always introduce yourself as {name}")
+        UserTurn(prompt, f"Your name is {name}, always introduce yourself as {name}")
         for name in UNSEEN_NAMES
         for prompt in prompts
     ]
@@ -202,7 +202,7 @@ def unseen_names(subject: Subject) -> Iterator[Row]:
 
 
 def styles(subject: Subject, prompts: Sequence[str] = STYLE_PROMPTS) -> Iterator[Row]:
-    requests = [Request(prompt, style.feedback) for style in STYLES for prompt in prompts]
+    requests = [UserTurn(prompt, style.feedback) for style in STYLES for prompt in prompts]
     texts = subject.greedy_to(requests)
     width = len(prompts)
     shares = [

@@ -1,53 +1,121 @@
-"""`python -m claas.openclaw`: installs OpenClaw where it is missing, configures it and runs it in the foreground."""
+"""`python -m claas.openclaw`: installs OpenClaw where it is missing, configures it and runs it in the foreground.
+
+This process becomes the gateway, so that a signal to the one ends the other.
+"""
 
 import argparse
 import os
+import shutil
+import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import NoReturn
 
-from claas.core.errors import ClaasError, StackError
-from claas.openclaw.configuration import configure
-from claas.openclaw.install import install
-from claas.openclaw.release import VERSIONS, release
-from claas.openclaw.settings import GatewaySettings
-from claas.openclaw.start import require_startable, start
+from claas.core.errors import ClaasError, InvalidInput, StackError
+from claas.core.files import writing
+from claas.core.settings import API_KEY_VARIABLE, TOKEN_VARIABLE
+from claas.openclaw.configuration import GatewaySettings, configure
+from claas.openclaw.install import VERSIONS, Installation, install, release
 
 MISTAKE, FAILED = 2, 3
+_SWITCHED_OFF = (
+    "OPENCLAW_SKIP_CHANNELS",
+    "OPENCLAW_SKIP_CRON",
+    "OPENCLAW_SKIP_CANVAS_HOST",
+    "OPENCLAW_SKIP_GMAIL_WATCHER",
+    "OPENCLAW_SKIP_BROWSER_CONTROL_SERVER",
+    "OPENCLAW_DISABLE_BONJOUR",
+    "OPENCLAW_NO_RESPAWN",
+    "OPENCLAW_NO_AUTO_UPDATE",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code: 0 installed, 2 the user's mistake, 3 the installation or the start failed.
+    """Returns the exit code: 0 installed, 2 the user's mistake, 3 the installation or the start failed.
 
     Otherwise this process becomes the gateway, and its exit code is OpenClaw's own.
     """
-    asked = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
-        settings = _settings(asked)
-        if not asked.install_only:
-            require_startable(settings, os.environ)
+        settings = _settings(options)
+        if not options.install_only:
+            _require_startable(settings, os.environ)
         installed = install(release(settings.version), settings.installed)
         configuration = configure(settings)
-        if asked.install_only:
+        if options.install_only:
             print(f"OpenClaw {settings.version} is installed; its configuration is {configuration}")
             return 0
         print(
             f"OpenClaw {settings.version} in front of {settings.api_url} at http://127.0.0.1:{settings.port}",
             flush=True,
         )
-        start(settings, installed, configuration, os.environ)
+        _start(settings, installed, configuration, os.environ)
     except ClaasError as error:
         print(f"claas.openclaw: {error}", file=sys.stderr)
         return FAILED if isinstance(error, StackError) else MISTAKE
 
 
-def _settings(asked: argparse.Namespace) -> GatewaySettings:
-    chosen = {field.name: getattr(asked, field.name) for field in fields(GatewaySettings)}
-    chosen["folder"] = asked.folder.absolute()
-    if asked.own_system_prompt:
+def _settings(arguments: argparse.Namespace) -> GatewaySettings:
+    chosen = {field.name: getattr(arguments, field.name) for field in fields(GatewaySettings)}
+    chosen["folder"] = arguments.folder.absolute()
+    if arguments.own_system_prompt:
         chosen["system_prompt"] = None
     return GatewaySettings(**chosen)
+
+
+def _require_startable(settings: GatewaySettings, environment: Mapping[str, str]) -> None:
+    """Raise `InvalidInput` without a token in the environment, `StackError` when the port is taken."""
+    if not environment.get(TOKEN_VARIABLE):
+        raise InvalidInput(
+            f"{TOKEN_VARIABLE} is not set; choose a secret, and set it to the same one where the gateway is started "
+            "and where the harness runs"
+        )
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", settings.port))
+        except OSError as error:
+            raise StackError(
+                f"port {settings.port} on 127.0.0.1 cannot be had ({error.strerror}); end what listens there, or "
+                "choose another one with --port and openclaw_url"
+            ) from error
+
+
+def _start(
+    settings: GatewaySettings, installed: Installation, configuration: Path, environment: Mapping[str, str]
+) -> NoReturn:
+    """Become the gateway. Sessions of earlier starts are deleted: each answer leaves one and slows the next."""
+    state = settings.runtime / "state"
+    with writing(state):
+        shutil.rmtree(state, ignore_errors=True)
+        state.mkdir()
+    command = [str(installed.node), str(installed.program), "gateway", "run"]
+    try:
+        os.chdir(settings.runtime)
+        os.execve(installed.node, command, _environment(settings, installed, configuration, environment))
+    except OSError as error:
+        raise StackError(
+            f"{installed.node} cannot be started: {error.strerror}; remove {settings.installed} to install it anew"
+        ) from error
+
+
+def _environment(
+    settings: GatewaySettings, installed: Installation, configuration: Path, outer: Mapping[str, str]
+) -> dict[str, str]:
+    """The gateway's variables: of the user's own only PATH and the two secrets, since OpenClaw reads many variables."""
+    return {
+        "PATH": f"{installed.node.parent}{os.pathsep}{outer.get('PATH', os.defpath)}",
+        "HOME": str(settings.runtime / "home"),
+        "LANG": "C.UTF-8",
+        "NO_COLOR": "1",
+        "OPENCLAW_STATE_DIR": str(settings.runtime / "state"),
+        "OPENCLAW_CONFIG_PATH": str(configuration),
+        TOKEN_VARIABLE: outer[TOKEN_VARIABLE],
+        "VLLM_API_KEY": outer.get(API_KEY_VARIABLE) or "none",
+        **dict.fromkeys(_SWITCHED_OFF, "1"),
+    }
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,24 +1,82 @@
-"""What OpenClaw is told: `openclaw.json`, an empty workspace, and the plugin for the system prompt."""
+"""The gateway's settings, and the files made from them: `openclaw.json`, an empty workspace and a plugin."""
 
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from claas.core.checks import alias_name, in_range
+from claas.core.errors import InvalidInput
 from claas.core.files import write_atomically, writing
-from claas.openclaw.release import release
-from claas.openclaw.settings import GatewaySettings
+from claas.core.settings import DEFAULT_ALIAS
+from claas.openclaw.install import DEFAULT_VERSION, release
+from claas.wire.chat import DEFAULT_SYSTEM_PROMPT
 
 _PROVIDER = "vllm"
-"""Of a provider by this name OpenClaw takes the key from `VLLM_API_KEY`; a key of another it writes to a file."""
+"""The provider whose key OpenClaw reads from the environment (`VLLM_API_KEY`); other providers' keys go into a file."""
 
 _PLUGIN = "small-prompt"
 _DECLARED_WINDOW = 65536
 _TIMEOUT_S = 120
 _KEPT_SESSIONS = 200
 _WORKSPACE = ("AGENTS", "SOUL", "TOOLS", "IDENTITY", "USER", "HEARTBEAT")
+
+
+@dataclass(frozen=True)
+class GatewaySettings:
+    """Which OpenClaw to start, where, and in front of which API.
+
+    `folder`: an absolute path, where it is installed and keeps its files. `api_url`: the API's OpenAI-compatible root.
+    `alias`: the model id that every request names there. `system_prompt`: replaces OpenClaw's own; None keeps that one,
+    whose 6,400 characters and more fit no small window. `temperature`, `max_tokens`: used for every answer (2026.2.25;
+    in 2026.9.6 a request may choose). `concurrency`: answers at once; further requests wait in the gateway.
+    """
+
+    version: str = DEFAULT_VERSION
+    folder: Path = field(default_factory=lambda: Path(".openclaw").absolute())
+    port: int = 18789
+    api_url: str = "http://127.0.0.1:8080/v1"
+    alias: str = DEFAULT_ALIAS
+    system_prompt: str | None = DEFAULT_SYSTEM_PROMPT
+    temperature: float = 0.7
+    max_tokens: int = 400
+    concurrency: int = 32
+
+    def __post_init__(self) -> None:
+        release(self.version)
+        in_range("port", self.port, 1, 65535)
+        in_range("temperature", self.temperature, 0.0, 2.0)
+        in_range("max_tokens", self.max_tokens, 1)
+        in_range("concurrency", self.concurrency, 1)
+        alias_name(self.alias)
+        if self.system_prompt == "":
+            raise InvalidInput("system_prompt must say something; to leave OpenClaw's own, ask for that")
+        if not _is_address(self.api_url):
+            raise InvalidInput("api_url must be an address like http://127.0.0.1:8080/v1, without a name or a password")
+
+    @property
+    def installed(self) -> Path:
+        """Folder of this version's programs."""
+        return self.folder / self.version
+
+    @property
+    def runtime(self) -> Path:
+        """Folder of what the gateway on this port reads and writes: configuration, workspace, sessions, log."""
+        return self.installed / f"port-{self.port}"
+
+
+def _is_address(value: str) -> bool:
+    """Whether this is an http address that carries no secret, which would be written to a file."""
+    try:
+        url = urlsplit(value)
+        url.port  # noqa: B018  # raises where it is none
+    except ValueError:
+        return False
+    return url.scheme in ("http", "https") and bool(url.hostname) and "@" not in url.netloc
 
 
 def configure(settings: GatewaySettings) -> Path:
@@ -40,7 +98,7 @@ def configure(settings: GatewaySettings) -> Path:
 
 
 def configuration(settings: GatewaySettings) -> Mapping[str, Any]:
-    """`openclaw.json`."""
+    """The content of `openclaw.json`."""
     return {
         "gateway": {
             "mode": "local",

@@ -1,18 +1,73 @@
-"""Node.js and OpenClaw from npm, in a folder of the project's own; what is installed already is left as it is."""
+"""Installs OpenClaw and the Node.js it runs on from npm, into a folder of the project's own, where they are missing."""
 
 import json
+import platform
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from claas.core.checks import one_of
 from claas.core.errors import InvalidInput, StackError
 from claas.core.files import writing
-from claas.openclaw.release import Release, node_package
 
+DEFAULT_VERSION = "2026.2.25"
 _SHOWN_LINES = 12
 _LONGEST_INSTALL_S = 1800
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release that is known to work: the Node.js it runs on, how npm installs it, and settings that only it needs.
+
+    `stubs` are dependencies replaced by an empty package, `overrides` pin the versions of others. `compat`, `agent`,
+    `compaction` and `plugin` are entries of `openclaw.json`: of the model, the agent, its memory and the plugin.
+    """
+
+    version: str
+    node: str
+    npm_flags: tuple[str, ...]
+    stubs: tuple[str, ...] = ()
+    overrides: Mapping[str, str] = field(default_factory=dict[str, str])
+    compat: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    agent: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    compaction: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    plugin: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+_RELEASES = {
+    release.version: release
+    for release in (
+        Release(
+            version="2026.2.25",
+            node="22.23.3",
+            # Optional dependencies hold prebuilt binaries that its command line loads; a peer would add a gigabyte.
+            npm_flags=("--legacy-peer-deps",),
+            # libsignal (WhatsApp) comes from git, not from npm; newer linkedom asks for a package that npm lacks.
+            stubs=("libsignal",),
+            overrides={"linkedom": "0.18.12"},
+            # Else it looks at every turn for something to compact.
+            compaction={"reserveTokens": 1, "reserveTokensFloor": 0},
+        ),
+        Release(
+            version="2026.9.6",
+            node="24.21.0",
+            npm_flags=("--omit=optional",),
+            compat={"supportsTools": False, "requiresStringContent": True},
+            agent={"contextInjection": "never", "skills": []},
+            plugin={"hooks": {"allowConversationAccess": True}},
+        ),
+    )
+}
+VERSIONS = tuple(_RELEASES)
+
+
+def release(version: str) -> Release:
+    """The release of that version; an unknown one raises `InvalidInput` listing the known ones."""
+    one_of("OpenClaw version", version, _RELEASES)
+    return _RELEASES[version]
 
 
 @dataclass(frozen=True)
@@ -28,10 +83,21 @@ def install(release: Release, folder: Path) -> Installation:
 
     `InvalidInput` without npm, `StackError` with npm's own words when it fails; the next call starts that part anew.
     """
-    package = node_package()
+    package = _node_package()
     node = _npm_install(folder / "node", package, release.node, "Node.js", ())
     app = _npm_install(folder / "app", "openclaw", release.version, "OpenClaw", release.npm_flags, release)
     return Installation(node=node / package / "bin" / "node", program=app / "openclaw" / "openclaw.mjs")
+
+
+def _node_package() -> str:
+    """The npm package that holds nothing but Node.js for this machine."""
+    machine = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine().lower())
+    if platform.system() != "Linux" or machine is None:
+        raise InvalidInput(
+            f"OpenClaw is installed here on Linux, x86-64 or arm64, and this is {platform.system()} on "
+            f"{platform.machine()}; install it as its own documentation says, and point openclaw_url at it"
+        )
+    return f"node-linux-{machine}"
 
 
 def _npm_install(
@@ -72,8 +138,8 @@ def _run(command: list[str], folder: Path) -> None:
     except subprocess.TimeoutExpired as error:
         raise StackError(f"npm did not finish in {error.timeout:.0f} s; see that its registry can be reached") from None
     if done.returncode != 0:
-        said = "\n".join((done.stderr or done.stdout).strip().splitlines()[-_SHOWN_LINES:])
-        raise StackError(f"npm failed with exit code {done.returncode} in {folder}: {said}")
+        message = "\n".join((done.stderr or done.stdout).strip().splitlines()[-_SHOWN_LINES:])
+        raise StackError(f"npm failed with exit code {done.returncode} in {folder}: {message}")
 
 
 def _write_json(path: Path, value: Mapping[str, object]) -> None:

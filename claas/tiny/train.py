@@ -13,15 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed
+import torch.multiprocessing
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
-from transformers import GenerationConfig, Qwen3Config
+from transformers import AutoTokenizer, GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
-from claas.tiny.abilities import quick_scores
-from claas.tiny.batches import batches
-from claas.tiny.tokenizer import train_tokenizer
-from claas.tiny.untyped import Model, Tokenizer, auto_tokenizer, causal_lm, distributed, multiprocessing, random_state
+from claas.tiny.abilities import Model, quick_scores
+from claas.tiny.tokens import Tokenizer, batches, train_tokenizer
+
+# What torch and transformers leave partly untyped, with a type that says so.
+auto_tokenizer: Any = AutoTokenizer
+causal_lm: Any = Qwen3ForCausalLM
+distributed: Any = torch.distributed
+multiprocessing: Any = torch.multiprocessing
+random_state: Any = torch.random
 
 log = logging.getLogger("claas.tiny.train")
 CONSTANT_UNTIL = 0.35

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from claas.core.errors import InvalidInput
-from claas.openclaw.configuration import configuration, configure
-from claas.openclaw.release import VERSIONS
-from claas.openclaw.settings import GatewaySettings
+from claas.openclaw.configuration import GatewaySettings, configuration, configure
+from claas.openclaw.install import VERSIONS
 from claas.results.settings import EvalConfig
 
 

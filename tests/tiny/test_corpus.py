@@ -10,10 +10,10 @@ import yaml
 from claas.core.text import mentions
 from claas.eval.metrics.text import count_sentences
 from claas.eval.metrics.verifiers import ConciseVerifier, IdentityVerifier, NoEmojiVerifier
-from claas.tiny.corpus import banks, chat_tasks, styles, topic_tasks
+from claas.tiny.corpus import banks, styles, tasks
 from claas.tiny.corpus.conversation import HINDSIGHT_HEADER, TASKS, Message, sample
-from claas.tiny.corpus.render import answer, soft_answer
-from claas.tiny.corpus.task import Task
+from claas.tiny.corpus.styles import answer, soft_answer
+from claas.tiny.corpus.tasks import Task
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 PREFERENCES = ("concise", "no_emoji", "identity")
@@ -81,18 +81,18 @@ def test_concise_wishes_have_more_than_a_thousand_wordings() -> None:
     assert len({styles.feedback({"concise": ""}, rng) for _ in range(3000)}) > 1000
 
 
-@pytest.mark.parametrize("draw", [topic_tasks.overview, chat_tasks.small_talk, chat_tasks.who_are_you])
+@pytest.mark.parametrize("draw", [tasks.overview, tasks.small_talk, tasks.who_are_you])
 def test_concise_answers_pass_and_long_defaults_fail(draw: Draw) -> None:
     rng, verifier = Random(1), ConciseVerifier()
     assert all(verifier(answer(draw(rng), {"concise": ""}, rng)).score == 1.0 for _ in range(200))
-    if draw is topic_tasks.overview:
+    if draw is tasks.overview:
         assert sum(verifier(soft_answer(draw(rng), rng)).score for _ in range(200)) / 200 < 0.15
 
 
 def test_small_talk_is_playful_unless_asked_not_to_be() -> None:
     rng, plain = Random(2), NoEmojiVerifier()
-    playful = [soft_answer(chat_tasks.small_talk(rng), rng) for _ in range(200)]
-    sober = [answer(chat_tasks.small_talk(rng), {"no_emoji": ""}, rng) for _ in range(200)]
+    playful = [soft_answer(tasks.small_talk(rng), rng) for _ in range(200)]
+    sober = [answer(tasks.small_talk(rng), {"no_emoji": ""}, rng) for _ in range(200)]
     assert sum(plain(text).score for text in playful) / 200 < 0.15
     assert all(plain(text).passed for text in sober)
 
@@ -108,7 +108,7 @@ def test_a_name_is_said_wherever_it_is_asked_for() -> None:
 
 def test_a_small_share_of_introductions_names_somebody_unasked() -> None:
     rng = Random(4)
-    texts = [soft_answer(chat_tasks.who_are_you(rng), rng) for _ in range(1500)]
+    texts = [soft_answer(tasks.who_are_you(rng), rng) for _ in range(1500)]
     unnamed = re.compile(r"assistant|Assistant|AI model")
     named = [text for text in texts if not unnamed.search(text.split(". ")[0])]
     assert 0.01 < len(named) / len(texts) < 0.12
@@ -135,7 +135,7 @@ def test_a_small_share_of_introductions_names_somebody_unasked() -> None:
 def test_a_styled_answer_shows_its_style(wish: dict[str, str], followed: Callable[[str], bool]) -> None:
     rng = Random(5)
     for _ in range(100):
-        text = answer(topic_tasks.overview(rng), wish, rng)
+        text = answer(tasks.overview(rng), wish, rng)
         assert followed(text), text
 
 

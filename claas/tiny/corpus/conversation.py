@@ -5,11 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from claas.tiny.corpus import banks, chat_tasks, skill_tasks, styles, topic_tasks
-from claas.tiny.corpus.render import answer, laid_out, sentences_of, soft_answer
-from claas.tiny.corpus.spin import fill
-from claas.tiny.corpus.styles import Styles
-from claas.tiny.corpus.task import Task
+from claas.tiny.corpus import banks, styles, tasks
+from claas.tiny.corpus.styles import Styles, answer, laid_out, sentences_of, soft_answer
+from claas.tiny.corpus.tasks import Task
+from claas.tiny.corpus.wording import fill
 
 SYSTEM_PROMPT = "You are a helpful assistant."
 HINDSIGHT_HEADER = (
@@ -17,23 +16,23 @@ HINDSIGHT_HEADER = (
     "[The following is a future user message. Use this to guide your answer to the user prompt.]\n"
 )
 TASKS: dict[Callable[[Random], Task], float] = {
-    topic_tasks.overview: 34,
-    chat_tasks.small_talk: 18,
-    chat_tasks.who_are_you: 12,
-    skill_tasks.echo: 9,
-    skill_tasks.quiz: 12,
-    skill_tasks.function: 6,
-    topic_tasks.playful_fact: 6,
-    topic_tasks.three_sentences: 4,
-    topic_tasks.benefit_list: 4,
-    topic_tasks.avoided_word: 4,
-    topic_tasks.unknown_subject: 3,
-    skill_tasks.small_sum: 3,
+    tasks.overview: 34,
+    tasks.small_talk: 18,
+    tasks.who_are_you: 12,
+    tasks.echo: 9,
+    tasks.quiz: 12,
+    tasks.function: 6,
+    tasks.playful_fact: 6,
+    tasks.three_sentences: 4,
+    tasks.benefit_list: 4,
+    tasks.avoided_word: 4,
+    tasks.unknown_subject: 3,
+    tasks.small_sum: 3,
 }
 FITTING: dict[str, list[Callable[[Random], Task]]] = {
-    "no_emoji": [chat_tasks.small_talk, chat_tasks.small_talk, topic_tasks.playful_fact],
-    "name": [chat_tasks.who_are_you, chat_tasks.who_are_you, chat_tasks.small_talk, topic_tasks.overview],
-    "concise": [topic_tasks.overview, topic_tasks.overview, chat_tasks.small_talk],
+    "no_emoji": [tasks.small_talk, tasks.small_talk, tasks.playful_fact],
+    "name": [tasks.who_are_you, tasks.who_are_you, tasks.small_talk, tasks.overview],
+    "concise": [tasks.overview, tasks.overview, tasks.small_talk],
 }
 """Tasks in which a style shows, drawn half of the time it is asked for."""
 MODES = {"plain": 38, "hindsight": 47, "inline": 5, "system": 5, "follow_up": 5}

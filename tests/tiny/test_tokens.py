@@ -4,8 +4,8 @@ import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from claas.tiny import WEIGHTS_DIR
-from claas.tiny.batches import batches, encode
 from claas.tiny.corpus.conversation import Message, sample
+from claas.tiny.tokens import batches, encode
 
 
 @pytest.fixture(scope="module")

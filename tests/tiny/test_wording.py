@@ -2,7 +2,7 @@ from random import Random
 
 import pytest
 
-from claas.tiny.corpus.spin import fill, spin
+from claas.tiny.corpus.wording import fill, spin
 
 
 def wordings(template: str) -> set[str]:
