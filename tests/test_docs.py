@@ -1,0 +1,62 @@
+"""What the README and the docs name exists: files, modules, links and targets of make."""
+
+import importlib
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "data/README.md", "claas/tiny/MODEL_CARD.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+ids = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+@ids
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    named = re.findall(
+        r"(?<![\w./])(?:claas|tests|configs|docs|benchmarks)/[\w./-]*\w", page.read_text(encoding="utf-8")
+    )
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@ids
+def test_every_module_class_and_function_that_a_page_names_exists(page: Path) -> None:
+    named = set(re.findall(r"(?<![\w./-])claas(?:\.[A-Za-z_]\w*)+", page.read_text(encoding="utf-8")))
+    assert sorted(name for name in named if not can_be_imported(name)) == []
+
+
+@ids
+def test_every_link_within_the_project_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not leads_somewhere(link, page)] == []
+
+
+@ids
+def test_every_target_of_make_that_a_page_names_exists(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:`|^)make ([a-z]+)", page.read_text(encoding="utf-8"), re.MULTILINE)) <= targets
+
+
+def can_be_imported(name: str) -> bool:
+    """Whether this is a module of ours, or what one of them defines."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        return importlib.util.find_spec(name) is not None or hasattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError:
+        return hasattr(importlib.import_module(module), attribute) if importlib.util.find_spec(module) else False
+
+
+def leads_somewhere(link: str, page: Path) -> bool:
+    path, _, anchor = link.partition("#")
+    target = page.parent / path if path else page
+    return target.exists() and (not anchor or anchor in anchors(target))
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
