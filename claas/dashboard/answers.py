@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from claas.dashboard.pages import number, percent, title
+from claas.dashboard.pages import title
+from claas.results.numbers import number, percent
 from claas.results.records import History, Status
 from claas.results.settings import Criteria
 from claas.results.summary import PreferenceSummary

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from claas.dashboard.pages import figure
 from claas.results.charts import DASHES, MARKERS, Intervals, Panel, Picture, look, pictures
+from claas.results.numbers import figure, interval_figures
 from claas.results.records import History, Status
 from claas.results.settings import Criteria
 from claas.results.statistics import Interval
@@ -52,12 +52,7 @@ class PanelCurve:
         return {updates: self._text(updates, value) for updates, value in self.points.items()}
 
     def _text(self, updates: int, value: float | None) -> str:
-        return "lost" if value is None else f"{figure(value)} {interval_text(self.intervals.get(updates))}".rstrip()
-
-
-def interval_text(interval: Interval | None) -> str:
-    """`[low, high]`, or nothing."""
-    return f"[{figure(interval.low)}, {figure(interval.high)}]" if interval else ""
+        return "lost" if value is None else f"{figure(value)} {interval_figures(self.intervals.get(updates))}".rstrip()
 
 
 _BAND_OPACITY = 0.2
@@ -123,7 +118,7 @@ def _values(curve: PanelCurve, index: int) -> dict[str, Any]:
     if few:
         trace["marker"] = _marker(index)
     if curve.intervals:
-        trace["text"] = [interval_text(curve.intervals.get(updates)) for updates in curve.points]
+        trace["text"] = [interval_figures(curve.intervals.get(updates)) for updates in curve.points]
         trace["hovertemplate"] = "%{y:.4~g} %{text}"
     return trace
 

@@ -16,10 +16,18 @@ from claas.core.files import dump_json
 from claas.dashboard.assets import PLOTLY_STYLE_HASH
 from claas.dashboard.assets import address as asset_address
 from claas.dashboard.overview import last_value
-from claas.results.progress import duration
+from claas.results.numbers import (
+    common_decimals,
+    compact,
+    duration,
+    figure,
+    fixed,
+    number,
+    signed,
+    signed_span,
+    span,
+)
 from claas.results.verdict import Ruling
-
-NONE = "–"
 
 _TITLES = {
     "heldout": "held-out",
@@ -27,33 +35,6 @@ _TITLES = {
     "self_rouge_l": "self-ROUGE-L",
     "out_of_scope": "asked for the opposite",
 }
-
-
-def number(value: float | None) -> str:
-    """About three significant digits, never more than three decimals: 0.98, 73.9, 1240."""
-    if value is None:
-        return NONE
-    size = abs(value)
-    decimals = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 or size == 0 else 3
-    return f"{value:.{decimals}f}"
-
-
-def figure(value: float) -> str:
-    """A number with four significant digits, a whole one without a point."""
-    return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e9 else f"{value:.4g}"
-
-
-def percent(value: float | None) -> str:
-    """A share as a percentage: 94 %."""
-    return NONE if value is None else f"{100 * value:.0f} %"
-
-
-def compact(count: float) -> str:
-    """A count in three digits: 950, 12.3k, 4.56M."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if count >= size:
-            return f"{count / size:.3g}{letter}"
-    return f"{count:.0f}"
 
 
 def title(name: str) -> str:
@@ -198,6 +179,10 @@ def _templates() -> Environment:
     filters: Any = {  # typed there by what happens to be in it
         "figure": figure,
         "number": number,
+        "fixed": fixed,
+        "signed": signed,
+        "span": span,
+        "signed_span": signed_span,
         "compact": compact,
         "capitalized": capitalized,
         "settings": settings,
@@ -210,8 +195,8 @@ def _templates() -> Environment:
         "last_value": last_value,
     }
     templates.filters.update(filters)
-    addresses: Any = {"asset_address": asset_address}
-    templates.globals.update(addresses)
+    functions: Any = {"asset_address": asset_address, "common_decimals": common_decimals}
+    templates.globals.update(functions)
     templates.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     return templates
 

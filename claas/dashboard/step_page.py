@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from claas.core.errors import NotFound
-from claas.dashboard.pages import Addresses, Excerpt, excerpt, figure, readable, render, told
+from claas.dashboard.pages import Addresses, Excerpt, excerpt, readable, render, told
 from claas.dashboard.points import read_measurement
 from claas.dashboard.run_index import RunIndex
 from claas.dashboard.step_choice import PER_PAGE, Asked, Links, Only, Page, Pair, chosen, page_of, paired
 from claas.dashboard.token_shades import Shade, legend
 from claas.dashboard.transcript import LISTED, WHOLE, Bounds, TranscriptView, transcript_view
 from claas.results.items import ITEM_SETS, ItemSet, flips
+from claas.results.numbers import figure
 from claas.results.records import AdapterRecord, Baseline, Canary, Counts, StepRecord, Transcript, flat
 
 _NAMED = 60

@@ -7,10 +7,11 @@ from difflib import SequenceMatcher
 from itertools import takewhile
 from statistics import fmean
 
-from claas.dashboard.pages import Excerpt, excerpt, figure, readable, told
+from claas.dashboard.pages import Excerpt, excerpt, readable, told
 from claas.dashboard.step_choice import Pair
 from claas.dashboard.token_shades import Shaded, Unlikely, least_likely, shaded
 from claas.results.items import passed
+from claas.results.numbers import figure
 from claas.results.records import Transcript
 
 _WORD = re.compile(r"\s*\w+|\s*[^\w\s]|\s+")

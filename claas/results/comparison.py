@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
+from itertools import zip_longest
 from statistics import fmean, stdev
 
 from claas.results.criteria import CHANGES, Estimate
@@ -16,7 +17,7 @@ from claas.results.records import History, Transcript
 from claas.results.statistics import Interval, holm, mean_interval, mean_p, mean_p_at_most
 
 
-class Reading(StrEnum):
+class Direction(StrEnum):
     """What a difference comes to. Higher and lower also as one of all comparisons; equal: no item differs at all."""
 
     HIGHER = "higher"
@@ -81,11 +82,16 @@ class Difference:
     lost: int
     p_holm: float | None = None
     family: int = 1
-    reading: Reading = Reading.UNCLEAR
+    direction: Direction = Direction.UNCLEAR
+
+    @property
+    def conclusive(self) -> bool:
+        """Whether it is said to be higher or lower."""
+        return self.direction in (Direction.HIGHER, Direction.LOWER)
 
 
 @dataclass(frozen=True)
-class Disagreement:
+class ItemDifference:
     """The items of a set that pass in one run and not in the other, of those that both asked alike.
 
     `lost` ones pass in the reference only, `gained` ones in the other only; of the answers, `before` is the
@@ -97,6 +103,12 @@ class Disagreement:
     reference: Finals
     other: Finals
     changes: ItemChanges
+
+    @property
+    def in_turn(self) -> list[str]:
+        """The items, lost and gained in turn, so that the first few have some of both."""
+        pairs = zip_longest(self.changes.lost, self.changes.gained)
+        return [item for pair in pairs for item in pair if item is not None]
 
 
 @dataclass(frozen=True)
@@ -150,13 +162,13 @@ def value(final: Final, confidence: float) -> Estimate:
     return CHANGES[final.key].mean(final.by_item, confidence)
 
 
-def disagreements(preferences: Mapping[str, Sequence[Finals]]) -> list[Disagreement]:
+def item_differences(preferences: Mapping[str, Sequence[Finals]]) -> list[ItemDifference]:
     """Every run against the first that measured the same set of items, in the order of `compare`.
 
     McNemar's p-values are adjusted over all that is returned.
     """
     found = [
-        Disagreement(preference, items, having[0], other, _changes(items, having[0], other))
+        ItemDifference(preference, items, having[0], other, _changes(items, having[0], other))
         for preference, finals in preferences.items()
         for items in ITEM_SETS
         if len(having := [each for each in finals if items.key in each.keys]) > 1
@@ -198,7 +210,7 @@ def _difference(preference: str, key: str, reference: Finals, other: Finals, con
         alone=len(first.by_item.keys() ^ second.by_item.keys()),
         unlike=len(measured) - len(differences),
         lost=len(both) - len(measured),
-        reading=Reading.EQUAL if differences and not any(differences) else Reading.UNCLEAR,
+        direction=Direction.EQUAL if differences and not any(differences) else Direction.UNCLEAR,
     )
 
 
@@ -231,5 +243,5 @@ def _read(found: Difference, confidence: float) -> Difference:
     if found.interval is None or found.p_holm is None or found.p_holm > 1 - confidence:
         return found
     if found.interval.low > 0:
-        return replace(found, reading=Reading.HIGHER)
-    return replace(found, reading=Reading.LOWER) if found.interval.high < 0 else found
+        return replace(found, direction=Direction.HIGHER)
+    return replace(found, direction=Direction.LOWER) if found.interval.high < 0 else found

@@ -6,6 +6,7 @@ from statistics import fmean
 
 from rich.text import Text
 
+from claas.results.numbers import duration
 from claas.results.records import Baseline, Counts, StepRecord, flat
 
 
@@ -154,13 +155,6 @@ def seconds_left(lines: Sequence[ProgressLine], parallel: int) -> float | None:
     paces = [line.step_s for line in lines if line.step_s is not None]
     left = sum(line.left for line in lines)
     return fmean(paces) * left / min(parallel, len(lines)) if paces and left else None
-
-
-def duration(seconds: float) -> str:
-    """`0:07`, `12:30`, `1:02:03`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def printable(text: str) -> str:

@@ -72,6 +72,11 @@ class Ruling(Record):
     formula: str
     note: str | None = None
 
+    @property
+    def interval(self) -> Interval | None:
+        """Its ends, as an interval."""
+        return self.ci and Interval(*self.ci)
+
 
 class Judgement(Record):
     """One preference's verdict. `not_measured` names the criteria whose metric was not part of the run.

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from claas.results import summary
-from claas.results.progress import COLUMNS, ProgressLine, duration, seconds_left
+from claas.results.numbers import duration
+from claas.results.progress import COLUMNS, ProgressLine, seconds_left
 from claas.results.records import History, Metadata
 from claas.results.run_files import RunFiles
 from claas.results.settings import EvalConfig

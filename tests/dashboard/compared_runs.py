@@ -38,7 +38,7 @@ def run_of(name: str, histories: Sequence[History] | None = None, **settings: ob
         confidence=0.95,
         name=name,
         manifest=manifest(name, preferences=names, **settings),
-        summary=build_summary(name, config, {history.preference: history for history in histories}),
+        summaries=build_summary(name, config, {each.preference: each for each in histories}).preferences,
         metadata={preference: metadata(preference) for preference in names},
         finals={history.preference: finals_of(history, name) for history in histories},
     )

@@ -8,8 +8,7 @@ import pytest
 
 from claas.core.errors import InvalidInput
 from claas.dashboard.charts import Charts
-from claas.dashboard.compare_page import ComparedRun, compare_view, comparison
-from claas.dashboard.differences import KeyTable
+from claas.dashboard.compare_page import ComparedRun, Comparison, KeyTable, comparison_page
 from claas.dashboard.pages import Addresses
 from claas.results.records import History, Transcript
 from tests.dashboard.compared_runs import metadata, run_of
@@ -21,7 +20,7 @@ OTHERS_SCRIPT = r'<script(?! type="application/json"| defer src="/v1/eval/assets
 
 
 def page(*runs: ComparedRun) -> str:
-    return comparison(runs, Charts((), ()), Addresses(results_dir="mine"))
+    return comparison_page(runs, Charts((), ()), Addresses(results_dir="mine"))
 
 
 def text(html: str) -> str:
@@ -29,7 +28,20 @@ def text(html: str) -> str:
 
 
 def table(key: str, *runs: ComparedRun) -> KeyTable:
-    return next(each for each in compare_view(runs).preferences[0].keys if each.key == key)
+    return next(each for each in Comparison(runs).tables("concise") if each.key == key)
+
+
+def rows(key: str, *runs: ComparedRun) -> list[str]:
+    """What the page's table of a key says of each run."""
+    caption = f'<caption class="hidden">{re.escape(key)}</caption>'
+    (found,) = re.findall(f"{caption}.*?<tbody>(.*?)</tbody>", page(*runs), re.DOTALL)
+    return [text(row).strip() for row in re.findall(r"<tr>(.*?)</tr>", found, re.DOTALL)]
+
+
+def places(html: str) -> list[float]:
+    """Where the first bar and its value are drawn: low end, value, high end."""
+    low, high, value = re.findall(r'class="reach" x1="(.*?)" x2="(.*?)".*?class="at" x1="(.*?)"', html, re.DOTALL)[0]
+    return [float(low), float(value), float(high)]
 
 
 def noisy(level: float) -> type[World]:
@@ -41,37 +53,32 @@ LEARNED = run_of("learned")
 
 
 def test_the_first_run_is_the_reference_and_the_others_are_read_against_it() -> None:
-    found = table("heldout_compliance", IDLE, LEARNED)
-    reference, other = found.rows
-    assert (reference.letter, reference.value, reference.interval, reference.difference) == (
-        "A",
-        "0.047",
-        "0.016 to 0.129",
-        None,
-    )
-    assert other.difference is not None
-    assert (other.value, other.difference.value, other.difference.n) == ("1.000", "+0.953", 64)
-    assert (other.difference.reading, other.difference.telling, found.telling) == ("higher", True, True)
-    assert other.difference.bar is not None
-    assert 50 < other.difference.bar.low < other.difference.bar.value < other.difference.bar.high <= 98
-    swapped = table("heldout_compliance", LEARNED, IDLE).rows[1].difference
-    assert swapped is not None
-    assert (swapped.value, swapped.reading) == ("−0.953", "lower")
+    reference, other = rows("heldout_compliance", IDLE, LEARNED)
+    assert reference == "A 0.047 0.016 to 0.129 after 6 updates, n = 64 reference"
+    assert re.fullmatch(r"B 1\.000 .* \+0\.953 \+.* to \+.* ▲ higher B − A, n = 64, Holm’s p = .*", other), other
+    html = " ".join(page(IDLE, LEARNED).split())
+    assert '<details class="key" open> <summary><code>heldout_compliance</code>' in html
+    low, value, high = places(html.split("<code>heldout_compliance</code>")[1])
+    assert 50 < low < value < high <= 98
+    swapped = rows("heldout_compliance", LEARNED, IDLE)[1]
+    assert " −0.953 " in swapped
+    assert " ▼ lower " in swapped
 
 
 def test_the_summary_names_what_differs_and_counts_the_rest() -> None:
-    (short,) = compare_view([IDLE, LEARNED]).short
-    assert (short.preference, short.other, short.reference) == ("concise", "B", "A")
-    assert any(each.startswith("heldout_compliance is higher (+0.953, interval +") for each in short.findings)
-    assert short.rest == "of 7 keys: 2 the same in every item"
+    assert list(Comparison([IDLE, LEARNED]).pairs) == [("concise", "B", "A")]
+    short = text(page(IDLE, LEARNED)).split("In short")[1].split("What they differ in")[0]
+    assert short.startswith(" B against A concise ")
+    assert " heldout_compliance is higher (+0.953, interval +" in short
+    assert short.strip().endswith("of 7 keys: 2 the same in every item")
 
 
 def test_runs_of_unequal_length_say_after_how_many_updates_each_value_is() -> None:
     shorter = run_of("shorter", [make_history(steps=6, done=2)])
-    rows = table("heldout_compliance", LEARNED, shorter).rows
-    assert [row.updates for row in rows] == [6, 2]
-    assert rows[1].difference is not None
-    assert "B after 2 updates, A after 6" in rows[1].difference.remarks
+    reference, other = rows("heldout_compliance", LEARNED, shorter)
+    assert " after 6 updates, " in reference
+    assert " after 2 updates, " in other
+    assert "B after 2 updates, A after 6" in other
     assert "2 of 6 steps, running" in text(page(LEARNED, shorter))
 
 
@@ -84,39 +91,38 @@ def test_items_without_a_partner_are_counted_on_the_page() -> None:
     last = history.steps[-1]
     step = last.model_copy(update={"rollouts": [reworded(rollout) for rollout in last.rollouts]})
     other = run_of("other", [replace(history, steps=(*history.steps[:-1], step))])
-    difference = table("heldout_compliance", LEARNED, other).rows[1].difference
-    assert difference is not None
-    assert (difference.n, difference.remarks) == (62, ("left out: 2 asked, or scored, on another text",))
+    assert table("heldout_compliance", LEARNED, other).differences["B"].n == 62
+    assert rows("heldout_compliance", LEARNED, other)[1].endswith(" left out: 2 asked, or scored, on another text")
 
 
 def test_three_seeds_show_their_spread_and_two_do_not() -> None:
     levels = {1: 0.5, 2: 0.75, 3: 1.0}
     runs = [run_of(f"s{seed}", [make_history(noisy(level)())], seed=seed) for seed, level in levels.items()]
     (spread,) = table("heldout_compliance", *runs).spreads
-    assert (spread.letters, spread.updates) == (("A", "B", "C"), 6)
-    assert (spread.mean, spread.deviation, spread.reach) == ("0.750", "0.250", "0.500 to 1.000")
-    assert table("heldout_compliance", *runs[:2]).spreads == ()
+    assert (spread.letters, spread.updates) == (["A", "B", "C"], 6)
+    assert "standard deviation 0.250, from 0.500 to 1.000" in text(page(*runs))
+    assert table("heldout_compliance", *runs[:2]).spreads == []
     reworded = replace(runs[2], metadata={"concise": metadata(digest="another")})
-    assert table("heldout_compliance", *runs[:2], reworded).spreads == (), "not the same measurement"
+    assert table("heldout_compliance", *runs[:2], reworded).spreads == [], "not the same measurement"
     assert "Over 3 seeds (A, B, C, after 6 updates): mean 0.750" in text(page(*runs))
 
 
 def test_criteria_stand_side_by_side() -> None:
-    criteria = compare_view([LEARNED, run_of("bad", [make_history(Collapsing())])]).preferences[0].criteria
-    good, bad = criteria["capability_retention"]
+    runs = [LEARNED, run_of("bad", [make_history(Collapsing())])]
+    good, bad = Comparison(runs).rulings("concise")["capability_retention"]
     assert good is not None
     assert bad is not None
-    assert (good.verdict, bad.verdict, bad.threshold) == ("pass", "fail", "> 0.9")
+    assert (good.verdict, bad.verdict) == ("pass", "fail")
+    assert re.search(r" capability_retention pass .* asked: > 0\.9 .*fail .* asked: > 0\.9 ", text(page(*runs)))
 
 
 def test_items_that_only_one_run_passes_show_both_answers() -> None:
-    lists = {each.title: each for each in compare_view([IDLE, LEARNED]).preferences[0].flips}
-    heldout = lists["heldout"]
-    assert "of 64 items 0 pass in A only and 61 in B only" in heldout.summary
-    assert (len(heldout.items), heldout.more) == (20, 41)
-    assert [(said.letter, said.passed) for said in heldout.items[0].said] == [("A", False), ("B", True)]
-    assert lists["capability"].items == ()
-    assert "41 more are not shown here" in text(page(IDLE, LEARNED))
+    found = {each.items.name: each for each in Comparison([IDLE, LEARNED]).items("concise")}
+    assert (found["capability"].in_turn, len(found["heldout"].in_turn)) == ([], 61)
+    heldout = text(page(IDLE, LEARNED)).split("heldout, B and A: ")[1].split("All answers")[0]
+    assert heldout.startswith("of 64 items 0 pass in A only and 61 in B only ")
+    assert heldout.count(" A fail ") == heldout.count(" B pass ") == 20
+    assert "41 more are not shown here" in heldout
 
 
 def test_items_that_one_run_did_not_judge_are_counted() -> None:
@@ -127,11 +133,9 @@ def test_items_that_one_run_did_not_judge_are_counted() -> None:
         for rollout in last.rollouts
     ]
     other = run_of("other", [replace(history, steps=(*history.steps[:-1], last.model_copy(update={"rollouts": lost})))])
-    (heldout,) = [each for each in compare_view([LEARNED, other]).preferences[0].flips if each.title == "heldout"]
-    assert heldout.summary == "of 64 items none passes in one run only; 1 not judged in both"
-    difference = table("heldout_compliance", LEARNED, other).rows[1].difference
-    assert difference is not None
-    assert difference.remarks == ("left out: 1 lost in one of the two",)
+    said = "heldout, B and A: of 64 items none passes in one run only; 1 not judged in both."
+    assert said in text(page(LEARNED, other))
+    assert rows("heldout_compliance", LEARNED, other)[1].endswith(" left out: 1 lost in one of the two")
 
 
 def test_links_are_made_by_the_caller() -> None:
@@ -156,12 +160,13 @@ def test_another_measurement_is_said_loudly() -> None:
 
 def test_preferences_that_one_run_has_are_named_and_not_compared() -> None:
     both = run_of("both", [make_history(), make_history(preference="identity")])
-    view = compare_view([LEARNED, both])
-    assert ([each.name for each in view.preferences], view.alone) == (["concise"], (("identity", "B"),))
+    found = Comparison([LEARNED, both])
+    assert (list(found.shared), found.alone) == (["concise"], {"identity": "B"})
+    assert "Not compared, because one run only has them: identity (B)" in text(page(LEARNED, both))
 
 
 def test_a_run_that_has_measured_nothing_yet_is_shown_as_such() -> None:
-    fresh = replace(run_of("fresh", [History("concise", 6)]), summary=None)
+    fresh = replace(run_of("fresh", [History("concise", 6)]), summaries={})
     shown = text(page(LEARNED, fresh))
     assert "nothing judged yet" in shown
     assert "No two runs have measured the same yet." in shown
@@ -172,7 +177,7 @@ def test_a_run_that_has_measured_nothing_yet_is_shown_as_such() -> None:
 @pytest.mark.parametrize("names", [[], ["a"], ["a", "a"]])
 def test_fewer_than_two_different_runs_are_no_comparison(names: list[str]) -> None:
     with pytest.raises(InvalidInput, match="two or more different runs"):
-        compare_view([replace(LEARNED, name=name) for name in names])
+        Comparison([replace(LEARNED, name=name) for name in names])
 
 
 def test_hostile_text_is_shown_and_never_obeyed() -> None:
@@ -202,5 +207,6 @@ def test_the_page_needs_no_script_and_nothing_from_elsewhere() -> None:
 
 
 def test_numbers_are_written_alike_within_a_table() -> None:
-    values = [row.value for row in table("logprob_margin.margin", IDLE, LEARNED).rows]
+    values = [row.split()[1] for row in rows("logprob_margin.margin", IDLE, LEARNED)]
+    assert len(values) == 2
     assert all(re.fullmatch(r"−?\d+\.\d", value) for value in values), values

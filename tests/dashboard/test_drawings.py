@@ -11,14 +11,11 @@ from claas.dashboard.pages import (
     WIDTH,
     IntervalBar,
     capitalized,
-    compact,
-    figure,
     interval_bar,
-    number,
-    percent,
     settings,
     sparkline,
 )
+from claas.results.numbers import compact, figure, number, percent
 from claas.results.verdict import Ruling, Verdict
 
 numbers = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e300, max_value=1e300)

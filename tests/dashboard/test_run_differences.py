@@ -1,7 +1,7 @@
 """What runs differ in besides their numbers."""
 
 from claas.core.settings import TrainingConfig
-from claas.dashboard.compare_page import Distinction, distinctions, measured_otherwise, seeds_of_one_configuration
+from claas.dashboard.distinctions import Distinction, distinctions, measured_otherwise, seeds_of_one_configuration
 from claas.results.settings import Criteria
 from tests.dashboard.compared_runs import manifest, metadata
 

@@ -15,7 +15,7 @@ import pytest
 from claas.dashboard.pages import Addresses, capitalized, title
 from claas.dashboard.run_list import Wanted, runs_page
 from claas.dashboard.run_page import SHOWN_ITEMS, run_page
-from claas.results.progress import duration
+from claas.results.numbers import duration
 from tests.dashboard.page_reader import Page, rows
 from tests.dashboard.written_runs import EXAMPLE, few, read, worked_on, write_run
 from tests.results.synthetic_runs import Collapsing, make_history

@@ -10,7 +10,8 @@ from rich.console import Console
 from claas.eval.reporters.console import LiveReporter, PlainReporter, console_reporter
 from claas.eval.reporters.verdict_table import verdict_report
 from claas.eval.run.reporter import Reporter
-from claas.results.progress import duration, printable
+from claas.results.numbers import duration
+from claas.results.progress import printable
 from claas.results.records import Counts, History
 from claas.results.settings import EvalConfig
 from claas.results.summary import RunResults, build_summary

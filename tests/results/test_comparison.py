@@ -10,12 +10,12 @@ from scipy.stats import t, ttest_rel
 
 from claas.results.comparison import (
     Difference,
+    Direction,
     Final,
     Finals,
-    Reading,
     compare,
-    disagreements,
     finals_of,
+    item_differences,
     spread_over_seeds,
     value,
 )
@@ -74,7 +74,7 @@ def test_a_difference_is_the_mean_over_items_with_students_interval() -> None:
     assert found.interval.low == pytest.approx(0.75 - half)
     assert found.interval.high == 1.0, "scores are from 0 to 1, so that means differ by at most 1"
     assert found.p == pytest.approx(ttest_rel([1, 0, 1, 1], [0, 0, 0, 0]).pvalue)
-    assert found.reading is Reading.HIGHER
+    assert found.direction is Direction.HIGHER
 
 
 def test_only_items_with_the_same_prompt_are_paired_and_the_rest_is_counted() -> None:
@@ -87,7 +87,7 @@ def test_only_items_with_the_same_prompt_are_paired_and_the_rest_is_counted() ->
 
 def test_scored_answers_are_paired_only_when_their_texts_are_the_same() -> None:
     found = difference(scored([1.0, 2.0, 3.0]), scored([2.0, 2.5, 3.5], "yes!"), MARGIN)
-    assert (found.value, found.n, found.unlike, found.reading) == (None, 0, 3, Reading.UNCLEAR)
+    assert (found.value, found.n, found.unlike, found.direction) == (None, 0, 3, Direction.UNCLEAR)
     assert difference(scored([1.0, 2.0, 3.0]), scored([2.0, 2.5, 3.5]), MARGIN).value == pytest.approx(2 / 3)
 
 
@@ -129,19 +129,19 @@ def test_many_comparisons_make_each_stricter() -> None:
     """p = 0.0156 (seven equal differences: 2 x 2^-7) concludes alone, and not as one of four."""
     low, high = [finals("a", answered(numbered([0] * 7)))], [finals("b", answered(numbered([1] * 7)))]
     alone = compare({"one": low + high}, 0.95)
-    assert (alone[0].p, alone[0].reading) == (2 * 0.5**7, Reading.HIGHER)
+    assert (alone[0].p, alone[0].direction) == (2 * 0.5**7, Direction.HIGHER)
     many = compare(dict.fromkeys(("one", "two", "three", "four"), low + high), 0.95)
-    assert [(each.preference, each.p_holm, each.family, each.reading) for each in many] == [
-        (name, 4 * 2 * 0.5**7, 4, Reading.UNCLEAR) for name in ("one", "two", "three", "four")
+    assert [(each.preference, each.p_holm, each.family, each.direction) for each in many] == [
+        (name, 4 * 2 * 0.5**7, 4, Direction.UNCLEAR) for name in ("one", "two", "three", "four")
     ]
 
 
 def test_a_run_that_learned_differs_from_one_that_did_not_in_what_it_learned() -> None:
     learned, idle = finals_of(make_history(World()), "learned"), finals_of(make_history(Unchanged()), "idle")
-    found = {each.key: each.reading for each in compare({"concise": [idle, learned]}, 0.95)}
-    assert found[KEY] is Reading.HIGHER
-    assert found[MARGIN] is Reading.HIGHER
-    assert found["general.capability_pass_rate"] is Reading.EQUAL
+    found = {each.key: each.direction for each in compare({"concise": [idle, learned]}, 0.95)}
+    assert found[KEY] is Direction.HIGHER
+    assert found[MARGIN] is Direction.HIGHER
+    assert found["general.capability_pass_rate"] is Direction.EQUAL
 
 
 def test_finals_are_of_the_step_at_which_each_key_was_last_due() -> None:
@@ -164,21 +164,21 @@ def test_a_runs_own_value_has_wilsons_interval_that_leaves_lost_ones_any_score()
 def test_what_passes_in_one_run_only_is_listed_with_both_answers() -> None:
     ours = finals("a", answered({"0": 1, "1": 0, "2": 1}, says="ours"))
     theirs = finals("b", answered({"0": 0, "1": 1, "2": 1}, says="theirs"))
-    (found,) = disagreements({"concise": [ours, theirs]})
+    (found,) = item_differences({"concise": [ours, theirs]})
     changes = found.changes
     assert (found.items.name, found.reference, found.other) == ("heldout", ours, theirs)
     assert (changes.lost, changes.gained, changes.n) == (["heldout/0"], ["heldout/1"], 3)
     answers = changes.answers["heldout/0"]
     assert (answers.prompt, answers.before, answers.after) == ("p 0", "ours", "theirs")
-    (found,) = disagreements({"concise": [ours, finals("b", answered({"0": 0}, "another prompt"))]})
+    (found,) = item_differences({"concise": [ours, finals("b", answered({"0": 0}, "another prompt"))]})
     assert found.changes.n == 0
 
 
 def test_p_values_of_disagreements_are_adjusted_over_all_of_them() -> None:
     """Six of six pass in one run only: 2 x 2^-6, and twice that for two preferences."""
     runs = [finals("a", answered(numbered([0] * 6))), finals("b", answered(numbered([1] * 6)))]
-    assert [each.changes.mcnemar_p_holm for each in disagreements({"one": runs})] == [2 * 0.5**6]
-    assert [each.changes.mcnemar_p_holm for each in disagreements({"one": runs, "two": runs})] == [4 * 0.5**6] * 2
+    assert [each.changes.mcnemar_p_holm for each in item_differences({"one": runs})] == [2 * 0.5**6]
+    assert [each.changes.mcnemar_p_holm for each in item_differences({"one": runs, "two": runs})] == [4 * 0.5**6] * 2
 
 
 def test_the_spread_over_seeds_is_students() -> None:
@@ -230,8 +230,8 @@ def require_lawful(there: Difference, back: Difference, least: float, most: floa
     if there.p is not None:
         assert 0 <= there.p <= 1
         assert there.p == pytest.approx(back.p, rel=1e-6)
-    swapped = {Reading.HIGHER: Reading.LOWER, Reading.LOWER: Reading.HIGHER}
-    assert back.reading is swapped.get(there.reading, there.reading)
+    swapped = {Direction.HIGHER: Direction.LOWER, Direction.LOWER: Direction.HIGHER}
+    assert back.direction is swapped.get(there.direction, there.direction)
 
 
 @pytest.mark.parametrize("world", [World(), Collapsing(), Unchanged()], ids=lambda world: type(world).__name__)
@@ -240,7 +240,7 @@ def test_a_run_does_not_differ_from_itself(world: World) -> None:
     found = compare({"concise": [finals_of(history, "a"), finals_of(history, "again")]}, 0.95)
     assert {each.key for each in found} == set(CHANGES) - {"over_application_rate"}
     for each in found:
-        assert (each.value, each.reading, each.p) == (0.0, Reading.EQUAL, 1.0)
+        assert (each.value, each.direction, each.p) == (0.0, Direction.EQUAL, 1.0)
         assert each.interval is None or each.interval.low <= 0 <= each.interval.high
 
 
@@ -254,7 +254,7 @@ def test_equal_worlds_are_said_to_differ_no_more_often_than_the_level() -> None:
             for label, updates in (("a", 0), ("b", 1))
         )
         found = compare({"concise": [first, second]}, 0.95)
-        wrong += any(each.reading in (Reading.HIGHER, Reading.LOWER) for each in found)
+        wrong += any(each.direction in (Direction.HIGHER, Direction.LOWER) for each in found)
         beyond += sum(each.p is not None and each.p <= 0.05 for each in found)
         made += len(found)
     assert made == 6 * runs

@@ -14,7 +14,8 @@ from rich.text import Text
 
 from claas.eval.reporters.verdict_table import verdict_report
 from claas.eval.run.reporter import Reporter
-from claas.results.progress import COLUMNS, ProgressLine, duration, printable, seconds_left
+from claas.results.numbers import duration
+from claas.results.progress import COLUMNS, ProgressLine, printable, seconds_left
 from claas.results.records import Baseline, StepRecord
 from claas.results.settings import EvalConfig
 from claas.results.summary import RunResults

@@ -1,0 +1,93 @@
+"""What runs differ in besides their numbers: settings, packages, the commit, and what exactly was measured."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from claas.results.manifest import MAY_DIFFER, Manifest, flat_settings
+from claas.results.records import Metadata
+
+_PLACES = frozenset({"output_dir"})
+"""Settings that say where a run is, not what it is; they differ in any two runs, and are left out."""
+
+_HARMLESS = MAY_DIFFER | {"lora_id_prefix"}
+
+
+@dataclass(frozen=True)
+class Distinction:
+    """One setting, package or commit in which runs differ: its value in each, None where a run does not have it.
+
+    `matters`: it may change what is measured, or what is trained. Criteria change verdicts only, and so do not.
+    """
+
+    name: str
+    values: tuple[str | None, ...]
+    matters: bool
+
+
+def distinctions(manifests: Sequence[Manifest]) -> list[Distinction]:
+    """Everything in which these runs differ, settings first, what matters first among them."""
+    settings = [_settings(manifest) for manifest in manifests]
+    code = [_code(manifest) for manifest in manifests]
+    found = [_distinction(name, settings) for name in _names(settings)] + [
+        _distinction(name, code) for name in _names(code)
+    ]
+    differing = [each for each in found if each is not None]
+    return [each for each in differing if each.matters] + [each for each in differing if not each.matters]
+
+
+def seeds_of_one_configuration(manifests: Sequence[Manifest]) -> list[tuple[int, ...]]:
+    """Places of the runs that differ in nothing that matters but their seed, three or more of them together.
+
+    Of runs with the same seed, which are no independent ones, the first counts.
+    """
+    groups: dict[str, dict[str, int]] = {}
+    for place, manifest in enumerate(manifests):
+        known = {name: value for name, value in (_settings(manifest) | _code(manifest)).items() if _matters(name)}
+        seed = _text(known.pop("seed", None))
+        groups.setdefault(json.dumps(known, sort_keys=True), {}).setdefault(seed, place)
+    return [tuple(seeds.values()) for seeds in groups.values() if len(seeds) >= 3]
+
+
+def measured_otherwise(reference: Metadata, other: Metadata) -> list[str]:
+    """Why numbers of one preference in two runs are not of the same measurement, or may not be; empty when they are."""
+    digests = {
+        "the preference's feedback, prompts, pairs or verifier": (reference.preference_digest, other.preference_digest),
+        "the metrics, their settings or their items": (reference.metrics_digest, other.metrics_digest),
+    }
+    differ = [what for what, (one, another) in digests.items() if None not in (one, another) and one != another]
+    untold = [what for what, both in digests.items() if None in both]
+    return [f"not the same measurement: {what} differ" for what in differ] + [
+        f"perhaps not the same measurement: no digest on record says whether {what} are the same" for what in untold
+    ]
+
+
+def _settings(manifest: Manifest) -> dict[str, Any]:
+    return {name: value for name, value in flat_settings(manifest.config).items() if name not in _PLACES}
+
+
+def _code(manifest: Manifest) -> dict[str, Any]:
+    return {"git commit": manifest.git_commit} | {
+        f"package {name}": version for name, version in manifest.versions.items()
+    }
+
+
+def _names(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for values in runs for name in values))
+
+
+def _distinction(name: str, runs: Sequence[Mapping[str, Any]]) -> Distinction | None:
+    written = {json.dumps(values[name], sort_keys=True) if name in values else None for values in runs}
+    if len(written) == 1:
+        return None
+    return Distinction(name, tuple(_text(run[name]) if name in run else None for run in runs), _matters(name))
+
+
+def _matters(name: str) -> bool:
+    return name.partition(".")[0] not in _HARMLESS
+
+
+def _text(value: object) -> str:
+    """As it is written on the command line, where a text has no quotes."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
