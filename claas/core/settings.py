@@ -6,43 +6,33 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
-from claas.core.checks import in_range, one_of
+from claas.core.checks import one_of
+from claas.core.configuration import check_limits, setting
 from claas.core.errors import InvalidInput
 
 
 @dataclass
 class TrainingConfig:
-    """One update of one adapter on one batch.
-
-    `learning_rate` None means: the default of the base model (see `claas.core.settings`). `alpha` weighs the
-    generalized Jensen-Shannon divergence between student and teacher (0 forward KL, 1 reverse KL). `is_clip` caps
-    the importance ratio. `max_grad_norm` 0 turns clipping off. `kl_reg_weight` weighs the k3 estimate of KL to the
-    base model. `teacher_top_k` is how many of the teacher's tokens are compared one by one; the rest is one bucket.
-    `steps_per_batch` is the number of optimiser steps on one batch, `feedback_repetitions` how often the feedback
-    stands in the teacher's hindsight block.
-    """
+    """One SDPO update of one adapter on one batch."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
-    learning_rate: float | None = None
-    alpha: float = 0.5
-    is_clip: float = 5.0
-    max_grad_norm: float = 1.0
-    kl_reg_weight: float = 0.0
-    teacher_top_k: int = 100
-    steps_per_batch: int = 4
-    feedback_repetitions: int = 1
+    learning_rate: float | None = setting(None, "null: the base model's default", low=0.0, above=True)
+    alpha: float = setting(
+        0.5,
+        "divergence between student and teacher: 0 forward KL, 1 reverse KL",
+        low=0.0,
+        high=1.0,
+    )
+    is_clip: float = setting(5.0, "cap of the importance ratio", low=1.0, high=20.0)
+    max_grad_norm: float = setting(1.0, "0: gradients are not clipped", low=0.0)
+    kl_reg_weight: float = setting(0.0, "weight of the KL (k3 estimate) to the base model", low=0.0, high=1.0)
+    teacher_top_k: int = setting(100, "teacher tokens compared one by one; the rest is one bucket", low=10, high=100)
+    steps_per_batch: int = setting(4, "optimiser steps on one batch", low=1, high=32)
+    feedback_repetitions: int = setting(1, "how often the feedback stands in the teacher's prompt", low=1, high=16)
 
     def __post_init__(self) -> None:
-        if self.learning_rate is not None:
-            in_range("training.learning_rate", self.learning_rate, 0.0, above=True)
-        in_range("training.alpha", self.alpha, 0.0, 1.0)
-        in_range("training.is_clip", self.is_clip, 1.0, 20.0)
-        in_range("training.max_grad_norm", self.max_grad_norm, 0.0)
-        in_range("training.kl_reg_weight", self.kl_reg_weight, 0.0, 1.0)
-        in_range("training.teacher_top_k", self.teacher_top_k, 10, 100)
-        in_range("training.steps_per_batch", self.steps_per_batch, 1, 32)
-        in_range("training.feedback_repetitions", self.feedback_repetitions, 1, 16)
+        check_limits(self, "training.")
 
     def require_policy_gradient(self) -> None:
         """Raise `InvalidInput` on what a policy gradient over sampled tokens (mode=tinker) cannot do.

@@ -1,15 +1,15 @@
 """`python -m claas.eval [key=value ...]`: runs from the command line."""
 
 import asyncio
-import re
 import shlex
 import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+from claas.core.command_line import Job, quoted, say
 from claas.core.errors import ClaasError, StackError
-from claas.eval.config.compose import Job, compose, help_text
+from claas.eval.config.compose import compose
 from claas.eval.reporters.console import console_reporter
 from claas.eval.run.folder import new_folder
 from claas.eval.runner import prepare, run_harness
@@ -27,9 +27,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        if {"-h", "--help"} & set(arguments):
-            print(help_text(arguments))
-            return 0
         jobs = compose(arguments)
         for job in jobs:
             prepare(job.config)  # a mistake in the last run is said before the first one starts
@@ -42,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return next((code for code in (RESUMABLE, NOT_PASSED) if code in codes), 0)
 
 
-def _run(job: Job) -> int:
+def _run(job: Job[EvalConfig]) -> int:
     """One run; `ClaasError` other than `StackError` is the user's to mend."""
     config = job.config if job.config.output_dir is not None else replace(job.config, output_dir=str(new_folder()))
     try:
@@ -73,21 +70,13 @@ async def _until_terminated(config: EvalConfig) -> RunResults:
 
 
 def _say(message: str) -> None:
-    print(f"claas.eval: {' '.join(message.split())}", file=sys.stderr)
+    say("claas.eval", message)
 
 
-def _say_how_to_resume(job: Job, config: EvalConfig) -> None:
-    kept = [argument for argument in job.arguments if not argument.startswith("output_dir=")]
-    command = ["python", "-m", "claas.eval", *kept, f"output_dir={_quoted(str(config.output_dir))}"]
+def _say_how_to_resume(job: Job[EvalConfig], config: EvalConfig) -> None:
+    others = [argument for argument in job.arguments if not argument.startswith("output_dir=")]
+    command = ["python", "-m", "claas.eval", *others, f"output_dir={quoted(str(config.output_dir))}"]
     _say(f"to continue, run: {shlex.join(command)}")
-
-
-def _quoted(value: str) -> str:
-    """A value as Hydra reads it: quoted where it holds more than plain characters."""
-    if re.fullmatch(r"[A-Za-z0-9_./~+-]+", value):
-        return value
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
 
 
 if __name__ == "__main__":

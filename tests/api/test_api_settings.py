@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 
-from claas.api.__main__ import main
-from claas.api.config import ApiConfig, register_schema, typed
+from claas.api.__main__ import COMMAND, main
+from claas.api.config import ApiConfig
+from claas.core.configuration import settings_of, written
 from claas.core.errors import InvalidInput
 from claas.core.settings import config_root
 
@@ -17,9 +17,8 @@ SOURCES = Path(sys.modules["claas.api"].__path__[0])
 
 
 def composed(name: str, *overrides: str) -> ApiConfig:
-    register_schema()
-    with initialize_config_dir(version_base="1.3", config_dir=str(config_root() / "api")):
-        return typed(compose(name, overrides=list(overrides)))
+    (job,) = COMMAND.jobs(["--config-name", name, *overrides])
+    return job.config
 
 
 @pytest.mark.parametrize("path", sorted((config_root() / "api").glob("*.yaml")), ids=lambda path: path.stem)
@@ -79,7 +78,8 @@ def test_a_value_out_of_range_is_named(name: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["prot=1"], 2, "Key 'prot' not in 'ApiConfig'; known: mode, host, port,"),
+        (["prot=1"], 2, "unknown key 'prot'; did you mean port?"),
+        (["vram=1"], 2, "unknown key 'vram'; known: mode, host, port,"),
         (["+prot=1"], 2, "prot"),
         (["port=abc"], 2, "'abc'"),
         (["port=70000"], 2, "port must be >= 0 and <= 65535, got 70000"),
@@ -123,6 +123,28 @@ def test_a_mistake_is_one_clear_line(
     assert err.count("\n") == 1
     assert said.format(taken=taken) in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_help_says_what_can_be_set(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["claas-api", "--help"])
+    main()
+    shown = capsys.readouterr().out
+    assert "python -m claas.api [setting=value ...]" in shown
+    for setting in settings_of(ApiConfig):
+        assert f"\n{setting.key}: {written(setting.default)}  # {setting.meaning}" in shown
+    assert "Hydra" not in shown
+
+
+@pytest.mark.parametrize("beginning", ["defaults: [local, _self_]\n", "defaults: [api, _self_]\n", ""])
+def test_a_file_of_ones_own_has_the_settings_that_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], beginning: str
+) -> None:
+    monkeypatch.setenv("PORT", "8181")
+    (tmp_path / "mine.yaml").write_text(f"{beginning}port: ${{oc.env:PORT}}\nstore_dir: 2026\n")
+    (job,) = COMMAND.jobs(["--config-dir", str(tmp_path), "--config-name", "mine", "lock_timeout_s=1"])
+    assert job.config == ApiConfig(port=8181, store_dir="2026", lock_timeout_s=1.0)
+    assert COMMAND.jobs(["--config-dir", str(tmp_path), "--config-name", "mine", "--cfg", "job"]) == []
+    assert "\nport: 8181\n" in capsys.readouterr().out
 
 
 def test_without_torch_the_local_engine_says_what_to_install(tmp_path: Path) -> None:

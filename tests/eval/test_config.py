@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from omegaconf import OmegaConf
 
+from claas.api.config import ApiConfig
+from claas.core.configuration import settings_of
 from claas.core.errors import InvalidInput
-from claas.core.settings import config_root
+from claas.core.settings import TrainingConfig, config_root
 from claas.eval.__main__ import main
 from claas.eval.config.compose import compose
-from claas.results.settings import EvalConfig, eval_config, known_keys
+from claas.results.settings import EvalConfig, Prices, eval_config
 
 
 def base() -> dict[str, Any]:
@@ -26,12 +29,9 @@ def test_base_yaml_has_every_key_with_its_default() -> None:
     assert base() == dataclasses.asdict(EvalConfig())
 
 
-def test_every_key_has_a_comment() -> None:
-    for file in ("base.yaml", "criteria/default.yaml"):
-        for line in (config_root() / file).read_text().splitlines():
-            key = line.strip().partition(":")[0]
-            if key in {name.rpartition(".")[2] for name in known_keys()} and key != "criteria":
-                assert "  # " in line, line
+@pytest.mark.parametrize("kind", [EvalConfig, ApiConfig])
+def test_every_setting_says_what_it_means(kind: type) -> None:
+    assert [setting.key for setting in settings_of(kind) if not setting.meaning] == []
 
 
 def test_no_arguments_give_the_defaults() -> None:
@@ -84,6 +84,25 @@ def test_a_config_of_ones_own_builds_on_the_shipped_one(mine: Path) -> None:
     assert job.arguments == ("--config-dir", str(mine), "--config-name", "my_config", "seed=3", "criteria=strict")
 
 
+def test_a_setting_that_no_file_names_can_be_given(mine: Path) -> None:
+    (mine / "short.yaml").write_text("num_steps: 7\n")
+    (job,) = compose(["--config-dir", str(mine), "--config-name", "short", "training.alpha=1", "prices.sample=1.2"])
+    assert job.config == EvalConfig(
+        num_steps=7, training=TrainingConfig(alpha=1.0), prices=Prices(sample=1.2), config_dir=str(mine)
+    )
+
+
+def test_a_sweep_runs_every_combination() -> None:
+    jobs = compose(["-m", "seed=range(1,3)", "criteria=default", "num_steps=3,4", "plots=false"])
+    assert [(job.config.seed, job.config.num_steps) for job in jobs] == [(1, 3), (1, 4), (2, 3), (2, 4)]
+    assert jobs[0].arguments == ("seed=1", "criteria=default", "num_steps=3", "plots=false")
+
+
+def test_the_settings_can_be_shown_instead_of_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert compose(["seed=3", "--cfg", "job"]) == []
+    assert yaml.safe_load(capsys.readouterr().out) == dataclasses.asdict(EvalConfig(seed=3))
+
+
 def test_nothing_is_left_behind_by_hydra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     compose(["seed=1"])
@@ -119,6 +138,8 @@ def test_nothing_is_left_behind_by_hydra(tmp_path: Path, monkeypatch: pytest.Mon
         (["--config-name", "nope"], "there is no config 'nope': --config-name takes the name"),
         (["--config-dir", "/nope"], "'/nope' not found"),
         (["--bogus"], "unrecognized arguments: --bogus"),
+        (["prices.smaple=1"], "unknown key 'prices.smaple'; did you mean prices.sample?"),
+        (["-m", "seed=interval(1,2)"], "cannot sweep over seed=interval(1,2): list values of a setting"),
         (["-m", "num_steps=5,abc"], "num_steps: input should be a valid integer, got 'abc'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -1,0 +1,190 @@
+"""From command-line arguments and YAML files to checked settings, the same way for every command that has settings.
+
+Hydra composes the files and reads the overrides, and does nothing else: it makes no folder and logs nothing.
+"""
+
+import argparse
+import itertools
+import re
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Generic, NoReturn, TypeVar, cast
+
+import hydra
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from claas.core.configuration import checked, require_known, settings_as_yaml, unknown_key
+from claas.core.errors import InvalidInput
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Job(Generic[T]):
+    """Settings that were asked for, the user's folder of YAML files, and the arguments that ask for just these."""
+
+    config: T
+    config_dir: Path | None
+    arguments: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Command(Generic[T]):
+    """A command with settings: their dataclass, the folder of its YAML files, and the file that is read by default.
+
+    `usage` leads what `--help` prints; `names` gives the lines that say what can be chosen by name, where the user
+    has a folder of YAML files those in it, too. With `can_sweep`, `-m` asks for one job per value of a list a,b,c.
+    """
+
+    module: str
+    settings: type[T]
+    folder: Path
+    default_file: str
+    usage: str
+    names: Callable[[Path | None], list[str]] = lambda config_dir: []
+    can_sweep: bool = False
+
+    def jobs(self, arguments: Sequence[str]) -> list[Job[T]]:
+        """What `arguments` ask for, all of it checked; none where they ask for something to be shown instead.
+
+        `InvalidInput` with one line on the first mistake.
+        """
+        given = self._parser().parse_intermixed_args(list(arguments))
+        config_dir = None if given.config_dir is None else _existing(given.config_dir)
+        if given.help:
+            names = self.names(config_dir)
+            print("\n".join([self.usage, *names, *([""] if names else []), *settings_as_yaml(self.settings)]))
+            return []
+        jobs = self._composed(given, config_dir)
+        if given.cfg:
+            for job in jobs:
+                print(yaml.safe_dump(asdict(cast(Any, job.config)), sort_keys=False), end="")
+            return []
+        return jobs
+
+    def _parser(self) -> argparse.ArgumentParser:
+        parser = _Parser(add_help=False, allow_abbrev=False)
+        parser.add_argument("--help", "-h", action="store_true")
+        parser.add_argument("--config-dir", "-cd")
+        parser.add_argument("--config-name", "-cn", default=self.default_file)
+        parser.add_argument("--cfg", "-c", choices=["job"])
+        parser.add_argument("overrides", nargs="*")
+        parser.set_defaults(multirun=False)
+        if self.can_sweep:
+            parser.add_argument("--multirun", "-m", action="store_true")
+        return parser
+
+    def _composed(self, given: argparse.Namespace, config_dir: Path | None) -> list[Job[T]]:
+        chosen = [] if config_dir is None else ["--config-dir", str(config_dir)]
+        if given.config_name != self.default_file:
+            chosen += ["--config-name", given.config_name]
+        folders = [self.folder, *([] if config_dir is None else [config_dir])]
+        if not (self.folder / f"{given.config_name}.yaml").is_file():
+            folders.reverse()  # Hydra looks for the file itself in the first folder only
+        jobs: list[Job[T]] = []
+        with (
+            _one_line_for_what_hydra_says(self.settings),
+            hydra.initialize_config_dir(version_base="1.3", config_dir=str(folders[0]), job_name=self.module),
+        ):
+            for overrides in _swept(given.overrides) if given.multirun else [given.overrides]:
+                asked = [_settable(override, self.settings, folders) for override in overrides]
+                asked += [f"hydra.searchpath=[{quoted(f'file://{folder}')}]" for folder in folders[1:]]
+                composed = hydra.compose(given.config_name, overrides=asked)
+                values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+                config = checked(self.settings, cast(dict[str, Any], values))
+                jobs.append(Job(config, config_dir, (*chosen, *overrides)))
+        return jobs
+
+
+def quoted(value: str) -> str:
+    """A value as an override spells it: in quotes where it holds more than plain characters."""
+    if re.fullmatch(r"[A-Za-z0-9_./~+-]+", value):
+        return value
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def say(module: str, message: str) -> None:
+    """Tell the person at the terminal, in one line on stderr."""
+    print(f"{module}: {' '.join(message.split())}", file=sys.stderr)
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, which raises what it finds wrong instead of printing it."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InvalidInput(message)
+
+
+def _existing(folder: str) -> Path:
+    path = Path(folder).expanduser().resolve()
+    if not path.is_dir():
+        raise InvalidInput(f"--config-dir: the folder {folder!r} not found")
+    return path
+
+
+def _swept(overrides: Sequence[str]) -> list[list[str]]:
+    """The overrides of each job of a sweep: every combination of the values that are listed with commas."""
+    choices: dict[str, list[str]] = {}
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            choices[key] = [str(override.input_line)]
+        elif override.is_discrete_sweep() and not override.is_hydra_override():
+            choices[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+        else:
+            raise InvalidInput(f"cannot sweep over {override.input_line}: list values of a setting, as in seed=1,2,3")
+    return [list(each) for each in itertools.product(*choices.values())]
+
+
+def _settable(override: str, settings: type, folders: Sequence[Path]) -> str:
+    """An override as Hydra takes it whether or not a file names that setting; one that chooses a file stays."""
+    key, is_assignment, value = override.partition("=")
+    if not is_assignment or not re.fullmatch(r"[A-Za-z_][\w.]*", key) or key.startswith("hydra."):
+        return override
+    if any((folder / key).is_dir() for folder in folders):
+        return override  # `criteria=strict`
+    require_known(settings, key)
+    return f"++{key}={value}"
+
+
+@contextmanager
+def _one_line_for_what_hydra_says(settings: type) -> Generator[None, None, None]:
+    try:
+        yield
+    except InvalidInput:
+        raise
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+        raise _mistake(error, settings) from error
+
+
+def _mistake(error: Exception, settings: type) -> InvalidInput:
+    """What Hydra says in many ways, on one line, with the key that was meant."""
+    message = " ".join(str(error).split())
+    unknown = re.match(r"Could not override '([^']+)'", message)
+    if unknown:
+        return unknown_key(settings, unknown[1])
+    if message.startswith("Error parsing override") or "hydra.cc" in message:
+        shown = re.search(r"'([^']+)'", message)
+        where = f" at {shown[1].removeprefix('++')!r}" if shown else ""
+        return InvalidInput(
+            f"cannot read the arguments{where}: each is key=value, a list is key=[a,b], and text with other characters "
+            "than letters, digits and ./:_- stands in quotes of its own: 'key=\"some text\"'"
+        )
+    if missing := re.match(r"Cannot find primary config '([^']+)'", message):
+        return InvalidInput(
+            f"there is no config {missing[1]!r}: --config-name takes the name of a YAML file in the folder given as "
+            "--config-dir"
+        )
+    if message.startswith("Ambiguous value for argument"):
+        problem = message.partition(" 1. ")[0].replace("'++", "'")
+        return InvalidInput(f"{problem}: write a list as key=[a,b]; to run each value, add -m")
+    cause = "" if error.__cause__ is None else f" ({' '.join(str(error.__cause__).split())})"
+    return InvalidInput(f"{message}{cause}")
