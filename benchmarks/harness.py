@@ -16,13 +16,15 @@ from claas.api.journal import Journal
 from claas.core.files import append_line
 from claas.core.settings import TrainingConfig
 from claas.eval.run.canary import COMPLETION, PROMPT
-from claas.eval.run.preference_run import pinned
 from claas.eval.runner import load, run_harness
 from claas.eval.stacks.open_stack import open_stack
-from claas.eval.stacks.stack import Adapter, Answer, FeedbackOn, Receipt, Scored, Stack
+from claas.eval.stacks.stack import Answer, Scored, Stack
+from claas.results.ledger import Receipt
+from claas.results.records import AdapterVersion
 from claas.results.run_files import RunFiles
 from claas.results.settings import EvalConfig
 from claas.results.summary import RunResults
+from claas.wire.feedback import FeedbackItem
 
 PREFERENCES = ("concise", "no_emoji", "identity")
 LATENCY_S = 0.05
@@ -69,7 +71,7 @@ def checks() -> int:
         with _timed(seconds, "canary, scored twice at every version"):
             for record in (baseline, *steps):
                 assert record is not None
-                twice = [stack.score(pinned(record.adapter), PROMPT, COMPLETION) for _ in range(2)]
+                twice = [stack.score(record.adapter, PROMPT, COMPLETION) for _ in range(2)]
                 await asyncio.gather(*twice)
         with _timed(seconds, "preference loaded, its verifier audited"):
             load(EvalConfig(preferences=["concise"]))
@@ -144,18 +146,25 @@ class Watched:
     _under_way: int = 0
     _since: float = field(default_factory=time.monotonic)
 
-    async def init_adapter(self, lora_id: str, seed: int) -> Adapter:
+    async def init_adapter(self, lora_id: str, seed: int) -> AdapterVersion:
         """Pass on."""
         with self:
             return await self.inner.init_adapter(lora_id, seed)
 
-    async def newest(self, lora_id: str) -> Adapter:
+    async def newest(self, lora_id: str) -> AdapterVersion:
         """Pass on."""
         with self:
             return await self.inner.newest(lora_id)
 
     async def answer(
-        self, adapter: Adapter, prompt: str, *, temperature: float, seed: int, max_tokens: int, top_logprobs: int = 0
+        self,
+        adapter: AdapterVersion,
+        prompt: str,
+        *,
+        temperature: float,
+        seed: int,
+        max_tokens: int,
+        top_logprobs: int = 0,
     ) -> Answer:
         """Pass on."""
         with self:
@@ -168,17 +177,15 @@ class Watched:
                 top_logprobs=top_logprobs,
             )
 
-    async def score(self, adapter: Adapter, messages: Sequence[Mapping[str, str]], completion: str) -> Scored:
+    async def score(self, adapter: AdapterVersion, messages: Sequence[Mapping[str, str]], completion: str) -> Scored:
         """Pass on."""
         with self:
             return await self.inner.score(adapter, messages, completion)
 
-    async def give_feedback(
-        self, adapter: Adapter, items: Sequence[FeedbackOn], training: TrainingConfig, key: str
-    ) -> Receipt:
+    async def give_feedback(self, adapter: AdapterVersion, items: Sequence[FeedbackItem], key: str) -> Receipt:
         """Pass on."""
         with self:
-            return await self.inner.give_feedback(adapter, items, training, key)
+            return await self.inner.give_feedback(adapter, items, key)
 
     def __enter__(self) -> None:
         if self._under_way == 0:

@@ -15,7 +15,7 @@ from claas.dashboard.token_shades import Shade, legend
 from claas.dashboard.transcript import LISTED, WHOLE, Bounds, TranscriptView, transcript_view
 from claas.results.items import ITEM_SETS, ItemSet, flips
 from claas.results.numbers import figure
-from claas.results.records import AdapterRecord, Baseline, Canary, Counts, StepRecord, Transcript, flat
+from claas.results.records import AdapterVersion, Baseline, Canary, Counts, StepRecord, Transcript, flat
 
 _NAMED = 60
 
@@ -155,7 +155,7 @@ class StepView:
     updates: int
     planned_steps: int
     timestamp: str
-    adapter: AdapterRecord
+    adapter: AdapterVersion
     canary: str | None
     feedback: str | None
     trained: list[Trained]
@@ -263,7 +263,7 @@ def _trained(step: StepRecord) -> list[Trained]:
     ]
 
 
-def _readable(adapter: AdapterRecord) -> AdapterRecord:
+def _readable(adapter: AdapterVersion) -> AdapterVersion:
     return adapter.model_copy(update={"lora_id": readable(adapter.lora_id), "digest": readable(adapter.digest)})
 
 

@@ -23,7 +23,7 @@ from claas.eval.stacks.stack import Stack, WrongWeights
 from claas.results import summary
 from claas.results.figure import write_plots
 from claas.results.records import History
-from claas.results.run_files import RESERVED, OnRecord, read_records
+from claas.results.run_files import RESERVED, PreferenceRecords
 from claas.results.settings import PARAPHRASE, EvalConfig
 from claas.results.summary import RunResults
 
@@ -41,18 +41,18 @@ async def run_harness(
     """
     preferences, metrics = prepare(config)
     with open_run(config) as run:
-        recorded = {name: read_records(run.files.preference(name)) for name in preferences}
-        at_work = _AtWork(run, preferences, metrics, recorded, reporter or Silent())
-        at_work.reporter.run_started(run.config, run.files.root)
-        if any(len(found.steps) < run.config.num_steps for found in recorded.values()):
+        records = {name: PreferenceRecords.read_whole(run.files.preference(name)) for name in preferences}
+        work = _Work(run, preferences, metrics, records, reporter or Silent())
+        work.reporter.run_started(run.config, run.files.root)
+        if any(len(found.steps) < run.config.num_steps for found in records.values()):
             async with open_stack(run.config, run.files.stack) as stack:
-                await at_work.run_all(stack)
-        results = at_work.results()
+                await work.run_all(stack)
+        results = work.results()
         if run.config.plots:
             with writing(run.files.plots):
                 await asyncio.to_thread(write_plots, run.files.root, run.run_id, run.config, results.preferences)
             await asyncio.to_thread(write_report, run.files.root, ended=True)
-        at_work.reporter.run_finished(results)
+        work.reporter.run_finished(results)
     return results
 
 
@@ -82,13 +82,13 @@ def load(config: EvalConfig) -> tuple[dict[str, Preference], dict[str, Metric]]:
 
 
 @dataclass
-class _AtWork:
-    """A run whose folder is open, and what was on record when it was opened."""
+class _Work:
+    """The preferences of a run whose folder is open, and what was on record of them when it was opened."""
 
     run: OpenRun
     preferences: Mapping[str, Preference]
     metrics: Mapping[str, Metric]
-    recorded: Mapping[str, OnRecord]
+    records: Mapping[str, PreferenceRecords]
     reporter: Reporter
     _ended: dict[str, History] = field(default_factory=dict[str, History])
 
@@ -98,34 +98,35 @@ class _AtWork:
         await together(self._run_one(preference, stack, places) for preference in self.preferences.values())
 
     async def _run_one(self, preference: Preference, stack: Stack, places: asyncio.Semaphore) -> None:
+        name, records = preference.name, self.records[preference.name]
         async with places:
             try:
-                found = self.recorded[preference.name]
-                await run_preference(open_preference(self.run, preference, found, self.metrics, stack, self.reporter))
+                await run_preference(open_preference(self.run, preference, records, self.metrics, stack, self.reporter))
                 failure = None
             except WrongWeights as error:
                 failure = f"wrong weights: {error}"
             except StackError as error:
                 failure = str(error)
-        self._ended[preference.name] = self._history(preference.name, failure)
-        self.reporter.preference_ended(preference.name, failure)
+        self._ended[name] = self._history(name, failure)
+        self.reporter.preference_ended(name, failure)
         self._write_summary(self._ended)
 
     def results(self) -> RunResults:
         """Everything on record, with summary.json written anew."""
         histories = {name: self._ended.get(name) or self._history(name) for name in self.preferences}
-        before = sum(len(found.steps) for found in self.recorded.values())
+        steps_before = sum(len(records.steps) for records in self.records.values())
         return RunResults(
             run_dir=self.run.files.root,
             config=self.run.config,
             preferences=histories,
             summary=self._write_summary(histories),
-            new_steps=sum(len(history.steps) for history in histories.values()) - before,
+            new_steps=sum(len(history.steps) for history in histories.values()) - steps_before,
         )
 
     def _history(self, name: str, failure: str | None = None) -> History:
         """What the files say now."""
-        return read_records(self.run.files.preference(name)).history(name, self.run.config.num_steps, failure)
+        records = PreferenceRecords.read_whole(self.run.files.preference(name))
+        return records.history(name, self.run.config.num_steps, failure)
 
     def _write_summary(self, histories: Mapping[str, History]) -> summary.Summary:
         made = summary.build_summary(self.run.run_id, self.run.config, histories)

@@ -7,14 +7,15 @@ from pydantic import Field, RootModel, ValidationError
 
 from claas.core.errors import InvalidInput
 from claas.core.files import append_line, read_lines
-from claas.results.records import SCHEMA_VERSION, AdapterRecord, Record, Transcript
+from claas.results.records import SCHEMA_VERSION, AdapterVersion, Record, Transcript
 
 
 class Intent(Record):
-    """An update about to be asked for, with the whole batch, so that it can be sent again as it was.
+    """An update about to be asked for, with its whole batch, so that it can be sent again as it was.
 
-    `adapter` is the version that was sampled from. `sampling` holds every answer asked for, the lost ones too;
-    `prompts`, `responses` and `rollout_ids` are of those that came, in order.
+    `adapter` is the version that was sampled from. `prompts`, `responses` and `rollout_ids` are of the answers that
+    came, in order. `sampling` is None but in ledgers of earlier versions, which hold the transcripts of every answer
+    asked for; they now wait in a file of their own until the step is on record.
     """
 
     kind: Literal["intent"] = "intent"
@@ -22,30 +23,34 @@ class Intent(Record):
     step: int
     key: str
     timestamp: str
-    adapter: AdapterRecord
+    adapter: AdapterVersion
     feedback: str
     prompts: list[str]
     responses: list[str]
     rollout_ids: list[str]
-    sampling: list[Transcript]
+    sampling: list[Transcript] | None = None
     sample_s: float
 
 
-class Paid(Record):
-    """The receipt of an update: the version it made, and what the algorithm reported."""
+class Receipt(Record):
+    """An update that was made: the version that came of it, and what the algorithm reported.
+
+    `step` is the number of updates before it, which is the version that was trained. `stack_ms` are milliseconds by
+    part of the update as the stack measured them, `update_s` the seconds that the harness waited for all of it.
+    """
 
     kind: Literal["receipt"] = "receipt"
     schema_version: int = SCHEMA_VERSION
     step: int
     key: str
     timestamp: str
-    adapter: AdapterRecord
+    adapter: AdapterVersion
     sdpo_metrics: dict[str, float]
     stack_ms: dict[str, float]
     update_s: float
 
 
-class _Line(RootModel[Annotated[Intent | Paid, Field(discriminator="kind")]]):
+class _Line(RootModel[Annotated[Intent | Receipt, Field(discriminator="kind")]]):
     """One line of the file."""
 
 
@@ -55,10 +60,11 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._intents: list[Intent] = []
-        self._receipts: list[Paid] = []
+        self._receipts: list[Receipt] = []
         for number, line in enumerate(read_lines(path), start=1):
-            entry = _parsed(path, number, line)
-            self._require_due(entry, f"{path} is damaged at line {number}")
+            damaged = f"{path} is damaged at line {number}"
+            entry = _parsed(line, damaged)
+            self._require_due(entry, damaged)
             self._add(entry)
 
     @property
@@ -71,18 +77,22 @@ class Ledger:
         """The update that was asked for, or was about to be, and has no receipt yet."""
         return self._intents[-1] if len(self._intents) > len(self._receipts) else None
 
-    def update(self, step: int) -> tuple[Intent, Paid]:
+    def intents(self, first_step: int = 0) -> list[Intent]:
+        """Every intent from that of `first_step` on, the open one included."""
+        return self._intents[first_step:]
+
+    def update(self, step: int) -> tuple[Intent, Receipt]:
         """The finished update of a step."""
         return self._intents[step], self._receipts[step]
 
-    def write(self, entry: Intent | Paid) -> None:
+    def write(self, entry: Intent | Receipt) -> None:
         """Enter a line; it is on the disk when this returns."""
         self._require_due(entry, f"{self._path} cannot take this line")
-        append_line(self._path, entry.model_dump_json())
+        append_line(self._path, entry.model_dump_json(exclude_none=True))
         self._add(entry)
 
-    def _require_due(self, entry: Intent | Paid, otherwise: str) -> None:
-        """An intent for the next step when none is open; the receipt of the open one."""
+    def _require_due(self, entry: Intent | Receipt, otherwise: str) -> None:
+        """Let in an intent for the next step when none is open, and the receipt of the open one."""
         due = self.open_intent
         if isinstance(entry, Intent):
             fits = due is None and entry.step == self.updates
@@ -91,16 +101,16 @@ class Ledger:
         if not fits:
             raise InvalidInput(f"{otherwise}: {entry.kind} of step {entry.step} after {self.updates} updates")
 
-    def _add(self, entry: Intent | Paid) -> None:
+    def _add(self, entry: Intent | Receipt) -> None:
         if isinstance(entry, Intent):
             self._intents.append(entry)
         else:
             self._receipts.append(entry)
 
 
-def _parsed(path: Path, number: int, line: str) -> Intent | Paid:
+def _parsed(line: str, damaged: str) -> Intent | Receipt:
     try:
         return _Line.model_validate_json(line).root
     except ValidationError as error:
         reason = error.errors(include_url=False, include_input=False)[0]["msg"]
-        raise InvalidInput(f"{path} is damaged at line {number}: {reason}") from None
+        raise InvalidInput(f"{damaged}: {reason}") from None

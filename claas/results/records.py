@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
+from claas.core.checks import versioned_name
 from claas.wire.feedback import Sampling
 
 SCHEMA_VERSION = 1
@@ -22,12 +24,22 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class AdapterRecord(Record):
-    """Which weights: `digest` identifies their content."""
+def utc_now() -> str:
+    """The time as records write it: ISO 8601 in UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class AdapterVersion(Record):
+    """One version of one adapter: 0 is untrained, and `digest` identifies the weights by their content."""
 
     lora_id: str
     version: int
     digest: str
+
+    @property
+    def model(self) -> str:
+        """The name by which this very version is asked (`eval-concise@7`)."""
+        return versioned_name(self.lora_id, self.version)
 
 
 class Counts(Record):
@@ -76,6 +88,19 @@ class Transcript(Record):
     verdict: dict[str, float | str | bool | None] | None = None
 
 
+class SampledBatch(Record):
+    """What was sampled for the update of one step, the lost answers too: on the disk until the step is on record."""
+
+    schema_version: int = SCHEMA_VERSION
+    step: int
+    transcripts: list[Transcript]
+
+    @property
+    def answered(self) -> list[Transcript]:
+        """The answers that came, which are trained on."""
+        return [transcript for transcript in self.transcripts if transcript.error is None]
+
+
 class Canary(Record):
     """What one version gave the run's fixed text, scored twice: nats per token (T,), None where it was lost.
 
@@ -94,7 +119,7 @@ class Baseline(Record):
     schema_version: int = SCHEMA_VERSION
     preference: str
     timestamp: str
-    adapter: AdapterRecord
+    adapter: AdapterVersion
     canary: Canary | None = None
     eval: Values
     counts: dict[str, Counts]
@@ -114,7 +139,7 @@ class StepRecord(Record):
     preference: str
     step: int
     timestamp: str
-    adapter: AdapterRecord
+    adapter: AdapterVersion
     canary: Canary | None = None
     feedback_given: str
     prompts: list[str]

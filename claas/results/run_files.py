@@ -7,9 +7,9 @@ from typing import Self, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from claas.core.errors import InvalidInput
-from claas.core.files import append_line, read_lines, read_text, write_atomically
-from claas.results.ledger import Ledger
-from claas.results.records import SCHEMA_VERSION, Baseline, History, Metadata, Record, StepRecord
+from claas.core.files import append_line, read_lines, read_text, write_atomically, writing
+from claas.results.ledger import Intent, Ledger
+from claas.results.records import SCHEMA_VERSION, Baseline, History, Metadata, Record, SampledBatch, StepRecord
 
 R = TypeVar("R", bound=Record)
 
@@ -81,8 +81,13 @@ class PreferenceFiles:
         """One line per step."""
         return self.root / "steps.jsonl"
 
+    @property
+    def sampled(self) -> Path:
+        """Folder of what was sampled for steps that are not on record yet, and for the last one that is."""
+        return self.root / "sampled"
+
     def read_metadata(self) -> Metadata | None:
-        """None before the preference was begun."""
+        """What does not change over the run; None before the preference was started."""
         return _read(self.root / "metadata.json", Metadata)
 
     def write_metadata(self, metadata: Metadata) -> None:
@@ -90,12 +95,32 @@ class PreferenceFiles:
         _write(self.root / "metadata.json", metadata)
 
     def read_baseline(self) -> Baseline | None:
-        """None before it was measured."""
+        """The measurement of version 0; None before it was made."""
         return _read(self.baseline, Baseline)
 
     def write_baseline(self, baseline: Baseline) -> None:
         """Write the measurement of version 0."""
         _write(self.baseline, baseline)
+
+    def read_sampled(self, intent: Intent) -> SampledBatch | None:
+        """What was sampled for an update, from the ledger where an earlier version wrote that; None when it is gone.
+
+        `InvalidInput` when it is not what the intent was made of.
+        """
+        if intent.sampling is not None:
+            return SampledBatch(step=intent.step, transcripts=intent.sampling)
+        path = self._sampled_for(intent.step)
+        batch = _read(path, SampledBatch)
+        if batch is not None and [answer.rollout_id for answer in batch.answered] != intent.rollout_ids:
+            raise InvalidInput(
+                f"{path} is damaged: it does not hold the answers that {self.ledger} says step {intent.step} was "
+                "trained on; put it back, or start anew in another output_dir"
+            )
+        return batch
+
+    def write_sampled(self, batch: SampledBatch) -> None:
+        """Keep what was sampled for a step until its record holds it."""
+        write_atomically(self._sampled_for(batch.step), batch.model_dump_json() + "\n")
 
     def read_steps(self) -> list[StepRecord]:
         """Every step on record, in order; a torn last line is none."""
@@ -107,8 +132,19 @@ class PreferenceFiles:
         return steps
 
     def append_step(self, step: StepRecord) -> None:
-        """Add one whole line, on the disk when this returns."""
+        """Add one whole line, on the disk when this returns.
+
+        What was sampled for the steps before goes; for this one it stays, as long as its line is the last one, which a
+        crash of the machine or a copy taken at the wrong moment can tear.
+        """
         append_line(self.steps, step.model_dump_json())
+        with writing(self.sampled):
+            for path in self.sampled.glob("*.json"):
+                if path.stem.isdecimal() and int(path.stem) < step.step:
+                    path.unlink()
+
+    def _sampled_for(self, step: int) -> Path:
+        return self.sampled / f"{step}.json"
 
 
 def parsed(path: Path, text: str, kind: type[R]) -> R:
@@ -148,7 +184,7 @@ def _write(path: Path, record: Record) -> None:
 
 
 @dataclass(frozen=True)
-class OnRecord:
+class PreferenceRecords:
     """How far a preference has come: `baseline` is None before it was measured, and then there is nothing else."""
 
     baseline: Baseline | None
@@ -160,33 +196,36 @@ class OnRecord:
         """What the files hold, whether or not they fit together; `InvalidInput` when one of them cannot be read."""
         return cls(files.read_baseline(), Ledger(files.ledger), files.read_steps())
 
+    @classmethod
+    def read_whole(cls, files: PreferenceFiles) -> Self:
+        """What the files hold; `InvalidInput` says what is gone, or contradicts the rest.
+
+        Each file is written before the next one needs it, so no crash leaves a gap: what is missing was lost later.
+        """
+        records = cls.read(files)
+        damage = records.damage(files)
+        if damage is not None:
+            raise InvalidInput(f"{files.root} is damaged: {damage}; put it back, or start anew in another output_dir")
+        return records
+
+    def damage(self, files: PreferenceFiles) -> str | None:
+        """What keeps these records from being continued; None when nothing does."""
+        updates = self.ledger.updates
+        if self.baseline is None:
+            started = self.ledger.intents() or self.steps
+            return "baseline.json is missing, though updates were made after it" if started else None
+        if files.read_metadata() is None:
+            return "metadata.json is missing"
+        if len(self.steps) > updates:
+            return f"ledger.jsonl has {updates} updates for the {len(self.steps)} steps of steps.jsonl"
+        for step in self.steps:
+            if step.adapter != self.ledger.update(step.step)[1].adapter:
+                return f"step {step.step} of steps.jsonl was measured on another version than ledger.jsonl says it made"
+        for intent in self.ledger.intents(first_step=len(self.steps)):
+            if files.read_sampled(intent) is None:
+                return f"step {intent.step} is not in steps.jsonl, and what was sampled for it not in sampled/"
+        return None
+
     def history(self, preference: str, planned_steps: int, failure: str | None = None) -> History:
         """What was measured, without what was trained."""
         return History(preference, planned_steps, self.baseline, tuple(self.steps), failure)
-
-
-def read_records(files: PreferenceFiles) -> OnRecord:
-    """Everything on record; `InvalidInput` says what is gone, or contradicts the rest.
-
-    Each file is written before the next one needs it, so no crash leaves a gap: what is missing was lost later.
-    """
-    found = OnRecord.read(files)
-    damage = _damage(files, found)
-    if damage is not None:
-        raise InvalidInput(f"{files.root} is damaged: {damage}; put it back, or start anew in another output_dir")
-    return found
-
-
-def _damage(files: PreferenceFiles, found: OnRecord) -> str | None:
-    updates = found.ledger.updates
-    if found.baseline is None:
-        begun = updates or found.ledger.open_intent or found.steps
-        return "baseline.json is missing, though updates were made after it" if begun else None
-    if files.read_metadata() is None:
-        return "metadata.json is missing"
-    if len(found.steps) > updates:
-        return f"ledger.jsonl has {updates} updates for the {len(found.steps)} steps of steps.jsonl"
-    for step in found.steps:
-        if step.adapter != found.ledger.update(step.step)[1].adapter:
-            return f"step {step.step} of steps.jsonl was measured on another version than ledger.jsonl says it made"
-    return None

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from claas.core.files import dump_json, write_atomically
 from claas.results.criteria import CHANGES
-from claas.results.records import SCHEMA_VERSION, AdapterRecord, Baseline, Counts, History, Record, Status, StepRecord
+from claas.results.records import SCHEMA_VERSION, AdapterVersion, Baseline, Counts, History, Record, Status, StepRecord
 from claas.results.settings import EvalConfig, Prices
 from claas.results.verdict import Judgement, Verdict, combine, judge_run
 
@@ -46,7 +46,7 @@ class PreferenceSummary(Judgement):
     failure: str | None
     steps_done: int
     steps_planned: int
-    adapter: AdapterRecord | None
+    adapter: AdapterVersion | None
     baseline: dict[str, float | None]
     finals: dict[str, float | None]
     finals_at: dict[str, int]

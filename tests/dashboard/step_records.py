@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from claas.dashboard.step_choice import Asked
 from claas.dashboard.step_page import Course, StepView, step_page, step_view
-from claas.results.records import AdapterRecord, Baseline, Counts, StepRecord, Transcript
+from claas.results.records import AdapterVersion, Baseline, Counts, StepRecord, Transcript
 
 HOSTILE = """</dd></p><script>alert(1)</script><img src=x onerror=alert(2)>"'&amp;{{ 7 * 7 }}{% raw %}"""
 VOID = {"meta", "link", "br", "img", "input"}
@@ -86,7 +86,7 @@ class Balanced(HTMLParser):
 def _record(version: int, rollouts: tuple[Transcript, ...]) -> dict[str, Any]:
     return {
         "timestamp": "2026-01-02T03:04:05.678+00:00",
-        "adapter": AdapterRecord(lora_id="eval/calm", version=version, digest=f"{version:064x}"),
+        "adapter": AdapterVersion(lora_id="eval/calm", version=version, digest=f"{version:064x}"),
         "eval": {},
         "counts": {"compliance": Counts(planned=len(rollouts), scored=len(rollouts), errored=0)},
         "rollouts": list(rollouts),

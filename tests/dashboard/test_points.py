@@ -13,7 +13,7 @@ from claas.core.errors import InvalidInput, NotFound
 from claas.dashboard.points import Points, keep, kept, read_measurement, read_points
 from claas.results.criteria import CRITERIA
 from claas.results.records import flat
-from claas.results.run_files import OnRecord, PreferenceFiles
+from claas.results.run_files import PreferenceFiles, PreferenceRecords
 from tests.dashboard.written_runs import EXAMPLE, few, lines, without_transcripts
 from tests.results.synthetic_runs import make_history
 
@@ -42,7 +42,7 @@ def anew(files: PreferenceFiles, confidence: float = 0.95) -> Points:
 
 def test_curves_and_intervals_are_those_of_the_whole_records(tmp_path: Path) -> None:
     files = PreferenceFiles(shutil.copytree(EXAMPLE / "concise", tmp_path / "concise"))
-    whole = OnRecord.read(files).history("concise", 3)
+    whole = PreferenceRecords.read(files).history("concise", 3)
     points = anew(files)
     light = points.history("concise", 3, None)
     assert light == without_transcripts(whole)

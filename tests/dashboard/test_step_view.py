@@ -11,7 +11,7 @@ from claas.core.errors import NotFound
 from claas.dashboard.step_choice import Asked, Only
 from claas.dashboard.step_page import Course, step_fragment, step_view
 from claas.results.items import item_changes
-from claas.results.records import AdapterRecord, Canary, Counts, History
+from claas.results.records import AdapterVersion, Canary, Counts, History
 from tests.dashboard.step_records import HOSTILE, Balanced, baseline, links, page, said, step, text_of, viewed
 
 
@@ -185,7 +185,7 @@ def test_names_of_anything_are_text(number: int | None) -> None:
     lost = said(name, None, metric=name, error=name)
     before = baseline(transcript, lost, eval={name: 1.0}, counts={name: Counts(planned=1, scored=1, errored=0)})
     now = step(lost, transcript, eval={name: {name: 2.0}}, feedback_given=name, rollout_ids=[name], timestamp=name)
-    now = now.model_copy(update={"adapter": AdapterRecord(lora_id=name, version=1, digest=name)})
+    now = now.model_copy(update={"adapter": AdapterVersion(lora_id=name, version=1, digest=name)})
     html = step_fragment(
         step_view(
             Course(name, 10, 5), before, None if number is None else now, Asked(0 if number is None else 5), links

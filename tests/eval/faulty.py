@@ -14,12 +14,14 @@ import httpx
 from claas.api.app import create_app
 from claas.api.config import ApiConfig
 from claas.core.errors import StackError
-from claas.core.settings import TrainingConfig
 from claas.eval.runner import OpenStack
 from claas.eval.stacks.http_client import Retries
 from claas.eval.stacks.http_stack import connect
-from claas.eval.stacks.stack import Adapter, Answer, FeedbackOn, LostAnswer, Receipt, Scored, Stack
+from claas.eval.stacks.stack import Answer, LostAnswer, Scored, Stack
+from claas.results.ledger import Receipt
+from claas.results.records import AdapterVersion
 from claas.results.settings import EvalConfig
+from claas.wire.feedback import FeedbackItem
 from tests.fakes.engine import FakeEngine
 from tests.fakes.stack import FakeStack
 
@@ -62,35 +64,33 @@ class FaultyStack:
     inner: FakeStack
     chance: Chance
     usable: set[Said] = field(default_factory=set[Said])
-    trained: list[FeedbackOn] = field(default_factory=list[FeedbackOn])
+    trained: list[FeedbackItem] = field(default_factory=list[FeedbackItem])
 
-    async def init_adapter(self, lora_id: str, seed: int) -> Adapter:
+    async def init_adapter(self, lora_id: str, seed: int) -> AdapterVersion:
         return await self.inner.init_adapter(lora_id, seed)
 
-    async def newest(self, lora_id: str) -> Adapter:
+    async def newest(self, lora_id: str) -> AdapterVersion:
         return await self.inner.newest(lora_id)
 
-    async def answer(self, adapter: Adapter, prompt: str, **asked: Any) -> Answer:
+    async def answer(self, adapter: AdapterVersion, prompt: str, **asked: Any) -> Answer:
         fault = self._fault()
         answer = damaged(await self.inner.answer(adapter, prompt, **asked), fault)
         if fault not in {*BAD_NUMBERS, "bad entropy", UNMATCHED} or not answer.logprobs:
             self.usable.add((answer.rollout_id, answer.text.strip()))
         return answer
 
-    async def score(self, adapter: Adapter, messages: Sequence[Mapping[str, str]], completion: str) -> Scored:
+    async def score(self, adapter: AdapterVersion, messages: Sequence[Mapping[str, str]], completion: str) -> Scored:
         fault = self._fault()
         scored = await self.inner.score(adapter, messages, completion)
         logprobs = damaged_numbers(scored.logprobs, fault)
         return replace(scored, logprobs=logprobs, tokens=damaged_tokens(scored.tokens, len(logprobs), fault))
 
-    async def give_feedback(
-        self, adapter: Adapter, items: Sequence[FeedbackOn], training: TrainingConfig, key: str
-    ) -> Receipt:
+    async def give_feedback(self, adapter: AdapterVersion, items: Sequence[FeedbackItem], key: str) -> Receipt:
         fault = self.chance.fault()
         if fault == "gone":
             raise StackError("refused before anything was trained")
         self.trained += items
-        receipt = await self.inner.give_feedback(adapter, items, training, key)
+        receipt = await self.inner.give_feedback(adapter, items, key)
         if fault == "lost":
             raise StackError("trained, and the receipt was lost")
         return receipt

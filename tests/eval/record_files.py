@@ -1,6 +1,7 @@
 """The records of one small run as plain JSON: read, changed on purpose, and searched for numbers."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,21 @@ def change(file: Path, line: int, edit: Callable[[dict[str, Any]], object]) -> N
     records = read(file)
     edit(records[line])
     write(file, records)
+
+
+def put_sampling_into_ledger(records: Path) -> None:
+    """Make a preference's records what earlier versions wrote: every sampled transcript in the ledger, too."""
+    on_record = read(records / "steps.jsonl") if (records / "steps.jsonl").exists() else []
+    ledger = read(records / "ledger.jsonl")
+    for intent in (entry for entry in ledger if entry["kind"] == "intent"):
+        waiting = records / "sampled" / f"{intent['step']}.json"
+        if waiting.exists():
+            intent["sampling"] = read(waiting)[0]["transcripts"]
+        else:
+            rollouts = on_record[intent["step"]]["rollouts"]
+            intent["sampling"] = [rollout for rollout in rollouts if rollout["metric"] == "sample"]
+    write(records / "ledger.jsonl", ledger)
+    shutil.rmtree(records / "sampled")
 
 
 def edit_response(item: str, edit: Callable[[str], str]) -> Callable[[dict[str, Any]], None]:

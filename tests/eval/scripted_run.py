@@ -10,7 +10,6 @@ from typing import Any
 
 from claas.core.concurrency import together
 from claas.core.errors import NotFound, StackError
-from claas.core.settings import TrainingConfig
 from claas.eval.metrics.metric import Measurement, Metric, Subject
 from claas.eval.metrics.preference import LogprobPair, Preference, VerifierResult
 from claas.eval.recompute.run import recompute_records
@@ -18,10 +17,12 @@ from claas.eval.run.folder import OpenRun, open_run
 from claas.eval.run.preference_run import open_preference
 from claas.eval.run.reporter import Reporter, Silent
 from claas.eval.run.step import run_preference
-from claas.eval.stacks.stack import Adapter, Answer, FeedbackOn, Receipt, Scored
-from claas.results.records import Counts
-from claas.results.run_files import read_records
+from claas.eval.stacks.stack import Answer, Scored
+from claas.results.ledger import Receipt
+from claas.results.records import AdapterVersion, Counts
+from claas.results.run_files import PreferenceRecords
 from claas.results.settings import EvalConfig
+from claas.wire.feedback import FeedbackItem
 from tests.eval.recomputing import require_agreement
 from tests.fakes.stack import FakeStack
 
@@ -96,33 +97,38 @@ class Halting:
     halted: asyncio.Event = field(default_factory=asyncio.Event)
     log: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
 
-    async def init_adapter(self, lora_id: str, seed: int) -> Adapter:
+    async def init_adapter(self, lora_id: str, seed: int) -> AdapterVersion:
         async with self._door("init", 0):
             return await self.inner.init_adapter(lora_id, seed)
 
-    async def newest(self, lora_id: str) -> Adapter:
+    async def newest(self, lora_id: str) -> AdapterVersion:
         async with self._door("newest", 0):
             if isinstance(self.inner, FakeStack) and lora_id not in self.inner.adapters:
                 raise NotFound(f"no adapter {lora_id!r}")
             return await self.inner.newest(lora_id)
 
     async def answer(
-        self, adapter: Adapter, prompt: str, *, temperature: float, seed: int, max_tokens: int, top_logprobs: int = 0
+        self,
+        adapter: AdapterVersion,
+        prompt: str,
+        *,
+        temperature: float,
+        seed: int,
+        max_tokens: int,
+        top_logprobs: int = 0,
     ) -> Answer:
         async with self._door("sample" if temperature > 0 else "measure", adapter.version):
             return await self.inner.answer(
                 adapter, prompt, temperature=temperature, seed=seed, max_tokens=max_tokens, top_logprobs=top_logprobs
             )
 
-    async def score(self, adapter: Adapter, messages: Sequence[Mapping[str, str]], completion: str) -> Scored:
+    async def score(self, adapter: AdapterVersion, messages: Sequence[Mapping[str, str]], completion: str) -> Scored:
         async with self._door("measure", adapter.version):
             return await self.inner.score(adapter, messages, completion)
 
-    async def give_feedback(
-        self, adapter: Adapter, items: Sequence[FeedbackOn], training: TrainingConfig, key: str
-    ) -> Receipt:
+    async def give_feedback(self, adapter: AdapterVersion, items: Sequence[FeedbackItem], key: str) -> Receipt:
         async with self._door("feedback", adapter.version):
-            return await self.inner.give_feedback(adapter, items, training, key)
+            return await self.inner.give_feedback(adapter, items, key)
 
     @asynccontextmanager
     async def _door(self, kind: str, version: int) -> AsyncGenerator[None, None]:
@@ -152,7 +158,7 @@ async def run(stack: Any, config: EvalConfig, reporter: Reporter | None = None) 
     """One preference, from wherever its folder says it is; what it leaves agrees with itself, however it ends."""
     with open_run(config) as opened:
         try:
-            found = read_records(opened.files.preference(PREFERENCE.name))
+            found = PreferenceRecords.read_whole(opened.files.preference(PREFERENCE.name))
             await run_preference(open_preference(opened, PREFERENCE, found, METRICS, stack, reporter or Silent()))
         except StackError:
             await _require_recomputable(opened)

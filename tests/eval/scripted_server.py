@@ -9,9 +9,9 @@ import httpx
 
 from claas.eval.stacks.http_client import HttpClient, Retries
 from claas.eval.stacks.http_stack import HttpStack
-from claas.eval.stacks.stack import Adapter
+from claas.results.records import AdapterVersion
 
-ADAPTER = Adapter("eval/kuro", 3, "d3", "eval-kuro@3")
+ADAPTER = AdapterVersion(lora_id="eval/kuro", version=3, digest="d3")
 AT_ONCE = Retries(attempts=3, first_delay_s=0.0)
 Reply = httpx.Response | Exception
 

@@ -15,7 +15,7 @@ from claas.core.settings import TrainingConfig
 from claas.eval.run.canary import COMPLETION, ROUNDING, Canaries
 from claas.eval.runner import run_harness
 from claas.eval.stacks.stack import LostAnswer, Scored, WrongWeights
-from claas.results.records import AdapterRecord, Canary
+from claas.results.records import AdapterVersion, Canary
 from claas.results.settings import EvalConfig
 from tests.eval.scripted_run import Halting, outcome, run, settings, talkative
 from tests.eval.small_preferences import small_preferences
@@ -25,8 +25,8 @@ NOISE = ROUNDING * 7.0
 """Nats by which two scores of `SCORE` may differ in all: 2^-5 of 2 + 1 + 4."""
 
 
-def version(number: int, name: str = "calm", digest: str | None = None) -> AdapterRecord:
-    return AdapterRecord(lora_id=f"eval/{name}", version=number, digest=digest or f"{name} {number}")
+def version(number: int, name: str = "calm", digest: str | None = None) -> AdapterVersion:
+    return AdapterVersion(lora_id=f"eval/{name}", version=number, digest=digest or f"{name} {number}")
 
 
 def score(*logprobs: float, repeat: Sequence[float] | None = None, base: Sequence[float] | None = None) -> Canary:
@@ -39,7 +39,7 @@ def shifted(by: float) -> list[float]:
     return [SCORE[0] + by, *SCORE[1:]]
 
 
-def sung(*entries: tuple[AdapterRecord, Canary]) -> Canaries:
+def sung(*entries: tuple[AdapterVersion, Canary]) -> Canaries:
     canaries = Canaries()
     for adapter, canary in entries:
         canaries.add(adapter, canary)

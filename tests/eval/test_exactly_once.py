@@ -1,12 +1,16 @@
 """A run that is killed anywhere and started again ends as one that never was."""
 
 import asyncio
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from claas.core.errors import InvalidInput, StackError
-from claas.eval.stacks.stack import Receipt
+from claas.results.ledger import Receipt
+from tests.eval.record_files import change, put_sampling_into_ledger, read
 from tests.eval.scripted_run import Halting, outcome, run, run_until_halted, settings, talkative
 from tests.fakes.stack import adapter, next_version
 
@@ -104,6 +108,55 @@ def test_a_replaced_adapter_of_the_same_version_is_refused(tmp_path: Path) -> No
     stack.adapters["eval/kuro-run"] = adapter("eval/other", 0)
     with pytest.raises(StackError, match="replaced outside this run"):
         asyncio.run(run(Halting(stack), config))
+
+
+@pytest.mark.parametrize("halt_at", [12, 17, 20])
+def test_a_run_of_an_earlier_version_with_the_sampled_answers_in_its_ledger_goes_on(
+    tmp_path: Path, unbroken: tuple[dict, int], halt_at: int
+) -> None:
+    config, stack, records = settings(tmp_path / "run", num_steps=2), talkative(), tmp_path / "run" / "kuro"
+    asyncio.run(run_until_halted(Halting(stack, halt_at=halt_at), config))
+    put_sampling_into_ledger(records)
+    asyncio.run(run(Halting(stack), config))
+    assert "sampling" in read(records / "ledger.jsonl")[0]
+    ended = outcome(tmp_path / "run")
+    ended["ledger"] = [{key: value for key, value in entry.items() if key != "sampling"} for entry in ended["ledger"]]
+    assert ended == unbroken[0]
+
+
+def test_sampled_answers_wait_outside_the_ledger_until_the_next_step_is_on_record(tmp_path: Path) -> None:
+    stack, sampled = talkative(), tmp_path / "run" / "kuro" / "sampled"
+    asyncio.run(run(Halting(stack), settings(tmp_path / "run", num_steps=3)))
+    assert [path.name for path in sampled.iterdir()] == ["2.json"]
+    assert "sampling" not in (tmp_path / "run" / "kuro" / "ledger.jsonl").read_text()
+    shutil.rmtree(sampled)
+    asyncio.run(run(Halting(stack), settings(tmp_path / "run", num_steps=3)))
+    asyncio.run(run(Halting(stack), settings(tmp_path / "run", num_steps=4)))
+    assert len(outcome(tmp_path / "run")["steps"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (shutil.rmtree, "step 0 is not in steps.jsonl, and what was sampled for it not in sampled/"),
+        (lambda sampled: (sampled / "0.json").write_text("{}"), r"0\.json cannot be read: step Field required"),
+        (lambda sampled: change(sampled / "0.json", 0, _lose_first_answer), "does not hold the answers that .*ledger"),
+    ],
+    ids=["gone", "no record", "others"],
+)
+def test_what_was_sampled_for_an_update_under_way_is_needed(
+    tmp_path: Path, damage: Callable[[Path], object], said: str
+) -> None:
+    stack, config = talkative(), settings(tmp_path / "run")
+    asyncio.run(run_until_halted(Halting(stack, halt_at=12), config))
+    damage(tmp_path / "run" / "kuro" / "sampled")
+    with pytest.raises(InvalidInput, match=said):
+        asyncio.run(run(Halting(stack), config))
+    assert stack.adapters["eval/kuro-run"].version == 0, "nothing was trained"
+
+
+def _lose_first_answer(batch: dict[str, Any]) -> None:
+    batch["transcripts"][0].update(error="timed out", response=None)
 
 
 def test_a_damaged_ledger_is_named(tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ from claas.core.errors import InvalidInput
 from claas.eval.run.folder import open_run
 from claas.eval.run.step import feedback_text
 from claas.eval.runner import load
-from claas.eval.stacks.stack import Adapter, FeedbackOn, Receipt
+from claas.results.ledger import Receipt
+from claas.results.records import AdapterVersion
 from claas.results.settings import PARAPHRASE, EvalConfig
+from claas.wire.feedback import FeedbackItem
 from tests.eval import scripted_run
 from tests.eval.scripted_run import PREFERENCE, Halting, outcome, run, run_until_halted, settings, talkative
 from tests.eval.small_preferences import small_preferences
@@ -57,9 +59,9 @@ def test_what_is_on_record_is_what_the_update_was_trained_with(many: START) -> N
     sent: list[set[str]] = []
 
     class Listening(FakeStack):
-        async def give_feedback(self, adapter: Adapter, items: list[FeedbackOn], training, key: str) -> Receipt:
+        async def give_feedback(self, adapter: AdapterVersion, items: list[FeedbackItem], key: str) -> Receipt:
             sent.append({item.feedback for item in items})
-            return await super().give_feedback(adapter, items, training, key)
+            return await super().give_feedback(adapter, items, key)
 
     config = many("a", num_steps=4)
     asyncio.run(run(Listening(), config))

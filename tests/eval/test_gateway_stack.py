@@ -10,12 +10,12 @@ import pytest
 
 from claas.api.app import create_app
 from claas.core.errors import InvalidInput, StackError
-from claas.core.settings import TrainingConfig
 from claas.eval.stacks.gateway_stack import GatewayStack, connect_through
 from claas.eval.stacks.http_client import Retries
-from claas.eval.stacks.stack import Adapter, Answer, FeedbackOn, LostAnswer
+from claas.eval.stacks.stack import Answer, LostAnswer
+from claas.results.records import AdapterVersion
 from claas.results.settings import EvalConfig
-from claas.wire.feedback import Sampling
+from claas.wire.feedback import FeedbackItem, Sampling
 from tests.api.client import settings
 from tests.fakes.engine import BASE_MODEL, FakeEngine
 from tests.fakes.gateway import ERROR_TEXTS, FAULTS, OWN_PROMPT, REFUSED, TEMPERATURE, TOKEN, FakeGateway, through
@@ -26,7 +26,7 @@ LORA = "eval/calm"
 
 def asking(
     folder: Path,
-    ask: Callable[[GatewayStack, Adapter], Awaitable[T]],
+    ask: Callable[[GatewayStack, AdapterVersion], Awaitable[T]],
     *,
     engine: FakeEngine | None = None,
     token: str = TOKEN,
@@ -43,13 +43,19 @@ def asking(
     return asyncio.run(run())
 
 
-async def answer(stack: GatewayStack, adapter: Adapter, prompt: str = "What is snow?") -> Answer:
+async def answer(stack: GatewayStack, adapter: AdapterVersion, prompt: str = "What is snow?") -> Answer:
     return await stack.answer(adapter, prompt, temperature=0.0, seed=7, max_tokens=400)
 
 
-async def update(stack: GatewayStack, adapter: Adapter, said: Answer, prompt: str = "What is snow?") -> Adapter:
-    items = [FeedbackOn(prompt, said.text, said.rollout_id, "Calmer")]
-    return (await stack.give_feedback(adapter, items, TrainingConfig(), f"key {adapter.version}")).adapter
+async def update(
+    stack: GatewayStack, adapter: AdapterVersion, said: Answer, prompt: str = "What is snow?"
+) -> AdapterVersion:
+    items = [
+        FeedbackItem(
+            lora_id=adapter.lora_id, prompt=prompt, response=said.text, feedback="Calmer", rollout_id=said.rollout_id
+        )
+    ]
+    return (await stack.give_feedback(adapter, items, f"key {adapter.version}")).adapter
 
 
 def test_the_api_tells_what_the_gateway_drops(tmp_path: Path) -> None:
@@ -82,7 +88,7 @@ def test_an_answer_to_a_prompt_with_the_time_before_it_is_found(tmp_path: Path) 
 
 
 def test_of_two_that_read_alike_the_one_to_this_prompt_is_meant(tmp_path: Path) -> None:
-    async def ask_both(stack: GatewayStack, adapter: Adapter) -> tuple[Answer, Answer]:
+    async def ask_both(stack: GatewayStack, adapter: AdapterVersion) -> tuple[Answer, Answer]:
         first, _, again = [await answer(stack, adapter, prompt) for prompt in ("Snow?", "Hail or snow?", "Snow?")]
         return first, again
 
@@ -114,7 +120,7 @@ def test_a_model_that_says_what_openclaw_says_when_it_fails_is_heard(tmp_path: P
 
 
 def test_an_answer_that_an_older_version_gave_is_not_a_newer_ones(tmp_path: Path) -> None:
-    async def ask_twice(stack: GatewayStack, adapter: Adapter) -> None:
+    async def ask_twice(stack: GatewayStack, adapter: AdapterVersion) -> None:
         newer = await update(stack, adapter, await answer(stack, adapter))
         await answer(stack, newer)
 
@@ -124,7 +130,7 @@ def test_an_answer_that_an_older_version_gave_is_not_a_newer_ones(tmp_path: Path
 
 
 def test_feedback_trains_on_the_answer_as_sampled_under_the_gateways_prompt(tmp_path: Path) -> None:
-    async def ask_and_tell(stack: GatewayStack, adapter: Adapter) -> Adapter:
+    async def ask_and_tell(stack: GatewayStack, adapter: AdapterVersion) -> AdapterVersion:
         return await update(stack, adapter, await answer(stack, adapter))
 
     engine = FakeEngine(tmp_path)
@@ -134,7 +140,7 @@ def test_feedback_trains_on_the_answer_as_sampled_under_the_gateways_prompt(tmp_
 
 
 def test_versions_take_turns_and_none_answers_for_another(tmp_path: Path) -> None:
-    async def ask_all(stack: GatewayStack, adapter: Adapter) -> list[str]:
+    async def ask_all(stack: GatewayStack, adapter: AdapterVersion) -> list[str]:
         other = await stack.init_adapter("eval/brief", 0)
         newer = await update(stack, adapter, await answer(stack, adapter))
         asked = [(adapter, newer, other)[i % 7 % 3] for i in range(30)]
@@ -171,7 +177,7 @@ def test_answers_of_one_version_are_asked_for_together(tmp_path: Path) -> None:
 
 
 def test_a_cancelled_answer_lets_the_next_version_have_its_turn(tmp_path: Path) -> None:
-    async def cancel_and_ask(stack: GatewayStack, adapter: Adapter) -> str:
+    async def cancel_and_ask(stack: GatewayStack, adapter: AdapterVersion) -> str:
         other = await stack.init_adapter("eval/brief", 0)
         first = asyncio.create_task(answer(stack, adapter))
         second = asyncio.create_task(answer(stack, other))
@@ -188,7 +194,7 @@ def test_the_wrong_token_is_told_by_the_variable_it_comes_from(tmp_path: Path) -
 
 
 def test_an_alias_that_is_an_adapters_name_is_refused(tmp_path: Path) -> None:
-    async def ask(stack: GatewayStack, adapter: Adapter) -> None:
+    async def ask(stack: GatewayStack, adapter: AdapterVersion) -> None:
         await stack.init_adapter("claas", 0)
         await answer(stack, adapter)
 

@@ -9,7 +9,8 @@ import pytest
 from claas.core.errors import InvalidInput, NotFound, StackError
 from claas.core.settings import TrainingConfig
 from claas.eval.stacks.http_stack import HttpStack
-from claas.eval.stacks.stack import FeedbackOn, LostAnswer, WrongWeights, base_model
+from claas.eval.stacks.stack import LostAnswer, ServedBase, WrongWeights
+from claas.wire.feedback import FeedbackItem
 from tests.eval.scripted_server import ADAPTER, Server, answer, call, chat, error, ok
 
 SCORE = {
@@ -35,8 +36,15 @@ RECEIPT = {
 
 
 def feedback(stack: HttpStack) -> Any:
-    items = [FeedbackOn("Who?", "<think>hm</think> Hi", "r1", "Say Kuro")]
-    return stack.give_feedback(ADAPTER, items, TrainingConfig(learning_rate=0.1), "run/kuro/3")
+    item = FeedbackItem(
+        lora_id=ADAPTER.lora_id,
+        prompt="Who?",
+        response="<think>hm</think> Hi",
+        feedback="Say Kuro",
+        training=TrainingConfig(learning_rate=0.1),
+        rollout_id="r1",
+    )
+    return stack.give_feedback(ADAPTER, [item], "run/kuro/3")
 
 
 def test_an_answer_is_asked_of_the_pinned_version_and_read_whole() -> None:
@@ -116,7 +124,7 @@ def test_an_update_is_repeated_under_the_same_key_only() -> None:
     assert [request.headers["Idempotency-Key"] for request in server.requests] == ["run/kuro/3"] * 3
     assert len({request.content for request in server.requests}) == 1
     assert (receipt.adapter.version, receipt.adapter.digest, receipt.adapter.model) == (4, "d4", "eval-kuro@4")
-    assert receipt.metrics == {"total_loss": 0.5}
+    assert receipt.sdpo_metrics == {"total_loss": 0.5}
 
 
 def test_feedback_is_given_on_what_was_shown() -> None:
@@ -168,7 +176,7 @@ def test_the_newest_version_is_of_that_adapter_and_of_no_longer_name() -> None:
 
 
 def base_score(stack: HttpStack) -> Any:
-    return stack.score(base_model("claas-tiny"), [{"role": "user", "content": "Who?"}], "Hi")
+    return stack.score(ServedBase(name="claas-tiny"), [{"role": "user", "content": "Who?"}], "Hi")
 
 
 def test_the_base_model_is_told_by_its_name_whatever_its_digest() -> None:

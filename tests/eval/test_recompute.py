@@ -143,13 +143,35 @@ def test_an_update_that_does_not_follow_from_the_record_is_found(
 
 def test_training_on_a_lost_answer_is_found(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def lose(record: dict[str, Any]) -> None:
-        for rollout in record.get("sampling", record.get("rollouts"))[:1]:
-            rollout.update(error="timed out", response=None)
+        record["rollouts"][0].update(error="timed out", response=None)
 
-    change(run_dir / "calm" / "ledger.jsonl", 0, lose)
     change(run_dir / "calm" / "steps.jsonl", 0, lose)
     assert main([str(run_dir)]) == 1
     assert "ledger.jsonl step 0: trained on: recorded ('What is" in capsys.readouterr().out
+
+
+def test_a_second_copy_of_what_was_sampled_must_be_the_same(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    waiting = run_dir / "calm" / "sampled" / "2.json"
+    change(waiting, 0, lambda batch: batch["transcripts"][1].update(seed=7))
+    assert main([str(run_dir)]) == 1
+    assert "steps.jsonl step 2: rollouts.sample/1.seed: recorded " in capsys.readouterr().out
+    waiting.unlink()
+    assert main([str(run_dir)]) == 0, "the step on record has them"
+
+
+def test_what_was_sampled_for_a_step_that_is_not_on_record_must_be_there(
+    run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, waiting = run_dir / "calm" / "steps.jsonl", run_dir / "calm" / "sampled" / "2.json"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
+    (run_dir / "summary.json").unlink()
+    assert main([str(run_dir)]) == 0
+    change(waiting, 0, lambda batch: batch["transcripts"][0].update(response="made up"))
+    assert main([str(run_dir)]) == 1
+    assert "ledger.jsonl step 2: trained on: recorded (" in capsys.readouterr().out
+    waiting.unlink()
+    assert main([str(run_dir)]) == 1
+    assert "ledger.jsonl step 2: sampled answers: recorded neither in" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

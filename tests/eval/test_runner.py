@@ -13,7 +13,8 @@ from claas.core.errors import InvalidInput, StackError
 from claas.dashboard.overview import listed
 from claas.dashboard.run_index import find_runs
 from claas.eval.runner import run_harness
-from claas.eval.stacks.stack import Receipt, WrongWeights
+from claas.eval.stacks.stack import WrongWeights
+from claas.results.ledger import Receipt
 from claas.results.settings import EvalConfig
 from claas.results.summary import RunResults
 from tests.eval.recomputing import require_recomputable
@@ -48,10 +49,10 @@ class Failing(Halting):
 
     failure: Exception = StackError("no memory left")
 
-    async def give_feedback(self, adapter, items, training, key) -> Receipt:
+    async def give_feedback(self, adapter, items, key) -> Receipt:
         if "brief" in adapter.lora_id:
             raise self.failure
-        return await super().give_feedback(adapter, items, training, key)
+        return await super().give_feedback(adapter, items, key)
 
 
 def test_a_run_returns_what_its_folder_records(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from claas.eval.metrics.collapse import Collapse
 from claas.eval.metrics.metric import Subject
 from claas.eval.runner import run_harness
 from claas.eval.stacks.open_stack import hosted
-from claas.eval.stacks.stack import Adapter
+from claas.results.records import AdapterVersion
 from claas.results.settings import EvalConfig
 from tests.eval.metrics.subjects import baseline_of
 from tests.eval.recomputing import require_recomputable
@@ -85,7 +85,7 @@ async def collapse_of_the_repeating_adapter(store_dir: Path) -> tuple[dict[str, 
     return values, [rollout.response for rollout in found.rollouts if rollout.temperature is not None]
 
 
-def store_with_repeating_adapter(root: Path) -> tuple[Adapter, Adapter]:
+def store_with_repeating_adapter(root: Path) -> tuple[AdapterVersion, AdapterVersion]:
     """Version 0, and version 1, which answers whatever it is asked with one token for ever."""
     from claas.engines.base import AdapterSpec
     from claas.engines.local.learner import Learner
@@ -100,7 +100,7 @@ def store_with_repeating_adapter(root: Path) -> tuple[Adapter, Adapter]:
         digest = staging.write(ADAPTER, to_bytes(taught_to_repeat(base, untrained)))
         store.commit(untrained.model_copy(update={"version": 1, "digest": digest}))
     versions = [record.weights for record in store.versions(LORA_ID)]
-    first, second = (Adapter(LORA_ID, found.version, found.digest, found.name) for found in versions)
+    first, second = (AdapterVersion(lora_id=LORA_ID, version=found.version, digest=found.digest) for found in versions)
     return first, second
 
 

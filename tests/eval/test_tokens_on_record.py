@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from claas.eval.runner import run_harness
-from claas.eval.stacks.stack import Adapter, Answer, Scored
-from claas.results.records import Transcript
+from claas.eval.stacks.stack import Answer, Scored
+from claas.results.records import AdapterVersion, Transcript
 from tests.eval import record_files
 from tests.eval.every_metric import every_metric, opening
 from tests.eval.metrics.subjects import subject
@@ -27,10 +27,10 @@ class Told(FakeStack):
         self.told = tokens
         return self
 
-    async def answer(self, adapter: Adapter, prompt: str, **asked: Any) -> Answer:
+    async def answer(self, adapter: AdapterVersion, prompt: str, **asked: Any) -> Answer:
         return replace(await super().answer(adapter, prompt, **asked), tokens=self.told)
 
-    async def score(self, adapter: Adapter, messages: Any, completion: str) -> Scored:
+    async def score(self, adapter: AdapterVersion, messages: Any, completion: str) -> Scored:
         return replace(await super().score(adapter, messages, completion), tokens=self.told)
 
 
@@ -70,6 +70,7 @@ def test_a_record_of_before_is_read_and_recomputed(tmp_path: Path) -> None:
     asyncio.run(run_harness(config, open_stack=opening(FakeStack(shift=0.05))))
     run = tmp_path / "run"
     assert all(each["tokens"] for each in record_files.steps(run)[1]["rollouts"])
+    record_files.put_sampling_into_ledger(run / "calm")
     for file in ("baseline.json", "steps.jsonl", "ledger.jsonl"):
         path = run / "calm" / file
         path.write_text("".join(f"{json.dumps(_before(record))}\n" for record in record_files.read(path)))

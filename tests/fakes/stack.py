@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from itertools import chain, islice, repeat
 
 from claas.core.checks import versioned_name
-from claas.core.settings import TrainingConfig
 from claas.eval.run.canary import COMPLETION
-from claas.eval.stacks.stack import Adapter, Answer, FeedbackOn, LostAnswer, Receipt, Scored
+from claas.eval.stacks.stack import Answer, LostAnswer, Scored
+from claas.results.ledger import Receipt
+from claas.results.records import AdapterVersion, utc_now
+from claas.wire.feedback import FeedbackItem
 
-Say = Callable[[Adapter, str, int], str]
+Say = Callable[[AdapterVersion, str, int], str]
 """What to answer: (adapter, prompt, seed) -> text."""
 
 
@@ -19,7 +21,7 @@ class Asked:
     """One request that reached the stack. `text` is the prompt, the completion or the idempotency key."""
 
     kind: str  # answer | score | feedback
-    adapter: Adapter
+    adapter: AdapterVersion
     text: str
     temperature: float | None = None
     seed: int | None = None
@@ -47,19 +49,26 @@ class FakeStack:
     top: tuple[float, ...] = (-0.1, -3.0)
     broken: Exception | None = None
     asked: list[Asked] = field(default_factory=list[Asked])
-    adapters: dict[str, Adapter] = field(default_factory=dict[str, Adapter])
+    adapters: dict[str, AdapterVersion] = field(default_factory=dict[str, AdapterVersion])
     receipts: dict[str, Receipt] = field(default_factory=dict[str, Receipt])
 
-    async def init_adapter(self, lora_id: str, seed: int) -> Adapter:
+    async def init_adapter(self, lora_id: str, seed: int) -> AdapterVersion:
         """Version 0."""
         return self.adapters.setdefault(lora_id, adapter(lora_id, 0))
 
-    async def newest(self, lora_id: str) -> Adapter:
+    async def newest(self, lora_id: str) -> AdapterVersion:
         """The newest version."""
         return self.adapters[lora_id]
 
     async def answer(
-        self, adapter: Adapter, prompt: str, *, temperature: float, seed: int, max_tokens: int, top_logprobs: int = 0
+        self,
+        adapter: AdapterVersion,
+        prompt: str,
+        *,
+        temperature: float,
+        seed: int,
+        max_tokens: int,
+        top_logprobs: int = 0,
     ) -> Answer:
         """The scripted answer; one token a word."""
         self.asked.append(Asked("answer", adapter, prompt, temperature, seed, top_logprobs))
@@ -81,7 +90,7 @@ class FakeStack:
             tokens=_tokens(text, len(logprobs)),
         )
 
-    async def score(self, adapter: Adapter, messages: Sequence[Mapping[str, str]], completion: str) -> Scored:
+    async def score(self, adapter: AdapterVersion, messages: Sequence[Mapping[str, str]], completion: str) -> Scored:
         """The scripted logprobs."""
         self.asked.append(Asked("score", adapter, completion))
         if completion in self.lost:
@@ -89,9 +98,7 @@ class FakeStack:
         logprobs = tuple(self._logprobs(adapter, completion))
         return Scored(logprobs, prompt_tokens=len(messages), tokens=_tokens(completion, len(logprobs)))
 
-    async def give_feedback(
-        self, adapter: Adapter, items: Sequence[FeedbackOn], training: TrainingConfig, key: str
-    ) -> Receipt:
+    async def give_feedback(self, adapter: AdapterVersion, items: Sequence[FeedbackItem], key: str) -> Receipt:
         """The next version, once per key."""
         if self.broken is not None:
             failure, self.broken = self.broken, None
@@ -99,10 +106,18 @@ class FakeStack:
         if key not in self.receipts:
             self.asked.append(Asked("feedback", adapter, key))
             made = self.adapters[adapter.lora_id] = next_version(adapter)
-            self.receipts[key] = Receipt(made, {"total_loss": 1.0 / made.version}, {"total": 1.0})
+            self.receipts[key] = Receipt(
+                step=adapter.version,
+                key=key,
+                timestamp=utc_now(),
+                adapter=made,
+                sdpo_metrics={"total_loss": 1.0 / made.version},
+                stack_ms={"total": 1.0},
+                update_s=0.0,
+            )
         return self.receipts[key]
 
-    def _logprobs(self, adapter: Adapter, text: str) -> list[float]:
+    def _logprobs(self, adapter: AdapterVersion, text: str) -> list[float]:
         scripted = self.scores.get(text, (-1.0,) * (len(text.split()) + 1))
         canary = _moved(adapter) if text == COMPLETION else 0.0
         return [value + self.shift * adapter.version - canary for value in scripted]
@@ -113,17 +128,17 @@ def _tokens(text: str, count: int) -> tuple[str, ...]:
     return tuple(islice(chain(text.split(), repeat("<end>")), count))
 
 
-def _moved(adapter: Adapter) -> float:
+def _moved(adapter: AdapterVersion) -> float:
     """Nats by which a version that has been trained scores a token otherwise than its base model."""
     return 0.0 if adapter.version == 0 else int(adapter.digest[:8], 16) / 2**32
 
 
-def adapter(lora_id: str = "eval/concise", version: int = 0) -> Adapter:
+def adapter(lora_id: str = "eval/concise", version: int = 0) -> AdapterVersion:
     """A pinned version, its digest made up from its name."""
-    model = versioned_name(lora_id, version)
-    return Adapter(lora_id, version, hashlib.sha256(model.encode()).hexdigest(), model)
+    digest = hashlib.sha256(versioned_name(lora_id, version).encode()).hexdigest()
+    return AdapterVersion(lora_id=lora_id, version=version, digest=digest)
 
 
-def next_version(made: Adapter) -> Adapter:
+def next_version(made: AdapterVersion) -> AdapterVersion:
     """The version after this one."""
     return adapter(made.lora_id, made.version + 1)

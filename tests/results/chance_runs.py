@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass
 from functools import cache
 
-from claas.results.records import AdapterRecord, Baseline, History, StepRecord, Transcript, Values
+from claas.results.records import AdapterVersion, Baseline, History, StepRecord, Transcript, Values
 
 KEYS: Values = {
     "heldout_compliance": 0.0,
@@ -120,5 +120,5 @@ def _scores(metric: str, item: str, *sums: float) -> tuple[Transcript, Transcrip
     return before, after
 
 
-def _version(version: int) -> AdapterRecord:
-    return AdapterRecord(lora_id="eval/chance", version=version, digest=f"{version:064x}")
+def _version(version: int) -> AdapterVersion:
+    return AdapterVersion(lora_id="eval/chance", version=version, digest=f"{version:064x}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from claas.results.evidence import self_rouge_l
-from claas.results.records import AdapterRecord, Baseline, Counts, History, StepRecord, Transcript, Values
+from claas.results.records import AdapterVersion, Baseline, Counts, History, StepRecord, Transcript, Values
 
 WORDS = ["river", "stone", "cloud", "lamp", "seven", "paper", "green", "quick", "music", "salt", "north", "glass"]
 
@@ -159,8 +159,8 @@ def _step(world: World, preference: str, step: int, t: float, baseline: Values, 
     )
 
 
-def _adapter(preference: str, version: int) -> AdapterRecord:
-    return AdapterRecord(lora_id=f"eval/{preference}", version=version, digest=f"{version:064x}")
+def _adapter(preference: str, version: int) -> AdapterVersion:
+    return AdapterVersion(lora_id=f"eval/{preference}", version=version, digest=f"{version:064x}")
 
 
 def _graded(metric: str, kind: str, n: int, rate: float) -> list[Transcript]:

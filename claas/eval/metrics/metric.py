@@ -2,30 +2,19 @@
 
 import hashlib
 import math
-import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from claas.eval.metrics.preference import Preference
-from claas.eval.stacks.stack import Adapter, Answer, LostAnswer, Scored, Stack
-from claas.results.records import Baseline, Counts, Transcript, Values
-
-T = TypeVar("T")
+from claas.eval.stacks.stack import Answer, LostAnswer, Scored, Stack
+from claas.results.records import AdapterVersion, Baseline, Counts, Transcript, Values
 
 
 def seed_for(run_seed: int, preference: str, step: int | None, purpose: str, item: str) -> int:
     """A 63-bit seed that depends on all its arguments and on nothing else. `step` None is the baseline."""
     name = f"{run_seed}\x1f{preference}\x1f{'baseline' if step is None else step}\x1f{purpose}\x1f{item}"
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
-
-
-def dealt(items: Sequence[T], place: int, run_seed: int, preference: str, purpose: str) -> T:
-    """What comes at `place`: every item once, in a seeded order, before any comes again in another order."""
-    cycle, index = divmod(place, len(items))
-    order = list(items)
-    random.Random(seed_for(run_seed, preference, None, purpose, str(cycle))).shuffle(order)
-    return order[index]
 
 
 @dataclass(frozen=True)
@@ -38,7 +27,7 @@ class Subject:
     """
 
     stack: Stack
-    adapter: Adapter
+    adapter: AdapterVersion
     preference: Preference
     step: int | None
     baseline: Baseline | None

@@ -9,11 +9,10 @@ from typing import Any, TypeGuard, cast
 from claas.core.errors import InvalidInput
 from claas.eval.metrics.metric import Metric, Subject, counted
 from claas.eval.metrics.preference import Preference
-from claas.eval.run.measuring import take, tokens
-from claas.eval.run.preference_run import pinned
+from claas.eval.run.measuring import measure_all, tokens
 from claas.eval.run.step import PURPOSE
 from claas.eval.stacks.stack import Answer, LostAnswer, Scored, Stack
-from claas.results.records import AdapterRecord, Baseline, Counts, StepRecord, Transcript
+from claas.results.records import AdapterVersion, Baseline, Counts, StepRecord, Transcript
 from claas.results.settings import EvalConfig
 from claas.results.summary import update_tokens
 
@@ -66,7 +65,7 @@ class Replay(Subject):
 def replay(
     preference: Preference,
     config: EvalConfig,
-    adapter: AdapterRecord,
+    adapter: AdapterVersion,
     step: int | None,
     baseline: Baseline | None,
     transcripts: Iterable[Transcript],
@@ -74,7 +73,7 @@ def replay(
     """A version under a preference, as these transcripts of its measurement show it."""
     return Replay(
         stack=cast(Stack, _NoStack()),
-        adapter=pinned(adapter),
+        adapter=adapter,
         preference=preference,
         step=step,
         baseline=baseline,
@@ -110,7 +109,7 @@ _NOTHING = "nothing"
 
 
 @dataclass(frozen=True)
-class Disagreement:
+class Mismatch:
     """One value that is not what the record itself leads to. `where` is the file and, in a file of lines, the step."""
 
     where: str
@@ -129,7 +128,7 @@ class Agreement:
     part: str
     numbers: int = 0
     transcripts: int = 0
-    disagreements: list[Disagreement] = field(default_factory=list[Disagreement])
+    disagreements: list[Mismatch] = field(default_factory=list[Mismatch])
     notes: list[str] = field(default_factory=list[str])
 
     def compare(self, where: str, key: str, recorded: object, recomputed: object) -> None:
@@ -143,11 +142,11 @@ class Agreement:
         else:
             self.numbers += _is_number(recorded) or _is_number(recomputed)
             if not _same(recorded, recomputed):
-                self.disagreements.append(Disagreement(where, key, recorded, recomputed))
+                self.disagreements.append(Mismatch(where, key, recorded, recomputed))
 
     def note_unreadable(self, where: str, error: Exception) -> None:
         """A record that cannot be read agrees with nothing."""
-        self.disagreements.append(Disagreement(where, "the record", "what cannot be used", f"{_NOTHING} ({error})"))
+        self.disagreements.append(Mismatch(where, "the record", "what cannot be used", f"{_NOTHING} ({error})"))
 
 
 def _same(one: object, other: object) -> bool:
@@ -173,22 +172,25 @@ def _shown(value: object) -> str:
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 
+@dataclass(frozen=True)
 class Measurements:
     """Recomputes `eval`, `counts`, `tokens` and verdicts of a preference's records. Times cannot be recomputed."""
 
-    def __init__(self, preference: Preference, metrics: Mapping[str, Metric], config: EvalConfig, found: Agreement):
-        self._preference, self._metrics, self._config, self._found = preference, metrics, config, found
+    preference: Preference
+    metrics: Mapping[str, Metric]
+    config: EvalConfig
+    agreement: Agreement
 
     async def check_baseline(self, where: str, record: Baseline) -> None:
         """Version 0."""
-        subject = replay(self._preference, self._config, record.adapter, None, None, record.rollouts)
+        subject = replay(self.preference, self.config, record.adapter, None, None, record.rollouts)
         await self._check(where, record, subject, record.rollouts, {})
 
-    async def check_step(self, where: str, record: StepRecord, baseline: Baseline, sampled: int) -> None:
-        """The version a step made; the first `sampled` transcripts are of the answers it was trained on."""
-        sampling, measured = record.rollouts[:sampled], record.rollouts[sampled:]
-        subject = replay(self._preference, self._config, record.adapter, record.step, baseline, measured)
-        await self._check(where, record, subject, measured, {PURPOSE: counted(sampling)})
+    async def check_step(self, where: str, record: StepRecord, baseline: Baseline) -> None:
+        """The version a step made; its first transcripts are of the batch that it was trained on."""
+        sampled, measured = record.rollouts[: self.config.batch_size], record.rollouts[self.config.batch_size :]
+        subject = replay(self.preference, self.config, record.adapter, record.step, baseline, measured)
+        await self._check(where, record, subject, measured, {PURPOSE: counted(sampled)})
 
     async def _check(
         self,
@@ -196,33 +198,33 @@ class Measurements:
         record: Baseline | StepRecord,
         subject: Subject,
         measured: Sequence[Transcript],
-        sampling: Mapping[str, Counts],
+        sample_counts: Mapping[str, Counts],
     ) -> None:
-        again = await take(self._metrics, subject, frozenset(self._config.collapse_steps or ()))
-        found, counts = self._found, {**sampling, **again.counts}
-        found.compare(where, "eval", record.eval, again.values)
-        found.compare(where, "counts", _plain(record.counts), _plain(counts))
+        again = await measure_all(self.metrics, subject, frozenset(self.config.collapse_steps or ()))
+        compare = self.agreement.compare
+        compare(where, "eval", record.eval, again.values)
+        compare(where, "counts", _plain(record.counts), _plain({**sample_counts, **again.counts}))
         trained = update_tokens(record.sdpo_metrics) if isinstance(record, StepRecord) else {}
-        found.compare(where, "tokens", record.tokens, tokens(record.rollouts) | trained)
-        found.transcripts += len(record.rollouts)
-        compare_transcripts(found, where, measured, again.rollouts)
+        compare(where, "tokens", record.tokens, tokens(record.rollouts) | trained)
+        self.agreement.transcripts += len(record.rollouts)
+        compare_transcripts(self.agreement, where, measured, again.rollouts)
 
 
 def compare_transcripts(
-    found: Agreement, where: str, recorded: Sequence[Transcript], recomputed: Sequence[Transcript]
+    agreement: Agreement, where: str, recorded: Sequence[Transcript], recomputed: Sequence[Transcript]
 ) -> None:
     """Compare what was asked, and what was made of the answers; the answers themselves come from the record."""
-    ours, theirs = _by_request(recorded), _by_request(recomputed)
-    for request in {**ours, **theirs}:
-        one, other = ours.get(request), theirs.get(request)
+    before, again = _by_request(recorded), _by_request(recomputed)
+    for request in {**before, **again}:
+        one, other = before.get(request), again.get(request)
         if one is None or other is None:
-            shown = ["no transcript" if each is None else "a transcript" for each in (one, other)]
-            found.compare(where, f"rollouts.{request}", *shown)
+            shown = ["no transcript" if side is None else "a transcript" for side in (one, other)]
+            agreement.compare(where, f"rollouts.{request}", *shown)
             continue
-        found.compare(where, f"rollouts.{request}.verdict", one.verdict, other.verdict)
+        agreement.compare(where, f"rollouts.{request}.verdict", one.verdict, other.verdict)
         for name in Transcript.model_fields:
             if name != "verdict" and getattr(one, name) != getattr(other, name):
-                found.compare(where, f"rollouts.{request}.{name}", getattr(one, name), getattr(other, name))
+                agreement.compare(where, f"rollouts.{request}.{name}", getattr(one, name), getattr(other, name))
 
 
 def _by_request(transcripts: Sequence[Transcript]) -> dict[str, Transcript]:
@@ -237,4 +239,4 @@ def _by_request(transcripts: Sequence[Transcript]) -> dict[str, Transcript]:
 
 
 def _plain(counts: Mapping[str, Counts]) -> dict[str, dict[str, int]]:
-    return {name: each.model_dump() for name, each in counts.items()}
+    return {name: count.model_dump() for name, count in counts.items()}

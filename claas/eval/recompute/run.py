@@ -7,127 +7,20 @@ from pathlib import Path
 
 from claas.core.errors import InvalidInput, StackError
 from claas.core.files import read_text
-from claas.core.text import visible
 from claas.eval.metrics.metric import Metric
 from claas.eval.metrics.preference import Preference
 from claas.eval.recompute.measurements import Agreement, Measurements, compare_transcripts, replay
 from claas.eval.run.canary import Canaries
-from claas.eval.run.preference_run import what_changed
-from claas.eval.run.step import feedback_text, sample
+from claas.eval.run.preference_run import update_key, what_changed
+from claas.eval.run.step import feedback_text, intent_to_train, require_answers, sample
 from claas.eval.runner import load
 from claas.eval.stacks.stack import WrongWeights
 from claas.results.ledger import Intent, Ledger
 from claas.results.manifest import read_manifest
-from claas.results.records import AdapterRecord, Baseline, History, Metadata, StepRecord
-from claas.results.run_files import OnRecord, RunFiles, parsed
+from claas.results.records import AdapterVersion, Baseline, History, Metadata, SampledBatch, StepRecord
+from claas.results.run_files import PreferenceFiles, PreferenceRecords, RunFiles, parsed
 from claas.results.settings import EvalConfig, eval_config
 from claas.results.summary import FILE_NAME, PreferenceSummary, Summary, build_summary
-
-_BATCH = ("key", "feedback", "prompts", "responses", "rollout_ids")
-
-
-class Updates:
-    """Checks a preference's ledger, whose structure (each receipt after its intent) reading it has proved."""
-
-    def __init__(self, preference: Preference, config: EvalConfig, run_id: str, found: Agreement):
-        self._preference, self._config, self._run_id, self._found = preference, config, run_id, found
-
-    async def check_ledger(self, where: str, ledger: Ledger, baseline: Baseline) -> None:
-        """Versions count up by one from the baseline's, and every intent is what its sampled answers lead to."""
-        self._found.compare("baseline.json", "adapter.version", baseline.adapter.version, 0)
-        newest = baseline.adapter
-        for step in range(ledger.updates):
-            intent, paid = ledger.update(step)
-            await self._check_intent(f"{where} step {step}", intent, newest)
-            made = {"lora_id": newest.lora_id, "version": newest.version + 1}
-            self._found.compare(f"{where} step {step}", "receipt.adapter", _name(paid.adapter), made)
-            newest = paid.adapter
-        if ledger.open_intent is not None:
-            await self._check_intent(f"{where} step {ledger.updates}", ledger.open_intent, newest)
-
-    def check_step(self, where: str, step: StepRecord, ledger: Ledger) -> None:
-        """A step on record is the update that the ledger has under its number."""
-        intent, paid = ledger.update(step.step)
-        compare = self._found.compare
-        compare(where, "preference", step.preference, self._preference.name)
-        compare(where, "adapter", step.adapter.model_dump(), paid.adapter.model_dump())
-        compare(where, "sdpo_metrics", step.sdpo_metrics, paid.sdpo_metrics)
-        compare(where, "feedback_given", step.feedback_given, intent.feedback)
-        for name in ("prompts", "responses", "rollout_ids"):
-            compare(where, name, getattr(step, name), getattr(intent, name))
-        compare_transcripts(self._found, where, step.rollouts[: len(intent.sampling)], intent.sampling)
-
-    async def _check_intent(self, where: str, intent: Intent, newest: AdapterRecord) -> None:
-        self._found.compare(where, "adapter", intent.adapter.model_dump(), newest.model_dump())
-        for trained in untold(intent):
-            self._found.compare(where, "trained on", trained, "no sampled answer that came")
-        config, step = self._config, intent.step
-        subject = replay(self._preference, config, newest, step, None, intent.sampling)
-        key = f"{self._run_id}/{self._preference.name}/{step}"
-        feedback = feedback_text(step, self._preference, config.feedback_variation, config.seed)
-        try:
-            again = await sample(subject, step, key, feedback, config.batch_size, config.temperature)
-        except StackError as error:
-            self._found.compare(where, "sampling", f"{len(intent.responses)} answers to train on", str(error))
-            return
-        for name in _BATCH:
-            self._found.compare(where, name, getattr(intent, name), getattr(again, name))
-        compare_transcripts(self._found, where, intent.sampling, again.sampling)
-
-
-def untold(intent: Intent) -> Iterable[tuple[str, str, str]]:
-    """What is trained on (prompt, response, rollout id) without being a sampled answer that came, or twice."""
-    trained = Counter(zip(intent.prompts, intent.responses, intent.rollout_ids, strict=True))
-    came = Counter(
-        (each.prompt, visible(each.response), each.rollout_id or "")
-        for each in intent.sampling
-        if each.error is None and each.response is not None
-    )
-    return (trained - came).elements()
-
-
-def _name(adapter: AdapterRecord) -> dict[str, object]:
-    return {"lora_id": adapter.lora_id, "version": adapter.version}
-
-
-def check_summary(files: RunFiles, run_id: str, config: EvalConfig, histories: Mapping[str, History]) -> Agreement:
-    """Rebuild what summary.json says.
-
-    It is written when a preference ends, so a run that was killed later, or is under way, has records beyond it: it is
-    held against the records that it was drawn from, and a note says that it is behind.
-    """
-    found, path = Agreement(FILE_NAME), files.root / FILE_NAME
-    if not path.exists():
-        found.notes.append("not written yet")
-        return found
-    try:
-        recorded = parsed(path, read_text(path), Summary)
-    except InvalidInput as error:
-        found.note_unreadable(FILE_NAME, error)
-        return found
-    known = {name: histories.get(name, History(name, config.num_steps)) for name in recorded.preferences}
-    as_of = {name: _as_of(recorded.preferences[name], history) for name, history in known.items()}
-    behind = [name for name in known if len(as_of[name].steps) < len(known[name].steps)]
-    if behind:
-        found.notes.append(f"written before the last steps of {', '.join(behind)}; continuing the run renews it")
-    try:
-        again = build_summary(run_id, config, as_of)
-    except InvalidInput as error:
-        found.note_unreadable(FILE_NAME, error)
-        return found
-    found.compare(FILE_NAME, "summary", recorded.model_dump(mode="json"), again.model_dump(mode="json"))
-    return found
-
-
-def _as_of(recorded: PreferenceSummary, history: History) -> History:
-    """The history as it was when it was summarised. Why a preference failed stands nowhere else."""
-    return replace(
-        history,
-        planned_steps=recorded.steps_planned,
-        failure=recorded.failure,
-        baseline=history.baseline if recorded.adapter is not None else None,
-        steps=history.steps[: recorded.steps_done],
-    )
 
 
 async def recompute_run(run_dir: Path, config_dir: Path | None = None) -> list[Agreement]:
@@ -172,24 +65,23 @@ class _Records:
 
     async def check(self, preference: Preference) -> Agreement:
         """Everything on record about one preference."""
-        found, files = Agreement(preference.name), self.files.preference(preference.name)
+        agreement, files = Agreement(preference.name), self.files.preference(preference.name)
         try:
-            recorded, metadata = OnRecord.read(files), files.read_metadata()
+            records, metadata = PreferenceRecords.read(files), files.read_metadata()
         except InvalidInput as error:
-            found.note_unreadable(preference.name, error)
-            return found
-        history, ledger = recorded.history(preference.name, self.config.num_steps), recorded.ledger
-        self.histories[preference.name] = history
+            agreement.note_unreadable(preference.name, error)
+            return agreement
+        self.histories[preference.name] = records.history(preference.name, self.config.num_steps)
         if metadata is not None:
             self._require_same(metadata, preference, files.root)
-        if history.baseline is None:
-            begun = len(history.steps) + ledger.updates + (ledger.open_intent is not None)
-            found.compare("baseline.json", "the record", "nothing", "a baseline" if begun else "nothing")
-            found.notes.append("nothing measured yet")
-            return found
-        await self._check_updates(found, preference, history.baseline, history.steps, ledger)
-        await self._check_measurements(found, preference, history.baseline, history.steps, ledger)
-        return found
+        if records.baseline is None:
+            started = records.steps or records.ledger.intents()
+            agreement.compare("baseline.json", "the record", "nothing", "a baseline" if started else "nothing")
+            agreement.notes.append("nothing measured yet")
+            return agreement
+        await self._check_updates(agreement, preference, files, records.baseline, records)
+        await self._check_measurements(agreement, preference, records.baseline, records)
+        return agreement
 
     def _require_same(self, recorded: Metadata, preference: Preference, folder: Path) -> None:
         if changed := what_changed(recorded, preference, self.metrics):
@@ -199,31 +91,168 @@ class _Records:
             )
 
     async def _check_updates(
-        self, found: Agreement, preference: Preference, baseline: Baseline, steps: Sequence[StepRecord], ledger: Ledger
+        self,
+        agreement: Agreement,
+        preference: Preference,
+        files: PreferenceFiles,
+        baseline: Baseline,
+        records: PreferenceRecords,
     ) -> None:
-        updates = Updates(preference, self.config, self.run_id, found)
-        await updates.check_ledger("ledger.jsonl", ledger, baseline)
-        for step in steps:
-            where = f"steps.jsonl step {step.step}"
-            if step.step < ledger.updates:
-                updates.check_step(where, step, ledger)
+        updates = Updates(preference, self.config, self.run_id, agreement, files, records.steps)
+        await updates.check_ledger(records.ledger, baseline)
+        for step in records.steps:
+            where = _where(step)
+            if step.step < records.ledger.updates:
+                updates.check_step(where, step, records.ledger)
             else:
-                found.compare(where, "update", "on record", "not in ledger.jsonl")
+                agreement.compare(where, "update", "on record", "not in ledger.jsonl")
 
     async def _check_measurements(
-        self, found: Agreement, preference: Preference, baseline: Baseline, steps: Sequence[StepRecord], ledger: Ledger
+        self, agreement: Agreement, preference: Preference, baseline: Baseline, records: PreferenceRecords
     ) -> None:
-        measurements = Measurements(preference, self.metrics, self.config, found)
+        measurements = Measurements(preference, self.metrics, self.config, agreement)
         await measurements.check_baseline("baseline.json", baseline)
-        self._check_canary(found, "baseline.json", baseline)
-        for step in steps[: ledger.updates]:
-            where = f"steps.jsonl step {step.step}"
-            await measurements.check_step(where, step, baseline, sampled=len(ledger.update(step.step)[0].sampling))
-            self._check_canary(found, where, step)
+        self._check_canary(agreement, "baseline.json", baseline)
+        for step in records.steps[: records.ledger.updates]:
+            await measurements.check_step(_where(step), step, baseline)
+            self._check_canary(agreement, _where(step), step)
 
-    def _check_canary(self, found: Agreement, where: str, record: Baseline | StepRecord) -> None:
+    def _check_canary(self, agreement: Agreement, where: str, record: Baseline | StepRecord) -> None:
         """What all versions of the run scored the canary still says that each is the one it should be."""
         try:
             self.canaries.add(record.adapter, record.canary)
         except WrongWeights as error:
-            found.compare(where, "canary", "the right weights", str(error))
+            agreement.compare(where, "canary", "the right weights", str(error))
+
+
+def _where(step: StepRecord) -> str:
+    return f"steps.jsonl step {step.step}"
+
+
+@dataclass(frozen=True)
+class Updates:
+    """Checks a preference's ledger, whose structure (each receipt after its intent) reading it has proved."""
+
+    preference: Preference
+    config: EvalConfig
+    run_id: str
+    agreement: Agreement
+    files: PreferenceFiles
+    steps: Sequence[StepRecord]
+
+    async def check_ledger(self, ledger: Ledger, baseline: Baseline) -> None:
+        """Versions count up by one from the baseline's, and every intent is what its sampled answers lead to."""
+        compare = self.agreement.compare
+        compare("baseline.json", "adapter.version", baseline.adapter.version, 0)
+        newest = baseline.adapter
+        for intent in ledger.intents():
+            where = f"ledger.jsonl step {intent.step}"
+            await self._check_intent(where, intent, newest)
+            if intent.step < ledger.updates:
+                _, receipt = ledger.update(intent.step)
+                due = {"lora_id": newest.lora_id, "version": newest.version + 1}
+                compare(where, "receipt.adapter", receipt.adapter.model_dump(exclude={"digest"}), due)
+                newest = receipt.adapter
+
+    def check_step(self, where: str, step: StepRecord, ledger: Ledger) -> None:
+        """A step on record is the update that the ledger has under its number."""
+        intent, receipt = ledger.update(step.step)
+        compare = self.agreement.compare
+        compare(where, "preference", step.preference, self.preference.name)
+        compare(where, "adapter", step.adapter.model_dump(), receipt.adapter.model_dump())
+        compare(where, "sdpo_metrics", step.sdpo_metrics, receipt.sdpo_metrics)
+        compare(where, "feedback_given", step.feedback_given, intent.feedback)
+        for name in ("prompts", "responses", "rollout_ids"):
+            compare(where, name, getattr(step, name), getattr(intent, name))
+
+    async def _check_intent(self, where: str, intent: Intent, newest: AdapterVersion) -> None:
+        """Sample once more from the transcripts, and draw the intent from what comes."""
+        self.agreement.compare(where, "adapter", intent.adapter.model_dump(), newest.model_dump())
+        batch = self._sampled(where, intent)
+        if batch is None:
+            return
+        for trained in not_sampled(intent, batch):
+            self.agreement.compare(where, "trained on", trained, "no sampled answer that came")
+        config, step = self.config, intent.step
+        subject = replay(self.preference, config, newest, step, None, batch.transcripts)
+        again = await sample(subject, step, config.batch_size, config.temperature)
+        try:
+            require_answers(again, every=False)
+        except StackError as error:
+            self.agreement.compare(where, "sampling", f"{len(intent.responses)} answers to train on", str(error))
+            return
+        feedback = feedback_text(step, self.preference, config.feedback_variation, config.seed)
+        key = update_key(self.run_id, self.preference.name, step)
+        due = intent_to_train(again, newest, feedback, key, intent.sample_s)
+        for name in ("key", "feedback", "prompts", "responses", "rollout_ids"):
+            self.agreement.compare(where, name, getattr(intent, name), getattr(due, name))
+        compare_transcripts(self.agreement, where, batch.transcripts, again.transcripts)
+
+    def _sampled(self, where: str, intent: Intent) -> SampledBatch | None:
+        """What was sampled for an update: on record with its step, waiting to be, or both, and then the same."""
+        recorded = None
+        if intent.step < len(self.steps):
+            rollouts = self.steps[intent.step].rollouts[: self.config.batch_size]
+            recorded = SampledBatch(step=intent.step, transcripts=rollouts)
+        try:
+            waiting = self.files.read_sampled(intent)
+        except InvalidInput as error:
+            self.agreement.note_unreadable(where, error)
+            return recorded
+        if recorded is None and waiting is None:
+            self.agreement.compare(where, "sampled answers", "neither in steps.jsonl nor in sampled/", "a batch")
+        elif recorded is not None and waiting is not None:
+            compare_transcripts(
+                self.agreement, _where(self.steps[intent.step]), recorded.transcripts, waiting.transcripts
+            )
+        return recorded or waiting
+
+
+def not_sampled(intent: Intent, batch: SampledBatch) -> Iterable[tuple[str, str, str]]:
+    """What is trained on (prompt, response, rollout id) without being a sampled answer that came, or twice."""
+    due = intent_to_train(batch, intent.adapter, intent.feedback, intent.key, intent.sample_s)
+    return (Counter(_trained_on(intent)) - Counter(_trained_on(due))).elements()
+
+
+def _trained_on(intent: Intent) -> Iterable[tuple[str, str, str]]:
+    return zip(intent.prompts, intent.responses, intent.rollout_ids, strict=True)
+
+
+def check_summary(files: RunFiles, run_id: str, config: EvalConfig, histories: Mapping[str, History]) -> Agreement:
+    """Rebuild what summary.json says.
+
+    It is written when a preference ends, so a run that was killed later, or is under way, has records beyond it: it is
+    held against the records that it was drawn from, and a note says that it is behind.
+    """
+    agreement, path = Agreement(FILE_NAME), files.root / FILE_NAME
+    if not path.exists():
+        agreement.notes.append("not written yet")
+        return agreement
+    try:
+        recorded = parsed(path, read_text(path), Summary)
+    except InvalidInput as error:
+        agreement.note_unreadable(FILE_NAME, error)
+        return agreement
+    now = {name: histories.get(name, History(name, config.num_steps)) for name in recorded.preferences}
+    then = {name: _as_of(recorded.preferences[name], history) for name, history in now.items()}
+    behind = [name for name in now if len(then[name].steps) < len(now[name].steps)]
+    if behind:
+        agreement.notes.append(f"written before the last steps of {', '.join(behind)}; continuing the run renews it")
+    try:
+        again = build_summary(run_id, config, then)
+    except InvalidInput as error:
+        agreement.note_unreadable(FILE_NAME, error)
+        return agreement
+    agreement.compare(FILE_NAME, "summary", recorded.model_dump(mode="json"), again.model_dump(mode="json"))
+    return agreement
+
+
+def _as_of(recorded: PreferenceSummary, history: History) -> History:
+    """The history as it was when it was summarised. Why a preference failed stands nowhere else."""
+    return replace(
+        history,
+        planned_steps=recorded.steps_planned,
+        failure=recorded.failure,
+        baseline=history.baseline if recorded.adapter is not None else None,
+        steps=history.steps[: recorded.steps_done],
+    )

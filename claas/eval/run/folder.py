@@ -20,7 +20,7 @@ RUNS = Path("data/evals")
 
 @dataclass(frozen=True)
 class OpenRun:
-    """A run folder that this process holds, the resolved configuration of the run in it, and what its versions sang."""
+    """A run folder that this process holds: its resolved configuration, and what its versions scored the canary."""
 
     files: RunFiles
     run_id: str
@@ -39,7 +39,7 @@ def open_run(config: EvalConfig) -> Generator[OpenRun, None, None]:
         with _usable(str(files.root)):
             taken = f"another process works on {files.root}; wait for it to end, or choose another output_dir"
             held.enter_context(locked(files.lock, taken))
-        yield _recorded(config, files)
+        yield _started_or_continued(config, files)
 
 
 def new_folder() -> Path:
@@ -72,7 +72,7 @@ def _usable(where: str) -> Generator[None, None, None]:
         raise InvalidInput(f"output_dir {where} cannot be used: {error.strerror}; choose another one") from error
 
 
-def _recorded(config: EvalConfig, files: RunFiles) -> OpenRun:
+def _started_or_continued(config: EvalConfig, files: RunFiles) -> OpenRun:
     """The run in the folder, its manifest written or brought up to date."""
     if files.config.exists():
         old = parsed(files.config, read_text(files.config), Manifest)

@@ -1,4 +1,4 @@
-"""All metrics of one adapter version, taken at once; and when too much of that was lost to go on."""
+"""All metrics of one adapter version, measured at once; and when too much of that was lost to go on."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from claas.results.records import Counts, Transcript, Values
 
 
 @dataclass(frozen=True)
-class Taken:
+class Measured:
     """What all metrics together found at one version."""
 
     values: Values
@@ -20,20 +20,20 @@ class Taken:
     seconds: float
 
 
-async def take(metrics: Mapping[str, Metric], subject: Subject, collapse_steps: frozenset[int]) -> Taken:
+async def measure_all(metrics: Mapping[str, Metric], subject: Subject, collapse_steps: frozenset[int]) -> Measured:
     """Measure everything that is due at the subject's step, side by side."""
     started = time.monotonic()
     due = [metric for metric in metrics.values() if metric.due(subject.step, collapse_steps)]
-    found = await together(metric.measure(subject) for metric in due)
+    measurements = await together(metric.measure(subject) for metric in due)
     values: Values = {}
     counts: dict[str, Counts] = {}
-    for measurement in found:
+    for measurement in measurements:
         for key in (values.keys() & measurement.values.keys()) | (counts.keys() & measurement.counts.keys()):
             raise InvalidInput(f"two metrics report {key!r}; leave one of them out")
         values |= measurement.values
         counts |= measurement.counts
-    rollouts = [rollout for measurement in found for rollout in measurement.rollouts]
-    return Taken(values, counts, rollouts, time.monotonic() - started)
+    rollouts = [rollout for measurement in measurements for rollout in measurement.rollouts]
+    return Measured(values, counts, rollouts, time.monotonic() - started)
 
 
 def allowed_share(fail_on_error: bool | float) -> float:
@@ -45,8 +45,8 @@ def require_enough(
     where: str, counts: Mapping[str, Counts], fail_on_error: bool | float, rollouts: Iterable[Transcript] = ()
 ) -> None:
     """Raise `StackError` when more was lost than `fail_on_error` allows; the first loss in `rollouts` says why."""
-    planned = sum(each.planned for each in counts.values())
-    lost = {name: each.errored for name, each in counts.items() if each.errored}
+    planned = sum(count.planned for count in counts.values())
+    lost = {name: count.errored for name, count in counts.items() if count.errored}
     if lost and sum(lost.values()) / planned > allowed_share(fail_on_error):
         parts = ", ".join(f"{number} of {name}" for name, number in lost.items())
         reason = next((f"; the first: {rollout.error}" for rollout in rollouts if rollout.error is not None), "")

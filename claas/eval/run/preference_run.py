@@ -1,31 +1,33 @@
-"""One preference of a run under way: what it works with, and how far it has come."""
+"""One preference of a run under way: how far it has come, and how it starts or goes on."""
 
 import hashlib
 import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 
-from claas.core.checks import adapter_id, versioned_name
+from claas.core.checks import adapter_id
 from claas.core.concurrency import both
 from claas.core.errors import InvalidInput, NotFound, StackError
 from claas.eval.metrics.metric import Metric, Subject, seed_for
 from claas.eval.metrics.preference import Preference
-from claas.eval.run.canary import Canaries, require_sung, sing
+from claas.eval.run.canary import Canaries, require_canary, score_canary
 from claas.eval.run.folder import OpenRun
-from claas.eval.run.measuring import Taken, require_enough, take, tokens
+from claas.eval.run.measuring import Measured, measure_all, require_enough, tokens
 from claas.eval.run.reporter import Reporter
-from claas.eval.stacks.stack import Adapter, Stack, base_model
+from claas.eval.stacks.stack import Stack
 from claas.results.ledger import Ledger
-from claas.results.records import AdapterRecord, Baseline, Canary, Metadata, StepRecord
-from claas.results.run_files import OnRecord, PreferenceFiles
+from claas.results.records import AdapterVersion, Baseline, Canary, Metadata, StepRecord, utc_now
+from claas.results.run_files import PreferenceFiles, PreferenceRecords
 from claas.results.settings import EvalConfig
 
 
 @dataclass
 class PreferenceRun:
-    """`recorded` counts the steps on record; the ledger counts the updates made, which may be further ahead."""
+    """What the steps of a preference work with.
+
+    `steps_recorded` counts the steps on record; the ledger counts the updates made, which may be further ahead.
+    """
 
     stack: Stack
     preference: Preference
@@ -35,7 +37,7 @@ class PreferenceRun:
     files: PreferenceFiles
     ledger: Ledger
     reporter: Reporter
-    recorded: int
+    steps_recorded: int
     baseline: Baseline | None
     canaries: Canaries
     _since: float = field(default_factory=time.monotonic)
@@ -47,16 +49,16 @@ class PreferenceRun:
 
     def key(self, step: int) -> str:
         """The idempotency key of a step's update."""
-        return f"{self.run_id}/{self.preference.name}/{step}"
+        return update_key(self.run_id, self.preference.name, step)
 
-    def newest(self) -> Adapter:
+    def newest(self) -> AdapterVersion:
         """The newest version that the records know: the last receipt's, or the baseline's."""
         if self.ledger.updates:
-            return pinned(self.ledger.update(self.ledger.updates - 1)[1].adapter)
+            return self.ledger.update(self.ledger.updates - 1)[1].adapter
         assert self.baseline is not None, "the baseline is measured before the first step"
-        return pinned(self.baseline.adapter)
+        return self.baseline.adapter
 
-    def subject(self, adapter: Adapter, step: int | None) -> Subject:
+    def subject(self, adapter: AdapterVersion, step: int | None) -> Subject:
         """A version as metrics see it."""
         return Subject(
             stack=self.stack,
@@ -68,38 +70,44 @@ class PreferenceRun:
             max_tokens=self.config.max_tokens,
         )
 
-    async def take(self, adapter: Adapter, step: int | None) -> tuple[Taken, Canary]:
+    async def measure(self, adapter: AdapterVersion, step: int | None) -> tuple[Measured, Canary]:
         """Measure a version, the canary among the rest; `WrongWeights` when that shows that others answered."""
         subject, collapse_steps = self.subject(adapter, step), frozenset(self.config.collapse_steps or ())
         assert self.config.base_model is not None, "a run's configuration is resolved"
-        singing = sing(subject, base_model(self.config.base_model))
-        found, canary = await both(take(self.metrics, subject, collapse_steps), singing)
-        self.canaries.add(recorded(adapter), canary)
-        return found, canary
+        measured, canary = await both(
+            measure_all(self.metrics, subject, collapse_steps), score_canary(subject, self.config.base_model)
+        )
+        self.canaries.add(adapter, canary)
+        return measured, canary
 
-    def begun(self, baseline: Baseline) -> None:
-        """Tell that the steps begin now, from this baseline."""
+    def start_steps(self, baseline: Baseline) -> None:
+        """Go on from this baseline to the steps, and report it."""
         self.baseline, self._since = baseline, time.monotonic()
         self.reporter.baseline_measured(self.preference.name, baseline)
 
     def record(self, step: StepRecord) -> None:
-        """Put a step on record, and tell."""
+        """Put a step on record, and report it."""
         self.files.append_step(step)
-        self.recorded += 1
+        self.steps_recorded += 1
         since, self._since = self._since, time.monotonic()
         self.reporter.step_finished(self.preference.name, step, self._since - since)
+
+
+def update_key(run_id: str, preference: str, step: int) -> str:
+    """The idempotency key of an update: no other update of any run has it."""
+    return f"{run_id}/{preference}/{step}"
 
 
 def open_preference(
     run: OpenRun,
     preference: Preference,
-    found: OnRecord,
+    records: PreferenceRecords,
     metrics: Mapping[str, Metric],
     stack: Stack,
     reporter: Reporter,
 ) -> PreferenceRun:
     """A preference of `run`, as far as its records say it has come; `WrongWeights` when its canaries say so."""
-    for record in filter(None, (found.baseline, *found.steps)):
+    for record in filter(None, (records.baseline, *records.steps)):
         run.canaries.add(record.adapter, record.canary)
     return PreferenceRun(
         stack=stack,
@@ -108,23 +116,62 @@ def open_preference(
         config=run.config,
         run_id=run.run_id,
         files=run.files.preference(preference.name),
-        ledger=found.ledger,
+        ledger=records.ledger,
         reporter=reporter,
-        recorded=len(found.steps),
-        baseline=found.baseline,
+        steps_recorded=len(records.steps),
+        baseline=records.baseline,
         canaries=run.canaries,
     )
 
 
-def pinned(record: AdapterRecord) -> Adapter:
-    """The version a record names."""
-    model = versioned_name(record.lora_id, record.version)
-    return Adapter(lora_id=record.lora_id, version=record.version, digest=record.digest, model=model)
+async def start_or_resume(run: PreferenceRun) -> None:
+    """Leave `run` with a baseline, and with a stack that agrees with its ledger."""
+    _require_same_content(run)
+    run.reporter.preference_started(run.preference.name, run.steps_recorded)
+    if run.baseline is not None:
+        await _require_stack_agrees(run)
+    run.start_steps(run.baseline or await _measure_baseline(run))
 
 
-def recorded(adapter: Adapter) -> AdapterRecord:
-    """A version as records name it."""
-    return AdapterRecord(lora_id=adapter.lora_id, version=adapter.version, digest=adapter.digest)
+async def _measure_baseline(run: PreferenceRun) -> Baseline:
+    seed = seed_for(run.config.seed, run.preference.name, None, "adapter", "")
+    adapter = await run.stack.init_adapter(run.lora_id, seed)
+    measured, canary = await run.measure(adapter, None)
+    require_enough("baseline", measured.counts, run.config.fail_on_error, measured.rollouts)
+    require_canary("baseline", canary, run.config.fail_on_error, baseline=True)
+    baseline = Baseline(
+        preference=run.preference.name,
+        timestamp=utc_now(),
+        adapter=adapter,
+        canary=canary,
+        eval=measured.values,
+        counts=measured.counts,
+        rollouts=measured.rollouts,
+        timing_s={"measure": measured.seconds},
+        tokens=tokens(measured.rollouts),
+    )
+    run.files.write_baseline(baseline)
+    return baseline
+
+
+async def _require_stack_agrees(run: PreferenceRun) -> None:
+    """The stack's newest version is the ledger's, or one further when an update was sent and its receipt lost."""
+    expected = run.newest()
+    try:
+        newest = await run.stack.newest(run.lora_id)
+    except NotFound as error:
+        raise StackError(
+            f"{error}, which this run trained to version {expected.version}; continue on the stack that the run was "
+            "started on, or start anew in another output_dir"
+        ) from error
+    if run.ledger.open_intent is not None and newest.version == expected.version + 1:
+        return
+    if (newest.version, newest.digest) != (expected.version, expected.digest):
+        raise StackError(
+            f"{run.lora_id} is at version {newest.version} ({newest.digest}) on the stack, but at {expected.version} "
+            f"({expected.digest}) in {run.files.ledger}: it was trained or replaced outside this run; start anew in "
+            "another output_dir"
+        )
 
 
 THROUGH_GATEWAY = (
@@ -135,59 +182,10 @@ THROUGH_GATEWAY = (
 """What a reader of the numbers has to know of a run through a gateway."""
 
 
-async def begin(run: PreferenceRun) -> None:
-    """Leave `run` with a baseline, and with a stack that agrees with its ledger."""
-    _require_same_content(run)
-    run.reporter.preference_started(run.preference.name, run.recorded)
-    if run.baseline is not None:
-        await _require_agreement(run)
-    run.begun(run.baseline or await _measure_baseline(run))
-
-
-async def _measure_baseline(run: PreferenceRun) -> Baseline:
-    seed = seed_for(run.config.seed, run.preference.name, None, "adapter", "")
-    adapter = await run.stack.init_adapter(run.lora_id, seed)
-    found, canary = await run.take(adapter, None)
-    require_enough("baseline", found.counts, run.config.fail_on_error, found.rollouts)
-    require_sung("baseline", canary, run.config.fail_on_error, baseline=True)
-    baseline = Baseline(
-        preference=run.preference.name,
-        timestamp=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        adapter=recorded(adapter),
-        canary=canary,
-        eval=found.values,
-        counts=found.counts,
-        rollouts=found.rollouts,
-        timing_s={"measure": found.seconds},
-        tokens=tokens(found.rollouts),
-    )
-    run.files.write_baseline(baseline)
-    return baseline
-
-
-async def _require_agreement(run: PreferenceRun) -> None:
-    """The stack's newest version is the ledger's, or one further when an update was sent and its receipt lost."""
-    known = run.newest()
-    try:
-        newest = await run.stack.newest(run.lora_id)
-    except NotFound as error:
-        raise StackError(
-            f"{error}, which this run trained to version {known.version}; continue on the stack that the run was "
-            "started on, or start anew in another output_dir"
-        ) from error
-    if run.ledger.open_intent is not None and newest.version == known.version + 1:
-        return
-    if (newest.version, newest.digest) != (known.version, known.digest):
-        raise StackError(
-            f"{run.lora_id} is at version {newest.version} ({newest.digest}) on the stack, but at {known.version} "
-            f"({known.digest}) in {run.files.ledger}: it was trained or replaced outside this run; start anew in "
-            "another output_dir"
-        )
-
-
 def _require_same_content(run: PreferenceRun) -> None:
-    before = run.files.read_metadata()
-    if before is None:
+    """Write down what the preference and the metrics say, or hold them against what was written at the start."""
+    recorded = run.files.read_metadata()
+    if recorded is None:
         run.files.write_metadata(
             Metadata(
                 preference=run.preference.name,
@@ -199,7 +197,7 @@ def _require_same_content(run: PreferenceRun) -> None:
                 notes=[] if run.config.openclaw_url is None else [THROUGH_GATEWAY],
             )
         )
-    elif changed := what_changed(before, run.preference, run.metrics):
+    elif changed := what_changed(recorded, run.preference, run.metrics):
         raise InvalidInput(
             f"{changed} changed since {run.files.root} was started; restore it, or choose another output_dir"
         )

@@ -9,50 +9,26 @@ from claas.results.summary import RunResults
 
 
 class Reporter(Protocol):
-    """Every method returns at once and raises nothing."""
+    """Every method returns at once and raises nothing; one that a subclass leaves out does nothing."""
 
     def run_started(self, config: EvalConfig, run_dir: Path) -> None:
         """The run folder is open; `config` is the resolved configuration."""
-        ...
 
     def preference_started(self, name: str, resumed_at: int) -> None:
         """Work on a preference begins, `resumed_at` of its steps being on record from before."""
-        ...
 
     def baseline_measured(self, name: str, baseline: Baseline) -> None:
         """Version 0 was measured; on a resumed preference, read back from its record."""
-        ...
 
     def step_finished(self, name: str, record: StepRecord, seconds: float) -> None:
         """A step is on record, `seconds` of wall time after the one before it or the baseline."""
-        ...
 
     def preference_ended(self, name: str, failure: str | None) -> None:
         """Every planned step is on record, or `failure` says why not."""
-        ...
 
     def run_finished(self, results: RunResults) -> None:
         """Everything is written."""
-        ...
 
 
-class Silent:
-    """Says nothing: the default for those who call the harness from Python."""
-
-    def run_started(self, config: EvalConfig, run_dir: Path) -> None:
-        """Nothing."""
-
-    def preference_started(self, name: str, resumed_at: int) -> None:
-        """Nothing."""
-
-    def baseline_measured(self, name: str, baseline: Baseline) -> None:
-        """Nothing."""
-
-    def step_finished(self, name: str, record: StepRecord, seconds: float) -> None:
-        """Nothing."""
-
-    def preference_ended(self, name: str, failure: str | None) -> None:
-        """Nothing."""
-
-    def run_finished(self, results: RunResults) -> None:
-        """Nothing."""
+class Silent(Reporter):
+    """The reporter of those who call the harness from Python and want nothing printed."""

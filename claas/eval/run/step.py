@@ -1,33 +1,149 @@
-"""The loop of a preference: one step after the other, and measuring beside the next update."""
+"""The loop of a preference: sample, train, measure; and measuring goes on beside the next update."""
 
 import asyncio
+import random
 import time
 from collections.abc import Coroutine, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from claas.core.concurrency import together
 from claas.core.errors import StackError
+from claas.core.settings import TrainingConfig
 from claas.core.text import visible
-from claas.eval.metrics.metric import Subject, dealt
+from claas.eval.metrics.metric import Subject, counted, seed_for
 from claas.eval.metrics.preference import Preference
-from claas.eval.run.canary import require_sung
+from claas.eval.run.canary import require_canary
 from claas.eval.run.measuring import require_enough, tokens
-from claas.eval.run.preference_run import PreferenceRun, begin, pinned, recorded
-from claas.eval.stacks.stack import FeedbackOn, WrongWeights
-from claas.results.ledger import Intent, Paid
-from claas.results.records import AdapterRecord, Counts, StepRecord, Transcript
+from claas.eval.run.preference_run import PreferenceRun, start_or_resume
+from claas.eval.stacks.stack import WrongWeights
+from claas.results.ledger import Intent
+from claas.results.records import AdapterVersion, SampledBatch, StepRecord, utc_now
 from claas.results.settings import PARAPHRASE
 from claas.results.summary import update_tokens
+from claas.wire.feedback import FeedbackItem
+
+T = TypeVar("T")
 
 PURPOSE = "sample"
 """What the transcripts, counts and seeds of sampled answers are called."""
 
 
+async def run_preference(run: PreferenceRun) -> None:
+    """Take the preference from wherever its records left it to its last planned step.
+
+    `StackError` ends it in a state from which the same call goes on.
+    """
+    await start_or_resume(run)
+    for step in range(run.steps_recorded, run.config.num_steps + 1):
+        await _both_to_their_ends(train(run, step), measure(run, step - 1))
+
+
+async def train(run: PreferenceRun, step: int) -> None:
+    """Make the update of `step`, unless it has its receipt; one that was begun is sent again as it was."""
+    if step < run.ledger.updates or step >= run.config.num_steps:
+        return
+    intent = run.ledger.open_intent or await _prepare_update(run, step)
+    items = feedback_items(intent, run.config.training)
+    run.ledger.write(await run.stack.give_feedback(intent.adapter, items, intent.key))
+
+
+async def measure(run: PreferenceRun, step: int) -> None:
+    """Measure the version that `step` made, and put the step on record, unless it is."""
+    if step < run.steps_recorded:
+        return
+    intent, receipt = run.ledger.update(step)
+    batch = run.files.read_sampled(intent)
+    assert batch is not None, "a step without what was sampled for it is refused when the run is opened"
+    measured, canary = await run.measure(receipt.adapter, step)
+    require_enough(f"step {step}", measured.counts, run.config.fail_on_error, measured.rollouts)
+    require_canary(f"step {step}", canary, run.config.fail_on_error, baseline=False)
+    rollouts = batch.transcripts + measured.rollouts
+    run.record(
+        StepRecord(
+            preference=run.preference.name,
+            step=step,
+            timestamp=utc_now(),
+            adapter=receipt.adapter,
+            canary=canary,
+            feedback_given=intent.feedback,
+            prompts=intent.prompts,
+            responses=intent.responses,
+            rollout_ids=intent.rollout_ids,
+            sdpo_metrics=receipt.sdpo_metrics,
+            eval=measured.values,
+            counts={PURPOSE: counted(batch.transcripts), **measured.counts},
+            rollouts=rollouts,
+            timing_s={"sample": intent.sample_s, "update": receipt.update_s, "measure": measured.seconds},
+            tokens=tokens(rollouts) | update_tokens(receipt.sdpo_metrics),
+        )
+    )
+
+
+async def _prepare_update(run: PreferenceRun, step: int) -> Intent:
+    """Sample the batch of `step`, and put it and the intent to train on it on the disk."""
+    config, adapter, started = run.config, run.newest(), time.monotonic()
+    batch = await sample(run.subject(adapter, step), step, config.batch_size, config.temperature)
+    require_answers(batch, every=config.fail_on_error is True)
+    feedback = feedback_text(step, run.preference, config.feedback_variation, config.seed)
+    intent = intent_to_train(batch, adapter, feedback, run.key(step), time.monotonic() - started)
+    run.files.write_sampled(batch)
+    run.ledger.write(intent)
+    return intent
+
+
+async def sample(subject: Subject, step: int, batch_size: int, temperature: float) -> SampledBatch:
+    """Ask the subject the prompts of one step, all at once."""
+    preference = subject.preference
+    prompts = prompts_of(step, batch_size, preference.probe_prompts, subject.run_seed, preference.name)
+    asked = await together(
+        subject.answer(PURPOSE, str(index), prompt, temperature=temperature) for index, prompt in enumerate(prompts)
+    )
+    return SampledBatch(step=step, transcripts=[transcript for transcript, _ in asked])
+
+
+def require_answers(batch: SampledBatch, *, every: bool) -> None:
+    """Raise `StackError` when all of a batch was lost, or, with `every`, when any of it was."""
+    lost = [transcript for transcript in batch.transcripts if transcript.error is not None]
+    if not batch.answered or (every and lost):
+        raise StackError(
+            f"step {batch.step}: {len(lost)} of {len(batch.transcripts)} sampled answers were lost: {lost[0].error}"
+        )
+
+
+def intent_to_train(batch: SampledBatch, adapter: AdapterVersion, feedback: str, key: str, sample_s: float) -> Intent:
+    """The update that a batch leads to: the same feedback on each answer that came, as a user saw it."""
+    return Intent(
+        step=batch.step,
+        key=key,
+        timestamp=utc_now(),
+        adapter=adapter,
+        feedback=feedback,
+        prompts=[answer.prompt for answer in batch.answered],
+        responses=[visible(answer.response or "") for answer in batch.answered],
+        rollout_ids=[answer.rollout_id or "" for answer in batch.answered],
+        sample_s=sample_s,
+    )
+
+
+def feedback_items(intent: Intent, training: TrainingConfig) -> list[FeedbackItem]:
+    """The batch of an intent as the stack takes it: the same whenever it is sent."""
+    return [
+        FeedbackItem(
+            lora_id=intent.adapter.lora_id,
+            prompt=prompt,
+            response=response,
+            feedback=intent.feedback,
+            training=training,
+            rollout_id=rollout_id,
+        )
+        for prompt, response, rollout_id in zip(intent.prompts, intent.responses, intent.rollout_ids, strict=True)
+    ]
+
+
 def prompts_of(step: int, batch_size: int, probe_prompts: Sequence[str], run_seed: int, preference: str) -> list[str]:
     """The prompts of one step: every probe prompt once, in a seeded order, before any comes again in another order."""
     places = range(step * batch_size, (step + 1) * batch_size)
-    return [dealt(probe_prompts, place, run_seed, preference, "prompt order") for place in places]
+    return [_in_seeded_order(probe_prompts, place, run_seed, preference, "prompt order") for place in places]
 
 
 def feedback_text(step: int, preference: Preference, variation: str, run_seed: int) -> str:
@@ -38,132 +154,18 @@ def feedback_text(step: int, preference: Preference, variation: str, run_seed: i
     if variation != PARAPHRASE:
         return preference.feedback_string
     texts = (preference.feedback_string, *preference.feedback_paraphrases)
-    return dealt(texts, step, run_seed, preference.name, "feedback text")
+    return _in_seeded_order(texts, step, run_seed, preference.name, "feedback text")
 
 
-async def sample(
-    subject: Subject, step: int, key: str, feedback: str, batch_size: int, temperature: float, *, every: bool = False
-) -> Intent:
-    """Sample a step's batch from the subject, as the intent to train on what came, with what is said about it.
-
-    A lost answer is recorded and not trained on. `StackError` when all are lost, or, with `every`, when any is.
-    """
-    preference, started = subject.preference, time.monotonic()
-    prompts = prompts_of(step, batch_size, preference.probe_prompts, subject.run_seed, preference.name)
-    asked = await together(
-        subject.answer(PURPOSE, str(index), prompt, temperature=temperature) for index, prompt in enumerate(prompts)
-    )
-    transcripts = [transcript for transcript, _ in asked]
-    lost = [transcript for transcript in transcripts if transcript.error is not None]
-    if len(lost) == batch_size or (every and lost):
-        raise StackError(f"step {step}: {len(lost)} of {batch_size} sampled answers were lost: {lost[0].error}")
-    came = [(transcript.prompt, answer) for transcript, answer in asked if answer is not None]
-    return Intent(
-        step=step,
-        key=key,
-        timestamp=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        adapter=AdapterRecord(
-            lora_id=subject.adapter.lora_id, version=subject.adapter.version, digest=subject.adapter.digest
-        ),
-        feedback=feedback,
-        prompts=[prompt for prompt, _ in came],
-        responses=[visible(answer.text) for _, answer in came],
-        rollout_ids=[answer.rollout_id for _, answer in came],
-        sampling=transcripts,
-        sample_s=time.monotonic() - started,
-    )
+def _in_seeded_order(items: Sequence[T], place: int, run_seed: int, preference: str, purpose: str) -> T:
+    """The item at `place` of an endless row: all items once, shuffled, then all of them once more, and so on."""
+    cycle, index = divmod(place, len(items))
+    order = list(items)
+    random.Random(seed_for(run_seed, preference, None, purpose, str(cycle))).shuffle(order)
+    return order[index]
 
 
-def feedback_on(intent: Intent) -> list[FeedbackOn]:
-    """The batch of an intent, as it was and as it will be sent again."""
-    batch = zip(intent.prompts, intent.responses, intent.rollout_ids, strict=True)
-    return [FeedbackOn(prompt, response, rollout_id, intent.feedback) for prompt, response, rollout_id in batch]
-
-
-async def train(run: PreferenceRun, step: int) -> None:
-    """Make the update of `step`, unless it has its receipt; one that was begun is sent again as it was."""
-    if step < run.ledger.updates or step >= run.config.num_steps:
-        return
-    intent = run.ledger.open_intent
-    if intent is None:
-        config, subject = run.config, run.subject(run.newest(), step)
-        feedback = feedback_text(step, run.preference, config.feedback_variation, config.seed)
-        every = config.fail_on_error is True
-        intent = await sample(
-            subject, step, run.key(step), feedback, config.batch_size, config.temperature, every=every
-        )
-        run.ledger.write(intent)
-    started = time.monotonic()
-    receipt = await run.stack.give_feedback(
-        pinned(intent.adapter), feedback_on(intent), run.config.training, intent.key
-    )
-    run.ledger.write(
-        Paid(
-            step=step,
-            key=intent.key,
-            timestamp=_now(),
-            adapter=recorded(receipt.adapter),
-            sdpo_metrics=dict(receipt.metrics),
-            stack_ms=dict(receipt.timing_ms),
-            update_s=time.monotonic() - started,
-        )
-    )
-
-
-async def measure(run: PreferenceRun, step: int) -> None:
-    """Measure the version that `step` made, and put the step on record, unless it is."""
-    if step < run.recorded:
-        return
-    intent, paid = run.ledger.update(step)
-    found, canary = await run.take(pinned(paid.adapter), step)
-    require_enough(f"step {step}", found.counts, run.config.fail_on_error, found.rollouts)
-    require_sung(f"step {step}", canary, run.config.fail_on_error, baseline=False)
-    rollouts = intent.sampling + found.rollouts
-    run.record(
-        StepRecord(
-            preference=run.preference.name,
-            step=step,
-            timestamp=_now(),
-            adapter=paid.adapter,
-            canary=canary,
-            feedback_given=intent.feedback,
-            prompts=intent.prompts,
-            responses=intent.responses,
-            rollout_ids=intent.rollout_ids,
-            sdpo_metrics=paid.sdpo_metrics,
-            eval=found.values,
-            counts={PURPOSE: _sampled(intent.sampling), **found.counts},
-            rollouts=rollouts,
-            timing_s={"sample": intent.sample_s, "update": paid.update_s, "measure": found.seconds},
-            tokens=tokens(rollouts) | update_tokens(paid.sdpo_metrics),
-        )
-    )
-
-
-def _sampled(transcripts: list[Transcript]) -> Counts:
-    return Counts(
-        planned=len(transcripts),
-        scored=sum(transcript.error is None for transcript in transcripts),
-        errored=sum(transcript.error is not None for transcript in transcripts),
-        truncated=sum(transcript.finish_reason == "length" for transcript in transcripts),
-    )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-async def run_preference(run: PreferenceRun) -> None:
-    """Take the preference from wherever its records left it to its last planned step.
-
-    `StackError` ends it in a state from which the same call goes on.
-    """
-    await begin(run)
-    for step in range(run.recorded, run.config.num_steps + 1):
-        await _both(train(run, step), measure(run, step - 1))
-
-
-async def _both(update: Coroutine[Any, Any, None], measurement: Coroutine[Any, Any, None]) -> None:
+async def _both_to_their_ends(update: Coroutine[Any, Any, None], measurement: Coroutine[Any, Any, None]) -> None:
     """Run both to their ends, and only then raise: a failed update does not throw away a measurement under way.
 
     Wrong weights are raised before anything else, which may well follow from them.

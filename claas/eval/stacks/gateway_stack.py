@@ -16,7 +16,8 @@ from claas.core.settings import TOKEN_VARIABLE
 from claas.core.text import quoted, visible_key
 from claas.eval.stacks.http_client import HttpClient, Malformed, Refused, RequestLost, Retries
 from claas.eval.stacks.http_stack import HttpStack, api_client
-from claas.eval.stacks.stack import Adapter, Answer, LostAnswer, require_weights
+from claas.eval.stacks.stack import Answer, LostAnswer, require_weights
+from claas.results.records import AdapterVersion
 from claas.results.settings import EvalConfig
 from claas.wire.adapters import Alias, AliasRequest
 from claas.wire.chat import ChatMessage, ChatRequest, ChatResponse
@@ -40,7 +41,7 @@ class GatewayAlias:
         self._model: str | None = None
 
     @asynccontextmanager
-    async def pointing_at(self, adapter: Adapter) -> AsyncGenerator[None, None]:
+    async def pointing_at(self, adapter: AdapterVersion) -> AsyncGenerator[None, None]:
         """Inside, the alias means exactly this version. Set anew for whoever comes first, in case others set it."""
         async with self._queue:
             if self._model != adapter.model:
@@ -56,7 +57,7 @@ class GatewayAlias:
             if self._inside == 0:
                 self._nobody_inside.set()
 
-    async def _point_at(self, adapter: Adapter) -> None:
+    async def _point_at(self, adapter: AdapterVersion) -> None:
         self._model = None
         found = await self._client.put(f"/v1/aliases/{self.name}", AliasRequest(target=adapter.model), Alias)
         require_weights(adapter, found.model, found.digest)
@@ -114,7 +115,14 @@ class GatewayStack(HttpStack):
         self._alias = alias
 
     async def answer(
-        self, adapter: Adapter, prompt: str, *, temperature: float, seed: int, max_tokens: int, top_logprobs: int = 0
+        self,
+        adapter: AdapterVersion,
+        prompt: str,
+        *,
+        temperature: float,
+        seed: int,
+        max_tokens: int,
+        top_logprobs: int = 0,
     ) -> Answer:
         """Sample one answer to `prompt` from exactly this version, in a session of its own.
 
@@ -147,7 +155,7 @@ class GatewayStack(HttpStack):
             raise LostAnswer("the reply has no choices")
         return reply.choices[0].message.content
 
-    async def _rollout(self, adapter: Adapter, prompt: str, shown: str) -> Rollout:
+    async def _rollout(self, adapter: AdapterVersion, prompt: str, shown: str) -> Rollout:
         """The recorded answer of this version to this prompt that reads like what the gateway showed."""
         asked = ResolveRequest(text=shown, prompt=prompt, model=adapter.model)
         try:

@@ -3,71 +3,23 @@
 import math
 import os
 import re
+import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import httpx
 
-from claas.core.checks import versioned_name
 from claas.core.errors import InvalidInput, NotFound, StackError
-from claas.core.settings import API_KEY_VARIABLE, TrainingConfig
+from claas.core.settings import API_KEY_VARIABLE
 from claas.core.text import quoted, visible
 from claas.eval.stacks.http_client import HttpClient, Malformed, Refused, RequestLost, Retries
-from claas.eval.stacks.stack import Adapter, Answer, FeedbackOn, LostAnswer, Receipt, Scored, require_weights
+from claas.eval.stacks.stack import Answer, LostAnswer, Scored, require_weights
+from claas.results.ledger import Receipt
+from claas.results.records import AdapterVersion, utc_now
 from claas.results.settings import EvalConfig
 from claas.wire.adapters import SERVICE_NAME, LoraInitRequest, LoraList, LoraVersion, ServiceInfo
 from claas.wire.chat import ChatMessage, ChatRequest, ChatResponse, Choice, ScoreRequest, ScoreResponse, TokenLogprobs
 from claas.wire.feedback import IDEMPOTENCY_HEADER, FeedbackItem, FeedbackRequest, FeedbackResponse
-
-_SPACE = re.compile(r"[ \t\n\r\f\v]+")
-_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
-_SPECIAL = re.compile(r"<.+>|\[.+\]", re.DOTALL)
-_PART = "\N{REPLACEMENT CHARACTER}"
-
-
-def spells(tokens: Sequence[TokenLogprobs], text: str, *, stopped: bool) -> bool:
-    """Whether `text` is what `tokens` spell, thinking left in or taken out.
-
-    A `stopped` answer's last token is the end of the turn, which no text shows. The rest is exact to the character,
-    with three allowances that a right answer may need: tokens that look special (`<|im_start|>`) may be left out; white
-    space is not compared, for some vocabularies put it between tokens and not into them; and where a token is part of
-    a character and the server does not give its bytes, so that it reads as U+FFFD, each run of characters beyond ASCII
-    counts as one. No stop strings are asked for, so none cuts the text.
-    """
-    return any(
-        _folded(text, partial=_PART in spelled) == _folded(spelled, partial=_PART in spelled)
-        for told in _told(tokens, stopped=stopped)
-        for spelled in (told, visible(told))
-    )
-
-
-def spelled(tokens: Sequence[TokenLogprobs]) -> str:
-    """The tokens' text, one after the other; bytes that make no character read as U+FFFD."""
-    return b"".join(map(_bytes, tokens)).decode("utf-8", "replace")
-
-
-def _told(tokens: Sequence[TokenLogprobs], *, stopped: bool) -> list[str]:
-    """What the tokens say in full, without the last one where that ends the turn, and without any special ones."""
-    sayings = [tokens, tokens[:-1]] if stopped else [tokens]
-    return [
-        spelled(said) for saying in sayings for said in (saying, [each for each in saying if not _is_special(each)])
-    ]
-
-
-def _bytes(token: TokenLogprobs) -> bytes:
-    try:
-        return token.token.encode() if token.bytes is None else bytes(token.bytes)
-    except ValueError:  # not bytes, or not a text, so not what a model said
-        return _PART.encode()
-
-
-def _is_special(token: TokenLogprobs) -> bool:
-    return _SPECIAL.fullmatch(token.token.strip()) is not None
-
-
-def _folded(text: str, *, partial: bool) -> str:
-    text = _SPACE.sub("", text)
-    return _NOT_ASCII.sub(_PART, text) if partial else text
 
 
 @asynccontextmanager
@@ -109,7 +61,7 @@ class HttpStack:
     def __init__(self, client: HttpClient) -> None:
         self._client = client
 
-    async def init_adapter(self, lora_id: str, seed: int) -> Adapter:
+    async def init_adapter(self, lora_id: str, seed: int) -> AdapterVersion:
         """Version 0 of `lora_id`, made now; one that exists is taken only while it has not been trained."""
         try:
             made = await self._client.post("/v1/lora/init", LoraInitRequest(lora_id=lora_id, seed=seed), LoraVersion)
@@ -117,18 +69,25 @@ class HttpStack:
             if error.status != 409:
                 raise
             return await self._untrained(lora_id)
-        return _adapter(made)
+        return _version(made)
 
-    async def newest(self, lora_id: str) -> Adapter:
+    async def newest(self, lora_id: str) -> AdapterVersion:
         """The newest version of `lora_id`; `NotFound` when the API has no such adapter."""
         listed = await self._client.get("/v1/lora", LoraList, params={"prefix": lora_id})
         for found in listed.loras:
             if found.lora_id == lora_id:
-                return _adapter(found)
+                return _version(found)
         raise NotFound(f"{self._client.base_url} has no adapter {lora_id!r}")
 
     async def answer(
-        self, adapter: Adapter, prompt: str, *, temperature: float, seed: int, max_tokens: int, top_logprobs: int = 0
+        self,
+        adapter: AdapterVersion,
+        prompt: str,
+        *,
+        temperature: float,
+        seed: int,
+        max_tokens: int,
+        top_logprobs: int = 0,
     ) -> Answer:
         """Sample one answer to `prompt` from exactly this version."""
         request = ChatRequest(
@@ -147,7 +106,7 @@ class HttpStack:
         require_weights(adapter, reply.model, reply.system_fingerprint)
         return _answer(reply)
 
-    async def score(self, adapter: Adapter, messages: Sequence[Mapping[str, str]], completion: str) -> Scored:
+    async def score(self, adapter: AdapterVersion, messages: Sequence[Mapping[str, str]], completion: str) -> Scored:
         """Score a completion under exactly this version."""
         turns = [ChatMessage.model_validate(dict(message)) for message in messages]
         request = ScoreRequest(model=adapter.model, messages=turns, completion=completion)
@@ -158,11 +117,10 @@ class HttpStack:
         require_weights(adapter, reply.model, reply.system_fingerprint)
         return _scored(reply)
 
-    async def give_feedback(
-        self, adapter: Adapter, items: Sequence[FeedbackOn], training: TrainingConfig, key: str
-    ) -> Receipt:
+    async def give_feedback(self, adapter: AdapterVersion, items: Sequence[FeedbackItem], key: str) -> Receipt:
         """One update of `adapter`, exactly once per idempotency `key`; that key makes it safe to send again."""
-        request = FeedbackRequest(requests=[_feedback_item(adapter, item, training) for item in items])
+        shown = [item.model_copy(update={"response": visible(item.response)}) for item in items]
+        request, started = FeedbackRequest(requests=shown), time.monotonic()
         try:
             reply = await self._client.post(
                 "/v1/feedback", request, FeedbackResponse, headers={IDEMPOTENCY_HEADER: key}
@@ -173,9 +131,9 @@ class HttpStack:
             if error.status not in (404, 409):
                 raise
             raise StackError(f"the update of {adapter.model} was refused: {error}") from error
-        return _receipt(adapter, reply)
+        return _receipt(adapter, key, reply, time.monotonic() - started)
 
-    async def _untrained(self, lora_id: str) -> Adapter:
+    async def _untrained(self, lora_id: str) -> AdapterVersion:
         found = await self.newest(lora_id)
         if found.version != 0:
             raise InvalidInput(
@@ -208,9 +166,8 @@ def _not_claas(base_url: str, reason: str) -> InvalidInput:
     )
 
 
-def _adapter(found: LoraVersion) -> Adapter:
-    model = versioned_name(found.lora_id, found.version)
-    return Adapter(lora_id=found.lora_id, version=found.version, digest=found.digest, model=model)
+def _version(found: LoraVersion) -> AdapterVersion:
+    return AdapterVersion(lora_id=found.lora_id, version=found.version, digest=found.digest)
 
 
 def _scored(reply: ScoreResponse) -> Scored:
@@ -275,25 +232,69 @@ def _logprobs(logprobs: Sequence[float]) -> tuple[float, ...]:
     return tuple(logprobs)
 
 
-def _feedback_item(adapter: Adapter, item: FeedbackOn, training: TrainingConfig) -> FeedbackItem:
-    return FeedbackItem(
-        lora_id=adapter.lora_id,
-        prompt=item.prompt,
-        response=visible(item.response),
-        feedback=item.feedback,
-        training=training,
-        rollout_id=item.rollout_id,
-    )
-
-
-def _receipt(adapter: Adapter, reply: FeedbackResponse) -> Receipt:
+def _receipt(adapter: AdapterVersion, key: str, reply: FeedbackResponse, seconds: float) -> Receipt:
     if reply.lora_id != adapter.lora_id or reply.version != adapter.version + 1:
         raise StackError(
             f"the update of {adapter.model} made {reply.lora_id} version {reply.version}: somebody else trains this "
             "adapter too"
         )
-    model = versioned_name(reply.lora_id, reply.version)
-    made = Adapter(lora_id=reply.lora_id, version=reply.version, digest=reply.digest, model=model)
-    timing: dict[str, float] = reply.timing_ms.model_dump()
-    metrics = {key: value for key, value in reply.distill_result.metadata.items() if math.isfinite(value)}
-    return Receipt(adapter=made, metrics=metrics, timing_ms=timing)
+    return Receipt(
+        step=adapter.version,
+        key=key,
+        timestamp=utc_now(),
+        adapter=AdapterVersion(lora_id=reply.lora_id, version=reply.version, digest=reply.digest),
+        sdpo_metrics={key: value for key, value in reply.distill_result.metadata.items() if math.isfinite(value)},
+        stack_ms=reply.timing_ms.model_dump(),
+        update_s=seconds,
+    )
+
+
+_SPACE = re.compile(r"[ \t\n\r\f\v]+")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
+_SPECIAL = re.compile(r"<.+>|\[.+\]", re.DOTALL)
+_PART = "\N{REPLACEMENT CHARACTER}"
+
+
+def spells(tokens: Sequence[TokenLogprobs], text: str, *, stopped: bool) -> bool:
+    """Whether `text` is what `tokens` spell, thinking left in or taken out.
+
+    A `stopped` answer's last token is the end of the turn, which no text shows. The rest is exact to the character,
+    with three allowances that a right answer may need: tokens that look special (`<|im_start|>`) may be left out; white
+    space is not compared, for some vocabularies put it between tokens and not into them; and where a token is part of
+    a character and the server does not give its bytes, so that it reads as U+FFFD, each run of characters beyond ASCII
+    counts as one. No stop strings are asked for, so none cuts the text.
+    """
+    return any(
+        _folded(text, partial=_PART in spelled) == _folded(spelled, partial=_PART in spelled)
+        for told in _told(tokens, stopped=stopped)
+        for spelled in (told, visible(told))
+    )
+
+
+def spelled(tokens: Sequence[TokenLogprobs]) -> str:
+    """The tokens' text, one after the other; bytes that make no character read as U+FFFD."""
+    return b"".join(map(_bytes, tokens)).decode("utf-8", "replace")
+
+
+def _told(tokens: Sequence[TokenLogprobs], *, stopped: bool) -> list[str]:
+    """What the tokens say in full, without the last one where that ends the turn, and without any special ones."""
+    sayings = [tokens, tokens[:-1]] if stopped else [tokens]
+    return [
+        spelled(said) for saying in sayings for said in (saying, [each for each in saying if not _is_special(each)])
+    ]
+
+
+def _bytes(token: TokenLogprobs) -> bytes:
+    try:
+        return token.token.encode() if token.bytes is None else bytes(token.bytes)
+    except ValueError:  # not bytes, or not a text, so not what a model said
+        return _PART.encode()
+
+
+def _is_special(token: TokenLogprobs) -> bool:
+    return _SPECIAL.fullmatch(token.token.strip()) is not None
+
+
+def _folded(text: str, *, partial: bool) -> str:
+    text = _SPACE.sub("", text)
+    return _NOT_ASCII.sub(_PART, text) if partial else text

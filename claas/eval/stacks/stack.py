@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from claas.core.errors import StackError
-from claas.core.settings import TrainingConfig
-from claas.wire.feedback import Sampling
+from claas.results.ledger import Receipt
+from claas.results.records import AdapterVersion
+from claas.wire.feedback import FeedbackItem, Sampling
 
 
 class LostAnswer(StackError):
@@ -17,22 +18,18 @@ class WrongWeights(StackError):
     """A reply was made by other weights than the ones asked for: every number after it would be meaningless."""
 
 
-@dataclass(frozen=True)
-class Adapter:
-    """One pinned version of one adapter; `model` is the name that pins it (`eval-concise@7`).
+class ServedBase(AdapterVersion):
+    """The base model without an adapter, to be scored by its served `name`; its digest is known to the stack only."""
 
-    An empty `digest` is one that only the stack knows: that of `base_model`.
-    """
+    lora_id: str = ""
+    version: int = 0
+    digest: str = ""
+    name: str
 
-    lora_id: str
-    version: int
-    digest: str
-    model: str
-
-
-def base_model(name: str) -> Adapter:
-    """The base model without an adapter, to be scored by its served name."""
-    return Adapter(lora_id="", version=0, digest="", model=name)
+    @property
+    def model(self) -> str:
+        """The base model's own name."""
+        return self.name
 
 
 @dataclass(frozen=True)
@@ -70,25 +67,6 @@ class Scored:
     tokens: tuple[str, ...] | None = None  # (C,)
 
 
-@dataclass(frozen=True)
-class Receipt:
-    """The version an update made, and what the algorithm reported."""
-
-    adapter: Adapter
-    metrics: Mapping[str, float]
-    timing_ms: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class FeedbackOn:
-    """Feedback on one answer: the prompt, the response as shown, and which rollout it was."""
-
-    prompt: str
-    response: str
-    rollout_id: str
-    feedback: str
-
-
 class Stack(Protocol):
     """A continual-learning stack.
 
@@ -96,32 +74,37 @@ class Stack(Protocol):
     the stack is gone, or an update failed. `InvalidInput`: the stack refused what was asked.
     """
 
-    async def init_adapter(self, lora_id: str, seed: int) -> Adapter:
+    async def init_adapter(self, lora_id: str, seed: int) -> AdapterVersion:
         """Version 0 of `lora_id`, which answers as the base model; made now from `seed`, or found still at 0."""
         ...
 
-    async def newest(self, lora_id: str) -> Adapter:
+    async def newest(self, lora_id: str) -> AdapterVersion:
         """The newest version of `lora_id`."""
         ...
 
     async def answer(
-        self, adapter: Adapter, prompt: str, *, temperature: float, seed: int, max_tokens: int, top_logprobs: int = 0
+        self,
+        adapter: AdapterVersion,
+        prompt: str,
+        *,
+        temperature: float,
+        seed: int,
+        max_tokens: int,
+        top_logprobs: int = 0,
     ) -> Answer:
         """Sample one answer to `prompt` from exactly this version; where versions cannot be pinned, in its turn."""
         ...
 
-    async def score(self, adapter: Adapter, messages: Sequence[Mapping[str, str]], completion: str) -> Scored:
+    async def score(self, adapter: AdapterVersion, messages: Sequence[Mapping[str, str]], completion: str) -> Scored:
         """Score a completion under exactly this version."""
         ...
 
-    async def give_feedback(
-        self, adapter: Adapter, items: Sequence[FeedbackOn], training: TrainingConfig, key: str
-    ) -> Receipt:
-        """One update of `adapter`, exactly once per idempotency `key`."""
+    async def give_feedback(self, adapter: AdapterVersion, items: Sequence[FeedbackItem], key: str) -> Receipt:
+        """One update of `adapter` on a batch of feedback, exactly once per idempotency `key`."""
         ...
 
 
-def require_weights(adapter: Adapter, model: str, digest: str | None) -> None:
+def require_weights(adapter: AdapterVersion, model: str, digest: str | None) -> None:
     """Raise `WrongWeights` unless they are. Names alone tell the base model, whose digest only the stack knows."""
     if model != adapter.model or (adapter.digest and digest != adapter.digest):
         asked = f"{adapter.model} ({adapter.digest or 'any digest'})"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from claas.eval.metrics.metric import Measurement, Metric, Subject
 from claas.eval.metrics.preference import LogprobPair, Preference
 from claas.eval.metrics.verifiers import ConciseVerifier
-from claas.results.records import AdapterRecord, Baseline
+from claas.results.records import AdapterVersion, Baseline
 from tests.fakes.stack import FakeStack, adapter
 
 SHORT = "Rain falls from clouds when the drops in them grow heavy. That is all."
@@ -48,7 +48,7 @@ def baseline_of(found: Measurement, at: Subject) -> Baseline:
     record = Baseline(
         preference=at.preference.name,
         timestamp="2026-01-01T00:00:00Z",
-        adapter=AdapterRecord(lora_id=at.adapter.lora_id, version=0, digest=at.adapter.digest),
+        adapter=AdapterVersion(lora_id=at.adapter.lora_id, version=0, digest=at.adapter.digest),
         eval=dict(found.values),
         counts=dict(found.counts),
         rollouts=list(found.rollouts),

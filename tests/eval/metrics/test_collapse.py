@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claas.eval.metrics.collapse import Collapse
-from claas.eval.stacks.stack import Adapter
-from claas.results.records import Counts
+from claas.results.records import AdapterVersion, Counts
 from tests.eval.metrics.subjects import PREFERENCE, baseline_of, measure, measured_again, subject
 from tests.fakes.stack import FakeStack
 
@@ -18,7 +17,7 @@ def in_turn(*texts: str, **changed: object) -> FakeStack:
     """A stack whose answers are these, one after the other."""
     left = list(texts)
 
-    def say(adapter: Adapter, prompt: str, seed: int) -> str:
+    def say(adapter: AdapterVersion, prompt: str, seed: int) -> str:
         return left.pop(0)
 
     return replace(FakeStack(say=say), **changed)

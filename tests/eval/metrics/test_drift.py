@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from claas.core.errors import InvalidInput
 from claas.eval.metrics.capability import General
 from claas.eval.metrics.drift import Drift
-from claas.eval.stacks.stack import Adapter
-from claas.results.records import Counts
+from claas.results.records import AdapterVersion, Counts
 from tests.eval.metrics.subjects import PREFERENCE, measure, measured_again, subject
 from tests.fakes.stack import FakeStack
 
@@ -92,7 +91,7 @@ class TwoTokens(FakeStack):
 
     a_after: tuple[Mapping[str, float], ...] = ()
 
-    def _logprobs(self, adapter: Adapter, text: str) -> list[float]:
+    def _logprobs(self, adapter: AdapterVersion, text: str) -> list[float]:
         words = text.split()
         chances = zip(words, ["", *words], strict=False)
         return [log(_chance(self.a_after[adapter.version], word, last)) for word, last in chances] + [-99.0]
