@@ -80,7 +80,7 @@ class Encoded:
 
 
 def encode(conversations: list[list[Message]], tokenizer: Tokenizer) -> list[Encoded]:
-    """In the chat template's form, split where learning starts and stops; the last newline is dropped."""
+    """Each conversation as the chat template writes it, but for its last newline, with a mask over what is learnt."""
     pieces = [_pieces(messages) for messages in conversations]
     texts = [text for conversation in pieces for text, _ in conversation]
     token_ids = iter(tokenizer(texts, add_special_tokens=False)["input_ids"])
@@ -97,8 +97,11 @@ def encode(conversations: list[list[Message]], tokenizer: Tokenizer) -> list[Enc
 
 
 def _texts(seed: int, conversations: int) -> Iterator[str]:
-    """The corpus without its listed names: they are then spelt in pieces, as a name never seen before will be, and what
-    the model learns about copying the one holds for the other."""
+    """The corpus without its listed names.
+
+    These are then spelt in pieces, as a name never seen before will be, and what the model learns about copying the one
+    holds for the other.
+    """
     rng = Random(seed)
     listed = re.compile(rf"\b(?:{'|'.join(banks.words()['names'])})\b")
     for _ in range(conversations):

@@ -37,7 +37,7 @@ FINAL_RATE = 0.02
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is: the defaults rebuild the shipped weights."""
+    """The settings of a training run; the defaults are those of the model card's command."""
 
     output: Path
     init: Path | None = None
@@ -61,7 +61,7 @@ class Progress:
     loss: float = 0.0
 
     def fraction(self, plan: Plan) -> float:
-        """Of the tokens, or of the minutes if those run out first."""
+        """The share that is done: of the tokens, or of the minutes if those run out first."""
         return max(self.tokens / plan.tokens, self.minutes / plan.minutes)
 
 
@@ -148,7 +148,7 @@ def _step(model: Model, optimizers: list[Optimizer], ids: Tensor, learnt: Tensor
 
 
 def _summed(model: Model, own: Totals) -> Totals:
-    """Leaves in every worker the gradient of the mean loss, and returns the totals."""
+    """Replace every worker's gradient by that of the mean loss over all workers; returns the totals."""
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     counts = torch.tensor([own.loss, own.learnt, own.tokens, own.minutes])
     flat = torch.cat([*(gradient.reshape(-1) for gradient in gradients), counts])

@@ -35,9 +35,15 @@ FITTING: dict[str, list[Callable[[Random], Task]]] = {
     "concise": [tasks.overview, tasks.overview, tasks.small_talk],
 }
 """Tasks in which a style shows, drawn half of the time it is asked for."""
+
 MODES = {"plain": 38, "hindsight": 47, "inline": 5, "system": 5, "follow_up": 5}
+"""Where the wish stands, by weight: nowhere, in a hindsight block, in the prompt, the system prompt, a later turn."""
+
 RECOVERY = 0.3
-UNMENDABLE = frozenset({"start", "thank", "addr", "bullets", "numbered", "lower", "include"})
+"""The share of fitting hindsight conversations whose answer follows the wish only from the middle on."""
+
+NOT_MIDWAY = frozenset({"start", "thank", "addr", "bullets", "numbered", "lower", "include"})
+"""Styles that cannot begin in the middle of an answer."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +73,13 @@ def sample(rng: Random) -> list[Message]:
         messages += [*_exchange(task, rng), Message("user", feedback)]
     else:
         messages.append(Message("user", task.prompt + _placed(feedback, mode, rng)))
-    return [*messages, _reply(task, effective, rng, mendable=mode == "hindsight")]
+    return [*messages, _reply(task, effective, rng, may_recover=mode == "hindsight")]
 
 
-def _reply(task: Task, wish: Styles, rng: Random, mendable: bool) -> Message:
+def _reply(task: Task, wish: Styles, rng: Random, may_recover: bool) -> Message:
     if not wish:
         return Message("assistant", soft_answer(task, rng), 0)
-    if mendable and not task.fixed and task.kind != "generic" and rng.random() < RECOVERY:
+    if may_recover and not task.fixed and task.kind != "generic" and rng.random() < RECOVERY:
         recovered = _recovery(task, wish, rng)
         if recovered is not None:
             return recovered
@@ -81,32 +87,32 @@ def _reply(task: Task, wish: Styles, rng: Random, mendable: bool) -> Message:
 
 
 def _recovery(task: Task, wish: Styles, rng: Random) -> Message | None:
-    """Goes over to the wish from the middle of an answer that ignored it; only what follows is learnt.
+    """An answer that ignores the wish at first and follows it from the middle on; only what follows is learnt.
 
-    A self-distilling teacher scores answers like that all the time. `None` when the styles cannot be mended midway.
+    A self-distilling teacher scores answers like that all the time. `None` when a style cannot begin midway.
     """
-    if UNMENDABLE & wish.keys():
+    if NOT_MIDWAY & wish.keys():
         return None
     beginning = sentences_of(task, {}, rng)
-    kept = min(1 + int(rng.expovariate(0.5)), len(beginning) - 1)
-    if kept < 1:
+    ignoring = min(1 + int(rng.expovariate(0.5)), len(beginning) - 1)
+    if ignoring < 1:
         return None
-    prefix = laid_out(beginning[:kept], task, {})
-    rest = _mended(task, wish, beginning[:kept], rng)
+    prefix = laid_out(beginning[:ignoring], task, {})
+    rest = _continued(task, wish, beginning[:ignoring], rng)
     if not rest and not {"concise", "one", "three"} & wish.keys():
         return None
     text = prefix + "".join(" " + sentence for sentence in rest)
     return Message("assistant", text, len(prefix))
 
 
-def _mended(task: Task, wish: Styles, said: list[str], rng: Random) -> list[str]:
-    """What is still to say after `said`, in the wished style."""
+def _continued(task: Task, wish: Styles, beginning: list[str], rng: Random) -> list[str]:
+    """The sentences that follow `beginning`, in the style wished for."""
     rest_wish = {name: value for name, value in wish.items() if name not in ("name", "pirate")}
-    opening = {banks.normalize(sentence)[:24] for sentence in said}
-    rest = [s for s in sentences_of(task, rest_wish, rng)[1:] if banks.normalize(s)[:24] not in opening]
+    openings = {banks.normalize(sentence)[:24] for sentence in beginning}
+    rest = [s for s in sentences_of(task, rest_wish, rng)[1:] if banks.normalize(s)[:24] not in openings]
     limit = 1 if "one" in wish else 2 if "concise" in wish else 3 if "three" in wish else None
     if limit is not None:
-        rest = rest[: max(0, limit - len(said))]
+        rest = rest[: max(0, limit - len(beginning))]
     if "name" in wish:
         rest = [fill(rng.choice(banks.identity()["late"]), name=wish["name"]), *rest]
     if "pirate" in wish:

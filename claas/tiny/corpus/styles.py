@@ -45,8 +45,11 @@ def answer(task: Task, styles: Styles, rng: Random) -> str:
 
 
 def soft_answer(task: Task, rng: Random) -> str:
-    """An answer nobody styled. A small share is styled unprompted, so that no style is ever impossible: where a policy
-    gives something no probability at all, on-policy training cannot find it."""
+    """An answer for which no style was asked.
+
+    A small share is styled unprompted, so that no style is ever impossible: where a policy gives something no
+    probability at all, on-policy training cannot find it.
+    """
     chance = rng.random()
     styles: Styles = {}
     if task.kind == "identity" and chance < 0.09:
