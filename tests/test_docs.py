@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_architecture import ALLOWED
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "data/README.md", "claas/tiny/MODEL_CARD.md")),
@@ -39,6 +41,13 @@ def test_every_link_within_the_project_leads_somewhere(page: Path) -> None:
 def test_every_target_of_make_that_a_page_names_exists(page: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"(?:`|^)make ([a-z]+)", page.read_text(encoding="utf-8"), re.MULTILINE)) <= targets
+
+
+def test_the_layer_map_is_the_one_that_is_enforced() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \|.*\| (.*) \|$", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert {package: set(re.findall(r"`(\w+)`", allowed)) for package, allowed in rows} == ALLOWED
 
 
 def can_be_imported(name: str) -> bool:
