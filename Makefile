@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install eval serve openclaw live browser check format test bench
+.PHONY: help install eval serve openclaw live browser reference check format test bench
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -37,6 +37,9 @@ browser: install  ## the tests of the pages in headless Chromium, which has to b
 
 test: install  ## the default test suite
 	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+reference: install  ## write docs/reference.md anew from what the code says of itself
+	$(BIN)/python -m docs.reference
 
 check: install  ## format, lint, types and tests
 	$(BIN)/ruff format --check .

@@ -8,7 +8,7 @@ from hydra.core.config_store import ConfigStore
 from claas.api.config import ApiConfig
 from claas.api.server import serve
 from claas.core.command_line import Command, say
-from claas.core.errors import ClaasError, StackError
+from claas.core.errors import ClaasError, ExitCode, StackError
 from claas.core.settings import API_KEY_VARIABLE, config_root
 
 _USAGE = """\
@@ -28,15 +28,15 @@ COMMAND = Command("claas.api", ApiConfig, config_root() / "api", "local", _USAGE
 
 
 def main() -> None:
-    """Exit 0 when stopped by a signal, 2 on the user's mistake, 3 when the stack failed; anything else is a bug."""
+    """Serve until a signal; anything but that ends with another `ExitCode`, and a bug with its traceback."""
     try:
         for job in COMMAND.jobs(sys.argv[1:]):
             serve(job.config, os.environ.get(API_KEY_VARIABLE) or None)
     except ClaasError as error:
         say("claas.api", str(error))
-        sys.exit(3 if isinstance(error, StackError) else 2)
+        sys.exit(ExitCode.RESUMABLE if isinstance(error, StackError) else ExitCode.MISTAKE)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(ExitCode.INTERRUPTED)
 
 
 if __name__ == "__main__":

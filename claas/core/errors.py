@@ -1,5 +1,27 @@
 """One error type per kind of failure, so that every boundary (HTTP status, exit code) maps it in one place."""
 
+from enum import IntEnum
+from typing import Self
+
+
+class ExitCode(IntEnum):
+    """How `claas.eval` and `claas.api` end."""
+
+    COMPLETE = 0, "complete; with claas.api: stopped by a signal"
+    BUG = 1, "a bug, whose traceback is shown"
+    MISTAKE = 2, "a mistake in the command or its settings, named in one line with what to do about it"
+    RESUMABLE = 3, "the stack failed, or SIGTERM ended the run; claas.eval prints the command that continues it"
+    NOT_PASSED = 4, "fail_on_verdict=true, and the verdict is not pass"
+    INTERRUPTED = 130, "interrupted with Ctrl-C; claas.eval prints the command that continues the run"
+
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> Self:
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
+
 
 class ClaasError(Exception):
     """A failure whose message is written for a person: it names the cause and, where there is one, the mend."""

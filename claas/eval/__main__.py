@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from claas.core.command_line import Job, quoted, say
-from claas.core.errors import ClaasError, StackError
+from claas.core.errors import ClaasError, ExitCode, StackError
 from claas.eval.config.compose import compose
 from claas.eval.reporters.console import console_reporter
 from claas.eval.run.folder import new_folder
@@ -17,14 +17,9 @@ from claas.results.settings import EvalConfig
 from claas.results.summary import RunResults
 from claas.results.verdict import Verdict
 
-MISTAKE, RESUMABLE, NOT_PASSED, INTERRUPTED = 2, 3, 4, 130
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code: 0 complete, 2 the user's mistake, 3 resumable, 4 verdict not pass, 130 interrupted.
-
-    Anything else is a bug, whose traceback is shown.
-    """
+    """The `ExitCode`; what is no `ClaasError` is a bug, and raised."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         jobs = compose(arguments)
@@ -33,10 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         codes = [_run(job) for job in jobs]
     except ClaasError as error:
         _say(str(error))
-        return MISTAKE
+        return ExitCode.MISTAKE
     except KeyboardInterrupt:
-        return INTERRUPTED
-    return next((code for code in (RESUMABLE, NOT_PASSED) if code in codes), 0)
+        return ExitCode.INTERRUPTED
+    return next((code for code in (ExitCode.RESUMABLE, ExitCode.NOT_PASSED) if code in codes), 0)
 
 
 def _run(job: Job[EvalConfig]) -> int:
@@ -47,17 +42,17 @@ def _run(job: Job[EvalConfig]) -> int:
     except (StackError, asyncio.CancelledError) as error:
         _say(str(error) or "terminated")
         _say_how_to_resume(job, config)
-        return RESUMABLE
+        return ExitCode.RESUMABLE
     except KeyboardInterrupt:
         _say("interrupted")
         _say_how_to_resume(job, config)
         raise
     if results.failures:
         _say_how_to_resume(job, config)
-        return RESUMABLE
+        return ExitCode.RESUMABLE
     if results.new_steps == 0:
         _say(f"{results.run_dir} was complete: nothing was run, its summary and plots were made anew")
-    return NOT_PASSED if config.fail_on_verdict and results.summary.verdict is not Verdict.PASS else 0
+    return ExitCode.NOT_PASSED if config.fail_on_verdict and results.summary.verdict is not Verdict.PASS else 0
 
 
 async def _until_terminated(config: EvalConfig) -> RunResults:

@@ -1,0 +1,196 @@
+"""`python -m docs.reference`: writes docs/reference.md from what the code says of itself; a test keeps them in step."""
+
+import inspect
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
+
+from pydantic import BaseModel
+
+from claas.api.config import ApiConfig
+from claas.api.errors import STATUS_OF
+from claas.core.configuration import Setting, settings_of, written
+from claas.core.errors import ExitCode
+from claas.eval.config.catalog import known_metrics, known_preferences
+from claas.results.ledger import Intent, Paid
+from claas.results.manifest import Manifest
+from claas.results.records import Baseline, Metadata, StepRecord
+from claas.results.settings import EvalConfig
+from claas.results.summary import Summary
+
+PAGE = Path(__file__).with_name("reference.md")
+
+RECORDS: list[tuple[str, type[BaseModel]]] = [
+    ("`config.json`", Manifest),
+    ("`summary.json`", Summary),
+    ("`<preference>/metadata.json`", Metadata),
+    ("`<preference>/baseline.json`", Baseline),
+    ("`<preference>/steps.jsonl`: a line per step", StepRecord),
+    ("`<preference>/ledger.jsonl`: a line before each update", Intent),
+    ("`<preference>/ledger.jsonl`: a line after each update", Paid),
+]
+
+
+def reference() -> str:
+    """The whole page."""
+    return "\n".join(
+        [
+            "# Reference",
+            "",
+            "Made from the code by `make reference`; edit the descriptions there, not here.",
+            "",
+            *settings("Settings of `python -m claas.eval`", EvalConfig),
+            "Names: " + "; ".join(names()) + ".",
+            "",
+            *settings("Settings of `python -m claas.api`", ApiConfig),
+            *exit_codes(),
+            *errors(),
+            *records(),
+        ]
+    )
+
+
+def settings(title: str, kind: type) -> Iterator[str]:
+    """A table of every setting, those of a section after it."""
+    yield from heading(title)
+    rows = [
+        (f"`{each.key}`", default(each), escaped(each.meaning), escaped(str(each.limits))) for each in settings_of(kind)
+    ]
+    yield from table(("setting", "default", "meaning", "limits"), rows)
+
+
+def default(each: Setting) -> str:
+    """A section has none of its own."""
+    return f"`{written(each.default)}`" if not hasattr(each.default, "__dataclass_fields__") else ""
+
+
+def names() -> list[str]:
+    """What settings can name."""
+    metrics, presets = known_metrics()
+    return [
+        f"preferences {listed(known_preferences())}",
+        f"metrics {listed(metrics)}",
+        f"presets of metrics {listed(presets)}",
+    ]
+
+
+def exit_codes() -> Iterator[str]:
+    """A table of how a command ends."""
+    yield from heading("Exit codes")
+    yield from table(("code", "meaning"), [(str(code.value), escaped(code.meaning)) for code in ExitCode])
+
+
+def errors() -> Iterator[str]:
+    """A table of what the API answers when it refuses or fails."""
+    yield from heading("Errors of the API")
+    yield 'The body is OpenAI\'s: `{"error": {"message", "type", "param", "code"}}`.'
+    yield ""
+    rows = sorted((status, code, re.sub(r" HTTP .*", "", summary(kind))) for kind, (status, code) in STATUS_OF.items())
+    yield from table(("status", "`code`", "meaning"), [(str(status), f"`{code}`", text) for status, code, text in rows])
+
+
+def records() -> Iterator[str]:
+    """The files of a run's folder, and every key in them."""
+    yield from heading("Files of a run and their keys")
+    shared: list[type[BaseModel]] = []
+    for file, model in RECORDS:
+        yield from record(file, model)
+        shared += [each for each in models_in(model) if each not in shared]
+    for model in shared:
+        yield from record(title_of(model), model)
+
+
+def record(title: str, model: type[BaseModel]) -> Iterator[str]:
+    """One kind of record: what it is, and its keys."""
+    yield from heading(title, 3)
+    yield summary(model, whole=True)
+    yield ""
+    rows = [(f"`{name}`", kind_of(field.annotation)) for name, field in model.model_fields.items()]
+    yield from table(("key", "value"), rows)
+
+
+def models_in(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """The kinds of records inside a record, however deep, each where it is first met."""
+    for field in model.model_fields.values():
+        for inner in parts_of(field.annotation):
+            yield inner
+            yield from models_in(inner)
+
+
+def parts_of(kind: Any) -> Iterator[type[BaseModel]]:
+    """The models that a type is made of."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield kind
+    for part in get_args(kind):
+        yield from parts_of(part)
+
+
+def kind_of(kind: Any) -> str:
+    """A type in words, lists and maps as YAML writes them, with a link where it is a record of its own."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return kind_of(parts[0])
+    if origin in (Union, UnionType):
+        return " or ".join(kind_of(part) for part in sorted(parts, key=lambda part: part is NoneType))
+    if origin is list:
+        return f"[{kind_of(parts[0])}, ...]"
+    if origin is tuple:
+        return f"[{', '.join(kind_of(part) for part in parts)}]"
+    if origin is dict:
+        return f"{{name: {kind_of(parts[1])}}}"
+    if origin is Literal:
+        return " or ".join(f"`{value}`" for value in parts)
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return " or ".join(f"`{member.value}`" for member in kind)
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return f"[{title_of(kind)}](#{anchor(title_of(kind))})"
+    return {str: "text", int: "whole number", float: "number", bool: "true or false", NoneType: "null"}.get(
+        cast(Any, kind), "anything"
+    )
+
+
+def title_of(model: type[BaseModel]) -> str:
+    """`PreferenceSummary` as people write it: `preference summary`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", model.__name__).lower()
+
+
+def summary(kind: type, *, whole: bool = False) -> str:
+    """What a class says of itself, in one line; its first paragraph, or all of it."""
+    text = inspect.getdoc(kind) or ""
+    return escaped(" ".join((text if whole else text.partition("\n\n")[0]).split()))
+
+
+def heading(title: str, level: int = 2) -> list[str]:
+    """A heading, and the empty line after it."""
+    return [f"{'#' * level} {title}", ""]
+
+
+def anchor(title: str) -> str:
+    """What a link to a heading names."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """A Markdown table, and an empty line after it."""
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'---|' * len(head)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+    yield ""
+
+
+def listed(words: Iterable[str]) -> str:
+    """Words that are code, with commas."""
+    return ", ".join(f"`{word}`" for word in words)
+
+
+def escaped(text: str) -> str:
+    """Text in which nothing is taken for a column's end or for HTML."""
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(reference(), encoding="utf-8")
