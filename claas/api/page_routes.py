@@ -19,7 +19,7 @@ from claas.dashboard.pages import CHART_PAGE_HEADERS, PAGE_HEADERS, ROOT, Addres
 from claas.dashboard.run_index import RunIndex, read_run, results_folder, run_folder
 from claas.dashboard.run_list import Wanted, runs_page
 from claas.dashboard.run_page import plot_file, run_page
-from claas.dashboard.step_choice import Asked, Only
+from claas.dashboard.step_choice import StepQuery, TranscriptFilter
 from claas.dashboard.step_page import recorded_step_page
 from claas.wire.adapters import ErrorBody
 
@@ -108,14 +108,14 @@ async def step_details(
     preference: Annotated[str, Query(min_length=1)],
     updates: Annotated[int, Query(ge=0, description="0 is the baseline")] = 0,
     metric: str | None = None,
-    only: Only | None = None,
+    only: TranscriptFilter | None = None,
     item: str | None = None,
     page: Annotated[int, Query(ge=1)] = 1,
     results_dir: ResultsDir = None,
 ) -> Response:
     """What was measured after so many updates, with its transcripts, as a page."""
-    asked, addresses = Asked(updates, metric, only, item, page), Addresses(results_dir)
-    return await _page(lambda: recorded_step_page(_run(served, results_dir, run), preference, asked, addresses))
+    query, addresses = StepQuery(updates, metric, only, item, page), Addresses(results_dir)
+    return await _page(lambda: recorded_step_page(_run(served, results_dir, run), preference, query, addresses))
 
 
 @eval_router.get("/plot", response_model=None, responses=_PNG)

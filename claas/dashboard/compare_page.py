@@ -9,7 +9,7 @@ from claas.dashboard.charts import Charts, charts_of
 from claas.dashboard.distinctions import Distinction, distinctions, measured_otherwise, seeds_of_one_configuration
 from claas.dashboard.overview import last_measured
 from claas.dashboard.pages import Addresses, render
-from claas.dashboard.run_index import RunIndex, readable
+from claas.dashboard.run_index import RunIndex, errors_named_after
 from claas.results.comparison import (
     Difference,
     Direction,
@@ -38,7 +38,7 @@ MOST_ITEMS = 20
 
 def compare_page(runs: Sequence[RunIndex], addresses: Addresses) -> str:
     """HTML of the comparison with the first run; `InvalidInput` unless there are two or more different runs."""
-    with readable(", ".join(run.name for run in runs)):
+    with errors_named_after(", ".join(run.name for run in runs)):
         return comparison_page([_compared(run) for run in runs], _overlaid(runs), addresses)
 
 

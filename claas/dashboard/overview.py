@@ -13,7 +13,7 @@ from pydantic import Field
 
 from claas.core.errors import ClaasError
 from claas.dashboard.points import INDEX_VERSION, Stamp, keep, kept, read_measurement
-from claas.dashboard.run_index import FOLDER, Folder, RunIndex, read_run, readable
+from claas.dashboard.run_index import FOLDER, Folder, RunIndex, errors_named_after, read_run
 from claas.results.criteria import CRITERIA
 from claas.results.records import Baseline, History, Record, Status, StepRecord
 from claas.results.run_files import RESERVED
@@ -166,7 +166,7 @@ def _listed(folder: Folder, until: float) -> Listed:
     if folder.problem is not None:
         return Listed(folder.name, None, folder.problem)
     try:
-        with readable(folder.name):
+        with errors_named_after(folder.name):
             stamps = _stamps(folder.path)
             known = kept(folder.path / FOLDER / _ROW, KeptRow)
             if known is not None and (known.index_version, known.stamps) == (INDEX_VERSION, stamps):

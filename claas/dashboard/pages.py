@@ -60,28 +60,9 @@ _SIGNS = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"
 """Control characters by their picture in Unicode: U+0000 is not allowed in a page, and others change what it shows."""
 
 
-def readable(text: str) -> str:
+def control_pictures(text: str) -> str:
     """The text, one character for each of its own, control characters as the signs for them."""
     return text.translate(_SIGNS)
-
-
-@dataclass(frozen=True)
-class Excerpt:
-    """The beginning of a text, readable, and how many characters come after it."""
-
-    text: str
-    left_out: int = 0
-
-
-def excerpt(text: str, at_most: int) -> Excerpt:
-    """The first `at_most` characters."""
-    return Excerpt(readable(text[:at_most]), max(0, len(text) - at_most))
-
-
-def told(text: str, at_most: int) -> str:
-    """The first `at_most` characters, and then how many more there are, as one text."""
-    found = excerpt(text, at_most)
-    return f"{found.text}… ({found.left_out} more characters)" if found.left_out else found.text
 
 
 WIDTH, HEIGHT = 120, 24
@@ -136,17 +117,16 @@ def _place(updates: int, value: float, planned: int) -> str:
 SECTIONS = {"Runs": "/v1/eval", "Feedback": "/v1/dashboard"}
 """What every page links to, by title."""
 
-_SHOWN_CHARACTERS = 4000
-
 
 def render(template: str, **values: object) -> str:
     """The page that `template` makes of `values`."""
     return TEMPLATES.get_template(template).render(style=Markup(_STYLE), sections=SECTIONS, **values)
 
 
-def clipped(text: str) -> str:
-    """The text, or as much of it as a page should hold, with what is left out counted."""
-    return told(text, _SHOWN_CHARACTERS)
+def clipped(text: str, most: int = 4000) -> str:
+    """The text, or as many of its characters as a page should hold, with those that are left out counted."""
+    left_out = len(text) - most
+    return f"{text[:most]}… ({left_out} more characters)" if left_out > 0 else text
 
 
 def _headers(style_hashes: Sequence[str], *more: str) -> dict[str, str]:
@@ -168,6 +148,11 @@ def policy_hash(inline: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()}"
 
 
+def _shown(value: object) -> object:
+    """What a template puts out, with control characters to be seen; markup has been through here already."""
+    return control_pictures(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def _templates() -> Environment:
     templates = Environment(
         loader=PackageLoader("claas.dashboard"),
@@ -175,6 +160,7 @@ def _templates() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
     filters: Any = {  # typed there by what happens to be in it
         "figure": figure,

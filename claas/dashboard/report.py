@@ -13,11 +13,10 @@ from claas.core.files import write_atomically
 from claas.dashboard.assets import asset
 from claas.dashboard.overview import keep_row
 from claas.dashboard.pages import policy_hash, render
-from claas.dashboard.run_index import RunIndex, read_run, readable
+from claas.dashboard.run_index import RunIndex, errors_named_after, read_run
 from claas.dashboard.run_page import picture_names, plot_file, run_values
-from claas.dashboard.step_choice import Asked, Only, paired
-from claas.dashboard.step_page import course_of, read_with_baseline, step_fragment, step_view
-from claas.results.records import StepRecord
+from claas.dashboard.step_choice import StepQuery, TranscriptFilter, paired
+from claas.dashboard.step_page import read_with_baseline, step_fragment, step_view
 
 MOST_BYTES = 8_000_000
 """Of transcripts, as they are held in the file."""
@@ -36,7 +35,7 @@ def write_report(folder: Path, *, ended: bool = False) -> Path:
     """
     run = read_run(folder.resolve().name, folder, ended=ended)
     keep_row(run)
-    with readable(run.name):
+    with errors_named_after(run.name):
         made = report(run)
     write_atomically(run.files.report, made)
     return run.files.report
@@ -99,22 +98,23 @@ def _telling(recorded: int) -> list[int]:
 
 def _fragments(run: RunIndex, preference: str, updates: int) -> dict[str, str]:
     """A measurement's transcripts by kind, and of each kind those that turned since baseline; these come first."""
-    record, baseline = read_with_baseline(run, preference, updates)
-    pairs = paired(record.rollouts, [] if record is baseline else baseline.rollouts)
-    turned = [Asked(updates, kind, Only.FLIPS) for kind in dict.fromkeys(pair.kind for pair in pairs if pair.flipped)]
-    whole = [Asked(updates, kind) for kind in dict.fromkeys(pair.kind for pair in pairs)]
+    baseline, step = read_with_baseline(run, preference, updates)
+    pairs = paired(baseline.rollouts, []) if step is None else paired(step.rollouts, baseline.rollouts)
+    turned = dict.fromkeys(StepQuery(updates, pair.kind, TranscriptFilter.FLIPS) for pair in pairs if pair.flipped)
+    whole = dict.fromkeys(StepQuery(updates, pair.kind) for pair in pairs)
     names = {each: _id(preference, each) for each in (*turned, *whole)}
 
-    def link(place: Asked) -> str | None:
+    def link(place: StepQuery) -> str | None:
         return f"#{names[place]}" if place in names else None
 
-    course, everything = course_of(run, preference), max(1, len(pairs))
-    step = record if isinstance(record, StepRecord) else None
-    views = {name: step_view(course, baseline, step, each, link, per_page=everything) for each, name in names.items()}
-    return {name: step_fragment(view) for name, view in views.items()}
+    everything = max(1, len(pairs))
+    return {
+        name: step_fragment(step_view(run, preference, baseline, step, each, link, per_page=everything))
+        for each, name in names.items()
+    }
 
 
-def _id(preference: str, asked: Asked) -> str:
+def _id(preference: str, asked: StepQuery) -> str:
     parts = ["step", preference, str(asked.updates), asked.metric or "", *([asked.only.value] if asked.only else [])]
     return "/".join(quote(part, safe="") for part in parts)
 

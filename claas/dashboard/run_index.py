@@ -185,12 +185,12 @@ def read_run(name: str, folder: Path, *, ended: bool = False) -> RunIndex:
     `ended` is for who holds the run's lock, and has nothing more to add to it.
     """
     files = RunFiles(folder)
-    with readable(name):
+    with errors_named_after(name):
         return _read(name, files, held=not ended and is_locked(files.lock))
 
 
 @contextmanager
-def readable(name: str) -> Generator[None]:
+def errors_named_after(name: str) -> Generator[None]:
     """Turn what the file system refuses, and numbers that break arithmetic, into an error that names the run."""
     try:
         yield

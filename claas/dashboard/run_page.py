@@ -11,7 +11,7 @@ from claas.dashboard.answers import Answer, answers
 from claas.dashboard.charts import charts_of
 from claas.dashboard.overview import RunRow, overview, step_seconds, summaries
 from claas.dashboard.pages import Addresses, render
-from claas.dashboard.run_index import RunIndex, readable
+from claas.dashboard.run_index import RunIndex, errors_named_after
 from claas.results.progress import COLUMNS, Column, ProgressLine, lost, seconds_left
 from claas.results.records import Baseline, History, Metadata, Status, StepRecord, flat
 from claas.results.run_files import RunFiles
@@ -79,7 +79,7 @@ class RunView:
 
 def run_page(run: RunIndex, addresses: Addresses) -> str:
     """HTML of a run; `InvalidInput` when its records hold numbers that nothing can be computed from."""
-    with readable(run.name):
+    with errors_named_after(run.name):
         images = {name: addresses.plot(run.name, name) for name in picture_names(run.files.root)}
         return render("run.html", addresses=addresses, **run_values(run, partial(addresses.step, run.name), images))
 

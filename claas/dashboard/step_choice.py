@@ -15,7 +15,7 @@ _MOST_KINDS = 6
 """Kinds of items that a metric may have before they are shown as one list."""
 
 
-class Only(StrEnum):
+class TranscriptFilter(StrEnum):
     """Which transcripts of a metric are shown."""
 
     FLIPS = "flips"
@@ -24,7 +24,7 @@ class Only(StrEnum):
 
 
 @dataclass(frozen=True)
-class Asked:
+class StepQuery:
     """A place in the pages of a preference's measurements: `updates` 0 is the baseline.
 
     `metric` is a metric, or one of its kinds of items (`compliance/heldout`); `item` is one item (`heldout/12`), whose
@@ -33,41 +33,42 @@ class Asked:
 
     updates: int
     metric: str | None = None
-    only: Only | None = None
+    only: TranscriptFilter | None = None
     item: str | None = None
     page: int = 1
 
-    def of(self, *, metric: str | None = None, only: Only | None = None, item: str | None = None) -> "Asked":
+    def of(
+        self, *, metric: str | None = None, only: TranscriptFilter | None = None, item: str | None = None
+    ) -> "StepQuery":
         """The first page of other transcripts of the same measurement."""
-        return Asked(self.updates, metric, only, item)
+        return StepQuery(self.updates, metric, only, item)
 
-    def on(self, page: int) -> "Asked":
+    def on(self, page: int) -> "StepQuery":
         """Another page of the same transcripts."""
         return replace(self, page=page)
 
-    def at(self, updates: int) -> "Asked":
+    def at(self, updates: int) -> "StepQuery":
         """The same of another measurement."""
         return replace(self, updates=updates, page=1)
 
-    def query(self) -> dict[str, str | int | None]:
+    def parameters(self) -> dict[str, str | int | None]:
         """As the parameters of an address; None for what is as it is by default."""
-        page = None if self.page == 1 else self.page
         return {
             "updates": self.updates,
             "metric": self.metric,
             "only": self.only,
             "item": self.item,
-            "page": page,
+            "page": None if self.page == 1 else self.page,
         }
 
 
-Links: TypeAlias = Callable[[Asked], str | None]
+Link: TypeAlias = Callable[[StepQuery], str | None]
 """The address of a place; None where there is none, as in a file that holds only some of them."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A transcript, its kind, and the one of the same item at baseline."""
+    """A transcript, its kind, and the one of the same item at baseline, None where that has no such item."""
 
     now: Transcript
     before: Transcript | None
@@ -79,11 +80,21 @@ class Pair:
         one, other = passed(self.before), passed(self.now)
         return None not in (one, other) and one != other
 
-    def among(self, only: Only | None) -> bool:
-        """Whether it is one of these."""
-        if only is Only.FLIPS:
+    @property
+    def same(self) -> bool:
+        """Whether the answer is the baseline's to the letter."""
+        return self.before is not None and self.now.response is not None and self.before.response == self.now.response
+
+    @property
+    def scored(self) -> bool:
+        """Whether the text was given, and only its likelihood measured: such a transcript has no temperature."""
+        return self.now.temperature is None
+
+    def passes(self, only: TranscriptFilter | None) -> bool:
+        """Whether the filter leaves it."""
+        if only is TranscriptFilter.FLIPS:
             return self.flipped
-        if only is Only.FAILED:
+        if only is TranscriptFilter.FAILED:
             return passed(self.now) is False
         return only is None or self.now.error is not None
 
@@ -106,22 +117,21 @@ def paired(now: Sequence[Transcript], baseline: Sequence[Transcript]) -> list[Pa
     before: dict[tuple[str, str], list[Transcript]] = {}
     for transcript in baseline:
         before.setdefault((transcript.metric, transcript.item), []).append(transcript)
-    kinds = _kinds(now)
     pairs: list[Pair] = []
-    for transcript, kind in zip(now, kinds, strict=True):
+    for transcript, kind in zip(now, _kinds(now), strict=True):
         found = before.get((transcript.metric, transcript.item))
         pairs.append(Pair(transcript, found.pop(0) if found else None, kind))
     return pairs
 
 
-def chosen(pairs: Iterable[Pair], asked: Asked) -> list[Pair]:
+def chosen(pairs: Iterable[Pair], query: StepQuery) -> list[Pair]:
     """Those that were asked for, on all pages; none of a metric or an item that this measurement does not have."""
     return [
         pair
         for pair in pairs
-        if asked.metric in (None, pair.kind, pair.now.metric)
-        and asked.item in (None, pair.now.item)
-        and pair.among(asked.only)
+        if query.metric in (None, pair.kind, pair.now.metric)
+        and query.item in (None, pair.now.item)
+        and pair.passes(query.only)
     ]
 
 

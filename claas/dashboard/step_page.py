@@ -2,317 +2,188 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import cached_property
 
 from claas.core.errors import NotFound
-from claas.dashboard.pages import Addresses, Excerpt, excerpt, readable, render, told
+from claas.dashboard.pages import Addresses, render
 from claas.dashboard.points import read_measurement
 from claas.dashboard.run_index import RunIndex
-from claas.dashboard.step_choice import PER_PAGE, Asked, Links, Only, Page, Pair, chosen, page_of, paired
-from claas.dashboard.token_shades import Shade, legend
-from claas.dashboard.transcript import LISTED, WHOLE, Bounds, TranscriptView, transcript_view
-from claas.results.items import ITEM_SETS, ItemSet, flips
-from claas.results.numbers import figure
-from claas.results.records import AdapterVersion, Baseline, Canary, Counts, StepRecord, Transcript, flat
-
-_NAMED = 60
-
-
-@dataclass(frozen=True)
-class Value:
-    """One number, None where it was due and not measured, and the baseline's."""
-
-    key: str
-    now: float | None
-    before: float | None
-
-    @property
-    def change(self) -> float | None:
-        """Since baseline, where both are known."""
-        return None if self.now is None or self.before is None else self.now - self.before
-
-
-@dataclass(frozen=True)
-class Item:
-    """An item by name, and where its transcript is."""
-
-    name: str
-    address: str | None
-
-
-@dataclass(frozen=True)
-class Turned:
-    """`count` items that turned one way; the first of them by name."""
-
-    count: int
-    named: list[Item]
-
-    @property
-    def more(self) -> int:
-        """How many are not named."""
-        return self.count - len(self.named)
-
-
-@dataclass(frozen=True)
-class SetFlips:
-    """How a set of `n` items compares with baseline; `unmeasured` ones have no verdict at one of the two."""
-
-    name: str
-    n: int
-    gained: Turned
-    lost: Turned
-    unmeasured: int
-
-
-def values(record: Baseline | StepRecord, baseline: Baseline | None) -> list[Value]:
-    """The record's numbers in its order."""
-    before = {} if baseline is None else flat(baseline.eval)
-    return [Value(readable(key), value, before.get(key)) for key, value in flat(record.eval).items()]
-
-
-def set_flips(baseline: Baseline, step: StepRecord, asked: Asked, links: Links) -> list[SetFlips]:
-    """Every set of items that is judged and was measured at this step; a metric without sets of its own is one."""
-    found: list[SetFlips] = []
-    for items in (*ITEM_SETS, *_other_sets(step.rollouts)):
-        change = flips(baseline.rollouts, _of(items, step.rollouts), items)
-        if _of(items, step.rollouts):
-            gained, lost = (_turned(items, names, asked, links) for names in (change.gained, change.lost))
-            found.append(SetFlips(readable(items.name), change.n, gained, lost, len(change.unmeasured)))
-    return found
-
-
-def _other_sets(rollouts: Sequence[Transcript]) -> list[ItemSet]:
-    """Metrics with verdicts that no set covers, such as a user's own."""
-    covered = {items.metric for items in ITEM_SETS}
-    judged = dict.fromkeys(each.metric for each in rollouts if each.verdict is not None)
-    return [ItemSet(metric, metric, metric) for metric in judged if metric not in covered]
-
-
-def _of(items: ItemSet, rollouts: Sequence[Transcript]) -> list[Transcript]:
-    return [each for each in rollouts if each.metric == items.metric and each.item.startswith(items.prefix)]
-
-
-def _turned(items: ItemSet, names: Sequence[str], asked: Asked, links: Links) -> Turned:
-    named = [Item(readable(name), links(asked.of(metric=items.metric, item=name))) for name in names[:_NAMED]]
-    return Turned(len(names), named)
-
-
-N = TypeVar("N")
-
-_NAMES = {None: "all", Only.FLIPS: "flipped since baseline", Only.FAILED: "failed", Only.ERRORS: "lost answers"}
-
-
-@dataclass(frozen=True)
-class Course:
-    """What is known of a preference's run beside one measurement: `recorded` is how many updates have been measured."""
-
-    preference: str
-    planned_steps: int
-    recorded: int
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A filter: its name, how many transcripts it leaves, where it leads, and whether it is on."""
-
-    name: str
-    count: int
-    address: str | None
-    on: bool
-
-
-@dataclass(frozen=True)
-class Trained:
-    """One answer of the batch that was trained on."""
-
-    prompt: Excerpt
-    response: Excerpt
-    rollout_id: str
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The transcripts of one page, and the ways to others; `item` is the one that they are of, where that was asked."""
-
-    transcripts: list[TranscriptView]
-    page: Page
-    metric: str | None
-    item: str | None
-    kinds: list[Choice]
-    filters: list[Choice]
-    every: str | None
-    earlier: str | None
-    later: str | None
-
-
-@dataclass(frozen=True)
-class StepView:
-    """Everything that `step_body.html` shows. What belongs to an update is empty, and `feedback` None, at baseline."""
-
-    preference: str
-    updates: int
-    planned_steps: int
-    timestamp: str
-    adapter: AdapterVersion
-    canary: str | None
-    feedback: str | None
-    trained: list[Trained]
-    values: list[Value]
-    update_metrics: Mapping[str, float]
-    timing_s: Mapping[str, float]
-    tokens: Mapping[str, int]
-    counts: Mapping[str, Counts]
-    flips: list[SetFlips]
-    listing: Listing
-    shades: list[Shade]
-    previous: str | None
-    following: str | None
-
-
-def step_view(
-    course: Course,
-    baseline: Baseline,
-    step: StepRecord | None,
-    asked: Asked,
-    links: Links,
-    per_page: int = PER_PAGE,
-    listed: Bounds = LISTED,
-) -> StepView:
-    """What was measured after `asked.updates` updates: `step`, or, with None, the baseline itself.
-
-    `listed` bounds each transcript of a page; one item is shown whole.
-    `NotFound` when the record is of another measurement, and for a page beyond the last.
-    """
-    record = baseline if step is None else step
-    if asked.updates != (0 if step is None else step.step + 1):
-        raise NotFound(f"{course.preference} has no measurement after updates={asked.updates} on record")
-    pairs = paired(record.rollouts, [] if step is None else baseline.rollouts)
-    return StepView(
-        preference=readable(course.preference),
-        updates=asked.updates,
-        planned_steps=course.planned_steps,
-        timestamp=readable(record.timestamp),
-        adapter=_readable(record.adapter),
-        canary=_canary(record.canary),
-        feedback=None if step is None else told(step.feedback_given, WHOLE.characters),
-        trained=[] if step is None else _trained(step),
-        values=values(record, None if step is None else baseline),
-        update_metrics={} if step is None else _named(step.sdpo_metrics),
-        timing_s=_named(record.timing_s),
-        tokens=_named(record.tokens),
-        counts=_named(record.counts),
-        flips=[] if step is None else set_flips(baseline, step, asked, links),
-        listing=_listing(pairs, asked, links, per_page, listed),
-        shades=legend(),
-        previous=links(asked.at(asked.updates - 1)) if asked.updates > 0 else None,
-        following=links(asked.at(asked.updates + 1)) if asked.updates < course.recorded else None,
-    )
-
-
-def _listing(pairs: Sequence[Pair], asked: Asked, links: Links, per_page: int, listed: Bounds) -> Listing:
-    page = page_of(chosen(pairs, asked), asked.page, per_page)
-    bounds = listed if asked.item is None else WHOLE
-    return Listing(
-        transcripts=[transcript_view(pair, bounds, links(_whole(pair, asked))) for pair in page.pairs],
-        page=page,
-        metric=None if asked.metric is None else told(asked.metric, LISTED.prompt),
-        item=None if asked.item is None else told(asked.item, LISTED.prompt),
-        kinds=_kinds(pairs, asked, links),
-        filters=_filters(pairs, asked, links),
-        every=links(asked.of(metric=asked.metric)),
-        earlier=links(asked.on(page.page - 1)) if page.page > 1 else None,
-        later=links(asked.on(page.page + 1)) if page.page < page.pages else None,
-    )
-
-
-def _whole(pair: Pair, asked: Asked) -> Asked:
-    return asked.of(metric=pair.now.metric, item=pair.now.item)
-
-
-def _kinds(pairs: Iterable[Pair], asked: Asked, links: Links) -> list[Choice]:
-    """Every kind of transcript, with as many as the filter leaves of it."""
-    left = Counter(pair.kind for pair in pairs if pair.among(asked.only))
-    every = dict.fromkeys(pair.kind for pair in pairs)
-    shown = [
-        Choice(readable(kind), left[kind], links(asked.of(metric=kind, only=asked.only)), kind == asked.metric)
-        for kind in every
-    ]
-    return [Choice("all", left.total(), links(asked.of(only=asked.only)), asked.metric is None), *shown]
-
-
-def _filters(pairs: Sequence[Pair], asked: Asked, links: Links) -> list[Choice]:
-    """Every filter, with as many as it leaves of the metric."""
-    return [
-        Choice(
-            name,
-            len(chosen(pairs, asked.of(metric=asked.metric, only=only))),
-            links(asked.of(metric=asked.metric, only=only)),
-            asked.only is only,
-        )
-        for only, name in _NAMES.items()
-    ]
-
-
-def _trained(step: StepRecord) -> list[Trained]:
-    batch = zip(step.prompts, step.responses, step.rollout_ids, strict=True)
-    return [
-        Trained(excerpt(prompt, LISTED.characters), excerpt(response, LISTED.characters), readable(rollout_id))
-        for prompt, response, rollout_id in batch
-    ]
-
-
-def _readable(adapter: AdapterVersion) -> AdapterVersion:
-    return adapter.model_copy(update={"lora_id": readable(adapter.lora_id), "digest": readable(adapter.digest)})
-
-
-def _canary(canary: Canary | None) -> str | None:
-    """What the version gave the run's fixed text."""
-    if canary is None:
-        return None
-    if canary.logprobs is None:
-        return f"lost: {told(canary.error or 'no reason is on record', WHOLE.characters)}"
-    return f"{figure(math.fsum(canary.logprobs))} nats"
-
-
-def _named(found: Mapping[str, N]) -> dict[str, N]:
-    return {readable(name): value for name, value in found.items()}
-
-
-def recorded_step_page(run: RunIndex, preference: str, asked: Asked, addresses: Addresses) -> str:
+from claas.dashboard.step_choice import (
+    PER_PAGE,
+    Link,
+    Page,
+    Pair,
+    StepQuery,
+    TranscriptFilter,
+    chosen,
+    page_of,
+    paired,
+)
+from claas.dashboard.token_shades import least_likely, legend, shaded
+from claas.dashboard.transcript import LISTED, WHOLE, Bounds, changes, details, measured, outcome, sampling
+from claas.results.items import ITEM_SETS, Flips, ItemSet, flips, passed
+from claas.results.records import Baseline, StepRecord, Transcript, flat
+
+MOST_NAMED = 60
+"""Items that turned one way which are named; the others are counted."""
+
+MOST_UNLIKELY = 6
+"""Tokens of a transcript in the table of the least likely ones."""
+
+
+def recorded_step_page(run: RunIndex, preference: str, query: StepQuery, addresses: Addresses) -> str:
     """HTML of what is asked for of a run; `NotFound` where nothing of the kind is on record."""
     if preference not in run.points:
         raise NotFound(f"the run {run.name} has no preference {preference!r}; it has {', '.join(run.points) or 'none'}")
 
-    def link(place: Asked) -> str:
-        return addresses.transcripts(run.name, preference, place.query())
+    def link(place: StepQuery) -> str:
+        return addresses.transcripts(run.name, preference, place.parameters())
 
-    record, baseline = read_with_baseline(run, preference, asked.updates)
-    step = record if isinstance(record, StepRecord) else None
-    view = step_view(course_of(run, preference), baseline, step, asked, link)
-    return step_page(view, run.name, addresses.run(run.name))
+    baseline, step = read_with_baseline(run, preference, query.updates)
+    return step_page(step_view(run, preference, baseline, step, query, link), run.name, addresses.run(run.name))
 
 
-def read_with_baseline(run: RunIndex, preference: str, updates: int) -> tuple[Baseline | StepRecord, Baseline]:
-    """What was measured after so many updates, and before any, with all transcripts."""
+@dataclass(frozen=True)
+class StepView:
+    """What was measured after `query.updates` updates of a preference: `step`, or, with None, the baseline itself.
+
+    Of `planned_steps` updates as many as `recorded` have been measured. `listed` bounds each transcript of a page of
+    `per_page`; one item is shown whole. `NotFound` when the record is of another measurement, and for a page beyond the
+    last.
+    """
+
+    preference: str
+    planned_steps: int
+    recorded: int
+    baseline: Baseline
+    step: StepRecord | None
+    query: StepQuery
+    link: Link
+    per_page: int = PER_PAGE
+    listed: Bounds = LISTED
+
+    def __post_init__(self) -> None:
+        if self.query.updates != (0 if self.step is None else self.step.step + 1):
+            raise NotFound(f"{self.preference} has no measurement after updates={self.query.updates} on record")
+        _ = self.page
+
+    @property
+    def record(self) -> Baseline | StepRecord:
+        """What the page is about."""
+        return self.baseline if self.step is None else self.step
+
+    @property
+    def values(self) -> dict[str, float | None]:
+        """The record's numbers in its order, None where one was due and not measured."""
+        return flat(self.record.eval)
+
+    @property
+    def values_before(self) -> Mapping[str, float | None]:
+        """The baseline's."""
+        return flat(self.baseline.eval)
+
+    @property
+    def trained(self) -> list[tuple[str, str, str]]:
+        """Prompt, response and rollout id of each answer of the batch that was trained on."""
+        step = self.step
+        return [] if step is None else list(zip(step.prompts, step.responses, step.rollout_ids, strict=True))
+
+    @property
+    def flips(self) -> list[tuple[ItemSet, Flips]]:
+        """Every set of items that is judged and was measured at this step; a metric without sets of its own is one."""
+        if self.step is None:
+            return []
+        covered = {items.metric for items in ITEM_SETS}
+        judged = dict.fromkeys(each.metric for each in self.step.rollouts if each.verdict is not None)
+        every = [*ITEM_SETS, *(ItemSet(metric, metric, metric) for metric in judged if metric not in covered)]
+        now = {items: [each for each in self.step.rollouts if _is_of(each, items)] for items in every}
+        return [(items, flips(self.baseline.rollouts, found, items)) for items, found in now.items() if found]
+
+    @cached_property
+    def pairs(self) -> list[Pair]:
+        """Every transcript beside the baseline's."""
+        return paired(self.record.rollouts, [] if self.step is None else self.baseline.rollouts)
+
+    @cached_property
+    def page(self) -> Page:
+        """The transcripts that are shown."""
+        return page_of(chosen(self.pairs, self.query), self.query.page, self.per_page)
+
+    @property
+    def bounds(self) -> Bounds:
+        """How much of each transcript is shown."""
+        return self.listed if self.query.item is None else WHOLE
+
+    @property
+    def kinds(self) -> dict[str | None, int]:
+        """Every kind of transcript, and None for all, with as many as the filter leaves of it."""
+        left = Counter(pair.kind for pair in self.pairs if pair.passes(self.query.only))
+        return {None: left.total(), **{kind: left[kind] for kind in dict.fromkeys(pair.kind for pair in self.pairs)}}
+
+    @property
+    def filters(self) -> dict[TranscriptFilter | None, int]:
+        """Every filter, and None for all, with as many as it leaves of the metric."""
+        return {
+            only: len(chosen(self.pairs, self.query.of(metric=self.query.metric, only=only)))
+            for only in (None, *TranscriptFilter)
+        }
+
+    @property
+    def previous(self) -> str | None:
+        """Where the same of the measurement before is."""
+        return self.link(self.query.at(self.query.updates - 1)) if self.query.updates > 0 else None
+
+    @property
+    def following(self) -> str | None:
+        """Where the same of the next measurement is."""
+        return self.link(self.query.at(self.query.updates + 1)) if self.query.updates < self.recorded else None
+
+
+def _is_of(transcript: Transcript, items: ItemSet) -> bool:
+    return transcript.metric == items.metric and transcript.item.startswith(items.prefix)
+
+
+def step_view(
+    run: RunIndex,
+    preference: str,
+    baseline: Baseline,
+    step: StepRecord | None,
+    query: StepQuery,
+    link: Link,
+    per_page: int = PER_PAGE,
+) -> StepView:
+    """The view of a run's measurement."""
+    recorded = len(run.points[preference].points)
+    return StepView(preference, run.config.num_steps, recorded, baseline, step, query, link, per_page)
+
+
+def read_with_baseline(run: RunIndex, preference: str, updates: int) -> tuple[Baseline, StepRecord | None]:
+    """The baseline, and what was measured after so many updates where that is another, with all transcripts."""
     points, files = run.points[preference], run.files.preference(preference)
     record = read_measurement(files, points, updates)
-    baseline = record if isinstance(record, Baseline) else read_measurement(files, points, 0)
+    if isinstance(record, Baseline):
+        return record, None
+    baseline = read_measurement(files, points, 0)
     assert isinstance(baseline, Baseline)
-    return record, baseline
-
-
-def course_of(run: RunIndex, preference: str) -> Course:
-    """How far a preference has come."""
-    return Course(preference, run.config.num_steps, len(run.points[preference].points))
+    return baseline, record
 
 
 def step_page(step: StepView, name: str, run: str) -> str:
     """HTML of the page; `run` is the address of the run's page, and `name` the run's name."""
-    return render("step.html", step=step, heading="h1", run=run, name=name)
+    return _rendered("step.html", step, heading="h1", run=run, name=name)
 
 
 def step_fragment(step: StepView) -> str:
     """HTML of what the page shows, to be put into another one, which has its own main heading."""
-    return render("step_body.html", step=step, heading="h2")
+    return _rendered("step_body.html", step, heading="h2")
+
+
+def _rendered(template: str, step: StepView, **more: object) -> str:
+    functions = {
+        each.__name__: each
+        for each in (changes, details, least_likely, legend, measured, outcome, passed, sampling, shaded)
+    }
+    bounds = {"whole": WHOLE, "listed": LISTED, "most_named": MOST_NAMED, "most_unlikely": MOST_UNLIKELY}
+    return render(template, step=step, fsum=math.fsum, **bounds, **functions, **more)

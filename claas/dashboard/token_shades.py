@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from claas.dashboard.pages import readable
+from claas.dashboard.pages import control_pictures
 from claas.results.records import Transcript
 
 EDGES = (0.1, 0.5, 1.0, 2.0, 4.0, 7.0)
@@ -103,7 +103,7 @@ def shaded(transcript: Transcript, at_most: int) -> Shaded | None:
         return None
     text = transcript.response or ""
     pieces = _along(text, tokens, logprobs)
-    alone = [Piece(readable(token), logprob) for token, logprob in zip(tokens, logprobs, strict=True)]
+    alone = [Piece(control_pictures(token), logprob) for token, logprob in zip(tokens, logprobs, strict=True)]
     shown, count = list[Piece](), 0
     for piece in alone if pieces is None else pieces:
         if count + piece.tokens > at_most:
@@ -133,7 +133,7 @@ def least_likely(transcript: Transcript, before: Transcript | None, at_most: int
 
 def _spelled(token: str) -> str:
     """A token by itself, its white space to be seen."""
-    return readable(token.translate(_WHITE))
+    return control_pictures(token.translate(_WHITE))
 
 
 def _along(text: str, tokens: Sequence[str], logprobs: Sequence[float]) -> list[Piece] | None:
@@ -145,11 +145,11 @@ def _along(text: str, tokens: Sequence[str], logprobs: Sequence[float]) -> list[
         following = tokens[last] if last < len(tokens) else ""
         end = _end(text, at, group, following)
         if end is None and (at == len(text) or _SPECIAL.fullmatch("".join(group).strip())):
-            pieces.append(Piece(readable("".join(group)), logprob, last - first, said=False))
+            pieces.append(Piece(control_pictures("".join(group)), logprob, last - first, said=False))
         elif end is None:
             return None
         else:
-            pieces.append(Piece(readable(text[at:end]), logprob, last - first))
+            pieces.append(Piece(control_pictures(text[at:end]), logprob, last - first))
             at = end
     return pieces if not text[at:].strip() else None
 

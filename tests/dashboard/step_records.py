@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urlencode
 
-from claas.dashboard.step_choice import Asked
-from claas.dashboard.step_page import Course, StepView, step_page, step_view
+from claas.dashboard.step_choice import StepQuery
+from claas.dashboard.step_page import StepView, step_page
 from claas.results.records import AdapterVersion, Baseline, Counts, StepRecord, Transcript
 
 HOSTILE = """</dd></p><script>alert(1)</script><img src=x onerror=alert(2)>"'&amp;{{ 7 * 7 }}{% raw %}"""
@@ -42,14 +42,14 @@ def step(*rollouts: Transcript, number: int = 4, **changes: Any) -> StepRecord:
     return StepRecord(**{**record, **changes})
 
 
-def links(asked: Asked) -> str:
-    return "/step?" + urlencode({name: value for name, value in asked.query().items() if value is not None})
+def links(query: StepQuery) -> str:
+    return "/step?" + urlencode({name: value for name, value in query.parameters().items() if value is not None})
 
 
 def viewed(before: Baseline, now: StepRecord | None, **asked: Any) -> StepView:
     """The view of a measurement in a run of ten steps, five of which are measured."""
-    place = Asked(0 if now is None else now.step + 1, **asked)
-    return step_view(Course("calm", 10, 5), before, now, place, links)
+    query = StepQuery(0 if now is None else now.step + 1, **asked)
+    return StepView("calm", 10, 5, before, now, query, links)
 
 
 def page(before: Baseline, now: StepRecord | None, **asked: Any) -> str:

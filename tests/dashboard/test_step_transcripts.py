@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claas.dashboard.step_choice import Asked
-from claas.dashboard.step_page import Course, step_fragment, step_view
+from claas.dashboard.step_choice import StepQuery
+from claas.dashboard.step_page import StepView, step_fragment
 from claas.dashboard.transcript import Bounds
 from claas.wire.feedback import Sampling
-from tests.dashboard.step_records import HOSTILE, baseline, links, of_tokens, page, said, step, text_of, viewed
+from tests.dashboard.step_records import HOSTILE, baseline, links, of_tokens, page, said, step, text_of
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
@@ -149,8 +149,8 @@ def test_any_script_is_readable_in_its_own_direction(text: str) -> None:
 
 
 def test_every_transcript_of_the_page_leads_to_itself() -> None:
-    (one,) = viewed(baseline(), step(said("probe/0"))).listing.transcripts
-    assert one.address == "/step?updates=5&metric=compliance&item=probe%2F0"
+    html = page(baseline(), step(said("probe/0")))
+    assert '<a href="/step?updates=5&amp;metric=compliance&amp;item=probe%2F0#transcripts">' in html
 
 
 def _signs(text: str) -> str:
@@ -162,6 +162,6 @@ def _signs(text: str) -> str:
 def test_a_page_with_less_room_has_less_of_each_and_counts_the_rest() -> None:
     now = step(of_tokens(["so ", "it ", "goes"], [-0.5] * 3, "so it goes", prompt="Why?"))
     bounds = Bounds(prompt=2, characters=5, tokens=0)
-    html = step_fragment(step_view(Course("calm", 10, 5), baseline(), now, Asked(5), links, listed=bounds))
+    html = step_fragment(StepView("calm", 10, 5, baseline(), now, StepQuery(5), links, listed=bounds))
     for part in ("Wh <", "… 2 more characters", "so it <", "… 5 more characters", "… 3 more tokens"):
         assert part in html, part

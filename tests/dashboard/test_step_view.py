@@ -1,6 +1,7 @@
 """One measurement's page: what was trained, what turned since baseline, and every transcript exactly once."""
 
 import re
+from html import escape
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -8,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claas.core.errors import NotFound
-from claas.dashboard.step_choice import Asked, Only
-from claas.dashboard.step_page import Course, step_fragment, step_view
+from claas.dashboard.step_choice import StepQuery, TranscriptFilter
+from claas.dashboard.step_page import StepView, step_fragment
 from claas.results.items import item_changes
 from claas.results.records import AdapterVersion, Canary, Counts, History
 from tests.dashboard.step_records import HOSTILE, Balanced, baseline, links, page, said, step, text_of, viewed
@@ -60,7 +61,7 @@ def test_a_baseline_is_shown_alone() -> None:
 def test_another_measurements_record_is_not_found() -> None:
     for updates, record in ((3, step()), (1, None), (0, step())):
         with pytest.raises(NotFound, match=f"no measurement after updates={updates} "):
-            step_view(Course("calm", 10, 5), baseline(), record, Asked(updates), links)
+            StepView("calm", 10, 5, baseline(), record, StepQuery(updates), links)
 
 
 def test_neighbours_are_linked_and_keep_what_is_being_read() -> None:
@@ -86,21 +87,20 @@ def test_flips_are_those_of_the_summary() -> None:
     before = baseline(*(said(item, passed=pair[0]) for item, pair in PAIRS.items()), eval={"heldout_compliance": 0})
     now = step(*(said(item, passed=pair[1]) for item, pair in PAIRS.items()), eval={"heldout_compliance": 0})
     known = item_changes(History("calm", 10, before, (now,)))["heldout"]
-    found = {one.name: one for one in viewed(before, now).flips}
+    found = {items.name: flips for items, flips in viewed(before, now).flips}
     assert set(found) == {"heldout", "probe"}
-    assert [item.name for item in found["heldout"].gained.named] == known.gained == ["heldout/0"]
-    assert [item.name for item in found["heldout"].lost.named] == known.lost == ["heldout/1"]
-    assert (found["heldout"].n, found["heldout"].unmeasured) == (known.n, len(known.unmeasured)) == (4, 1)
+    assert found["heldout"].gained == known.gained == ["heldout/0"]
+    assert found["heldout"].lost == known.lost == ["heldout/1"]
+    assert (found["heldout"].n, found["heldout"].unmeasured) == (known.n, known.unmeasured) == (4, ["heldout/3"])
     assert _rows(page(before, now)) >= {("heldout", "1", "1", "1", "4"), ("probe", "1", "0", "0", "2")}
-    flipped = [one.item for one in viewed(before, now, only=Only.FLIPS).listing.transcripts]
-    assert flipped == ["heldout/0", "heldout/1", "probe/0"]
+    assert shown(viewed(before, now, only=TranscriptFilter.FLIPS)) == ["heldout/0", "heldout/1", "probe/0"]
 
 
 def test_a_users_own_judged_metric_has_its_flips_too() -> None:
     before = baseline(said("a", passed=True, metric="mine"), said("b", metric="unjudged"))
     now = step(said("a", passed=False, metric="mine"), said("b", metric="unjudged"))
-    (found,) = viewed(before, now).flips
-    assert (found.name, found.n, found.lost.count) == ("mine", 1, 1)
+    ((items, found),) = viewed(before, now).flips
+    assert (items.name, found.n, found.lost) == ("mine", 1, ["a"])
 
 
 def test_flips_beyond_what_is_named_are_counted() -> None:
@@ -115,28 +115,14 @@ def test_filters_say_how_many_they_leave_and_lead_there() -> None:
     now = step(
         said("probe/0", passed=False), said("probe/1", passed=True), said("heldout/0", None), said("x", metric="m")
     )
-    found = viewed(baseline(said("probe/1", passed=False)), now, metric="compliance").listing
-    assert {choice.name: choice.count for choice in found.kinds} == {
-        "all": 4,
-        "compliance/probe": 2,
-        "compliance/heldout": 1,
-        "m": 1,
-    }
-    assert {choice.name: choice.count for choice in found.filters} == {
-        "all": 3,
-        "flipped since baseline": 1,
-        "failed": 1,
-        "lost answers": 1,
-    }
-    for only, items in {Only.FLIPS: ["probe/1"], Only.FAILED: ["probe/0"], Only.ERRORS: ["heldout/0"]}.items():
-        assert [
-            one.item for one in viewed(baseline(said("probe/1", passed=False)), now, only=only).listing.transcripts
-        ] == items
-        assert links(Asked(5, "compliance", only)) in [choice.address for choice in found.filters]
-    assert [one.item for one in viewed(baseline(), now, metric="compliance/probe").listing.transcripts] == [
-        "probe/0",
-        "probe/1",
-    ]
+    before = baseline(said("probe/1", passed=False))
+    html = page(before, now, metric="compliance")
+    assert _choices(html, "What was measured") == ["all 4", "compliance/probe 2", "compliance/heldout 1", "m 1"]
+    assert _choices(html, "Show") == ["all 3", "flipped since baseline 1", "failed 1", "lost answers 1"]
+    for only, items in {"flips": ["probe/1"], "failed": ["probe/0"], "errors": ["heldout/0"]}.items():
+        assert shown(viewed(before, now, only=TranscriptFilter(only))) == items
+        assert f'href="{escape(links(StepQuery(5, "compliance", TranscriptFilter(only))))}#' in html
+    assert shown(viewed(baseline(), now, metric="compliance/probe")) == ["probe/0", "probe/1"]
 
 
 def test_what_was_not_measured_is_said_and_not_an_error() -> None:
@@ -146,17 +132,17 @@ def test_what_was_not_measured_is_said_and_not_an_error() -> None:
 
 def test_a_metric_with_many_kinds_of_items_is_one_list() -> None:
     now = step(*(said(f"{number}/0", metric="wide") for number in range(7)))
-    assert [choice.name for choice in viewed(baseline(), now).listing.kinds] == ["all", "wide"]
+    assert list(viewed(baseline(), now).kinds) == [None, "wide"]
 
 
-@given(count=st.integers(0, 120), only=st.sampled_from([None, Only.FAILED]))
-def test_the_pages_hold_every_transcript_once(count: int, only: Only | None) -> None:
+@given(count=st.integers(0, 120), only=st.sampled_from([None, TranscriptFilter.FAILED]))
+def test_the_pages_hold_every_transcript_once(count: int, only: TranscriptFilter | None) -> None:
     now = step(*(said(f"heldout/{number}", passed=number % 3 == 0) for number in range(count)))
-    first = viewed(baseline(), now, only=only).listing
-    pages = [viewed(baseline(), now, only=only, page=number).listing for number in range(1, first.page.pages + 1)]
-    shown = [one.item for each in pages for one in each.transcripts]
-    assert shown == [f"heldout/{number}" for number in range(count) if only is None or number % 3]
-    assert first.page.total == len(shown)
+    first = viewed(baseline(), now, only=only)
+    pages = [viewed(baseline(), now, only=only, page=number) for number in range(1, first.page.pages + 1)]
+    found = [item for each in pages for item in shown(each)]
+    assert found == [f"heldout/{number}" for number in range(count) if only is None or number % 3]
+    assert first.page.total == len(found)
     for beyond in (0, len(pages) + 1):
         with pytest.raises(NotFound, match=f"page={beyond} "):
             viewed(baseline(), now, only=only, page=beyond)
@@ -164,7 +150,7 @@ def test_the_pages_hold_every_transcript_once(count: int, only: Only | None) -> 
 
 def test_pages_are_linked_with_what_was_asked_for() -> None:
     now = step(*(said(f"heldout/{number}", passed=False) for number in range(60)))
-    html = page(baseline(), now, metric="compliance", only=Only.FAILED, page=2)
+    html = page(baseline(), now, metric="compliance", only=TranscriptFilter.FAILED, page=2)
     asked = {"updates": "5", "metric": "compliance", "only": "failed"}
     assert asked in _hrefs(html, rel="prev")
     assert asked | {"page": "3"} in _hrefs(html, rel="next")
@@ -173,9 +159,9 @@ def test_pages_are_linked_with_what_was_asked_for() -> None:
 
 def test_an_item_asked_for_twice_keeps_its_two_counterparts() -> None:
     before = baseline(said("probe/0", "one"), said("probe/0", "two"))
-    found = viewed(before, step(said("probe/0", "one"), said("probe/0", "two"))).listing.transcripts
+    found = viewed(before, step(said("probe/0", "one"), said("probe/0", "two"))).page.pairs
     assert [each.same for each in found] == [True, True]
-    assert len(viewed(before, step(said("probe/0"), said("probe/0")), item="probe/0").listing.transcripts) == 2
+    assert len(viewed(before, step(said("probe/0"), said("probe/0")), item="probe/0").page.pairs) == 2
 
 
 @pytest.mark.parametrize("number", [None, 4])
@@ -186,11 +172,8 @@ def test_names_of_anything_are_text(number: int | None) -> None:
     before = baseline(transcript, lost, eval={name: 1.0}, counts={name: Counts(planned=1, scored=1, errored=0)})
     now = step(lost, transcript, eval={name: {name: 2.0}}, feedback_given=name, rollout_ids=[name], timestamp=name)
     now = now.model_copy(update={"adapter": AdapterVersion(lora_id=name, version=1, digest=name)})
-    html = step_fragment(
-        step_view(
-            Course(name, 10, 5), before, None if number is None else now, Asked(0 if number is None else 5), links
-        )
-    )
+    query = StepQuery(0 if number is None else 5)
+    html = step_fragment(StepView(name, 10, 5, before, None if number is None else now, query, links))
     Balanced().feed(html)
     assert "<script" not in html
     assert "\x00" not in html
@@ -206,8 +189,18 @@ def test_a_fragment_leaves_the_main_heading_to_its_page() -> None:
 
 def test_where_there_is_no_other_place_nothing_leads_there() -> None:
     now = step(*(said(f"heldout/{number}", passed=True) for number in range(60)))
-    view = step_view(Course("calm", 10, 5), baseline(), now, Asked(5), lambda asked: None)
+    view = StepView("calm", 10, 5, baseline(), now, StepQuery(5), lambda query: None)
     assert "href" not in step_fragment(view)
+
+
+def shown(view: StepView) -> list[str]:
+    """The items whose transcripts are on the page."""
+    return [pair.now.item for pair in view.page.pairs]
+
+
+def _choices(html: str, label: str) -> list[str]:
+    (found,) = re.findall(rf'aria-label="{label}"><ul>(.*?)</ul>', html, re.DOTALL)
+    return [text_of(each).strip() for each in re.findall(r"<li>(.*?)</li>", found, re.DOTALL)]
 
 
 def _rows(html: str) -> set[tuple[str, ...]]:

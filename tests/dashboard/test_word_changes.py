@@ -3,25 +3,25 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claas.dashboard.transcript import MOST_WORDS, Run, word_changes
+from claas.dashboard.transcript import MOST_WORDS, Stretch, word_changes
 
 SPOKEN = st.lists(st.sampled_from(["a ", "b ", "the ", "dog", ", ", "\n", "é", "😀", "<b>"]), max_size=80).map("".join)
 
 
-def joined(runs: tuple[Run, ...]) -> str:
+def joined(runs: tuple[Stretch, ...]) -> str:
     return "".join(run.text for run in runs)
 
 
 def test_words_are_compared_and_not_letters() -> None:
     found = word_changes("a cat sat", "a cart sat")
-    assert found.before == (Run("a", False), Run(" cat", True), Run(" sat", False))
-    assert found.after == (Run("a", False), Run(" cart", True), Run(" sat", False))
+    assert found.before == (Stretch("a", False), Stretch(" cat", True), Stretch(" sat", False))
+    assert found.after == (Stretch("a", False), Stretch(" cart", True), Stretch(" sat", False))
 
 
 def test_a_text_that_goes_on_is_the_same_up_to_there() -> None:
     found = word_changes("It rains. It pours.\n", "It rains.")
-    assert found.before == (Run("It rains.", False), Run(" It pours.\n", True))
-    assert found.after == (Run("It rains.", False),)
+    assert found.before == (Stretch("It rains.", False), Stretch(" It pours.\n", True))
+    assert found.after == (Stretch("It rains.", False),)
 
 
 def test_words_said_over_and_over_are_still_compared() -> None:
