@@ -15,9 +15,9 @@ from claas.api.errors import STATUS_OF
 from claas.core.configuration import Setting, settings_of, written
 from claas.core.errors import ExitCode
 from claas.eval.config.catalog import known_metrics, known_preferences
-from claas.results.ledger import Intent, Paid
+from claas.results.ledger import Intent, Receipt
 from claas.results.manifest import Manifest
-from claas.results.records import Baseline, Metadata, StepRecord
+from claas.results.records import Baseline, Metadata, SampledBatch, StepRecord
 from claas.results.settings import EvalConfig
 from claas.results.summary import Summary
 
@@ -29,8 +29,9 @@ RECORDS: list[tuple[str, type[BaseModel]]] = [
     ("`<preference>/metadata.json`", Metadata),
     ("`<preference>/baseline.json`", Baseline),
     ("`<preference>/steps.jsonl`: a line per step", StepRecord),
+    ("`<preference>/sampled/`: a file per step that is not on record yet", SampledBatch),
     ("`<preference>/ledger.jsonl`: a line before each update", Intent),
-    ("`<preference>/ledger.jsonl`: a line after each update", Paid),
+    ("`<preference>/ledger.jsonl`: a line after each update", Receipt),
 ]
 
 
