@@ -17,7 +17,7 @@ from claas.dashboard.compare_page import compare_page, require_comparable
 from claas.dashboard.feedback import feedback_page
 from claas.dashboard.pages import CHART_PAGE_HEADERS, PAGE_HEADERS, ROOT, Addresses, error_page
 from claas.dashboard.run_index import RunIndex, read_run, results_folder, run_folder
-from claas.dashboard.run_list import Wanted, runs_page
+from claas.dashboard.run_list import RunQuery, runs_page
 from claas.dashboard.run_page import plot_file, run_page
 from claas.dashboard.step_choice import StepQuery, TranscriptFilter
 from claas.dashboard.step_page import recorded_step_page
@@ -71,8 +71,8 @@ async def runs(
     """All runs of a folder as a page, newest first; 304 while it is what the client has."""
 
     def make() -> str:
-        wanted = Wanted(q, state, verdict, sort, descending, page, per_page)
-        return runs_page(results_folder(served.results_root, results_dir), Addresses(results_dir), wanted)
+        query = RunQuery(q, state, verdict, sort, descending, page, per_page)
+        return runs_page(results_folder(served.results_root, results_dir), Addresses(results_dir), query)
 
     return _unless_known(await _page(make, CHART_PAGE_HEADERS), if_none_match)
 

@@ -28,17 +28,17 @@ class Shade:
 
 
 @dataclass(frozen=True)
-class Piece:
+class ShadedSpan:
     """A stretch of text made by one token, or by several that are one character only together.
 
-    `logprob` (nats) is the token's, of several the least likely one's. `said` is false for a token that the text does
-    not show, such as the end of the turn.
+    `logprob` (nats) is the token's, of several the least likely one's. `in_text` is false for a token that the text
+    does not show, such as the end of the turn.
     """
 
     text: str
     logprob: float
     tokens: int = 1
-    said: bool = True
+    in_text: bool = True
 
     @property
     def shade(self) -> int:
@@ -59,7 +59,7 @@ class Shaded:
     `of_tokens`: text and tokens do not agree, so this is what the tokens spell, and not the text.
     """
 
-    pieces: tuple[Piece, ...]
+    spans: tuple[ShadedSpan, ...]
     left_out: int
     of_tokens: bool
 
@@ -102,15 +102,15 @@ def shaded(transcript: Transcript, at_most: int) -> Shaded | None:
     if tokens is None or logprobs is None or len(tokens) != len(logprobs):
         return None
     text = transcript.response or ""
-    pieces = _along(text, tokens, logprobs)
-    alone = [Piece(control_pictures(token), logprob) for token, logprob in zip(tokens, logprobs, strict=True)]
-    shown, count = list[Piece](), 0
-    for piece in alone if pieces is None else pieces:
-        if count + piece.tokens > at_most:
+    spans = _along(text, tokens, logprobs)
+    alone = [ShadedSpan(control_pictures(token), logprob) for token, logprob in zip(tokens, logprobs, strict=True)]
+    shown, count = list[ShadedSpan](), 0
+    for span in alone if spans is None else spans:
+        if count + span.tokens > at_most:
             break
-        shown.append(piece)
-        count += piece.tokens
-    return Shaded(tuple(shown), len(tokens) - count, pieces is None)
+        shown.append(span)
+        count += span.tokens
+    return Shaded(tuple(shown), len(tokens) - count, spans is None)
 
 
 def least_likely(transcript: Transcript, before: Transcript | None, at_most: int) -> list[Unlikely]:
@@ -136,22 +136,22 @@ def _spelled(token: str) -> str:
     return control_pictures(token.translate(_WHITE))
 
 
-def _along(text: str, tokens: Sequence[str], logprobs: Sequence[float]) -> list[Piece] | None:
+def _along(text: str, tokens: Sequence[str], logprobs: Sequence[float]) -> list[ShadedSpan] | None:
     """The text, cut where its tokens are; None when they do not lead through it to its end."""
-    pieces: list[Piece] = []
+    spans: list[ShadedSpan] = []
     at = 0
     for first, last in _groups(tokens):
         group, logprob = tokens[first:last], min(logprobs[first:last])
         following = tokens[last] if last < len(tokens) else ""
         end = _end(text, at, group, following)
         if end is None and (at == len(text) or _SPECIAL.fullmatch("".join(group).strip())):
-            pieces.append(Piece(control_pictures("".join(group)), logprob, last - first, said=False))
+            spans.append(ShadedSpan(control_pictures("".join(group)), logprob, last - first, in_text=False))
         elif end is None:
             return None
         else:
-            pieces.append(Piece(control_pictures(text[at:end]), logprob, last - first))
+            spans.append(ShadedSpan(control_pictures(text[at:end]), logprob, last - first))
             at = end
-    return pieces if not text[at:].strip() else None
+    return spans if not text[at:].strip() else None
 
 
 def _groups(tokens: Sequence[str]) -> Iterator[tuple[int, int]]:

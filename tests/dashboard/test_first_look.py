@@ -7,7 +7,7 @@ import pytest
 from claas.dashboard.overview import listed
 from claas.dashboard.pages import Addresses
 from claas.dashboard.run_index import find_runs
-from claas.dashboard.run_list import Wanted, runs_page
+from claas.dashboard.run_list import RunQuery, runs_page
 from tests.dashboard.written_runs import few, write_run
 
 
@@ -34,10 +34,10 @@ def test_what_was_read_once_is_not_waited_for_again(results: Path) -> None:
 
 def test_the_page_says_how_many_are_left_and_asks_again(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("claas.dashboard.run_list.NEW_ROWS_S", -1)
-    waiting = runs_page(results, Addresses(), Wanted())
+    waiting = runs_page(results, Addresses(), RunQuery())
     assert "3 runs have yet to be read" in waiting
     assert "data-running" in waiting
     monkeypatch.undo()
-    complete = runs_page(results, Addresses(), Wanted())
+    complete = runs_page(results, Addresses(), RunQuery())
     assert "yet to be read" not in complete
     assert "data-running" not in complete

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from claas.core.errors import ClaasError
 from claas.dashboard.pages import Addresses
 from claas.dashboard.run_index import FOLDER, read_run
-from claas.dashboard.run_list import Wanted, runs_page
+from claas.dashboard.run_list import RunQuery, runs_page
 from claas.dashboard.run_page import run_page
 from tests.dashboard.page_reader import Page
 from tests.dashboard.written_runs import few, write_run
@@ -44,7 +44,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def look(results: Path) -> str | None:
     """Both pages; why there is no page of the run, None when there is one."""
-    listed = Page(runs_page(results, Addresses(), Wanted()))
+    listed = Page(runs_page(results, Addresses(), RunQuery()))
     assert listed.strange() == listed.barriers() == []
     assert "run" in listed.text
     made, said = run_or_reason(results)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from claas.core.errors import InvalidInput, NotFound
 from claas.dashboard.overview import Listed, PreferenceRow, RunRow, State
-from claas.dashboard.run_list import SORTS, Wanted, last_value, run_page
+from claas.dashboard.run_list import SORTS, RunQuery, last_value, page_of_runs
 from claas.results.verdict import Verdict
 
 
@@ -29,7 +29,7 @@ def run(name: str, **changed: Any) -> Listed:
 
 
 def names(found: Sequence[Listed], **wanted: Any) -> list[str]:
-    return [each.name for each in run_page(found, Wanted(**wanted)).runs]
+    return [each.name for each in page_of_runs(found, RunQuery(**wanted)).runs]
 
 
 BROKEN = Listed("broken", None, "no run: an empty folder")
@@ -74,7 +74,7 @@ def test_states_and_verdicts_are_asked_for_by_name() -> None:
 def test_what_is_not_known_is_refused_with_what_is(wanted: dict[str, Any]) -> None:
     ((name, value),) = wanted.items()
     with pytest.raises(InvalidInput, match=f"unknown {name} '{value}'; known: "):
-        Wanted(**wanted)
+        RunQuery(**wanted)
 
 
 ASCENDING: dict[str, list[dict[str, Any]]] = {
@@ -114,7 +114,7 @@ def test_ties_go_by_start_and_name_whatever_order_they_were_found_in(sort: str) 
 @given(st.integers(0, 30), st.integers(1, 12))
 def test_the_pages_hold_every_run_once(count: int, per_page: int) -> None:
     found = [run(f"{number:02}") for number in range(count)]
-    first = run_page(found, Wanted(sort="run", descending=False, per_page=per_page))
+    first = page_of_runs(found, RunQuery(sort="run", descending=False, per_page=per_page))
     assert (first.matching, first.total, first.pages) == (count, count, max(1, -(-count // per_page)))
     shown = [
         name
@@ -128,10 +128,10 @@ def test_the_pages_hold_every_run_once(count: int, per_page: int) -> None:
 
 def test_pages_are_of_what_matches() -> None:
     found = [run(f"{number}") for number in range(10)] + [run(f"other {number}") for number in range(3)]
-    page = run_page(found, Wanted(q="other", per_page=2, page=2))
+    page = page_of_runs(found, RunQuery(q="other", per_page=2, page=2))
     assert (len(page.runs), page.matching, page.total, page.pages) == (1, 3, 13, 2)
     with pytest.raises(NotFound, match=f"page={10**30} is beyond"):
-        run_page(found, Wanted(page=10**30))
+        page_of_runs(found, RunQuery(page=10**30))
 
 
 def test_the_last_value_is_the_last_that_was_measured() -> None:

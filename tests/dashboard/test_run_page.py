@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from claas.dashboard.pages import Addresses, capitalized, title
-from claas.dashboard.run_list import Wanted, runs_page
+from claas.dashboard.run_list import RunQuery, runs_page
 from claas.dashboard.run_page import SHOWN_ITEMS, run_page
 from claas.results.numbers import duration
 from tests.dashboard.page_reader import Page, rows
@@ -173,8 +173,8 @@ def test_hostile_text_is_shown_and_changes_nothing_of_the_page(tmp_path: Path, k
     assert page.strange() == page.barriers() == []
     assert len(html) < 1_000_000
     assert page.text.count(" ".join(HOSTILE[kind][:100].split())) > 40, "it is there, as text"
-    listed = Page(runs_page(hostile.parent, Addresses(), Wanted()))
-    assert shape(listed) == shape(Page(runs_page(plain.parent, Addresses(), Wanted())))
+    listed = Page(runs_page(hostile.parent, Addresses(), RunQuery()))
+    assert shape(listed) == shape(Page(runs_page(plain.parent, Addresses(), RunQuery())))
 
 
 def shape(page: Page) -> Counter[tuple[str, ...]]:

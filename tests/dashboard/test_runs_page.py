@@ -8,7 +8,7 @@ import pytest
 
 from claas.core.errors import NotFound
 from claas.dashboard.pages import Addresses
-from claas.dashboard.run_list import SORTS, STATES, VERDICTS, Wanted, runs_page
+from claas.dashboard.run_list import SORTS, STATES, VERDICTS, RunQuery, runs_page
 from tests.dashboard.page_reader import Page, rows
 from tests.dashboard.test_results_folders import ODD_NAMES
 from tests.dashboard.written_runs import few, worked_on, write_run
@@ -16,7 +16,7 @@ from tests.results.synthetic_runs import make_history
 
 
 def page_of(results: Path, addresses: Addresses | None = None, **wanted: object) -> Page:
-    page = Page(runs_page(results, addresses or Addresses(), Wanted(**wanted)))
+    page = Page(runs_page(results, addresses or Addresses(), RunQuery(**wanted)))
     assert page.strange() == page.barriers() == []
     return page
 

@@ -22,7 +22,7 @@ def found(tokens: list[str], text: str, at_most: int = 100) -> Shaded:
 def pieces(tokens: list[str], text: str) -> list[str]:
     made = found(tokens, text)
     assert not made.of_tokens
-    return [each.text if each.said else f"({each.text})" for each in made.pieces]
+    return [each.text if each.in_text else f"({each.text})" for each in made.spans]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_the_legend_has_every_shade_with_its_probability() -> None:
 def test_the_exact_numbers_are_told() -> None:
     made = shaded(of_tokens(["Hi", " you", "!", "<end>"], [-0.0, -0.0123456, -2.5, -12.0], "Hi you!"), 9)
     assert made is not None
-    assert [piece.note for piece in made.pieces] == [
+    assert [piece.note for piece in made.spans] == [
         "0 nats, 100 %",
         "-0.01235 nats, 99 %",
         "-2.5 nats, 8.2 %",
@@ -82,13 +82,13 @@ def test_special_tokens_in_between_are_no_text_either() -> None:
 
 def test_tokens_that_are_one_character_together_are_one_piece() -> None:
     made = found(["Hi", " \ufffd", "\ufffd", "\ufffd", " you", "<end>"], "Hi 😀 you")
-    assert [(each.text, each.tokens, each.logprob) for each in made.pieces] == [
+    assert [(each.text, each.tokens, each.logprob) for each in made.spans] == [
         ("Hi", 1, 0.0),
         (" 😀", 3, -3.0),
         (" you", 1, -4.0),
         ("<end>", 1, -5.0),
     ]
-    assert made.pieces[1].note == "-3 nats, 5 %, the least likely of 3 tokens"
+    assert made.spans[1].note == "-3 nats, 5 %, the least likely of 3 tokens"
     assert pieces(["caf", "\ufffd", "\ufffd", "<end>"], "café") == ["caf", "é", "(<end>)"]
     assert pieces(["\ufffd", "\ufffd"], "é") == ["é"]
 
@@ -99,7 +99,7 @@ def test_a_vocabulary_without_space_in_its_tokens_gets_it_from_the_text() -> Non
 
 def test_tokens_of_another_text_are_shown_as_they_are() -> None:
     made = found(["<think>", "hm", "</think>", "Yes"], "Yes")
-    assert [each.text for each in made.pieces] == ["<think>", "hm", "</think>", "Yes"]
+    assert [each.text for each in made.spans] == ["<think>", "hm", "</think>", "Yes"]
     assert made.of_tokens
     assert found(["Only", " half"], "Only half of it").of_tokens
 
@@ -120,14 +120,14 @@ def test_what_is_said_is_the_whole_text(words: list[str], ended: bool) -> None:
     text = "".join(words)
     made = found([*words, "<|end|>"] if ended else words, text)
     assert not made.of_tokens
-    assert "".join(each.text for each in made.pieces if each.said) == text.replace("\x00", "\u2400")
+    assert "".join(each.text for each in made.spans if each.in_text) == text.replace("\x00", "\u2400")
 
 
 @given(WORDS, st.integers(0, 40))
 def test_tokens_that_are_not_shown_are_counted(words: list[str], at_most: int) -> None:
     made = found(words, "".join(words), at_most)
-    assert sum(each.tokens for each in made.pieces) + made.left_out == len(words)
-    assert len(made.pieces) <= at_most
+    assert sum(each.tokens for each in made.spans) + made.left_out == len(words)
+    assert len(made.spans) <= at_most
 
 
 def test_the_least_likely_come_first_with_the_baselines_where_they_are_the_same() -> None:

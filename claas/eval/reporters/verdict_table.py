@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from claas.results.numbers import common_decimals, fixed, span
 from claas.results.progress import cut_off, lost, measured, printable
 from claas.results.records import Status
 from claas.results.summary import FILE_NAME, PreferenceSummary, Summary
@@ -75,10 +76,11 @@ def _table(criteria: dict[str, Ruling], confidence: float) -> Table:
     table.add_column("n", justify="right")
     table.add_column("verdict")
     for name, ruling in criteria.items():
+        decimals = common_decimals(filter(None, (ruling.value, *(ruling.ci or ()))))
         table.add_row(
             Text(name),
-            _number(ruling.value),
-            f"{_number(ruling.ci[0])} to {_number(ruling.ci[1])}" if ruling.ci else "–",
+            fixed(ruling.value, decimals),
+            span(ruling.interval, decimals),
             f"{ruling.relation} {ruling.threshold:g}",
             str(ruling.n),
             Text(ruling.verdict.value, style=_STYLES[ruling.verdict]),
@@ -105,9 +107,3 @@ def _listed(items: list[str]) -> str:
 
 def _counted(items: list[str], n: int) -> str:
     return _listed(items) if len(items) <= _MOST_ITEMS else f"{len(items)} of {n}"
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
