@@ -147,12 +147,10 @@ class Watched:
     _since: float = field(default_factory=time.monotonic)
 
     async def init_adapter(self, lora_id: str, seed: int) -> AdapterVersion:
-        """Pass on."""
         with self:
             return await self.inner.init_adapter(lora_id, seed)
 
     async def newest(self, lora_id: str) -> AdapterVersion:
-        """Pass on."""
         with self:
             return await self.inner.newest(lora_id)
 
@@ -166,7 +164,6 @@ class Watched:
         max_tokens: int,
         top_logprobs: int = 0,
     ) -> Answer:
-        """Pass on."""
         with self:
             return await self.inner.answer(
                 adapter,
@@ -178,12 +175,10 @@ class Watched:
             )
 
     async def score(self, adapter: AdapterVersion, messages: Sequence[Mapping[str, str]], completion: str) -> Scored:
-        """Pass on."""
         with self:
             return await self.inner.score(adapter, messages, completion)
 
     async def give_feedback(self, adapter: AdapterVersion, items: Sequence[FeedbackItem], key: str) -> Receipt:
-        """Pass on."""
         with self:
             return await self.inner.give_feedback(adapter, items, key)
 

@@ -89,9 +89,9 @@ def continued(config: EvalConfig, recorded: Manifest, folder: Path) -> EvalConfi
     assert isinstance(old_collapse, list)
     resolved = config.resolved()
     if config.collapse_steps is None and config.num_steps >= old_steps:
-        kept = [step for step in old_collapse if isinstance(step, int)]
-        added = [step for step in spread(config.num_steps) if step >= old_steps]
-        resolved = replace(resolved, collapse_steps=kept + added)
+        recorded_steps = [step for step in old_collapse if isinstance(step, int)]
+        added_steps = [step for step in spread(config.num_steps) if step >= old_steps]
+        resolved = replace(resolved, collapse_steps=recorded_steps + added_steps)
     asked = asdict(resolved)
     if config.collapse_steps is None:  # what follows from num_steps is no difference of its own
         asked["collapse_steps"] = old_collapse
@@ -106,27 +106,27 @@ def continued(config: EvalConfig, recorded: Manifest, folder: Path) -> EvalConfi
 
 def flat_settings(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Settings by dotted name, as they are given on the command line: `training.learning_rate`."""
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
-        found |= flat_settings(cast(dict[str, Any], value), f"{name}.") if isinstance(value, dict) else {name: value}
-    return found
+        flat |= flat_settings(cast(dict[str, Any], value), f"{name}.") if isinstance(value, dict) else {name: value}
+    return flat
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], old_steps: int) -> list[str]:
     """`seed was 1, now 2` for each setting that may not differ and does."""
     was, now = flat_settings(_comparable(old, old_steps)), flat_settings(_comparable(new, old_steps))
-    found = [
+    differences = [
         f"{key} was {was.get(key)!r}, now {now.get(key)!r}" for key in sorted(was | now) if was.get(key) != now.get(key)
     ]
     if new["num_steps"] < old_steps:
-        found.append(f"num_steps was {old_steps}, now {new['num_steps']} (it may only grow)")
-    return found
+        differences.append(f"num_steps was {old_steps}, now {new['num_steps']} (it may only grow)")
+    return differences
 
 
 def _comparable(config: Mapping[str, Any], old_steps: int) -> dict[str, Any]:
-    kept = {key: value for key, value in config.items() if key not in MAY_DIFFER | {"num_steps"}}
-    return kept | {
+    must_agree = {key: value for key, value in config.items() if key not in MAY_DIFFER | {"num_steps"}}
+    return must_agree | {
         "collapse_steps": [step for step in config["collapse_steps"] if step < old_steps],
         "through a gateway": config["openclaw_url"] is not None,
     }

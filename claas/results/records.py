@@ -206,11 +206,11 @@ class History:
         None where it was due and not measured; absent where it was not due.
         """
         metric = key.partition(".")[0]  # a whole metric may be null
-        return {updates: known.get(key) for updates, known in self._values if key in known or metric in known}
+        return {updates: values.get(key) for updates, values in self._values if key in values or metric in values}
 
     def known_keys(self) -> list[str]:
         """Every key measured or due at any time, sorted."""
-        return sorted({key for _, known in self._values for key in known})
+        return sorted({key for _, values in self._values for key in values})
 
     def last_due(self, key: str) -> int | None:
         """The latest number of updates at which `key` was due, None when it never was after baseline."""
@@ -235,10 +235,10 @@ class History:
 
 def flat(values: Values) -> dict[str, float | None]:
     """Values under dotted keys: `{"general": {"score": 1}}` is `{"general.score": 1}`."""
-    found: dict[str, float | None] = {}
+    dotted: dict[str, float | None] = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            found |= {f"{key}.{part}": inner for part, inner in value.items()}
+            dotted |= {f"{key}.{part}": inner for part, inner in value.items()}
         else:
-            found[key] = value
-    return found
+            dotted[key] = value
+    return dotted

@@ -20,25 +20,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     codes: list[int] = []
     for folder in asked.runs:
         try:
-            found = asyncio.run(recompute_run(folder, asked.config_dir))
+            agreements = asyncio.run(recompute_run(folder, asked.config_dir))
         except ClaasError as error:
             print(f"claas.eval.recompute: {' '.join(str(error).split())}", file=sys.stderr)
             return MISTAKE
         print(folder)
-        for part in found:
-            _report(part)
-        codes.append(DISAGREEMENT if any(part.disagreements for part in found) else 0)
+        for agreement in agreements:
+            _report(agreement)
+        codes.append(DISAGREEMENT if any(agreement.disagreements for agreement in agreements) else 0)
     return max(codes)
 
 
-def _report(found: Agreement) -> None:
-    parts = [f"{found.numbers} numbers recomputed"]
-    if found.transcripts:
-        parts.append(f"from {found.transcripts} transcripts")
-    disagreements = len(found.disagreements)
+def _report(agreement: Agreement) -> None:
+    parts = [f"{agreement.numbers} numbers recomputed"]
+    if agreement.transcripts:
+        parts.append(f"from {agreement.transcripts} transcripts")
+    disagreements = len(agreement.disagreements)
     outcome = f"{disagreements} DISAGREE" if disagreements else "all agree"
-    print(f"  {found.part}: {' '.join(parts)}: {outcome}{''.join(f'; {note}' for note in found.notes)}")
-    for disagreement in found.disagreements:
+    print(f"  {agreement.part}: {' '.join(parts)}: {outcome}{''.join(f'; {note}' for note in agreement.notes)}")
+    for disagreement in agreement.disagreements:
         print(f"    {printable(str(disagreement))}")
 
 

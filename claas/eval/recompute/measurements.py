@@ -28,38 +28,40 @@ class Replay(Subject):
     here, too: it was counted as errored, and what hindered the judging cannot be brought back.
     """
 
-    recorded: Mapping[_Request, Transcript] = field(default_factory=dict[_Request, Transcript])
+    transcripts: Mapping[_Request, Transcript] = field(default_factory=dict[_Request, Transcript])
 
     async def _ask(self, asked: Transcript, seed: int, temperature: float, top_logprobs: int) -> Answer:
-        found = self._found(asked)
+        transcript = self._transcript(asked)
         return Answer(
-            text=found.response or "",
-            finish_reason=found.finish_reason or "",
-            rollout_id=found.rollout_id or "",
-            logprobs=tuple(found.logprobs or ()),
-            # A lower bound stands where the stack could not tell the entropy, so it told none.
-            mean_entropy=None if found.entropy_is_lower_bound else found.mean_entropy,
-            top_logprobs=tuple(tuple(likeliest) for likeliest in found.top_logprobs or ()),
-            prompt_tokens=found.prompt_tokens or 0,
-            completion_tokens=found.completion_tokens or 0,
-            sampled_with=found.sampled_with,
-            truncated_prompt_tokens=found.truncated_prompt_tokens,
-            tokens=_tokens(found),
+            text=transcript.response or "",
+            finish_reason=transcript.finish_reason or "",
+            rollout_id=transcript.rollout_id or "",
+            logprobs=tuple(transcript.logprobs or ()),
+            # A lower bound stands where the stack could not tell the entropy, so it gave none.
+            mean_entropy=None if transcript.entropy_is_lower_bound else transcript.mean_entropy,
+            top_logprobs=tuple(tuple(likeliest) for likeliest in transcript.top_logprobs or ()),
+            prompt_tokens=transcript.prompt_tokens or 0,
+            completion_tokens=transcript.completion_tokens or 0,
+            sampled_with=transcript.sampled_with,
+            truncated_prompt_tokens=transcript.truncated_prompt_tokens,
+            tokens=_tokens(transcript),
         )
 
     async def _rate(self, asked: Transcript, messages: tuple[Mapping[str, str], ...], completion: str) -> Scored:
-        found = self._found(asked)
+        transcript = self._transcript(asked)
         return Scored(
-            logprobs=tuple(found.logprobs or ()), prompt_tokens=found.prompt_tokens or 0, tokens=_tokens(found)
+            logprobs=tuple(transcript.logprobs or ()),
+            prompt_tokens=transcript.prompt_tokens or 0,
+            tokens=_tokens(transcript),
         )
 
-    def _found(self, asked: Transcript) -> Transcript:
-        found = self.recorded.get(_request(asked))
-        if found is None:
+    def _transcript(self, asked: Transcript) -> Transcript:
+        transcript = self.transcripts.get(_request(asked))
+        if transcript is None:
             raise LostAnswer("the record has no transcript of this request")
-        if found.error is not None or found.response is None:
-            raise LostAnswer(found.error or "the record has neither an answer nor an error")
-        return found
+        if transcript.error is not None or transcript.response is None:
+            raise LostAnswer(transcript.error or "the record has neither an answer nor an error")
+        return transcript
 
 
 def replay(
@@ -79,7 +81,7 @@ def replay(
         baseline=baseline,
         run_seed=config.seed,
         max_tokens=config.max_tokens,
-        recorded={_request(transcript): transcript for transcript in transcripts},
+        transcripts={_request(transcript): transcript for transcript in transcripts},
     )
 
 

@@ -23,53 +23,12 @@ from claas.wire.adapters import Alias, AliasRequest
 from claas.wire.chat import ChatMessage, ChatRequest, ChatResponse
 from claas.wire.feedback import ResolveRequest, Rollout
 
-
-class GatewayAlias:
-    """Points the alias `name` of an API at whatever version is asked next.
-
-    A gateway with a fixed model id cannot say which version it wants, so answers of one version may be under way
-    together, and those of another wait until all of them have come: in order of arrival, so that none waits for ever.
-    """
-
-    def __init__(self, client: HttpClient, name: str) -> None:
-        self.name = name
-        self._client = client
-        self._queue = asyncio.Lock()
-        self._nobody_inside = asyncio.Event()
-        self._nobody_inside.set()
-        self._inside = 0
-        self._model: str | None = None
-
-    @asynccontextmanager
-    async def pointing_at(self, adapter: AdapterVersion) -> AsyncGenerator[None, None]:
-        """Inside, the alias means exactly this version. Set anew for whoever comes first, in case others set it."""
-        async with self._queue:
-            if self._model != adapter.model:
-                await self._nobody_inside.wait()
-            if self._inside == 0:
-                await self._point_at(adapter)
-            self._inside += 1
-            self._nobody_inside.clear()
-        try:
-            yield
-        finally:
-            self._inside -= 1
-            if self._inside == 0:
-                self._nobody_inside.set()
-
-    async def _point_at(self, adapter: AdapterVersion) -> None:
-        self._model = None
-        found = await self._client.put(f"/v1/aliases/{self.name}", AliasRequest(target=adapter.model), Alias)
-        require_weights(adapter, found.model, found.digest)
-        self._model = adapter.model
-
-
 _AGENT = "openclaw"
 _CHAT = "/v1/chat/completions"
 _EXACT = 2**53
 """OpenClaw's numbers are JavaScript's: a larger seed would reach the sampler as another one."""
 
-_SAID_BY_OPENCLAW = re.compile(
+_OPENCLAW_FAILURE = re.compile(
     r"No response from OpenClaw\.|Connection error\.|HTTP \d{3}: |\d{3} |Request timed out|.*API rate limit reached",
     re.DOTALL,
 )
@@ -109,7 +68,7 @@ async def connect_through(
 class GatewayStack(HttpStack):
     """Implements `claas.eval.stacks.stack.Stack`. Answers of two versions are never under way at once."""
 
-    def __init__(self, api: HttpClient, gateway: HttpClient, alias: GatewayAlias) -> None:
+    def __init__(self, api: HttpClient, gateway: HttpClient, alias: "GatewayAlias") -> None:
         super().__init__(api)
         self._gateway = gateway
         self._alias = alias
@@ -170,7 +129,7 @@ class GatewayStack(HttpStack):
         return rollout
 
     def _why_unknown(self, shown: str, refusal: str) -> str:
-        if _SAID_BY_OPENCLAW.match(shown):
+        if _OPENCLAW_FAILURE.match(shown):
             return f"the gateway failed, and said so in place of an answer: {quoted(shown)}; its log tells more"
         return (
             f"the gateway showed {quoted(shown)}, which {self._client.base_url} did not say with the weights asked for "
@@ -215,3 +174,43 @@ def _answer(shown: str, rollout: Rollout) -> Answer:
         sampled_with=rollout.sampling,
         truncated_prompt_tokens=rollout.truncated_prompt_tokens,
     )
+
+
+class GatewayAlias:
+    """Points the alias `name` of an API at whatever version is asked next.
+
+    A gateway with a fixed model id cannot say which version it wants, so answers of one version may be under way
+    together, and those of another wait until all of them have come: in order of arrival, so that none waits for ever.
+    """
+
+    def __init__(self, client: HttpClient, name: str) -> None:
+        self.name = name
+        self._client = client
+        self._queue = asyncio.Lock()
+        self._no_answer_under_way = asyncio.Event()
+        self._no_answer_under_way.set()
+        self._under_way = 0
+        self._model: str | None = None
+
+    @asynccontextmanager
+    async def pointing_at(self, adapter: AdapterVersion) -> AsyncGenerator[None, None]:
+        """Inside, the alias means exactly this version. Set anew for whoever comes first, in case others set it."""
+        async with self._queue:
+            if self._model != adapter.model:
+                await self._no_answer_under_way.wait()
+            if self._under_way == 0:
+                await self._point_at(adapter)
+            self._under_way += 1
+            self._no_answer_under_way.clear()
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if self._under_way == 0:
+                self._no_answer_under_way.set()
+
+    async def _point_at(self, adapter: AdapterVersion) -> None:
+        self._model = None
+        alias = await self._client.put(f"/v1/aliases/{self.name}", AliasRequest(target=adapter.model), Alias)
+        require_weights(adapter, alias.model, alias.digest)
+        self._model = adapter.model

@@ -92,49 +92,45 @@ class HttpClient:
 
     async def get(self, path: str, into: type[B], params: Mapping[str, str] | None = None) -> B:
         """GET a body."""
-        return _parsed(await self._send(self._client.build_request("GET", path, params=params)), into)
+        return await self._send(self._client.build_request("GET", path, params=params), into)
 
     async def post(self, path: str, body: BaseModel, into: type[B], headers: Mapping[str, str] | None = None) -> B:
         """POST a body and read one. Sent again after a transient failure, so it must be safe to repeat."""
-        return await self._send_body("POST", path, body, into, headers or {})
+        return await self._send(self._with_body("POST", path, body, headers or {}), into)
 
     async def put(self, path: str, body: BaseModel, into: type[B]) -> B:
         """PUT a body and read one."""
-        return await self._send_body("PUT", path, body, into, {})
+        return await self._send(self._with_body("PUT", path, body, {}), into)
 
-    async def _send_body(self, method: str, path: str, body: BaseModel, into: type[B], headers: Mapping[str, str]) -> B:
-        sent = {"Content-Type": "application/json", **headers}
-        content = body.model_dump_json(exclude_none=True)
-        return _parsed(await self._send(self._client.build_request(method, path, content=content, headers=sent)), into)
+    def _with_body(self, method: str, path: str, body: BaseModel, headers: Mapping[str, str]) -> httpx.Request:
+        content, kind = body.model_dump_json(exclude_none=True), {"Content-Type": "application/json"}
+        return self._client.build_request(method, path, content=content, headers={**kind, **headers})
 
-    async def _send(self, request: httpx.Request) -> httpx.Response:
-        """The successful response.
+    async def _send(self, request: httpx.Request, into: type[B]) -> B:
+        """The body of the successful response.
 
         `Refused` on 4xx, a bare `StackError` when nothing answers at the address, `RequestLost` otherwise.
         """
         attempt = 0
         while True:
-            outcome = await self._try(request)
+            async with self._slots:
+                try:
+                    outcome = await self._client.send(request)
+                except httpx.TransportError as error:
+                    outcome = error
             if isinstance(outcome, httpx.Response) and outcome.status_code not in TRANSIENT:
-                return self._accepted(outcome)
+                return _parsed(self._accepted(outcome), into)
             attempt += 1
             if attempt == self._retries.attempts:
                 raise self._given_up(outcome)
             asked_s = _retry_after_s(outcome) if isinstance(outcome, httpx.Response) else 0.0
             await asyncio.sleep(self._retries.delay_s(attempt, self._jitter.random(), asked_s))
 
-    async def _try(self, request: httpx.Request) -> httpx.Response | httpx.TransportError:
-        async with self._slots:
-            try:
-                return await self._client.send(request)
-            except httpx.TransportError as error:
-                return error
-
     def _given_up(self, outcome: httpx.Response | httpx.TransportError) -> StackError:
         tries = f"after {self._retries.attempts} tries"
         if isinstance(outcome, httpx.Response):
             path = outcome.request.url.path
-            return RequestLost(f"{path} failed with HTTP {outcome.status_code} {tries}: {_said(outcome)}")
+            return RequestLost(f"{path} failed with HTTP {outcome.status_code} {tries}: {_message(outcome)}")
         if isinstance(outcome, httpx.ConnectError | httpx.ConnectTimeout):
             return StackError(
                 f"nothing answers at {self.base_url} ({outcome}); start it with: {self._started_by}, then run the same "
@@ -147,13 +143,13 @@ class HttpClient:
         if response.is_success:
             return response
         if status == 401:
-            raise Refused(status, f"{self.base_url} wants a key: set {self._key_variable} to it ({_said(response)})")
+            raise Refused(status, f"{self.base_url} wants a key: set {self._key_variable} to it ({_message(response)})")
         if 400 <= status < 500:
-            raise Refused(status, f"{path} was refused with HTTP {status}: {_said(response)}")
-        raise RequestLost(f"{path} failed with HTTP {status}: {_said(response)}")
+            raise Refused(status, f"{path} was refused with HTTP {status}: {_message(response)}")
+        raise RequestLost(f"{path} failed with HTTP {status}: {_message(response)}")
 
 
-def _said(response: httpx.Response) -> str:
+def _message(response: httpx.Response) -> str:
     """The server's own message; of a body that is not ours, its first words."""
     try:
         return ErrorBody.model_validate_json(response.content).error.message
@@ -170,7 +166,7 @@ def _parsed(response: httpx.Response, into: type[B]) -> B:
         where = ".".join(str(part) for part in problem["loc"]) or "the body"
         raise Malformed(
             f"HTTP {response.status_code} from {response.request.url.path} is not the reply it should be "
-            f"({where}: {problem['msg']}): {_said(response)}"
+            f"({where}: {problem['msg']}): {_message(response)}"
         ) from None
 
 

@@ -1,4 +1,6 @@
-"""A CLaaS API over HTTP as the harness's stack: every reply is checked to come from the weights asked for."""
+"""A CLaaS API over HTTP as the harness's stack.
+
+Every reply is checked to come from the weights asked for, and every answer to read as its own tokens spell."""
 
 import math
 import os
@@ -68,15 +70,15 @@ class HttpStack:
         except Refused as error:
             if error.status != 409:
                 raise
-            return await self._untrained(lora_id)
+            return await self._require_untrained(lora_id)
         return _version(made)
 
     async def newest(self, lora_id: str) -> AdapterVersion:
         """The newest version of `lora_id`; `NotFound` when the API has no such adapter."""
         listed = await self._client.get("/v1/lora", LoraList, params={"prefix": lora_id})
-        for found in listed.loras:
-            if found.lora_id == lora_id:
-                return _version(found)
+        for lora in listed.loras:
+            if lora.lora_id == lora_id:
+                return _version(lora)
         raise NotFound(f"{self._client.base_url} has no adapter {lora_id!r}")
 
     async def answer(
@@ -133,14 +135,14 @@ class HttpStack:
             raise StackError(f"the update of {adapter.model} was refused: {error}") from error
         return _receipt(adapter, key, reply, time.monotonic() - started)
 
-    async def _untrained(self, lora_id: str) -> AdapterVersion:
-        found = await self.newest(lora_id)
-        if found.version != 0:
+    async def _require_untrained(self, lora_id: str) -> AdapterVersion:
+        newest = await self.newest(lora_id)
+        if newest.version != 0:
             raise InvalidInput(
                 f"adapter {lora_id!r} exists at {self._client.base_url} and has been trained to version "
-                f"{found.version} by another run; choose another output_dir or lora_id_prefix"
+                f"{newest.version} by another run; choose another output_dir or lora_id_prefix"
             )
-        return found
+        return newest
 
 
 async def _require_claas(client: HttpClient, config: EvalConfig) -> None:
@@ -166,8 +168,8 @@ def _not_claas(base_url: str, reason: str) -> InvalidInput:
     )
 
 
-def _version(found: LoraVersion) -> AdapterVersion:
-    return AdapterVersion(lora_id=found.lora_id, version=found.version, digest=found.digest)
+def _version(lora: LoraVersion) -> AdapterVersion:
+    return AdapterVersion(lora_id=lora.lora_id, version=lora.version, digest=lora.digest)
 
 
 def _scored(reply: ScoreResponse) -> Scored:
@@ -243,7 +245,7 @@ def _receipt(adapter: AdapterVersion, key: str, reply: FeedbackResponse, seconds
         key=key,
         timestamp=utc_now(),
         adapter=AdapterVersion(lora_id=reply.lora_id, version=reply.version, digest=reply.digest),
-        sdpo_metrics={key: value for key, value in reply.distill_result.metadata.items() if math.isfinite(value)},
+        sdpo_metrics={name: value for name, value in reply.distill_result.metadata.items() if math.isfinite(value)},
         stack_ms=reply.timing_ms.model_dump(),
         update_s=seconds,
     )
@@ -265,9 +267,9 @@ def spells(tokens: Sequence[TokenLogprobs], text: str, *, stopped: bool) -> bool
     counts as one. No stop strings are asked for, so none cuts the text.
     """
     return any(
-        _folded(text, partial=_PART in spelled) == _folded(spelled, partial=_PART in spelled)
-        for told in _told(tokens, stopped=stopped)
-        for spelled in (told, visible(told))
+        _folded(text, partial=_PART in reading) == _folded(reading, partial=_PART in reading)
+        for full in _readings(tokens, stopped=stopped)
+        for reading in (full, visible(full))
     )
 
 
@@ -276,12 +278,11 @@ def spelled(tokens: Sequence[TokenLogprobs]) -> str:
     return b"".join(map(_bytes, tokens)).decode("utf-8", "replace")
 
 
-def _told(tokens: Sequence[TokenLogprobs], *, stopped: bool) -> list[str]:
-    """What the tokens say in full, without the last one where that ends the turn, and without any special ones."""
-    sayings = [tokens, tokens[:-1]] if stopped else [tokens]
-    return [
-        spelled(said) for saying in sayings for said in (saying, [each for each in saying if not _is_special(each)])
-    ]
+def _readings(tokens: Sequence[TokenLogprobs], *, stopped: bool) -> list[str]:
+    """What the tokens can read as: with and without the last one where that ends the turn, and any special ones."""
+    turns = [tokens, tokens[:-1]] if stopped else [tokens]
+    plain = [[token for token in turn if not _SPECIAL.fullmatch(token.token.strip())] for turn in turns]
+    return [spelled(turn) for turn in (*turns, *plain)]
 
 
 def _bytes(token: TokenLogprobs) -> bytes:
@@ -289,10 +290,6 @@ def _bytes(token: TokenLogprobs) -> bytes:
         return token.token.encode() if token.bytes is None else bytes(token.bytes)
     except ValueError:  # not bytes, or not a text, so not what a model said
         return _PART.encode()
-
-
-def _is_special(token: TokenLogprobs) -> bool:
-    return _SPECIAL.fullmatch(token.token.strip()) is not None
 
 
 def _folded(text: str, *, partial: bool) -> str:
