@@ -1,7 +1,6 @@
 """The metric interface: what a metric may look at, and what it gives back."""
 
 import hashlib
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -42,9 +41,6 @@ class Subject:
         asked = Transcript(metric=metric, item=item, prompt=prompt, response=None, temperature=temperature, seed=seed)
         try:
             answer = await self._ask(asked, seed, temperature, top_logprobs)
-            _require_numbers(answer.logprobs, *answer.top_logprobs)
-            _require_numbers([] if answer.mean_entropy is None else [answer.mean_entropy])
-            _require_as_many(answer.tokens, answer.logprobs)
         except LostAnswer as error:
             return asked.model_copy(update={"error": str(error)}), None
         return answered(asked, answer), answer
@@ -56,10 +52,6 @@ class Subject:
         asked = Transcript(metric=metric, item=item, prompt=messages[-1]["content"], response=completion)
         try:
             scored = await self._rate(asked, messages, completion)
-            _require_numbers(scored.logprobs)
-            _require_as_many(scored.tokens, scored.logprobs)
-            if not scored.logprobs:
-                raise LostAnswer("the reply has no log probabilities")
         except LostAnswer as error:
             return asked.model_copy(update={"error": str(error)}), None
         found = {"tokens": _listed(scored.tokens), "logprobs": list(scored.logprobs)}
@@ -99,19 +91,6 @@ def answered(asked: Transcript, answer: Answer) -> Transcript:
             "truncated_prompt_tokens": answer.truncated_prompt_tokens,
         }
     )
-
-
-def _require_numbers(*parts: Iterable[object]) -> None:
-    """A reply with something else in place of a number is no reply, whichever stack it comes from."""
-    for found in (each for part in parts for each in part):
-        if not isinstance(found, int | float) or not math.isfinite(found):
-            raise LostAnswer(f"the reply has {found} in place of a number")
-
-
-def _require_as_many(tokens: Sequence[str] | None, logprobs: Sequence[float]) -> None:
-    """Numbers that cannot be told to belong to their tokens are no measurement of them."""
-    if tokens is not None and len(tokens) != len(logprobs):
-        raise LostAnswer(f"the reply has {len(logprobs)} log probabilities for {len(tokens)} tokens")
 
 
 def _listed(tokens: Sequence[str] | None) -> list[str] | None:

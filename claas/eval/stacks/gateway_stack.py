@@ -4,7 +4,6 @@ The gateway passes on what the model said, and hardly anything else. So each ans
 what it said, by which weights and how sampled; an answer that it did not say is none."""
 
 import asyncio
-import math
 import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -159,8 +158,7 @@ async def _require_gateway(gateway: HttpClient) -> None:
 
 
 def _answer(shown: str, rollout: Rollout) -> Answer:
-    numbers = [*rollout.logprobs, *([] if rollout.mean_entropy is None else [rollout.mean_entropy])]
-    if not rollout.logprobs or len(rollout.logprobs) != len(rollout.token_ids) or not all(map(math.isfinite, numbers)):
+    if not rollout.logprobs or len(rollout.logprobs) != len(rollout.token_ids):
         raise LostAnswer(f"rollout {rollout.id} lacks log probabilities of its tokens")
     return Answer(
         text=shown,

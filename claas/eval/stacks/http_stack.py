@@ -173,10 +173,9 @@ def _version(lora: LoraVersion) -> AdapterVersion:
 
 
 def _scored(reply: ScoreResponse) -> Scored:
-    logprobs = _logprobs(reply.logprobs)
-    if not len(logprobs) == len(reply.tokens) == reply.completion_tokens:
-        raise LostAnswer(f"the reply has {len(logprobs)} log probabilities for {reply.completion_tokens} tokens")
-    return Scored(logprobs=logprobs, prompt_tokens=reply.prompt_tokens, tokens=tuple(reply.tokens))
+    if len(reply.tokens) != reply.completion_tokens:
+        raise LostAnswer(f"the reply has {len(reply.tokens)} log probabilities for {reply.completion_tokens} tokens")
+    return Scored(logprobs=tuple(reply.logprobs), prompt_tokens=reply.prompt_tokens, tokens=tuple(reply.tokens))
 
 
 def _answer(reply: ChatResponse) -> Answer:
@@ -188,18 +187,17 @@ def _answer(reply: ChatResponse) -> Answer:
         raise LostAnswer(
             f"the reply lacks its {lacking}, so no model is known to have said {quoted(choice.message.content)}"
         )
-    if choice.mean_entropy is not None and not math.isfinite(choice.mean_entropy):
-        raise LostAnswer(f"the reply's mean entropy is {choice.mean_entropy}")
     tokens = choice.logprobs.content
-    logprobs = _logprobs([token.logprob for token in tokens])
+    if not tokens:
+        raise LostAnswer("the reply has no log probabilities")  # an answer has at least its end-of-turn token
     _require_unaltered(choice, tokens)
     return Answer(
         text=choice.message.content,
         finish_reason=choice.finish_reason,
         rollout_id=choice.rollout_id,
-        logprobs=logprobs,
+        logprobs=tuple(token.logprob for token in tokens),
         mean_entropy=choice.mean_entropy,
-        top_logprobs=_alternatives(tokens),
+        top_logprobs=tuple(tuple(top.logprob for top in token.top_logprobs) for token in tokens if token.top_logprobs),
         prompt_tokens=reply.usage.prompt_tokens,
         completion_tokens=reply.usage.completion_tokens,
         tokens=tuple(token.token for token in tokens),
@@ -217,21 +215,6 @@ def _require_unaltered(choice: Choice, tokens: Sequence[TokenLogprobs]) -> None:
             f"the answer was altered on the way: it reads {quoted(choice.message.content)}, and its tokens "
             f"{quoted(spelled(tokens))}"
         )
-
-
-def _alternatives(tokens: Sequence[TokenLogprobs]) -> tuple[tuple[float, ...], ...]:
-    """(T, K) log probabilities, empty when none were asked for."""
-    return tuple(_logprobs([top.logprob for top in token.top_logprobs]) for token in tokens if token.top_logprobs)
-
-
-def _logprobs(logprobs: Sequence[float]) -> tuple[float, ...]:
-    """(T,) numbers, T > 0: an answer has at least its end-of-turn token."""
-    if not logprobs:
-        raise LostAnswer("the reply has no log probabilities")
-    bad = [value for value in logprobs if not math.isfinite(value)]
-    if bad:
-        raise LostAnswer(f"the reply has a log probability of {bad[0]}")
-    return tuple(logprobs)
 
 
 def _receipt(adapter: AdapterVersion, key: str, reply: FeedbackResponse, seconds: float) -> Receipt:

@@ -1,6 +1,8 @@
 """What the harness needs from the world: a stack that answers, scores, learns and pins versions."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,7 +36,9 @@ class ServedBase(AdapterVersion):
 
 @dataclass(frozen=True)
 class Answer:
-    """One sampled answer. T tokens; `logprobs` in nats under the sampling weights at temperature 1.
+    """One sampled answer; `LostAnswer` where its numbers are none, or are not one for each token.
+
+    T tokens; `logprobs` in nats under the sampling weights at temperature 1.
 
     `mean_entropy`: nats per token over the full distribution, None when the stack cannot tell; `top_logprobs` (T, K)
     holds the K likeliest tokens' logprobs when they were asked for. `tokens` are the tokens' texts, None when the stack
@@ -54,10 +58,14 @@ class Answer:
     truncated_prompt_tokens: int = 0
     tokens: tuple[str, ...] | None = None  # (T,)
 
+    def __post_init__(self) -> None:
+        _require_numbers(self.logprobs, *self.top_logprobs, () if self.mean_entropy is None else (self.mean_entropy,))
+        _require_as_many(self.tokens, self.logprobs)
+
 
 @dataclass(frozen=True)
 class Scored:
-    """Log probabilities of a given completion's C tokens, end-of-turn token included. Nats.
+    """Log probabilities of a given completion's C tokens, end-of-turn token included. Nats; `LostAnswer` without any.
 
     `tokens` are the tokens' texts, None when the stack cannot tell.
     """
@@ -65,6 +73,25 @@ class Scored:
     logprobs: tuple[float, ...]  # (C,)
     prompt_tokens: int
     tokens: tuple[str, ...] | None = None  # (C,)
+
+    def __post_init__(self) -> None:
+        _require_numbers(self.logprobs)
+        _require_as_many(self.tokens, self.logprobs)
+        if not self.logprobs:
+            raise LostAnswer("the reply has no log probabilities")
+
+
+def _require_numbers(*parts: Iterable[object]) -> None:
+    """A reply with something else in place of a number is no reply, whichever stack it comes from."""
+    for value in itertools.chain(*parts):
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise LostAnswer(f"the reply has {value} in place of a number")
+
+
+def _require_as_many(tokens: Sequence[str] | None, logprobs: Sequence[float]) -> None:
+    """Numbers that cannot be told to belong to their tokens are no measurement of them."""
+    if tokens is not None and len(tokens) != len(logprobs):
+        raise LostAnswer(f"the reply has {len(logprobs)} log probabilities for {len(tokens)} tokens")
 
 
 class Stack(Protocol):
