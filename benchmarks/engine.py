@@ -18,7 +18,7 @@ from claas.core.settings import EMBEDDED, TrainingConfig
 from claas.engines.base import AdapterSpec, SamplingParams, TrainingItem
 from claas.engines.local.engine import LocalEngine
 from claas.engines.local.model import LoadedModel
-from claas.engines.local.versions import VersionStore
+from claas.engines.local.versions import LocalStore
 
 ROWS = 16
 REQUESTS = 48
@@ -47,7 +47,7 @@ async def seconds(work: Callable[[], Awaitable[int]]) -> float:
 async def main() -> None:
     base = LoadedModel.load(EMBEDDED)
     with tempfile.TemporaryDirectory() as folder:
-        engine = LocalEngine(base, VersionStore(Path(folder)), max_batch_rows=ROWS, lock_timeout_s=60)
+        engine = LocalEngine(base, LocalStore(Path(folder)), max_batch_rows=ROWS, lock_timeout_s=60)
         try:
             await decoding(engine, base)
             await scoring(engine)

@@ -24,7 +24,7 @@ from claas.core.settings import EMBEDDED
 from claas.engines.base import Score
 from claas.engines.local.engine import LocalEngine
 from claas.engines.local.model import LoadedModel
-from claas.engines.local.versions import VersionStore
+from claas.engines.local.versions import LocalStore
 
 ROUNDS = 5
 STEPS = 4
@@ -39,7 +39,7 @@ async def main() -> int:
     report = Report()
     base = LoadedModel.load(EMBEDDED)
     with tempfile.TemporaryDirectory() as folder:
-        engine = LocalEngine(base, VersionStore(Path(folder) / "adapters"), max_batch_rows=64, lock_timeout_s=60)
+        engine = LocalEngine(base, LocalStore(Path(folder) / "adapters"), max_batch_rows=64, lock_timeout_s=60)
         config = ApiConfig(store_dir=f"{folder}/store", feedback_log_dir=f"{folder}/feedback")
         app = create_app(engine, config)
         transport = httpx.ASGITransport(app)

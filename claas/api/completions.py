@@ -13,13 +13,13 @@ from claas.api.models import Models
 from claas.api.prompts import stop_strings
 from claas.core.concurrency import both, together
 from claas.core.errors import BadRequest, StackError
-from claas.engines.base import Engine, Reading, Sample, SamplingParams, TokenIds, TokenLogprob, Weights
+from claas.engines.base import Engine, PromptLogprobs, Sample, SamplingParams, TokenIds, TokenLogprob, Weights
 from claas.wire.chat import CompletionChoice, CompletionLogprobs, CompletionRequest, CompletionResponse, Usage
 
 _PART_OF_A_CHARACTER = "\ufffd"
 
 
-def legacy_logprobs(text: str, shown: int, reading: Reading | None, sample: Sample | None) -> CompletionLogprobs:
+def legacy_logprobs(text: str, shown: int, reading: PromptLogprobs | None, sample: Sample | None) -> CompletionLogprobs:
     """Of the echoed prompt, where it was read, and of what was sampled; `text` is the choice's, prompt and all.
 
     `shown` is how many characters of `text` are the prompt's.
@@ -128,7 +128,7 @@ def _sampling_params(request: CompletionRequest) -> SamplingParams:
 
 async def _continued(
     engine: Engine, weights: Weights, prompt: TokenIds, params: SamplingParams, request: CompletionRequest
-) -> tuple[Reading | None, list[Sample | None]]:
+) -> tuple[PromptLogprobs | None, list[Sample | None]]:
     """The prompt read, where its log probabilities are wanted, and its `n` continuations, None where none is."""
     return await both(
         _read(engine, weights, prompt, request),
@@ -136,7 +136,9 @@ async def _continued(
     )
 
 
-async def _read(engine: Engine, weights: Weights, prompt: TokenIds, request: CompletionRequest) -> Reading | None:
+async def _read(
+    engine: Engine, weights: Weights, prompt: TokenIds, request: CompletionRequest
+) -> PromptLogprobs | None:
     if not request.echo or request.logprobs is None:
         return None
     reading = await engine.read(weights, prompt, request.logprobs)
@@ -162,7 +164,7 @@ def _require_numbers(weights: Weights, logprobs: Sequence[float]) -> None:
 
 
 def _choice(
-    request: CompletionRequest, index: int, shown: str, reading: Reading | None, sample: Sample | None
+    request: CompletionRequest, index: int, shown: str, reading: PromptLogprobs | None, sample: Sample | None
 ) -> CompletionChoice:
     text = shown + (sample.text if sample else "")
     return CompletionChoice(

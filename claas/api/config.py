@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 from claas.core.configuration import check_limits, setting
 from claas.core.errors import InvalidInput
-from claas.core.settings import DEFAULT_BY_MODE, default_base_model
+from claas.core.settings import MODES, default_base_model
 
 
 @dataclass
 class ApiConfig:
     """What to serve, where, and where it is kept."""
 
-    mode: str = setting("local", "which engine answers and learns", choices=tuple(DEFAULT_BY_MODE))
+    mode: str = setting("local", "which engine answers and learns", choices=MODES)
     host: str = setting("127.0.0.1", "an address other than loopback needs the environment variable CLAAS_API_KEY")
     port: int = setting(8080, "0 takes any free one", low=0, high=65535)
     base_model: str | None = setting(None, "null: the mode's default")

@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from copy import copy
 from dataclasses import Field, dataclass, fields, is_dataclass
 from functools import cache, partial
@@ -33,7 +33,7 @@ class Limits:
     low: float = -math.inf
     high: float = math.inf
     above: bool = False
-    choices: tuple[str, ...] = ()
+    choices: Collection[str] = ()
 
     def __str__(self) -> str:
         if self.choices:
@@ -50,13 +50,13 @@ def setting(
     low: float = -math.inf,
     high: float = math.inf,
     above: bool = False,
-    choices: Sequence[str] = (),
+    choices: Collection[str] = (),
 ) -> T:
     """A field of a settings dataclass: its default, what it means in a few words, and its limits.
 
     None is always within the limits: a field that must not be None has a type that says so.
     """
-    metadata = {_MEANING: meaning, _LIMITS: Limits(low, high, above, tuple(choices))}
+    metadata = {_MEANING: meaning, _LIMITS: Limits(low, high, above, choices)}
     if isinstance(default, list | dict) or is_dataclass(default):
         return cast(T, dataclasses.field(default_factory=partial(copy, cast(Any, default)), metadata=metadata))
     return cast(T, dataclasses.field(default=default, metadata=metadata))

@@ -1,4 +1,4 @@
-"""Settings that several packages share: an SDPO update's, base models, names of secrets, and where YAML lives."""
+"""Settings that several packages share: an SDPO update's, the engines, names of secrets, and where YAML lives."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,21 +34,37 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         check_limits(self, "training.")
 
-    def require_policy_gradient(self) -> None:
-        """Raise `InvalidInput` on what a policy gradient over sampled tokens (mode=tinker) cannot do.
-
-        `alpha` and `teacher_top_k` have no meaning there: the gradient is that of alpha 1, over the sampled token.
-        """
-        if self.kl_reg_weight > 0:
-            raise InvalidInput(
-                f"training.kl_reg_weight={self.kl_reg_weight:g} is not possible with mode=tinker; set it to 0"
-            )
-
 
 EMBEDDED = "claas-tiny"
 """The small model that ships with the project."""
 
-DEFAULT_BY_MODE = {"local": EMBEDDED, "tinker": "Qwen/Qwen3.6-35B-A3B", "modal": "Qwen/Qwen3-8B"}
+
+@dataclass(frozen=True)
+class Mode:
+    """One way to answer and to learn: an engine, and what has to be known of it before it is imported.
+
+    `engine` is the import path of its folder, which offers `require_startable` and `open_engine` (see
+    `claas.api.open_engine`). `base_model` is the default one. `extra` names what to install for it, None where that is
+    nothing. A run records the versions of `packages`. `policy_gradient`: an update is a policy gradient over sampled
+    tokens, which has no `kl_reg_weight`, and to which `alpha` and `teacher_top_k` mean nothing: the gradient is that of
+    alpha 1, over the sampled token.
+    """
+
+    engine: str
+    base_model: str
+    extra: str | None = None
+    packages: tuple[str, ...] = ()
+    policy_gradient: bool = False
+
+
+MODES = {
+    "local": Mode("claas.engines.local", EMBEDDED, "local", ("peft", "torch", "transformers")),
+    "tinker": Mode(
+        "claas.engines.tinker", "Qwen/Qwen3.6-35B-A3B", "tinker", ("tinker", "transformers"), policy_gradient=True
+    ),
+    "modal": Mode("claas.engines.modal", "Qwen/Qwen3-8B", "modal", ("modal",)),
+}
+"""Every engine there is, by the name that `mode` has on the command line: a new one is a folder and a line here."""
 
 _LEARNING_RATES = {EMBEDDED: 8e-4}
 _LEARNING_RATE_OF_LARGE_MODELS = 3e-5
@@ -56,8 +72,16 @@ _LEARNING_RATE_OF_LARGE_MODELS = 3e-5
 
 def default_base_model(mode: str) -> str:
     """The base model of `mode`; an unknown mode raises `InvalidInput` listing the known ones."""
-    one_of("mode", mode, DEFAULT_BY_MODE)
-    return DEFAULT_BY_MODE[mode]
+    one_of("mode", mode, MODES)
+    return MODES[mode].base_model
+
+
+def require_trainable(mode: str, training: TrainingConfig) -> None:
+    """Raise `InvalidInput` on what an update cannot have with `mode`. A mode that is not known here refuses nothing."""
+    if mode in MODES and MODES[mode].policy_gradient and training.kl_reg_weight > 0:
+        raise InvalidInput(
+            f"training.kl_reg_weight={training.kl_reg_weight:g} is not possible with mode={mode}; set it to 0"
+        )
 
 
 def default_learning_rate(base_model: str) -> float:

@@ -123,8 +123,8 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """Log probabilities of T given tokens, each after those before it; the first has none. Nats."""
+class PromptLogprobs:
+    """Log probabilities of a prompt's T tokens, each after those before it; the first has none. Nats."""
 
     weights: Weights
     tokens: tuple[str, ...]  # (T,)
@@ -182,6 +182,25 @@ class Health:
     detail: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, str | int | float | bool])
 
 
+class EngineSettings(Protocol):
+    """What the API's configuration says to every engine."""
+
+    @property
+    def base_model_name(self) -> str:
+        """The base model: a directory, or a name that the engine knows."""
+        ...
+
+    @property
+    def store_dir(self) -> str:
+        """The directory under which an engine keeps its adapters, in a folder of its own."""
+        ...
+
+    @property
+    def lock_timeout_s(self) -> float:
+        """How long an update waits for another update of its adapter."""
+        ...
+
+
 class Engine(Protocol):
     """One base model and its adapters.
 
@@ -229,7 +248,7 @@ class Engine(Protocol):
         """Log probabilities of `completion` as the answer to `messages`."""
         ...
 
-    async def read(self, weights: Weights, prompt: TokenIds, top_logprobs: int = 0) -> Reading:
+    async def read(self, weights: Weights, prompt: TokenIds, top_logprobs: int = 0) -> PromptLogprobs:
         """Log probabilities of every token of `prompt`, and of its `top_logprobs` likeliest alternatives."""
         ...
 

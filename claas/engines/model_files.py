@@ -1,14 +1,12 @@
-"""Where a base model's files come from, and the files of an adapter in PEFT's format."""
+"""Where a base model's files come from: this package, a directory, or the Hugging Face hub."""
 
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import snapshot_download  # pyright: ignore[reportUnknownVariableType]
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from claas.core.errors import InvalidInput
-from claas.core.files import sync_directory, writing
 from claas.core.settings import EMBEDDED
 from claas.tiny import WEIGHTS_DIR
 
@@ -42,19 +40,3 @@ def model_directory(name: str, files: Sequence[str]) -> Path:
             f"base model {name!r} is neither a directory nor to be had from the Hugging Face hub: "
             f"{' '.join(str(error).split())[:300]}"
         ) from error
-
-
-CONFIG = "adapter_config.json"
-WEIGHTS = "adapter_model.safetensors"
-
-
-def write(directory: Path, files: Mapping[str, bytes]) -> None:
-    """Make `directory` hold `files`, in one step."""
-    staged = directory.with_name(f".staged-{directory.name}")
-    with writing(directory):
-        shutil.rmtree(staged, ignore_errors=True)
-        staged.mkdir(parents=True)
-        for name, data in files.items():
-            (staged / name).write_bytes(data)
-        staged.rename(directory)
-        sync_directory(directory.parent)

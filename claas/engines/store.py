@@ -1,22 +1,179 @@
-"""What every engine needs to keep adapters: new ids, one lock for each, and a clock for phases."""
+"""Adapters on disk, each a chain of versions: recorded once, indexed in memory, restored by opening the same root."""
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Generator, Iterable
-from contextlib import asynccontextmanager, contextmanager
+import shutil
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from claas.core.checks import adapter_id, served_name
-from claas.core.errors import Conflict
+from claas.core.errors import Conflict, NotFound, StackError
+from claas.core.files import sync_directory, writing
+from claas.engines.base import Update, Weights
+
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+"""The two files of an adapter in PEFT's format."""
+
+STAGED = ".staged-"
+"""How the names of what is still being written begin."""
+
+_DELETED = ".deleted-"
 
 
-def require_new(lora_id: str, known_ids: Iterable[str]) -> None:
-    """Raise `Conflict` where `lora_id`, or another id with its served name, is known."""
-    name = served_name(adapter_id(lora_id))
-    for known in known_ids:
-        if known == lora_id:
-            raise Conflict(f"adapter {lora_id!r} exists already; delete it first or choose another id")
-        if served_name(known) == name:
-            raise Conflict(f"adapter {lora_id!r} would be served as {name!r}, which is adapter {known!r}")
+class StoredVersion(BaseModel):
+    """The record of one version: what made it, and the receipt of the update that did.
+
+    `key` is that update's idempotency key, None at version 0.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = 1
+    lora_id: str
+    version: int
+    base_model: str
+    rank: int
+    key: str | None
+    metrics: Mapping[str, float]
+    timing_ms: Mapping[str, float]
+    created: str
+
+    @property
+    @abstractmethod
+    def weights(self) -> Weights:
+        """The identity that replies carry."""
+
+    @abstractmethod
+    def require_base(self, base: Weights) -> None:
+        """Raise `Conflict` where the version was trained on another base model than `base`, which runs."""
+
+    def receipt(self, *, replayed: bool = False) -> Update:
+        """The receipt of the update that made this version."""
+        return Update(self.weights, self.metrics, self.timing_ms, replayed)
+
+
+V = TypeVar("V", bound=StoredVersion)
+
+
+class VersionStore(ABC, Generic[V]):
+    """The versions under `<root>/<served name>/`, written by one engine: what is on record is whole and never changes.
+
+    Reading the index is cheap (it is in memory) and safe from any thread.
+    """
+
+    def __init__(self, root: Path, kind: type[V], persist: Callable[[], None] = lambda: None) -> None:
+        """Open `root`, clear what a crash left half-made, and index the records, which are of `kind`.
+
+        `persist` makes durable what was written, where the file system alone does not (a network volume). An adapter's
+        files are removed only after it has returned.
+        """
+        self._root = root
+        self._kind = kind
+        self._persist = persist
+        self._lock = threading.Lock()
+        self._adapters: dict[str, dict[int, V]] = {}
+        with writing(root):
+            root.mkdir(parents=True, exist_ok=True)
+            for home in sorted(path for path in root.iterdir() if path.is_dir()):
+                if home.name.startswith(_DELETED):
+                    shutil.rmtree(home)
+                elif not home.name.startswith("."):
+                    self._recover(home)
+
+    def adapters(self) -> list[str]:
+        """The ids of all adapters, sorted."""
+        with self._lock:
+            return sorted(self._adapters)
+
+    def versions(self, lora_id: str) -> list[V]:
+        """All versions of an adapter, oldest first. Raises `NotFound`."""
+        with self._lock:
+            versions = self._adapters.get(adapter_id(lora_id))
+            if versions is None:
+                raise NotFound(f"no adapter {lora_id!r}")
+            return [versions[number] for number in sorted(versions)]
+
+    def get(self, lora_id: str, version: int | None = None) -> V:
+        """One version of an adapter, or its newest. Raises `NotFound`."""
+        versions = self.versions(lora_id)
+        if version is None:
+            return versions[-1]
+        for record in versions:
+            if record.version == version:
+                return record
+        raise NotFound(f"adapter {lora_id!r} has no version {version}; its newest is {versions[-1].version}")
+
+    def exactly(self, weights: Weights) -> V:
+        """The version that `weights` name. Raises `Conflict` where that name stands for other weights now."""
+        assert weights.lora_id is not None, "the base model is no version of an adapter"
+        record = self.get(weights.lora_id, weights.version)
+        if record.weights.digest != weights.digest:
+            raise Conflict(f"{weights.name} is no longer what it was: its adapter was deleted and made again")
+        return record
+
+    def made_by(self, lora_id: str, key: str) -> V | None:
+        """The version that the update with this idempotency key made; None where it made none. Raises `NotFound`."""
+        return next((record for record in self.versions(lora_id) if record.key == key), None)
+
+    def require_new(self, lora_id: str) -> None:
+        """Raise `Conflict` where `lora_id`, or another id with its served name, exists."""
+        name = served_name(adapter_id(lora_id))
+        for known in self.adapters():
+            if known == lora_id:
+                raise Conflict(f"adapter {lora_id!r} exists already; delete it first or choose another id")
+            if served_name(known) == name:
+                raise Conflict(f"adapter {lora_id!r} would be served as {name!r}, which is adapter {known!r}")
+
+    def delete(self, lora_id: str) -> bool:
+        """Remove an adapter and all its versions; False when there was none."""
+        with self._lock:
+            if adapter_id(lora_id) not in self._adapters:
+                return False
+            home = self._home(lora_id)
+            doomed = home.with_name(f"{_DELETED}{home.name}")
+            with writing(home):
+                shutil.rmtree(doomed, ignore_errors=True)
+                home.rename(doomed)
+                sync_directory(self._root)
+            del self._adapters[lora_id]
+        self._persist()
+        shutil.rmtree(doomed, ignore_errors=True)
+        return True
+
+    @abstractmethod
+    def _path(self, home: Path, version: int) -> Path:
+        """The file that records a version of the adapter whose directory is `home`."""
+
+    def _home(self, lora_id: str) -> Path:
+        return self._root / served_name(adapter_id(lora_id))
+
+    def _index(self, record: V) -> None:
+        """Let a version, which is on disk, be found."""
+        with self._lock:
+            self._adapters.setdefault(record.lora_id, {})[record.version] = record
+
+    def _recover(self, home: Path) -> None:
+        for path in list(home.iterdir()):
+            if path.name.startswith(STAGED):
+                shutil.rmtree(path)
+            elif path.stem.isdigit():
+                self._index(self._read(self._path(home, int(path.stem))))
+        if not any(home.iterdir()):
+            home.rmdir()
+
+    def _read(self, path: Path) -> V:
+        try:
+            return self._kind.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise StackError(
+                f"{path} cannot be read: {error}; restore it, or delete that adapter's directory"
+            ) from error
 
 
 class AdapterLocks:
@@ -43,17 +200,13 @@ class AdapterLocks:
             lock.release()
 
 
-class Clock:
-    """Milliseconds of wall time, by the name of the part."""
-
-    def __init__(self) -> None:
-        self.timing_ms: dict[str, float] = {}
-
-    @contextmanager
-    def timing(self, part: str) -> Generator[None]:
-        """Record how long the block takes, also when it raises."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.timing_ms[part] = (time.perf_counter() - start) * 1e3
+def write_directory(directory: Path, files: Mapping[str, bytes]) -> None:
+    """Make `directory` hold `files`, in one step."""
+    staged = directory.with_name(f"{STAGED}{directory.name}")
+    with writing(directory):
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir(parents=True)
+        for name, data in files.items():
+            (staged / name).write_bytes(data)
+        staged.rename(directory)
+        sync_directory(directory.parent)

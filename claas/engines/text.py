@@ -110,7 +110,7 @@ class _Tokenizer(Protocol):
     def convert_ids_to_tokens(self, ids: int) -> str | None: ...
 
 
-class Chat:
+class ChatFormat:
     """The chat format of one model. `stop_ids` are the tokens that end an answer, `end_of_turn` the usual one."""
 
     def __init__(self, tokenizer: _Tokenizer, stop_ids: frozenset[int], end_of_turn: int) -> None:
@@ -122,7 +122,7 @@ class Chat:
         self._short_prompt_ids = lru_cache(maxsize=1024)(self._render)
 
     @classmethod
-    def load(cls, source: str, name: str, eos: int | Sequence[int] | None) -> "Chat":
+    def load(cls, source: str, name: str, eos: int | Sequence[int] | None) -> "ChatFormat":
         """The tokenizer at `source`. `eos` is what the model's generation settings say ends an answer.
 
         Raises `InvalidInput` where there is no chat template or no end-of-turn token.

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -13,6 +14,7 @@ from pydantic import JsonValue
 import claas
 from claas.core.errors import InvalidInput
 from claas.core.files import read_text
+from claas.core.settings import MODES
 from claas.results.records import SCHEMA_VERSION, Record
 from claas.results.run_files import RunFiles, parsed
 from claas.results.settings import EvalConfig, spread
@@ -34,18 +36,8 @@ MAY_DIFFER = frozenset(
 )
 """Settings that change no measurement. `num_steps` may grow, too; every other setting stays what it was."""
 
-_PACKAGES = (
-    "hydra-core",
-    "httpx",
-    "modal",
-    "numpy",
-    "omegaconf",
-    "peft",
-    "pydantic",
-    "tinker",
-    "torch",
-    "transformers",
-)
+_PACKAGES = ("hydra-core", "httpx", "numpy", "omegaconf", "pydantic")
+"""What every run stands on, whatever its engine."""
 
 
 class Manifest(Record):
@@ -65,7 +57,7 @@ def new_manifest(run_id: str, config: EvalConfig) -> Manifest:
         run_id=run_id,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         config=asdict(config),
-        versions={"claas": claas.__version__} | {name: version for name in _PACKAGES if (version := _version(name))},
+        versions=_versions(),
         git_commit=_git_commit(),
     )
 
@@ -132,11 +124,13 @@ def _comparable(config: Mapping[str, Any], old_steps: int) -> dict[str, Any]:
     }
 
 
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
+def _versions() -> dict[str, str]:
+    """The versions of this package and of what is installed of those that it, or an engine, stands on."""
+    found = {"claas": claas.__version__}
+    for package in sorted({*_PACKAGES, *(package for mode in MODES.values() for package in mode.packages)}):
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
 
 
 def _git_commit() -> str | None:

@@ -9,10 +9,11 @@ from claas.core.configuration import check_limits, checked, setting
 from claas.core.errors import InvalidInput
 from claas.core.settings import (
     DEFAULT_ALIAS,
-    DEFAULT_BY_MODE,
+    MODES,
     TrainingConfig,
     default_base_model,
     default_learning_rate,
+    require_trainable,
 )
 
 PARAPHRASE = "paraphrase"
@@ -51,7 +52,7 @@ class Prices:
 class EvalConfig:
     """What to run. A value of None is resolved by `resolved()`; what a run records is always the resolved value."""
 
-    mode: str = setting("local", "which API to host when claas_url is null", choices=tuple(DEFAULT_BY_MODE))
+    mode: str = setting("local", "which API to host when claas_url is null", choices=MODES)
     claas_url: str | None = setting(
         None, "a running CLaaS API, such as http://127.0.0.1:8080; null hosts one in this process"
     )
@@ -112,8 +113,7 @@ class EvalConfig:
         in_range("fail_on_error", float(self.fail_on_error), 0.0, 1.0)
         adapter_id(self.lora_id_prefix)
         alias_name(self.openclaw_alias)
-        if self.mode == "tinker":
-            self.training.require_policy_gradient()
+        require_trainable(self.mode, self.training)
         for step in self.collapse_steps or []:
             if not 0 <= step < self.num_steps:
                 raise InvalidInput(

@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from claas.training.item import Item
+from claas.training.example import TrainingExample
 
 _PADDING_ID = 0
 
@@ -23,7 +23,7 @@ class Sequences:
 
 @dataclass(frozen=True)
 class Batch:
-    """The items of one forward pass. N = response tokens of all items, in the order of the items."""
+    """The examples of one forward pass. N = response tokens of all examples, in the order of the examples."""
 
     student: Sequences
     teacher: Sequences
@@ -36,14 +36,14 @@ class Batch:
         return len(self.token_ids)
 
 
-def align(items: Sequence[Item], device: torch.device) -> Batch:
-    """The tensors of `items`: the same responses after the student's prompts and after the teacher's."""
+def align(examples: Sequence[TrainingExample], device: torch.device) -> Batch:
+    """The tensors of `examples`: the same responses after the student's prompts and after the teacher's."""
     return Batch(
-        student=pad([(item.prompt_ids, item.token_ids) for item in items], device),
-        teacher=pad([(item.teacher_prompt_ids, item.token_ids) for item in items], device),
-        token_ids=torch.tensor([token for item in items for token in item.token_ids], device=device),
+        student=pad([(example.prompt_ids, example.token_ids) for example in examples], device),
+        teacher=pad([(example.teacher_prompt_ids, example.token_ids) for example in examples], device),
+        token_ids=torch.tensor([token for example in examples for token in example.token_ids], device=device),
         sampling_logprobs=torch.tensor(
-            [logprob for item in items for logprob in item.logprobs], dtype=torch.float32, device=device
+            [logprob for example in examples for logprob in example.logprobs], dtype=torch.float32, device=device
         ),
     )
 
@@ -62,14 +62,14 @@ def pad(pairs: Sequence[tuple[Sequence[int], Sequence[int]]], device: torch.devi
     return Sequences(input_ids.to(device), attention_mask.to(device), predicts.to(device))
 
 
-def micro_batches(items: Sequence[Item], max_tokens: int) -> Iterator[list[Item]]:
-    """Groups of items of similar length, each at most `max_tokens` with its padding; a longer item goes alone."""
-    group: list[Item] = []
-    for item in sorted(items, key=lambda item: item.longest):  # so the newest is the longest of its group
-        if group and (len(group) + 1) * item.longest > max_tokens:
+def micro_batches(examples: Sequence[TrainingExample], max_tokens: int) -> Iterator[list[TrainingExample]]:
+    """Groups of examples of similar length, each at most `max_tokens` with its padding; a longer example goes alone."""
+    group: list[TrainingExample] = []
+    for example in sorted(examples, key=lambda example: example.longest):  # so the newest is the longest of its group
+        if group and (len(group) + 1) * example.longest > max_tokens:
             yield group
             group = []
-        group.append(item)
+        group.append(example)
     if group:
         yield group
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from claas.core.errors import InvalidInput
-from claas.training.item import Item
+from claas.training.example import TrainingExample
 
 TARGET_ABS_MEAN = 0.03
 """Mean |advantage|, in nats, that weak signals are raised to."""
@@ -65,7 +65,7 @@ class Advantages:
     metrics: Mapping[str, float]
 
 
-def advantages(items: Sequence[Item], judged: Sequence[Judged], is_clip: float) -> Advantages:
+def advantages(examples: Sequence[TrainingExample], judged: Sequence[Judged], is_clip: float) -> Advantages:
     """gain · (teacher - student) per token, with the gain that raises its mean absolute value to `TARGET_ABS_MEAN`.
 
     The gain is at least 1 and at most `MOST_GAIN`. The loss multiplies each by the ratio student / sampler, which has
@@ -89,11 +89,11 @@ def advantages(items: Sequence[Item], judged: Sequence[Judged], is_clip: float) 
         "effective_kl_coef": gain,
         "mean_is_ratio": fmean(min(ratio, is_clip) for ratio in flat_ratios),
         "clip_fraction": fmean(ratio > is_clip for ratio in flat_ratios),
-        "completion_len": len(flat) / len(items),
+        "completion_len": len(flat) / len(examples),
         "tokens_processed": float(len(flat)),
-        "batch_size": float(len(items)),
+        "batch_size": float(len(examples)),
     }
-    return Advantages(tuple(map(datum, items, rows)), metrics)
+    return Advantages(tuple(map(datum, examples, rows)), metrics)
 
 
 def adaptive_gain(abs_mean: float) -> float:
@@ -103,15 +103,15 @@ def adaptive_gain(abs_mean: float) -> float:
     return min(max(TARGET_ABS_MEAN / abs_mean, 1.0), MOST_GAIN)
 
 
-def datum(item: Item, row: Sequence[float]) -> Datum:
-    """`item` with its advantages (T,), shifted right by one: the last prompt token predicts the first of the response.
+def datum(example: TrainingExample, row: Sequence[float]) -> Datum:
+    """`example` with its advantages (T,), shifted by one: the last prompt token predicts the first of the response.
 
-    >>> datum(Item((5, 6), (5,), (7, 8), (-1.0, -2.0)), (0.5, -0.5))
+    >>> datum(TrainingExample((5, 6), (5,), (7, 8), (-1.0, -2.0)), (0.5, -0.5))
     Datum(input_ids=(5, 6, 7), target_ids=(6, 7, 8), logprobs=(0.0, -1.0, -2.0), advantages=(0.0, 0.5, -0.5))
     """
-    whole = (*item.prompt_ids, *item.token_ids)
-    prompt = (0.0,) * (len(item.prompt_ids) - 1)
-    return Datum(whole[:-1], whole[1:], (*prompt, *item.logprobs), (*prompt, *row))
+    whole = (*example.prompt_ids, *example.token_ids)
+    prompt = (0.0,) * (len(example.prompt_ids) - 1)
+    return Datum(whole[:-1], whole[1:], (*prompt, *example.logprobs), (*prompt, *row))
 
 
 def _gaps(judged: Judged) -> list[float]:

@@ -14,7 +14,7 @@ from torch.optim import AdamW, Optimizer
 from claas.core.errors import InvalidInput, StackError
 from claas.core.settings import TrainingConfig
 from claas.training.batch import Batch, align, micro_batches, response_logits
-from claas.training.item import Item
+from claas.training.example import TrainingExample
 from claas.training.sdpo import SdpoLoss, TeacherTarget, sdpo_loss, teacher_target, token_logprobs
 
 MAX_TOKENS = 4096
@@ -24,12 +24,12 @@ MAX_TOKENS = 4096
 def run_update(
     model: nn.Module,
     optimizer: Optimizer,
-    items: Sequence[Item],
+    examples: Sequence[TrainingExample],
     config: TrainingConfig,
     *,
     max_tokens: int = MAX_TOKENS,
 ) -> dict[str, float]:
-    """Train the active adapter of a PEFT-wrapped causal LM on `items`; return what is known about it, all finite.
+    """Train the active adapter of a PEFT-wrapped causal LM on `examples`; return what is known about it, all finite.
 
     The teacher is the same model with the adapter disabled, under the teacher's prompts. Items are run in groups of
     `max_tokens`; the loss is the mean over all response tokens, so the grouping does not matter. The learning rate is
@@ -37,17 +37,17 @@ def run_update(
 
     `total_loss, distill_loss, kl_reg, mean_is_ratio, clip_fraction` (see `SdpoLoss`) and `grad_norm` (before clipping)
     are means over the optimiser steps; `distill_loss_first` and `distill_loss_last` are those of single steps, each
-    before its step; `tokens_processed` is the response tokens of the batch, counted once; `batch_size` the items;
+    before its step; `tokens_processed` is the response tokens of the batch, counted once; `batch_size` the examples;
     `steps_per_batch_applied` the optimiser steps.
 
     Raises `StackError` when a loss or a gradient is not finite, before that step changes a weight. Earlier steps of the
     update then stand in memory, so the caller goes back to the weights it has stored.
     """
-    if not items:
+    if not examples:
         raise InvalidInput("an update needs at least one item")
     model.eval()
     device = next(model.parameters()).device
-    batches = [align(group, device) for group in micro_batches(items, max_tokens)]
+    batches = [align(group, device) for group in micro_batches(examples, max_tokens)]
     prepared = [(batch, _targets(model, batch, config)) for batch in batches]
     steps: list[_Step] = []
     for number in range(1, config.steps_per_batch + 1):
@@ -55,7 +55,7 @@ def run_update(
         steps.append(_step(model, optimizer, prepared, config, where))
     return _metrics(steps) | {
         "tokens_processed": float(sum(batch.response_tokens for batch in batches)),
-        "batch_size": float(len(items)),
+        "batch_size": float(len(examples)),
     }
 
 

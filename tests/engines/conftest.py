@@ -28,14 +28,14 @@ def base() -> Any:
 async def open_engine(base: Any, tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
     """Opens engines, by default on this test's store, and closes them at its end."""
     from claas.engines.local.engine import LocalEngine
-    from claas.engines.local.versions import VersionStore
+    from claas.engines.local.versions import LocalStore
 
     opened: list[LocalEngine] = []
 
     def open_one(
         root: Path = tmp_path / "adapters", max_batch_rows: int = 32, lock_timeout_s: float = 60.0
     ) -> LocalEngine:
-        store = VersionStore(root)
+        store = LocalStore(root)
         engine = LocalEngine(base, store, max_batch_rows=max_batch_rows, lock_timeout_s=lock_timeout_s)
         opened.append(engine)
         return engine

@@ -9,7 +9,7 @@ import torch
 
 from claas.core.errors import Conflict, InvalidInput, NotFound, StackError
 from claas.engines.base import AdapterSpec
-from claas.engines.local.versions import VersionStore
+from claas.engines.local.versions import LocalStore
 from tests.engines.talk import ask, teach
 
 pytestmark = pytest.mark.anyio
@@ -67,7 +67,7 @@ async def test_an_unreadable_record_is_named_when_opening(engine: Any, tmp_path:
     await engine.init_adapter(SMALL)
     (await engine.export_adapter(SMALL.lora_id) / "version.json").write_text("{")
     with pytest.raises(StackError, match=r"version\.json cannot be read"):
-        VersionStore(tmp_path / "adapters")
+        LocalStore(tmp_path / "adapters")
 
 
 @pytest.mark.parametrize("wrong", ["../up", "/etc", "a/../b", "a//b", ".hidden", "", "a b", "a\n"])

@@ -74,7 +74,7 @@ def test_a_model_trained_until_it_babbles_sets_off_an_alarm(tmp_path: Path) -> N
 
 async def collapse_of_the_repeating_adapter(store_dir: Path) -> tuple[dict[str, float], list[str]]:
     """The collapse values of version 1 against version 0, and what version 1 said."""
-    adapters = store_with_repeating_adapter(store_dir)
+    adapters = await store_with_repeating_adapter(store_dir)
     collapse = Collapse(max_prompts=3)
     async with hosted(EvalConfig().resolved(), store_dir) as stack:
         at_baseline = Subject(stack, adapters[0], PREFERENCE, None, None, run_seed=1, max_tokens=40)
@@ -85,19 +85,22 @@ async def collapse_of_the_repeating_adapter(store_dir: Path) -> tuple[dict[str, 
     return values, [rollout.response for rollout in found.rollouts if rollout.temperature is not None]
 
 
-def store_with_repeating_adapter(root: Path) -> tuple[AdapterVersion, AdapterVersion]:
+async def store_with_repeating_adapter(root: Path) -> tuple[AdapterVersion, AdapterVersion]:
     """Version 0, and version 1, which answers whatever it is asked with one token for ever."""
     from claas.engines.base import AdapterSpec
-    from claas.engines.local.learner import Learner
+    from claas.engines.local.learner import LocalLearner
     from claas.engines.local.lora import to_bytes
     from claas.engines.local.model import LoadedModel
-    from claas.engines.local.versions import ADAPTER, VersionStore
+    from claas.engines.local.versions import LocalStore
+    from claas.engines.store import ADAPTER_WEIGHTS
 
-    base, store = LoadedModel.load(EMBEDDED), VersionStore(root / "adapters")
-    Learner(base, store).init(AdapterSpec(LORA_ID))
+    base, store = LoadedModel.load(EMBEDDED), LocalStore(root / "adapters")
+    learner = LocalLearner(base, store)
+    await learner.init(AdapterSpec(LORA_ID))
+    learner.close()
     untrained = store.get(LORA_ID)
     with store.staging(LORA_ID) as staging:
-        digest = staging.write(ADAPTER, to_bytes(taught_to_repeat(base, untrained)))
+        digest = staging.write(ADAPTER_WEIGHTS, to_bytes(taught_to_repeat(base, untrained)))
         store.commit(untrained.model_copy(update={"version": 1, "digest": digest}))
     versions = [record.weights for record in store.versions(LORA_ID)]
     first, second = (AdapterVersion(lora_id=LORA_ID, version=found.version, digest=found.digest) for found in versions)

@@ -18,7 +18,7 @@ from claas.engines.base import (
     OnPiece,
     Piece,
     Prompt,
-    Reading,
+    PromptLogprobs,
     SamplingParams,
     Score,
     TokenIds,
@@ -145,10 +145,10 @@ class FakeEngine:
             logprobs=(-0.5 - _moved(weights),) * (len(words) + 1),
         )
 
-    async def read(self, weights: Weights, prompt: TokenIds, top_logprobs: int = 0) -> Reading:
+    async def read(self, weights: Weights, prompt: TokenIds, top_logprobs: int = 0) -> PromptLogprobs:
         tokens = tuple(f"<{token}>" for token in prompt.ids)
         top = tuple(TokenLogprob(f"other{i}", -1.0 - i) for i in range(top_logprobs))
-        return Reading(
+        return PromptLogprobs(
             weights=weights,
             tokens=tokens,
             token_bytes=tuple(token.encode() for token in tokens),

@@ -12,14 +12,14 @@ from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from claas.core.errors import InvalidInput
 from claas.training.batch import align, micro_batches, pad, response_logits
-from claas.training.item import Item
+from claas.training.example import TrainingExample
 
 CPU = torch.device("cpu")
 PAIRS = [([5, 6, 7], [8, 9]), ([10], [11, 12, 13, 14]), ([15, 16, 17, 18, 19], [20])]
 
 
-def item(prompt: int, response: int) -> Item:
-    return Item((1,) * prompt, (2,) * (prompt + 3), (3,) * response, (-1.0,) * response)
+def item(prompt: int, response: int) -> TrainingExample:
+    return TrainingExample((1,) * prompt, (2,) * (prompt + 3), (3,) * response, (-1.0,) * response)
 
 
 def alone(model: torch.nn.Module, prompt: list[int], response: list[int]) -> Tensor:
@@ -36,7 +36,9 @@ def test_rows_are_padded_on_the_right_and_the_mask_marks_what_predicts_the_respo
 
 
 def test_student_and_teacher_predict_the_same_tokens_after_different_prompts() -> None:
-    batch = align([Item((1, 2), (1, 2, 3), (4, 5), (-0.5, -1.5)), Item((6,), (7, 8), (9,), (-2.5,))], CPU)
+    batch = align(
+        [TrainingExample((1, 2), (1, 2, 3), (4, 5), (-0.5, -1.5)), TrainingExample((6,), (7, 8), (9,), (-2.5,))], CPU
+    )
     assert batch.token_ids.tolist() == [4, 5, 9]
     assert batch.sampling_logprobs.tolist() == [-0.5, -1.5, -2.5]
     assert batch.student.input_ids.tolist() == [[1, 2, 4], [6, 0, 0]]
@@ -121,4 +123,4 @@ def test_a_large_budget_makes_one_group() -> None:
 )
 def test_parts_that_do_not_fit_are_refused(parts: tuple, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
-        Item(*parts)
+        TrainingExample(*parts)

@@ -1,7 +1,7 @@
 import pytest
 
 from claas.core.errors import InvalidInput
-from claas.training.item import with_hindsight
+from claas.training.example import with_hindsight
 
 HEADER = (
     "\n\n=== HINDSIGHT CONTEXT ===\n"

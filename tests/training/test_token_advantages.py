@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claas.core.errors import InvalidInput
-from claas.training.item import Item
+from claas.training.example import TrainingExample
 from claas.training.token_advantages import MOST_GAIN, TARGET_ABS_MEAN, Judged, adaptive_gain, advantages, datum
 
-ITEM = Item((5, 6), (5, 6, 9), (7, 8), (-1.0, -2.0))
+ITEM = TrainingExample((5, 6), (5, 6, 9), (7, 8), (-1.0, -2.0))
 
 
 def test_strong_signals_are_taken_as_they_are() -> None:
@@ -51,7 +51,7 @@ def test_the_gain_is_bounded_and_never_overshoots_the_target(abs_mean: float) ->
 def test_one_gain_for_the_whole_batch_keeps_the_relative_weights() -> None:
     weak = Judged((-1.0, -2.0), (-1.0, -2.0), (-1.01, -1.99))
     strong = Judged((-1.0,), (-1.0,), (-0.98,))
-    made = advantages([ITEM, Item((1,), (1,), (2,), (-1.0,))], [weak, strong], is_clip=5.0)
+    made = advantages([ITEM, TrainingExample((1,), (1,), (2,), (-1.0,))], [weak, strong], is_clip=5.0)
     raw = (0.01 + 0.01 + 0.02) / 3
     assert made.metrics["kl_gain"] == pytest.approx(0.03 / raw)
     assert made.metrics["adv_abs_mean"] == pytest.approx(0.03)
@@ -69,7 +69,7 @@ def test_a_ratio_beyond_its_cap_is_cut_to_it() -> None:
 
 
 def test_targets_are_shifted_right_by_one() -> None:
-    made = datum(Item((5, 6, 7), (1,), (8, 9), (-1.0, -2.0)), (0.5, -0.5))
+    made = datum(TrainingExample((5, 6, 7), (1,), (8, 9), (-1.0, -2.0)), (0.5, -0.5))
     assert made.input_ids == (5, 6, 7, 8)
     assert made.target_ids == (6, 7, 8, 9)
     assert made.logprobs == (0.0, 0.0, -1.0, -2.0)
@@ -79,7 +79,7 @@ def test_targets_are_shifted_right_by_one() -> None:
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=9), st.lists(st.integers(0, 9), min_size=1, max_size=9))
 def test_every_advantage_stands_at_the_token_it_is_about(prompt: list[int], answer: list[int]) -> None:
     row = [float(index + 1) for index in range(len(answer))]
-    made = datum(Item(tuple(prompt), (1,), tuple(answer), (-1.0,) * len(answer)), row)
+    made = datum(TrainingExample(tuple(prompt), (1,), tuple(answer), (-1.0,) * len(answer)), row)
     assert len(made.input_ids) == len(made.target_ids) == len(made.logprobs) == len(made.advantages)
     judged = [(token, value) for token, value in zip(made.target_ids, made.advantages, strict=True) if value]
     assert judged == list(zip(answer, row, strict=True))

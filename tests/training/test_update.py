@@ -11,7 +11,7 @@ from torch import Tensor
 from claas.core.errors import InvalidInput, StackError
 from claas.core.settings import TrainingConfig
 from claas.training.batch import align, response_logits
-from claas.training.item import Item
+from claas.training.example import TrainingExample
 from claas.training.sdpo import sdpo_loss, teacher_target, token_logprobs
 from claas.training.update import (
     load_optimizer_tensors,
@@ -37,15 +37,15 @@ KEYS = {
 TOKENS = [((1, 2, 3), (4, 5)), ((6,), (7, 8, 9, 10)), ((11, 12, 13, 14), (15, 16, 17))]
 
 
-def items_for(model: PeftModel) -> list[Item]:
+def items_for(model: PeftModel) -> list[TrainingExample]:
     """Responses with the logprobs the model itself gives them, and feedback put in front for the teacher."""
-    made: list[Item] = []
+    made: list[TrainingExample] = []
     for prompt, response in TOKENS:
-        item = Item(prompt, (20, 21, 22, *prompt), response, (0.0,) * len(response))
+        item = TrainingExample(prompt, (20, 21, 22, *prompt), response, (0.0,) * len(response))
         batch = align([item], torch.device("cpu"))
         with torch.no_grad():
             logprobs = token_logprobs(response_logits(model, batch.student), batch.token_ids)
-        made.append(Item(prompt, item.teacher_prompt_ids, response, tuple(logprobs.tolist())))
+        made.append(TrainingExample(prompt, item.teacher_prompt_ids, response, tuple(logprobs.tolist())))
     return made
 
 
@@ -188,7 +188,7 @@ def test_an_update_of_nothing_is_refused(adapted: Callable[[], PeftModel]) -> No
 def test_a_model_without_an_adapter_is_refused() -> None:
     plain = torch.nn.Linear(1, 1)
     with pytest.raises(TypeError, match="no adapter"):
-        run_update(plain, torch.optim.SGD(plain.parameters()), [Item((1,), (1,), (2,), (-1.0,))], config())
+        run_update(plain, torch.optim.SGD(plain.parameters()), [TrainingExample((1,), (1,), (2,), (-1.0,))], config())
 
 
 def test_training_resumes_bit_for_bit_from_stored_state(adapted: Callable[[], PeftModel]) -> None:

@@ -4,9 +4,23 @@ Importing any module of this package without the `local` extra raises `MissingEx
 """
 
 from importlib.util import find_spec
+from pathlib import Path
 
 from claas.core.errors import MissingExtra
+from claas.engines.base import Engine, EngineSettings
 
 for _package in ("torch", "transformers", "peft", "safetensors"):
     if find_spec(_package) is None:
         raise MissingExtra(_package, "local")
+
+
+def require_startable() -> None:
+    """A model on this machine needs neither a key nor an account."""
+
+
+def open_engine(settings: EngineSettings) -> Engine:
+    """Load the base model and restore the adapters in the store."""
+    from claas.engines.local.engine import LocalEngine
+
+    root = Path(settings.store_dir) / "adapters"
+    return LocalEngine.open(settings.base_model_name, root, lock_timeout_s=settings.lock_timeout_s)

@@ -13,6 +13,7 @@ from torch import Tensor
 from claas.engines.base import SamplingParams
 from claas.engines.local.forward import Forward, SlotCache, round_up
 from claas.engines.local.linear import ModelWeights, Segment
+from claas.engines.versioned import MOST_TOP_LOGPROBS, SampledIds, ScoredIds
 
 
 def arrange(groups: Sequence[Hashable], slots: Sequence[int]) -> list[int]:
@@ -34,10 +35,6 @@ def arrange(groups: Sequence[Hashable], slots: Sequence[int]) -> list[int]:
             arranged[row] = slots[row] if slots[row] in region else free.pop()
         start += len(rows)
     return arranged
-
-
-MOST_TOP_LOGPROBS = 20
-"""How many alternatives a request may ask for."""
 
 
 @dataclass(frozen=True)
@@ -112,20 +109,8 @@ def _inverse_cdf(probabilities: Tensor, uniforms: list[float]) -> Tensor:
     return torch.searchsorted(cumulative, thresholds, right=True)[:, 0].clamp_max(probabilities.shape[-1] - 1)
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """One sampled answer as ids. T tokens, the end-of-turn token included when it was sampled."""
-
-    token_ids: list[int]  # (T,)
-    logprobs: list[float]  # (T,)
-    top_ids: list[list[int]]  # (T, top_logprobs)
-    top_logprobs: list[list[float]]  # (T, top_logprobs)
-    mean_entropy: float
-    finish_reason: Literal["stop", "length"]
-
-
 @dataclass(eq=False)
-class DecodeRequest:
+class DecodeJob:
     """A prompt, the weights to continue it with, and the row's progress. Cancelling `result` frees its row.
 
     `on_token` is told, in the decoding thread, how many tokens there are, after each.
@@ -134,7 +119,7 @@ class DecodeRequest:
     prompt_ids: list[int]
     weights: ModelWeights
     params: SamplingParams
-    result: Future[Decoded] = field(default_factory=Future[Decoded])
+    result: Future[SampledIds] = field(default_factory=Future[SampledIds])
     token_ids: list[int] = field(default_factory=list[int])
     logprobs: list[float] = field(default_factory=list[float])
     top_ids: list[list[int]] = field(default_factory=list[list[int]])
@@ -154,16 +139,10 @@ class DecodeRequest:
         """Where the row's last token stands, which the next step feeds to the model."""
         return len(self.prompt_ids) + len(self.token_ids) - 1
 
-    def decoded(self, finish_reason: Literal["stop", "length"]) -> Decoded:
+    def sampled(self, finish_reason: Literal["stop", "length"]) -> SampledIds:
         """The finished answer."""
-        return Decoded(
-            token_ids=self.token_ids,
-            logprobs=self.logprobs,
-            top_ids=self.top_ids,
-            top_logprobs=self.top_logprobs,
-            mean_entropy=self.entropy / len(self.token_ids),
-            finish_reason=finish_reason,
-        )
+        scores = ScoredIds(self.logprobs, self.top_ids, self.top_logprobs)
+        return SampledIds(self.token_ids, scores, self.entropy / len(self.token_ids), finish_reason)
 
 
 _SPARE_TOKENS = 8
@@ -171,7 +150,7 @@ _TOKENS_PER_CHARACTER = 4
 
 
 def finish_reason(
-    row: DecodeRequest, stop_ids: frozenset[int], text: Callable[[Sequence[int]], str]
+    row: DecodeJob, stop_ids: frozenset[int], text: Callable[[Sequence[int]], str]
 ) -> Literal["stop", "length"] | None:
     """Why the row is done after its last token; None while it is not. `text` is what tokens read as."""
     if row.token_ids[-1] in stop_ids:
@@ -181,7 +160,7 @@ def finish_reason(
     return "length" if len(row.token_ids) >= row.params.max_tokens else None
 
 
-def _just_said(row: DecodeRequest, text: Callable[[Sequence[int]], str]) -> bool:
+def _just_said(row: DecodeJob, text: Callable[[Sequence[int]], str]) -> bool:
     """Whether the tail, long enough to hold any stop string, contains one."""
     tail = _TOKENS_PER_CHARACTER * max(map(len, row.params.stop)) + _SPARE_TOKENS
     said = text(row.token_ids[-tail:])
@@ -206,17 +185,17 @@ class Decoder:
         self._stop_ids = stop_ids
         self._text = text
         self._cache = SlotCache()
-        self._rows: list[DecodeRequest] = []  # by slot
+        self._rows: list[DecodeJob] = []  # by slot
 
     @property
-    def rows(self) -> Sequence[DecodeRequest]:
-        """The requests being decoded."""
+    def rows(self) -> Sequence[DecodeJob]:
+        """The jobs being decoded."""
         return self._rows
 
     @torch.inference_mode()
-    def admit(self, requests: Iterable[DecodeRequest]) -> None:
-        """Run the prompts and sample each request's first token."""
-        ordered = sorted(requests, key=_prompt_group)
+    def admit(self, jobs: Iterable[DecodeJob]) -> None:
+        """Run the prompts and sample each job's first token."""
+        ordered = sorted(jobs, key=_prompt_group)
         for (_, length), same in groupby(ordered, _prompt_group):
             together = list(same)
             size = max(1, _PREFILL_TOKENS // length)
@@ -242,29 +221,29 @@ class Decoder:
         self._extend(rows, logits)
         self._leave()
 
-    def drop(self, gone: Callable[[DecodeRequest], bool]) -> None:
+    def drop(self, gone: Callable[[DecodeJob], bool]) -> None:
         """Free the rows that nobody waits for any more."""
         self._arrange([row for row in self._rows if not gone(row)])
 
     def reset(self) -> None:
-        """Forget all rows, whose requests somebody else has answered."""
+        """Forget all rows, whose jobs somebody else has answered."""
         self._arrange([])
 
-    def _prefill(self, requests: list[DecodeRequest], length: int) -> None:
-        slots = [len(self._rows) + index for index in range(len(requests))]
-        ids = torch.zeros(len(requests), length, dtype=torch.long)
-        keep = torch.zeros(len(requests), length, dtype=torch.bool)
-        for index, request in enumerate(requests):
-            ids[index, : len(request.prompt_ids)] = torch.tensor(request.prompt_ids)
-            keep[index, len(request.prompt_ids) - 1] = True
+    def _prefill(self, jobs: list[DecodeJob], length: int) -> None:
+        slots = [len(self._rows) + index for index in range(len(jobs))]
+        ids = torch.zeros(len(jobs), length, dtype=torch.long)
+        keep = torch.zeros(len(jobs), length, dtype=torch.bool)
+        for index, job in enumerate(jobs):
+            ids[index, : len(job.prompt_ids)] = torch.tensor(job.prompt_ids)
+            keep[index, len(job.prompt_ids) - 1] = True
         self._cache.prefilling(slots, length, self._device)
-        positions = torch.arange(length, device=self._device).expand(len(requests), -1)
-        segments = [Segment(requests[0].weights, len(requests))]
+        positions = torch.arange(length, device=self._device).expand(len(jobs), -1)
+        segments = [Segment(jobs[0].weights, len(jobs))]
         logits = self._forward(ids.to(self._device), positions, length, keep.to(self._device), segments, self._cache)
-        self._rows.extend(requests)
-        self._extend(requests, logits)
+        self._rows.extend(jobs)
+        self._extend(jobs, logits)
 
-    def _extend(self, rows: Sequence[DecodeRequest], logits: Tensor) -> None:
+    def _extend(self, rows: Sequence[DecodeJob], logits: Tensor) -> None:
         """Sample the next token of `rows` from their logits (B, V)."""
         choices = choose(
             logits,
@@ -285,16 +264,16 @@ class Decoder:
 
     def _leave(self) -> None:
         """Hand back the finished rows."""
-        staying: list[DecodeRequest] = []
+        staying: list[DecodeJob] = []
         for row in self._rows:
             reason = finish_reason(row, self._stop_ids, self._text)
             if reason is None:
                 staying.append(row)
             elif row.result.set_running_or_notify_cancel():
-                row.result.set_result(row.decoded(reason))
+                row.result.set_result(row.sampled(reason))
         self._arrange(staying)
 
-    def _arrange(self, staying: Sequence[DecodeRequest]) -> None:
+    def _arrange(self, staying: Sequence[DecodeJob]) -> None:
         """Close the gaps, rows of the same weights side by side."""
         if not staying:
             self._rows = []
@@ -313,11 +292,11 @@ class Decoder:
         return torch.tensor(values, device=self._device)
 
 
-def _prompt_group(request: DecodeRequest) -> tuple[int, int]:
+def _prompt_group(job: DecodeJob) -> tuple[int, int]:
     """Prompts run together when they have the same weights and the same padded length."""
-    return id(request.weights), round_up(len(request.prompt_ids))
+    return id(job.weights), round_up(len(job.prompt_ids))
 
 
-def _segments(rows: Sequence[DecodeRequest]) -> list[Segment]:
+def _segments(rows: Sequence[DecodeJob]) -> list[Segment]:
     runs = ([*run] for _, run in groupby(rows, key=lambda row: id(row.weights)))
     return [Segment(run[0].weights, len(run)) for run in runs]

@@ -1,20 +1,23 @@
-"""Updates: from the newest version of an adapter and a batch of feedback to its next version, exactly once."""
+"""Updates on this machine: from the newest version of an adapter and a batch of feedback to its next version."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import torch
 from peft import PeftModel
 from torch import Tensor
 
-from claas.core.errors import PromptTooLong, StackError
+from claas.core.errors import StackError
 from claas.core.settings import TrainingConfig, default_learning_rate
-from claas.engines.base import AdapterSpec, TrainingItem, Update, Weights
+from claas.engines.base import AdapterSpec, TrainingItem, Weights
 from claas.engines.local.lora import LoraShape, config_json, from_bytes, new_tensors, to_bytes, wrap
 from claas.engines.local.model import LoadedModel
-from claas.engines.local.versions import ADAPTER, ADAPTER_CONFIG, OPTIMIZER, VersionRecord, VersionStore, require_base
-from claas.engines.store import Clock
-from claas.training.item import Item, with_hindsight
+from claas.engines.local.versions import OPTIMIZER, LocalStore, LocalVersion
+from claas.engines.store import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from claas.engines.versioned import Clock, Learner
 from claas.training.update import (
     load_optimizer_tensors,
     new_optimizer,
@@ -23,59 +26,66 @@ from claas.training.update import (
     trainable_parameters,
 )
 
+T = TypeVar("T")
 
-class Learner:
-    """Makes versions. One thread at a time; the model it trains shares the base parameters with all others."""
 
-    def __init__(self, base: LoadedModel, store: VersionStore) -> None:
-        self._base = base
+class LocalLearner(Learner[LocalVersion]):
+    """Trains in a thread of its own; the model that it trains shares the base parameters with all others."""
+
+    def __init__(self, base: LoadedModel, store: LocalStore) -> None:
+        super().__init__(base.weights, base.chat, base.window, store)
+        self._model = base
         self._store = store
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="claas-learn")
         self._wrapped: tuple[LoraShape, PeftModel] | None = None
 
-    def init(self, spec: AdapterSpec) -> Weights:
+    async def init(self, spec: AdapterSpec) -> Weights:
         """Version 0. Raises `Conflict` where the id is taken."""
-        self._store.require_new(spec.lora_id)
-        shape = LoraShape.of(spec, self._base.model)
-        tensors = new_tensors(shape, self._base.model, spec.seed)
-        return self._save(spec.lora_id, 0, shape, tensors, {}, None, {}, Clock()).weights
+        return (await self._in_thread(lambda: self._first(spec))).weights
 
-    def update(self, lora_id: str, items: Sequence[TrainingItem], training: TrainingConfig, key: str) -> Update:
-        """The receipt of the version that `key` made, now or before. A failure leaves the newest one as it was."""
-        for record in self._store.versions(lora_id):
-            if record.key == key:
-                return Update(record.weights, record.metrics, record.timing_ms, replayed=True)
-        newest = self._store.get(lora_id)
-        require_base(newest, self._base)
-        shape = LoraShape(newest.rank, newest.alpha, newest.target_modules)
+    async def delete(self, lora_id: str) -> bool:
+        """Remove an adapter and all its versions; False when there was none."""
+        return await self._in_thread(lambda: self._store.delete(lora_id))
+
+    def close(self) -> None:
+        """Finish the update that is under way, and begin no other."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    async def _next(
+        self, newest: LocalVersion, items: Sequence[TrainingItem], training: TrainingConfig, key: str
+    ) -> LocalVersion:
+        return await self._in_thread(lambda: self._trained(newest, items, training, key))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _first(self, spec: AdapterSpec) -> LocalVersion:
+        self._store.require_new(spec.lora_id)
+        shape = LoraShape.of(spec, self._model.model)
+        tensors = new_tensors(shape, self._model.model, spec.seed)
+        return self._save(spec.lora_id, 0, shape, tensors, {}, None, {}, Clock())
+
+    def _trained(
+        self, newest: LocalVersion, items: Sequence[TrainingItem], training: TrainingConfig, key: str
+    ) -> LocalVersion:
         clock = Clock()
         with clock.timing("load"):
-            model = self._model(shape)
+            model = self._adapted(newest.shape)
             _load(model, from_bytes(self._store.read_adapter(newest)))
-            rate = training.learning_rate or default_learning_rate(self._base.weights.base_model)
+            rate = training.learning_rate or default_learning_rate(self.base.base_model)
             optimizer = new_optimizer(trainable_parameters(model), rate)
             state = self._store.read_optimizer(newest)
             load_optimizer_tensors(optimizer, {} if state is None else from_bytes(state))
         with clock.timing("distill"):
-            metrics = run_update(model, optimizer, [self._item(item, training) for item in items], training)
+            metrics = run_update(model, optimizer, [self._example(item, training) for item in items], training)
         tensors, state = _tensors(model), optimizer_tensors(optimizer)
-        record = self._save(lora_id, newest.version + 1, shape, tensors, state, key, metrics, clock)
-        return Update(record.weights, record.metrics, record.timing_ms)
+        return self._save(newest.lora_id, newest.version + 1, newest.shape, tensors, state, key, metrics, clock)
 
-    def _model(self, shape: LoraShape) -> PeftModel:
+    def _adapted(self, shape: LoraShape) -> PeftModel:
         """The base model with an adapter of `shape`, whose values are whatever was trained last."""
         if self._wrapped is None or self._wrapped[0] != shape:
-            self._wrapped = (shape, wrap(self._base.share(), shape))
+            self._wrapped = (shape, wrap(self._model.share(), shape))
         return self._wrapped[1]
-
-    def _item(self, item: TrainingItem, training: TrainingConfig) -> Item:
-        teacher = with_hindsight(item.messages, item.feedback, training.feedback_repetitions)
-        aligned = Item(item.prompt_ids, tuple(self._base.chat.prompt_ids(teacher)), item.token_ids, item.logprobs)
-        if aligned.longest > self._base.window:
-            raise PromptTooLong(
-                f"prompt, feedback and response come to {aligned.longest} tokens, beyond the window of "
-                f"{self._base.window} tokens of {self._base.weights.base_model}; nothing was trained"
-            )
-        return aligned
 
     def _save(
         self,
@@ -87,20 +97,20 @@ class Learner:
         key: str | None,
         metrics: Mapping[str, float],
         clock: Clock,
-    ) -> VersionRecord:
+    ) -> LocalVersion:
         """Write a version and make it the newest, in one step."""
         with self._store.staging(lora_id) as staging:
             with clock.timing("save"):
-                digest = staging.write(ADAPTER, to_bytes(tensors))
+                digest = staging.write(ADAPTER_WEIGHTS, to_bytes(tensors))
                 optimizer_digest = staging.write(OPTIMIZER, to_bytes(optimizer)) if optimizer else None
-                staging.write(ADAPTER_CONFIG, config_json(shape, self._base.weights.base_model))
-            record = VersionRecord(
+                staging.write(ADAPTER_CONFIG, config_json(shape, self.base.base_model))
+            record = LocalVersion(
                 lora_id=lora_id,
                 version=version,
                 digest=digest,
                 optimizer_digest=optimizer_digest,
-                base_model=self._base.weights.base_model,
-                base_digest=self._base.weights.digest,
+                base_model=self.base.base_model,
+                base_digest=self.base.digest,
                 rank=shape.rank,
                 alpha=shape.alpha,
                 target_modules=shape.target_modules,

@@ -17,7 +17,7 @@ from claas.core.errors import InvalidInput
 from claas.core.settings import EMBEDDED
 from claas.engines.base import Weights
 from claas.engines.model_files import TEXT_FILES, WEIGHT_FILES, model_directory
-from claas.engines.text import Chat
+from claas.engines.text import ChatFormat
 
 _SMALL_BYTES = 256 * 2**20
 _KNOWN_LAYERS = {"full_attention", "sliding_attention"}
@@ -33,7 +33,7 @@ class LoadedModel:
 
     weights: Weights
     model: nn.Module
-    chat: Chat
+    chat: ChatFormat
     window: int
     small: bool
 
@@ -54,7 +54,7 @@ class LoadedModel:
         return cls(
             weights=Weights(None, 0, _digest(name, directory), name),
             model=model,
-            chat=Chat.load(str(directory), name, generation.eos_token_id if generation else config.eos_token_id),
+            chat=ChatFormat.load(str(directory), name, generation.eos_token_id if generation else config.eos_token_id),
             window=int(config.max_position_embeddings),
             small=small,
         )

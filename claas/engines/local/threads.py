@@ -11,22 +11,23 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from claas.core.errors import StackError
 from claas.engines.base import OnPiece, Piece, TokenLogprob
-from claas.engines.local.decode import Decoded, Decoder, DecodeRequest
-from claas.engines.text import Chat, cut
+from claas.engines.local.decode import DecodeJob, Decoder
+from claas.engines.text import ChatFormat, cut
+from claas.engines.versioned import SampledIds
 
 
-class Request(Protocol):
+class Job(Protocol):
     """Something asked for, and where its answer will be."""
 
     @property
     def result(self) -> Future[Any]: ...
 
 
-T = TypeVar("T", bound=Request)
+T = TypeVar("T", bound=Job)
 
 
 class Inbox(Generic[T]):
-    """Requests in order of arrival, put from any thread and each taken by one."""
+    """Jobs in order of arrival, put from any thread and each taken by one."""
 
     def __init__(self) -> None:
         self._waiting: deque[T] = deque()
@@ -36,16 +37,16 @@ class Inbox(Generic[T]):
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def put(self, request: T) -> None:
-        """Queue a request. Raises `StackError` once closed."""
+    def put(self, job: T) -> None:
+        """Queue a job. Raises `StackError` once closed."""
         with self._changed:
             if self._closed:
                 raise StackError("the engine is closed")
-            self._waiting.append(request)
+            self._waiting.append(job)
             self._changed.notify()
 
     def take(self, most: int, *, wait: bool, among: int = 1) -> list[T] | None:
-        """Up to `most` requests that have arrived; with `wait`, at least one. None once closed.
+        """Up to `most` jobs that have arrived; with `wait`, at least one. None once closed.
 
         Of what has arrived, the first of `among` threads that share it takes its share only.
         """
@@ -64,14 +65,14 @@ class Inbox(Generic[T]):
             self._changed.notify_all()
 
     def left(self) -> list[T]:
-        """Close, and return the requests that nobody will take."""
+        """Close, and return the jobs that nobody will take."""
         self.close()
         with self._changed:
             return [self._waiting.popleft() for _ in range(len(self._waiting))]
 
 
 class Workers(Generic[T]):
-    """Threads, one for each of `serve`, which take requests from one inbox until it is closed.
+    """Threads, one for each of `serve`, which take jobs from one inbox until it is closed.
 
     When one of them ends, of a bug or because all are to end, so do the others, and what still waits is failed.
     """
@@ -85,13 +86,13 @@ class Workers(Generic[T]):
         for thread in self._threads:
             thread.start()
 
-    def submit(self, request: T) -> None:
-        """Queue a request. Raises `StackError` once closed."""
-        self._inbox.put(request)
+    def submit(self, job: T) -> None:
+        """Queue a job. Raises `StackError` once closed."""
+        self._inbox.put(job)
 
     @property
     def waiting(self) -> int:
-        """Requests that no thread has taken yet."""
+        """Jobs that no thread has taken yet."""
         return len(self._inbox)
 
     @property
@@ -100,7 +101,7 @@ class Workers(Generic[T]):
         return all(thread.is_alive() for thread in self._threads)
 
     def close(self) -> None:
-        """Stop the threads; unfinished requests fail with `StackError`."""
+        """Stop the threads; unfinished jobs fail with `StackError`."""
         self._inbox.close()
         for thread in self._threads:
             thread.join()
@@ -112,9 +113,9 @@ class Workers(Generic[T]):
             fail(self._inbox.left())
 
 
-def fail(requests: Iterable[Request], message: str = "the engine was closed", cause: Exception | None = None) -> None:
-    """Tell those who still await the results of `requests` that there will be none."""
-    for result in (request.result for request in requests):
+def fail(jobs: Iterable[Job], message: str = "the engine was closed", cause: Exception | None = None) -> None:
+    """Tell those who still await the results of `jobs` that there will be none."""
+    for result in (job.result for job in jobs):
         if not result.done() and result.set_running_or_notify_cancel():
             failure = StackError(message)
             failure.__cause__ = cause
@@ -124,7 +125,7 @@ def fail(requests: Iterable[Request], message: str = "the engine was closed", ca
 class Batcher:
     """Feeds decoders, each in a thread of its own, from any thread.
 
-    Each decodes at most `max_rows` requests at a time; others wait for the first that has room.
+    Each decodes at most `max_rows` jobs at a time; others wait for the first that has room.
     """
 
     def __init__(self, decoders: Sequence[Decoder], max_rows: int) -> None:
@@ -132,14 +133,14 @@ class Batcher:
         self._max_rows = max_rows
         self._workers = Workers("claas-decode", [partial(self._serve, decoder) for decoder in decoders])
 
-    def submit(self, request: DecodeRequest) -> Future[Decoded]:
+    def submit(self, job: DecodeJob) -> Future[SampledIds]:
         """The answer, once it is decoded. Raises `StackError` once closed."""
-        self._workers.submit(request)
-        return request.result
+        self._workers.submit(job)
+        return job.result
 
     @property
     def load(self) -> int:
-        """Requests waiting or being decoded."""
+        """Jobs waiting or being decoded."""
         return self._workers.waiting + sum(len(decoder.rows) for decoder in self._decoders)
 
     @property
@@ -148,20 +149,20 @@ class Batcher:
         return self._workers.alive
 
     def close(self) -> None:
-        """Stop the threads; unfinished requests fail with `StackError`."""
+        """Stop the threads; unfinished jobs fail with `StackError`."""
         self._workers.close()
 
-    def _serve(self, decoder: Decoder, inbox: Inbox[DecodeRequest]) -> None:
+    def _serve(self, decoder: Decoder, inbox: Inbox[DecodeJob]) -> None:
         try:
             self._decode(decoder, inbox)
         finally:
             fail(decoder.rows)
 
-    def _decode(self, decoder: Decoder, inbox: Inbox[DecodeRequest]) -> None:
+    def _decode(self, decoder: Decoder, inbox: Inbox[DecodeJob]) -> None:
         while (arrived := inbox.take(self._max_rows - len(decoder.rows), wait=not decoder.rows)) is not None:
             try:
                 decoder.drop(_withdrawn)
-                if admitted := [request for request in arrived if not _withdrawn(request)]:
+                if admitted := [job for job in arrived if not _withdrawn(job)]:
                     decoder.admit(admitted)
                 if decoder.rows:
                     decoder.step()
@@ -170,22 +171,22 @@ class Batcher:
                 decoder.reset()
 
 
-def _withdrawn(request: DecodeRequest) -> bool:
-    return request.result.cancelled()
+def _withdrawn(job: DecodeJob) -> bool:
+    return job.result.cancelled()
 
 
 _PART_OF_A_CHARACTER = "\ufffd"
 
 
-class Teller:
+class StreamingText:
     """Turns the tokens of one row into pieces. It works in the event loop that made it, not in the decoding thread.
 
     Tokens are told with the text they complete: one that ends inside a character, or in what may become a stop
     string, waits for the next.
     """
 
-    def __init__(self, request: DecodeRequest, chat: Chat, on_piece: OnPiece) -> None:
-        self._request = request
+    def __init__(self, job: DecodeJob, chat: ChatFormat, on_piece: OnPiece) -> None:
+        self._job = job
         self._chat = chat
         self._on_piece = on_piece
         self._told_text = ""
@@ -202,12 +203,12 @@ class Teller:
         return tell
 
     def _advance(self, count: int) -> None:
-        text = settled(self._chat.text(self._request.token_ids[:count]), self._request.params.stop)
+        text = settled(self._chat.text(self._job.token_ids[:count]), self._job.params.stop)
         if len(text) <= len(self._told_text) or not text.startswith(self._told_text):
             return
         new, start = text[len(self._told_text) :], self._told_tokens
         self._told_text, self._told_tokens = text, count
-        self._on_piece(Piece(new, *_tokens(self._request, self._chat, start, count)))
+        self._on_piece(Piece(new, *_tokens(self._job, self._chat, start, count)))
 
 
 def settled(text: str, stops: Sequence[str]) -> str:
@@ -225,10 +226,10 @@ def _begun(text: str, stop: str) -> int:
 
 
 def _tokens(
-    request: DecodeRequest, chat: Chat, start: int, end: int
+    job: DecodeJob, chat: ChatFormat, start: int, end: int
 ) -> tuple[tuple[TokenLogprob, ...], tuple[tuple[TokenLogprob, ...], ...]]:
     part = slice(start, end)
-    alternatives = zip(request.top_ids[part], request.top_logprobs[part], strict=True)
-    return chat.scored(request.token_ids[part], request.logprobs[part]), tuple(
+    alternatives = zip(job.top_ids[part], job.top_logprobs[part], strict=True)
+    return chat.scored(job.token_ids[part], job.logprobs[part]), tuple(
         chat.scored(ids, logprobs) for ids, logprobs in alternatives
     )

@@ -19,7 +19,7 @@ import claas
 from claas.core.errors import ClaasError, StackError
 from claas.engines.base import Engine
 from claas.engines.modal.rpc import NO_GPU, Deployment, Reply, packed, refusal, source, unpacked
-from claas.engines.model_files import CONFIG, WEIGHTS
+from claas.engines.store import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ _Call = Callable[..., Awaitable[object]]
 
 
 @dataclass(frozen=True)
-class Served:
+class AppDescription:
     """What an app says of itself."""
 
     base_model: str
@@ -83,13 +83,15 @@ class Host:
 def _calls(engine: Engine) -> dict[str, _Call]:
     """What can be called, by name."""
 
-    async def describe() -> Served:
+    async def describe() -> AppDescription:
         device = (await engine.health()).detail.get("device", "")
-        return Served(engine.base_model, engine.window, str(device))
+        return AppDescription(engine.base_model, engine.window, str(device))
 
     async def export(lora_id: str, version: int) -> dict[str, bytes]:
         directory = await engine.export_adapter(lora_id, version)
-        return await asyncio.to_thread(lambda: {name: (directory / name).read_bytes() for name in (CONFIG, WEIGHTS)})
+        return await asyncio.to_thread(
+            lambda: {name: (directory / name).read_bytes() for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)}
+        )
 
     own: list[_Call] = [
         engine.encode,

@@ -19,7 +19,7 @@ from claas.engines.base import (
     Message,
     OnPiece,
     Prompt,
-    Reading,
+    PromptLogprobs,
     Sample,
     SamplingParams,
     Score,
@@ -28,10 +28,9 @@ from claas.engines.base import (
     Update,
     Weights,
 )
-from claas.engines.modal.app import Served
+from claas.engines.modal.app import AppDescription
 from claas.engines.modal.rpc import Deployment, packed, result, source
-from claas.engines.model_files import WEIGHTS, write
-from claas.engines.store import AdapterLocks
+from claas.engines.store import ADAPTER_WEIGHTS, AdapterLocks, write_directory
 
 _SHOWN_CHARACTERS = 300
 
@@ -71,7 +70,7 @@ _LOOK_UP_S = 30.0
 _SDK_ERRORS = (modal.Error, aiohttp.ClientError, OSError, RuntimeError, ValueError)
 
 
-class Service:
+class ModalService:
     """One app. `base_model` is what it is expected to serve."""
 
     def __init__(self, app: str, base_model: str, timeout_s: float) -> None:
@@ -116,7 +115,7 @@ class ModalEngine:
     It cannot stream: answers arrive whole. An answer whose caller is gone is sampled to its end.
     """
 
-    def __init__(self, service: Service, served: Served, exports: Path, *, lock_timeout_s: float) -> None:
+    def __init__(self, service: ModalService, served: AppDescription, exports: Path, *, lock_timeout_s: float) -> None:
         self._service = service
         self._served = served
         self._exports = exports
@@ -132,8 +131,8 @@ class ModalEngine:
         another base model. Exports are written under `store_root`.
         """
         in_range("timeout_s", timeout_s, 0.0, above=True)
-        service = Service(app, base_model, timeout_s)
-        served: Served = asyncio.run(service.call("describe"))
+        service = ModalService(app, base_model, timeout_s)
+        served: AppDescription = asyncio.run(service.call("describe"))
         if served.base_model != base_model:
             raise InvalidInput(
                 f"app {app!r} on Modal serves {served.base_model!r}: add base_model={served.base_model}, or deploy "
@@ -166,14 +165,14 @@ class ModalEngine:
     async def sample(
         self, weights: Weights, prompt: Prompt, params: SamplingParams, on_piece: OnPiece | None = None
     ) -> Sample:
-        """Sample one answer, decoded together with all that are under way. No pieces are told."""
+        """Sample one answer, decoded together with all that are under way. No pieces come before it."""
         return await self._service.call("sample", weights, prompt, params)
 
     async def score(self, weights: Weights, messages: Sequence[Message], completion: str) -> Score:
         """Log probabilities of `completion` and the end-of-turn token as the answer to `messages`."""
         return await self._service.call("score", weights, messages, completion)
 
-    async def read(self, weights: Weights, prompt: TokenIds, top_logprobs: int = 0) -> Reading:
+    async def read(self, weights: Weights, prompt: TokenIds, top_logprobs: int = 0) -> PromptLogprobs:
         """Log probabilities of every token of `prompt`, and of its `top_logprobs` likeliest alternatives."""
         return await self._service.call("read", weights, prompt, top_logprobs)
 
@@ -206,9 +205,9 @@ class ModalEngine:
         async with self._locks.holding(lora_id):
             if not directory.is_dir():
                 files: dict[str, bytes] = await self._service.call("export", lora_id, weights.version)
-                if hashlib.sha256(files[WEIGHTS]).hexdigest() != weights.digest:
+                if hashlib.sha256(files[ADAPTER_WEIGHTS]).hexdigest() != weights.digest:
                     raise StackError(f"{weights.name} came from Modal damaged; export it again")
-                await asyncio.to_thread(write, directory, files)
+                await asyncio.to_thread(write_directory, directory, files)
         return directory
 
     async def health(self) -> Health:

@@ -1,4 +1,4 @@
-"""A call to the Modal app: where it is deployed, who may ask it, and what crosses over."""
+"""Calls to the Modal app: where it is deployed, and how arguments, results and errors are sent."""
 
 import hashlib
 import pickle
@@ -15,12 +15,11 @@ from claas.core.errors import (
     Conflict,
     Forbidden,
     InvalidInput,
-    MissingExtra,
     NotFound,
     PromptTooLong,
     StackError,
 )
-from claas.core.settings import DEFAULT_BY_MODE, MODAL_VARIABLES
+from claas.core.settings import default_base_model
 
 Reply: TypeAlias = tuple[str, bytes]
 """The kind of error and what it says, or no kind and the result."""
@@ -79,7 +78,7 @@ class Deployment:
     """One app: its name, the base model it serves, the GPU (`none`: a CPU), and where its volume of adapters lies."""
 
     app: str = "claas"
-    base_model: str = DEFAULT_BY_MODE["modal"]
+    base_model: str = default_base_model("modal")
     gpu: str = "L40S"
     store: str = "/adapters"
 
@@ -114,20 +113,3 @@ class Deployment:
         )
         chosen = [f"{variable}={value}" for variable, value, usual in values if value != usual]
         return " ".join([*chosen, f"modal deploy -m {_MODULE}"])
-
-
-_SETTINGS = ("token_id", "oauth_refresh_token")
-
-
-def require_account() -> None:
-    """Raise `MissingExtra` without Modal's package, `InvalidInput` where it knows no account."""
-    try:
-        from modal.config import config
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "modal":
-            raise
-        raise MissingExtra("modal", "modal") from error
-    if not any(config.get(setting) for setting in _SETTINGS):
-        raise InvalidInput(
-            f"mode=modal needs a Modal account: run `modal setup`, or set {' and '.join(MODAL_VARIABLES)}"
-        )

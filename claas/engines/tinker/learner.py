@@ -1,4 +1,4 @@
-"""Updates: from the newest version of an adapter and a batch of feedback to its next version, exactly once."""
+"""Updates at the service: from the newest version of an adapter and a batch of feedback to its next version."""
 
 import logging
 import uuid
@@ -8,14 +8,14 @@ from statistics import fmean
 
 from claas.core.checks import served_name
 from claas.core.concurrency import both, together
-from claas.core.errors import ClaasError, Conflict, InvalidInput, NotFound, PromptTooLong
-from claas.core.settings import TrainingConfig, default_learning_rate
-from claas.engines.base import AdapterSpec, TrainingItem, Update, Weights
-from claas.engines.store import Clock
-from claas.engines.text import Chat
-from claas.engines.tinker.service import Run, Service, Stepped
-from claas.engines.tinker.versions import VersionRecord, VersionStore
-from claas.training.item import Item, with_hindsight
+from claas.core.errors import ClaasError, InvalidInput, NotFound
+from claas.core.settings import TrainingConfig, default_learning_rate, require_trainable
+from claas.engines.base import AdapterSpec, TrainingItem, Weights
+from claas.engines.text import ChatFormat
+from claas.engines.tinker.service import OptimizerStep, TinkerService, TrainingRun
+from claas.engines.tinker.versions import TinkerStore, TinkerVersion
+from claas.engines.versioned import Clock, Learner
+from claas.training.example import TrainingExample
 from claas.training.token_advantages import Judged, advantages
 
 _MOST_WARM = 8
@@ -23,23 +23,28 @@ _NAME_CHARACTERS = 80
 _log = logging.getLogger(__name__)
 
 
-class Learner:
-    """Makes versions at the service, and puts them on record.
+class TinkerLearner(Learner[TinkerVersion]):
+    """Has versions made at the service, and puts them on record.
 
     `keep_last` gives up the checkpoints of all but the newest version and the one before it, which a harness may
     still be measuring. The run of an adapter's newest version is kept, so that the next update need not restore it.
     """
 
     def __init__(
-        self, service: Service, store: VersionStore, chat: Chat, base: Weights, window: int, *, keep_last: bool
+        self,
+        service: TinkerService,
+        store: TinkerStore,
+        chat: ChatFormat,
+        base: Weights,
+        window: int,
+        *,
+        keep_last: bool,
     ) -> None:
+        super().__init__(base, chat, window, store)
         self._service = service
         self._store = store
-        self._chat = chat
-        self._base = base
-        self._window = window
         self._keep_last = keep_last
-        self._warm: dict[str, tuple[str, Run]] = {}
+        self._warm: dict[str, tuple[str, TrainingRun]] = {}
         self._making: set[str] = set()
 
     async def init(self, spec: AdapterSpec) -> Weights:
@@ -49,34 +54,27 @@ class Learner:
         clock = Clock()
         with clock.timing("load"):
             run = await self._service.new_run(spec.rank, spec.seed)
-        record = await self._save(run, spec.lora_id, 0, spec.rank, None, {}, clock)
-        self._keep_warm(record, run)
-        return record.weights
+        return (await self._save(run, spec.lora_id, 0, spec.rank, None, {}, clock)).weights
 
-    async def update(self, lora_id: str, items: Sequence[TrainingItem], training: TrainingConfig, key: str) -> Update:
-        """The receipt of the version that `key` made, now or before. A failure leaves the newest one as it was."""
-        for record in self._store.versions(lora_id):
-            if record.key == key:
-                return Update(record.weights, record.metrics, record.timing_ms, replayed=True)
-        training.require_policy_gradient()
-        newest = self._store.get(lora_id)
-        self._require_base(newest)
-        aligned = [self._item(item, training) for item in items]
+    async def _next(
+        self, newest: TinkerVersion, items: Sequence[TrainingItem], training: TrainingConfig, key: str
+    ) -> TinkerVersion:
+        require_trainable("tinker", training)
+        examples = [self._example(item, training) for item in items]
         clock = Clock()
         with clock.timing("logprobs"):
-            judged, run = await both(together(self._judged(item, newest) for item in aligned), self._run(newest))
-        made = advantages(aligned, judged, training.is_clip)
+            judged, run = await both(together(self._judged(each, newest) for each in examples), self._run(newest))
+        made = advantages(examples, judged, training.is_clip)
         tokens = int(made.metrics["tokens_processed"])
-        rate = training.learning_rate or default_learning_rate(self._base.base_model)
+        rate = training.learning_rate or default_learning_rate(self.base.base_model)
         with clock.timing("distill"):
             # The service sums over tokens, where the bound is for the gradient of their mean.
             bound = training.max_grad_norm * tokens
             steps = await run.train(made.data, training.steps_per_batch, rate, bound)
-        metrics = {**made.metrics, **_step_metrics(steps, tokens), **_billed(aligned, training.steps_per_batch)}
-        record = await self._save(run, lora_id, newest.version + 1, newest.rank, key, metrics, clock)
-        self._keep_warm(record, run)
-        await self._give_up_old(lora_id)
-        return Update(record.weights, record.metrics, record.timing_ms)
+        metrics = {**made.metrics, **_step_metrics(steps, tokens), **_billed(examples, training.steps_per_batch)}
+        record = await self._save(run, newest.lora_id, newest.version + 1, newest.rank, key, metrics, clock)
+        await self._give_up_old(newest.lora_id)
+        return record
 
     async def delete(self, lora_id: str) -> bool:
         """Forget an adapter and delete its checkpoints at the service; False when there was none."""
@@ -85,7 +83,7 @@ class Learner:
         await self.sweep()
         return deleted
 
-    async def export(self, record: VersionRecord) -> dict[str, bytes]:
+    async def export(self, record: TinkerVersion) -> dict[str, bytes]:
         """The files of a version in the format of PEFT."""
         run = await self._service.restored_run(record.state_path)
         path = await run.export(_name(record.lora_id, record.version))
@@ -109,37 +107,32 @@ class Learner:
                 return
             self._store.needed([path])
 
-    async def _judged(self, item: Item, newest: VersionRecord) -> Judged:
+    async def _judged(self, example: TrainingExample, newest: TinkerVersion) -> Judged:
         """The response under the student and under the teacher, asked for together."""
         student, teacher = await both(
-            self._service.logprobs(newest.sampler_path, (*item.prompt_ids, *item.token_ids)),
-            self._service.logprobs(None, (*item.teacher_prompt_ids, *item.token_ids)),
+            self._service.logprobs(newest.sampler_path, (*example.prompt_ids, *example.token_ids)),
+            self._service.logprobs(None, (*example.teacher_prompt_ids, *example.token_ids)),
         )
-        length = len(item.token_ids)
-        return Judged(item.logprobs, tuple(student[-length:]), tuple(teacher[-length:]))
+        length = len(example.token_ids)
+        return Judged(example.logprobs, tuple(student[-length:]), tuple(teacher[-length:]))
 
-    async def _run(self, newest: VersionRecord) -> Run:
+    async def _run(self, newest: TinkerVersion) -> TrainingRun:
         """A run that stands where `newest` does. It is in no store while it trains, so that a failure drops it."""
         path, run = self._warm.pop(newest.lora_id, ("", None))
         if run is not None and path == newest.state_path:
             return run
         return await self._service.restored_run(newest.state_path)
 
-    def _keep_warm(self, record: VersionRecord, run: Run) -> None:
-        self._warm[record.lora_id] = (record.state_path, run)
-        while len(self._warm) > _MOST_WARM:
-            del self._warm[next(iter(self._warm))]
-
     async def _save(
         self,
-        run: Run,
+        run: TrainingRun,
         lora_id: str,
         version: int,
         rank: int,
         key: str | None,
         metrics: Mapping[str, float],
         clock: Clock,
-    ) -> VersionRecord:
+    ) -> TinkerVersion:
         """Make the checkpoints of a version and put it on record."""
         name = _name(lora_id, version)
         expected = run.paths(name)
@@ -148,12 +141,12 @@ class Learner:
         try:
             with clock.timing("save"):
                 state, sampler = await run.save(name)
-            record = VersionRecord(
+            record = TinkerVersion(
                 lora_id=lora_id,
                 version=version,
                 state_path=state,
                 sampler_path=sampler,
-                base_model=self._base.base_model,
+                base_model=self.base.base_model,
                 rank=rank,
                 key=key,
                 metrics=metrics,
@@ -164,6 +157,9 @@ class Learner:
             self._store.needed(expected)
         finally:
             self._making.difference_update(expected)
+        self._warm[lora_id] = (record.state_path, run)
+        while len(self._warm) > _MOST_WARM:
+            del self._warm[next(iter(self._warm))]
         return record
 
     async def _give_up_old(self, lora_id: str) -> None:
@@ -172,23 +168,6 @@ class Learner:
                 if record.kept:
                     self._store.give_up(record)
         await self.sweep()
-
-    def _item(self, item: TrainingItem, training: TrainingConfig) -> Item:
-        teacher = with_hindsight(item.messages, item.feedback, training.feedback_repetitions)
-        aligned = Item(item.prompt_ids, tuple(self._chat.prompt_ids(teacher)), item.token_ids, item.logprobs)
-        if aligned.longest > self._window:
-            raise PromptTooLong(
-                f"prompt, feedback and response come to {aligned.longest} tokens, beyond the window of "
-                f"{self._window} tokens of {self._base.base_model}; nothing was trained"
-            )
-        return aligned
-
-    def _require_base(self, newest: VersionRecord) -> None:
-        if newest.base_model != self._base.base_model:
-            raise Conflict(
-                f"{newest.weights.name} was trained on {newest.base_model!r}, not on the running base model "
-                f"{self._base.base_model!r}"
-            )
 
 
 def _name(lora_id: str, version: int) -> str:
@@ -206,7 +185,7 @@ def _require_shape(spec: AdapterSpec) -> None:
         raise InvalidInput("lora_alpha cannot be chosen with mode=tinker, where the service sets it; leave it out")
 
 
-def _step_metrics(steps: Sequence[Stepped], tokens: int) -> dict[str, float]:
+def _step_metrics(steps: Sequence[OptimizerStep], tokens: int) -> dict[str, float]:
     """Means over the optimiser steps, per response token; what the service did not tell is absent."""
     losses = [step.loss_sum / tokens for step in steps if step.loss_sum is not None]
     norms = [step.grad_norm / tokens for step in steps if step.grad_norm is not None]
@@ -218,8 +197,8 @@ def _step_metrics(steps: Sequence[Stepped], tokens: int) -> dict[str, float]:
     return metrics
 
 
-def _billed(items: Sequence[Item], steps: int) -> dict[str, float]:
+def _billed(examples: Sequence[TrainingExample], steps: int) -> dict[str, float]:
     """Tokens that the service reads to score student and teacher, and that it trains on, prompts included."""
-    student = sum(len(item.prompt_ids) + len(item.token_ids) for item in items)
-    teacher = sum(len(item.teacher_prompt_ids) + len(item.token_ids) for item in items)
-    return {"prefill_tokens": float(student + teacher), "trained_tokens": float(steps * (student - len(items)))}
+    student = sum(len(each.prompt_ids) + len(each.token_ids) for each in examples)
+    teacher = sum(len(each.teacher_prompt_ids) + len(each.token_ids) for each in examples)
+    return {"prefill_tokens": float(student + teacher), "trained_tokens": float(steps * (student - len(examples)))}

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 import tinker
@@ -11,8 +11,10 @@ from tinker import types
 from tinker.lib.base_url import resolve_base_url  # pyright: ignore[reportMissingTypeStubs]  # typed in place
 
 from claas.core.errors import StackError
-from claas.engines.tinker.guard import Guard
+from claas.engines.base import SamplingParams
+from claas.engines.tinker.calls import BoundedCalls
 from claas.engines.tinker.names import ServedModel, require_served
+from claas.engines.versioned import SampledIds, ScoredIds
 from claas.training.token_advantages import Datum
 
 T = TypeVar("T")
@@ -24,33 +26,23 @@ _SEEDS = 2**31
 
 
 @dataclass(frozen=True)
-class Sampled:
-    """One sampled answer as ids. T tokens, the one that ended it included."""
-
-    token_ids: list[int]  # (T,)
-    logprobs: list[float]  # (T,)
-    top: list[list[tuple[int, float]]]  # (T, up to as many as asked for), empty where the service tells none
-    finish_reason: Literal["stop", "length"]
-
-
-@dataclass(frozen=True)
-class Stepped:
+class OptimizerStep:
     """One optimiser step: the sum of the losses of all tokens, and the norm of their gradient, None if not told."""
 
     loss_sum: float | None
     grad_norm: float | None
 
 
-class Run:
+class TrainingRun:
     """One training run at the service: an adapter's weights and their optimiser."""
 
-    def __init__(self, service: "Service", client: tinker.TrainingClient) -> None:
+    def __init__(self, service: "TinkerService", client: tinker.TrainingClient) -> None:
         self._service = service
         self._client = client
 
     async def train(
         self, data: Sequence[Datum], steps: int, learning_rate: float, max_grad_norm: float
-    ) -> list[Stepped]:
+    ) -> list[OptimizerStep]:
         """AdamW steps on one batch, all of them submitted before any is waited for; `max_grad_norm` 0 clips nothing."""
         batch = [_datum(one) for one in data]
         adam = types.AdamParams(
@@ -62,12 +54,12 @@ class Run:
             grad_clip_norm=max_grad_norm,
         )
 
-        async def submitted() -> list[Stepped]:
+        async def submitted() -> list[OptimizerStep]:
             pairs = [
                 (self._client.forward_backward(batch, "importance_sampling"), self._client.optim_step(adam))
                 for _ in range(steps)
             ]
-            return [_stepped(await forward, await step) for forward, step in pairs]
+            return [_optimizer_step(await forward, await step) for forward, step in pairs]
 
         return await self._service.within("training", submitted())
 
@@ -97,7 +89,7 @@ class Run:
         return await self._service.within("exporting an adapter", submitted())
 
 
-class Service:
+class TinkerService:
     """One session. Sampling clients are kept by checkpoint, so that no two versions ever share one."""
 
     def __init__(
@@ -105,99 +97,100 @@ class Service:
         rest: tinker.RestClient,
         session: tinker.ServiceClient,
         base: tuple[str, tinker.SamplingClient],
-        guard: Guard,
+        calls: BoundedCalls,
     ) -> None:
         self._rest = rest
         self._session = session
         self._base = base[1]
         self._base_model = base[0]
-        self._guard = guard
+        self._calls = calls
         self._samplers: OrderedDict[str, tinker.SamplingClient] = OrderedDict()
 
     @classmethod
-    def open(cls, base_url: str | None, key: str, base_model: str, timeout_s: float) -> tuple["Service", ServedModel]:
+    def open(
+        cls, base_url: str | None, key: str, base_model: str, timeout_s: float
+    ) -> tuple["TinkerService", ServedModel]:
         """Check `base_model` against what the service lists, then begin a session. Blocks up to `timeout_s`."""
-        guard = Guard(resolve_base_url(base_url), key, timeout_s)
-        guard.require_reachable()
+        calls = BoundedCalls(resolve_base_url(base_url), key, timeout_s)
+        calls.require_reachable()
 
-        def begin() -> tuple[Service, ServedModel]:
-            rest = tinker.RestClient(base_url=guard.address, api_key=key)
+        def begin() -> tuple[TinkerService, ServedModel]:
+            rest = tinker.RestClient(base_url=calls.address, api_key=key)
             listed = require_served(base_model, _models(rest.get_server_capabilities().result()))
-            session = tinker.ServiceClient(base_url=guard.address, api_key=key)
+            session = tinker.ServiceClient(base_url=calls.address, api_key=key)
             base = session.create_sampling_client(base_model=base_model).result()
-            return cls(rest, session, (base_model, base), guard), listed
+            return cls(rest, session, (base_model, base), calls), listed
 
-        return guard.in_thread("opening a session", begin)
+        return calls.in_thread("opening a session", begin)
 
     @property
     def address(self) -> str:
         """Where the service is."""
-        return self._guard.address
+        return self._calls.address
 
     async def within(self, what: str, work: Awaitable[T]) -> T:
         """`work`, within the time limit, its failures as ours."""
-        return await self._guard.within(what, work)
+        return await self._calls.within(what, work)
 
     async def models(self) -> list[ServedModel]:
         """What the service can train and sample now."""
         return _models(await self.within("listing its models", self._rest.get_server_capabilities()))
 
-    async def new_run(self, rank: int, seed: int) -> Run:
+    async def new_run(self, rank: int, seed: int) -> TrainingRun:
         """A new adapter on every linear layer of the base model but its output head."""
         made = self._session.create_lora_training_client(
             self._base_model, rank=rank, seed=seed % _SEEDS, train_unembed=False
         )
-        return Run(self, await self.within("making an adapter", made))
+        return TrainingRun(self, await self.within("making an adapter", made))
 
-    async def restored_run(self, state_path: str) -> Run:
+    async def restored_run(self, state_path: str) -> TrainingRun:
         """A run that continues from a checkpoint, optimiser included."""
         made = self._session.create_training_client_from_state_with_optimizer(state_path)
-        return Run(self, await self.within("restoring a checkpoint", made))
+        return TrainingRun(self, await self.within("restoring a checkpoint", made))
 
     async def sample(
-        self,
-        sampler_path: str | None,
-        prompt_ids: Sequence[int],
-        *,
-        max_tokens: int,
-        temperature: float,
-        top_p: float,
-        seed: int,
-        stop_ids: Sequence[int],
-        top_logprobs: int,
-    ) -> Sampled:
+        self, sampler_path: str | None, prompt_ids: Sequence[int], params: SamplingParams, stop_ids: Sequence[int]
+    ) -> SampledIds:
         """One answer of a checkpoint, or of the base model. Seeds are folded to the 31 bits that services take."""
         what = "sampling"
         client = await self._sampler(sampler_path)
-        params = types.SamplingParams(
-            max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed % _SEEDS, stop=list(stop_ids)
+        asked = types.SamplingParams(
+            max_tokens=params.max_tokens,
+            temperature=params.temperature,
+            top_p=params.top_p,
+            seed=None if params.seed is None else params.seed % _SEEDS,
+            stop=list(stop_ids),
         )
-        asked = client.sample(_input(prompt_ids), 1, params, topk_sample_logprobs=top_logprobs)
-        sequence = (await self.within(what, asked)).sequences[0]
+        reply = client.sample(_input(prompt_ids), 1, asked, topk_sample_logprobs=params.top_logprobs)
+        sequence = (await self.within(what, reply)).sequences[0]
         if sequence.logprobs is None or len(sequence.logprobs) != len(sequence.tokens) or not sequence.tokens:
             raise StackError(f"Tinker failed at {what}: the answer came without its tokens or log probabilities")
-        top = [row or [] for row in sequence.topk_logprobs or []] if top_logprobs else []
-        return Sampled(sequence.tokens, sequence.logprobs, top, sequence.stop_reason)
+        top_ids, top_logprobs = _apart(sequence.topk_logprobs or [] if params.top_logprobs else [])
+        scores = ScoredIds(sequence.logprobs, top_ids, top_logprobs)
+        return SampledIds(sequence.tokens, scores, None, sequence.stop_reason)
 
     async def logprobs(self, sampler_path: str | None, ids: Sequence[int]) -> list[float]:
         """Log probabilities of all of `ids` but the first, each after those before it."""
         what = "scoring"
         client = await self._sampler(sampler_path)
-        told = await self.within(what, client.compute_logprobs(_input(ids)))
-        scored = [logprob for logprob in told[1:] if logprob is not None]
-        if len(told) != len(ids) or len(scored) != len(ids) - 1:
+        reply = await self.within(what, client.compute_logprobs(_input(ids)))
+        scored = [logprob for logprob in reply[1:] if logprob is not None]
+        if len(reply) != len(ids) or len(scored) != len(ids) - 1:
             raise StackError(f"Tinker failed at {what}: {len(scored)} log probabilities came for {len(ids)} tokens")
         return scored
 
     async def top_logprobs(
         self, sampler_path: str | None, ids: Sequence[int], top: int
-    ) -> list[list[tuple[int, float]]]:
-        """The `top` likeliest tokens at each of `ids` but the first; none where the service does not tell."""
+    ) -> tuple[list[list[int]], list[list[float]]]:
+        """The `top` likeliest tokens at each of `ids` but the first, and their log probabilities.
+
+        Both are empty where the service does not tell.
+        """
         client = await self._sampler(sampler_path)
         params = types.SamplingParams(max_tokens=1, temperature=0.0)
         asked = client.sample(_input(ids), 1, params, include_prompt_logprobs=True, topk_prompt_logprobs=top)
-        told = (await self.within("scoring", asked)).topk_prompt_logprobs
-        return [row or [] for row in told[1:]] if told else []
+        rows = (await self.within("scoring", asked)).topk_prompt_logprobs
+        return _apart(rows[1:] if rows else [])
 
     async def files(self, external_path: str) -> dict[str, bytes]:
         """The files of an exported checkpoint, by name."""
@@ -205,7 +198,7 @@ class Service:
         links = await self.within(what, self._rest.get_external_weights_urls(external_path))
 
         async def downloaded() -> dict[str, bytes]:
-            async with httpx.AsyncClient(timeout=self._guard.timeout_s, follow_redirects=True) as client:
+            async with httpx.AsyncClient(timeout=self._calls.timeout_s, follow_redirects=True) as client:
                 replies = {name: await client.get(url) for name, url in links.urls.items()}
             return {name: reply.raise_for_status().content for name, reply in replies.items()}
 
@@ -230,14 +223,19 @@ class Service:
         return self._samplers[path]
 
 
-def _models(told: types.GetServerCapabilitiesResponse) -> list[ServedModel]:
+def _models(reply: types.GetServerCapabilitiesResponse) -> list[ServedModel]:
     return [
         ServedModel(
             model.model_name, model.max_context_length, model.trainable is not False, model.sampleable is not False
         )
-        for model in told.supported_models
+        for model in reply.supported_models
         if model.model_name
     ]
+
+
+def _apart(rows: Sequence[list[tuple[int, float]] | None]) -> tuple[list[list[int]], list[list[float]]]:
+    """Rows of tokens with their log probabilities, as rows of the ones and rows of the others."""
+    return [[token for token, _ in row or []] for row in rows], [[logprob for _, logprob in row or []] for row in rows]
 
 
 def _input(ids: Sequence[int]) -> types.ModelInput:
@@ -253,7 +251,10 @@ def _datum(one: Datum) -> types.Datum:
     return types.Datum(model_input=_input(one.input_ids), loss_fn_inputs=inputs)
 
 
-def _stepped(forward: types.ForwardBackwardOutput, step: types.OptimStepResponse) -> Stepped:
-    told = step.metrics or {}
-    norms = [value for name, value in told.items() if name.rpartition("/")[2].partition(":")[0] == "grad_norm"]
-    return Stepped(forward.metrics.get("loss:sum"), norms[0] if norms else None)
+def _optimizer_step(forward: types.ForwardBackwardOutput, step: types.OptimStepResponse) -> OptimizerStep:
+    norms = [
+        value
+        for name, value in (step.metrics or {}).items()
+        if name.rpartition("/")[2].partition(":")[0] == "grad_norm"
+    ]
+    return OptimizerStep(forward.metrics.get("loss:sum"), norms[0] if norms else None)

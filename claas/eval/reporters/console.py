@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from claas.core.settings import MODES
 from claas.eval.reporters.verdict_table import verdict_report
 from claas.eval.run.reporter import Reporter
 from claas.results.numbers import duration
@@ -168,6 +169,6 @@ def headline(config: EvalConfig, run_dir: Path) -> str:
 
 def _without_meaning(config: EvalConfig) -> str:
     """The settings that the mode has no use for, said once."""
-    if config.mode != "tinker":
+    if not MODES[config.mode].policy_gradient:
         return ""
-    return "; training.alpha and training.teacher_top_k have no meaning with mode=tinker"
+    return f"; training.alpha and training.teacher_top_k have no meaning with mode={config.mode}"

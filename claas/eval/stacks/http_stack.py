@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import httpx
 
 from claas.core.errors import InvalidInput, NotFound, StackError
-from claas.core.settings import API_KEY_VARIABLE
+from claas.core.settings import API_KEY_VARIABLE, require_trainable
 from claas.core.text import quoted, visible
 from claas.eval.stacks.http_client import HttpClient, Malformed, Refused, RequestLost, Retries
 from claas.eval.stacks.stack import Answer, LostAnswer, Scored, require_weights
@@ -157,8 +157,7 @@ async def _require_claas(client: HttpClient, config: EvalConfig) -> None:
             f"the API at {client.base_url} serves {info.base_model!r}, this run is about {config.base_model!r}; "
             f"add base_model={info.base_model} or start the API with the other model"
         )
-    if info.mode == "tinker":
-        config.training.require_policy_gradient()
+    require_trainable(info.mode, config.training)
 
 
 def _not_claas(base_url: str, reason: str) -> InvalidInput:

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from claas.core.errors import Conflict, NotFound, StackError
-from claas.engines.tinker.versions import VersionRecord, VersionStore
+from claas.engines.tinker.versions import TinkerStore, TinkerVersion
 
 
-def record(version: int = 0, lora_id: str = "eval/concise") -> VersionRecord:
-    return VersionRecord(
+def record(version: int = 0, lora_id: str = "eval/concise") -> TinkerVersion:
+    return TinkerVersion(
         lora_id=lora_id,
         version=version,
         state_path=f"tinker://run/weights/{lora_id}-{version}",
@@ -24,11 +24,11 @@ def record(version: int = 0, lora_id: str = "eval/concise") -> VersionRecord:
 
 
 def test_what_was_committed_is_found_again(tmp_path: Path) -> None:
-    store = VersionStore(tmp_path)
+    store = TinkerStore(tmp_path)
     store.commit(record(0))
     store.commit(record(1))
     store.commit(record(0, "other"))
-    for each in (store, VersionStore(tmp_path)):
+    for each in (store, TinkerStore(tmp_path)):
         assert each.adapters() == ["eval/concise", "other"]
         assert each.versions("eval/concise") == [record(0), record(1)]
         assert each.get("eval/concise") == record(1)
@@ -36,7 +36,7 @@ def test_what_was_committed_is_found_again(tmp_path: Path) -> None:
 
 
 def test_unknown_ones_are_named(tmp_path: Path) -> None:
-    store = VersionStore(tmp_path)
+    store = TinkerStore(tmp_path)
     with pytest.raises(NotFound, match="no adapter 'eval/concise'"):
         store.get("eval/concise")
     store.commit(record(0))
@@ -49,36 +49,36 @@ def test_unknown_ones_are_named(tmp_path: Path) -> None:
 
 
 def test_a_crash_before_the_record_leaves_its_checkpoints_to_be_deleted(tmp_path: Path) -> None:
-    store = VersionStore(tmp_path)
+    store = TinkerStore(tmp_path)
     store.commit(record(0))
     store.unneeded(record(1).paths)
-    reopened = VersionStore(tmp_path)
+    reopened = TinkerStore(tmp_path)
     assert reopened.get("eval/concise") == record(0)
     assert reopened.all_unneeded() == list(record(1).paths)
 
 
 def test_a_crash_after_the_record_deletes_nothing(tmp_path: Path) -> None:
-    store = VersionStore(tmp_path)
+    store = TinkerStore(tmp_path)
     store.unneeded(record(0).paths)
     listed = (tmp_path / "unneeded.json").read_text()
     store.commit(record(0))
     (tmp_path / "unneeded.json").write_text(listed)  # the crash came before the list was rewritten
-    assert VersionStore(tmp_path).all_unneeded() == []
+    assert TinkerStore(tmp_path).all_unneeded() == []
 
 
 def test_a_crash_while_a_record_is_written_leaves_the_one_before(tmp_path: Path) -> None:
-    store = VersionStore(tmp_path)
+    store = TinkerStore(tmp_path)
     store.commit(record(0))
     (tmp_path / "eval-concise" / ".000001.json.tmp").write_text('{"schema_ver')
-    assert VersionStore(tmp_path).versions("eval/concise") == [record(0)]
+    assert TinkerStore(tmp_path).versions("eval/concise") == [record(0)]
 
 
 def test_a_version_given_up_keeps_its_receipt(tmp_path: Path) -> None:
-    store = VersionStore(tmp_path)
+    store = TinkerStore(tmp_path)
     store.commit(record(0))
     store.commit(record(1))
     store.give_up(record(0))
-    reopened = VersionStore(tmp_path)
+    reopened = TinkerStore(tmp_path)
     assert [one.kept for one in reopened.versions("eval/concise")] == [False, True]
     assert reopened.all_unneeded() == list(record(0).paths)
     with pytest.raises(NotFound, match="keep_versions"):
@@ -86,31 +86,31 @@ def test_a_version_given_up_keeps_its_receipt(tmp_path: Path) -> None:
 
 
 def test_a_deleted_adapter_is_gone_and_its_checkpoints_are_listed(tmp_path: Path) -> None:
-    store = VersionStore(tmp_path)
+    store = TinkerStore(tmp_path)
     store.commit(record(0))
     store.commit(record(1))
     assert store.delete("eval/concise") is True
     assert store.delete("eval/concise") is False
-    reopened = VersionStore(tmp_path)
+    reopened = TinkerStore(tmp_path)
     assert reopened.adapters() == []
     assert reopened.all_unneeded() == [*record(0).paths, *record(1).paths]
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"lora_id": "x"}', "[]"])
 def test_a_damaged_record_is_named(tmp_path: Path, content: str) -> None:
-    store = VersionStore(tmp_path)
+    store = TinkerStore(tmp_path)
     store.commit(record(0))
     path = tmp_path / "eval-concise" / "000000.json"
     path.write_text(content)
     with pytest.raises(StackError, match=str(path)):
-        VersionStore(tmp_path)
+        TinkerStore(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]"])
 def test_a_damaged_list_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "unneeded.json").write_text(content)
     with pytest.raises(StackError, match=r"unneeded\.json"):
-        VersionStore(tmp_path)
+        TinkerStore(tmp_path)
 
 
 def test_two_versions_never_have_one_digest() -> None:

@@ -4,13 +4,13 @@ from functools import cache
 
 from claas.core.settings import EMBEDDED
 from claas.engines.model_files import TEXT_FILES, model_directory
-from claas.engines.text import Chat
+from claas.engines.text import ChatFormat
 
 
 @cache
-def chat() -> Chat:
+def chat() -> ChatFormat:
     """The chat format of the embedded model."""
-    return Chat.load(str(model_directory(EMBEDDED, TEXT_FILES)), EMBEDDED, None)
+    return ChatFormat.load(str(model_directory(EMBEDDED, TEXT_FILES)), EMBEDDED, None)
 
 
 def completion_ids(text: str) -> list[int]:

@@ -59,7 +59,7 @@ _SDK_ERRORS = (tinker.TinkerError, ValueError, RuntimeError, httpx.HTTPError)
 _PROBE_S = 5.0
 
 
-class Guard:
+class BoundedCalls:
     """Bounds calls in time, and finds out why one was late: the SDK alone retries for minutes, silently."""
 
     def __init__(self, address: str, key: str, timeout_s: float) -> None:

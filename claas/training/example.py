@@ -8,7 +8,7 @@ from claas.core.errors import InvalidInput
 
 
 @dataclass(frozen=True)
-class Item:
+class TrainingExample:
     """One sampled response of T tokens, and the two prompts it is judged under.
 
     `logprobs` are the sampler's, in nats, under the weights that sampled. Raises `InvalidInput` where the parts do not

@@ -1,0 +1,216 @@
+"""An engine that keeps its adapters as versions in a store: all that does not depend on where its model runs."""
+
+import asyncio
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Generic, Literal, TypeVar
+
+from claas.core.checks import in_range
+from claas.core.errors import PromptTooLong
+from claas.core.settings import TrainingConfig
+from claas.engines.base import (
+    AdapterSpec,
+    Message,
+    PromptLogprobs,
+    Sample,
+    SamplingParams,
+    TokenIds,
+    TrainingItem,
+    Update,
+    Weights,
+    require_window,
+)
+from claas.engines.store import AdapterLocks, StoredVersion, VersionStore
+from claas.engines.text import ChatFormat, cut
+from claas.training.example import TrainingExample, with_hindsight
+
+V = TypeVar("V", bound=StoredVersion)
+T = TypeVar("T")
+
+MOST_TOP_LOGPROBS = 20
+"""How many alternatives to a token can be asked for."""
+
+
+@dataclass(frozen=True)
+class ScoredIds:
+    """Log probabilities (nats) of T given tokens, and of the likeliest alternatives to each."""
+
+    logprobs: list[float]  # (T,)
+    top_ids: list[list[int]]  # (T, top_logprobs), likeliest first; empty when not asked for
+    top_logprobs: list[list[float]]  # (T, top_logprobs), as `top_ids`
+
+
+@dataclass(frozen=True)
+class SampledIds:
+    """One sampled answer as ids: T tokens, the end-of-turn token included when it was sampled.
+
+    `mean_entropy` is nats per token, None where it cannot be seen.
+    """
+
+    token_ids: list[int]  # (T,)
+    scores: ScoredIds
+    mean_entropy: float | None
+    finish_reason: Literal["stop", "length"]
+
+
+class Learner(ABC, Generic[V]):
+    """Makes versions, each in one step and exactly once. `base` is the model under all of them."""
+
+    def __init__(self, base: Weights, chat: ChatFormat, window: int, store: VersionStore[V]) -> None:
+        self.base = base
+        self.chat = chat
+        self.window = window
+        self.store = store
+
+    @abstractmethod
+    async def init(self, spec: AdapterSpec) -> Weights:
+        """Version 0. Raises `Conflict` where the id is taken, `InvalidInput` for a shape that cannot be had."""
+
+    async def update(self, lora_id: str, items: Sequence[TrainingItem], training: TrainingConfig, key: str) -> Update:
+        """The receipt of the version that `key` made, now or before. A failure leaves the newest one as it was."""
+        made = self.store.made_by(lora_id, key)
+        if made is not None:
+            return made.receipt(replayed=True)
+        newest = self.store.get(lora_id)
+        newest.require_base(self.base)
+        return (await self._next(newest, items, training, key)).receipt()
+
+    @abstractmethod
+    async def delete(self, lora_id: str) -> bool:
+        """Remove an adapter and all its versions; False when there was none."""
+
+    @abstractmethod
+    async def _next(self, newest: V, items: Sequence[TrainingItem], training: TrainingConfig, key: str) -> V:
+        """Make the version after `newest`."""
+
+    def _example(self, item: TrainingItem, training: TrainingConfig) -> TrainingExample:
+        """`item` with the prompt of its teacher. Raises `PromptTooLong` where that is beyond the window."""
+        teacher = with_hindsight(item.messages, item.feedback, training.feedback_repetitions)
+        teacher_ids = tuple(self.chat.prompt_ids(teacher))
+        example = TrainingExample(item.prompt_ids, teacher_ids, item.token_ids, item.logprobs)
+        if example.longest > self.window:
+            raise PromptTooLong(
+                f"prompt, feedback and response come to {example.longest} tokens, beyond the window of "
+                f"{self.window} tokens of {self.base.base_model}; nothing was trained"
+            )
+        return example
+
+
+class VersionedEngine(Generic[V]):
+    """The part of `claas.engines.base.Engine` that concerns text, names of weights, and making versions."""
+
+    def __init__(self, learner: Learner[V], lock_timeout_s: float) -> None:
+        self._learner = learner
+        self._base = learner.base
+        self._chat = learner.chat
+        self._store = learner.store
+        self._locks = AdapterLocks(lock_timeout_s)
+
+    @property
+    def base_model(self) -> str:
+        """The served name of the base model."""
+        return self._base.base_model
+
+    @property
+    def window(self) -> int:
+        """The most tokens of prompt and answer together."""
+        return self._learner.window
+
+    async def encode(self, prompt: Sequence[Message] | str) -> TokenIds:
+        """The tokens of a conversation by the chat template, or of plain text as it is."""
+        return self._chat.encode(prompt)
+
+    async def decode(self, prompt: TokenIds) -> str:
+        """What tokens read as, special ones included."""
+        return self._chat.decode(prompt)
+
+    async def resolve(self, lora_id: str | None, version: int | None = None) -> Weights:
+        """The weights of an adapter's `version`, or of its newest; of the base model when `lora_id` is None."""
+        return self._base if lora_id is None else self._store.get(lora_id, version).weights
+
+    async def update(self, lora_id: str, items: Sequence[TrainingItem], training: TrainingConfig, key: str) -> Update:
+        """One SDPO update of the newest version, making the next one, exactly once per `key`."""
+        return await self._exclusively(lora_id, lambda: self._learner.update(lora_id, items, training, key))
+
+    async def init_adapter(self, spec: AdapterSpec) -> Weights:
+        """Create version 0, which answers exactly as the base model. An existing id raises `Conflict`."""
+        return await self._exclusively(spec.lora_id, lambda: self._learner.init(spec))
+
+    async def list_adapters(self, prefix: str = "") -> list[Weights]:
+        """The newest version of every adapter whose id starts with `prefix`, sorted by id."""
+        return [self._store.get(known).weights for known in self._store.adapters() if known.startswith(prefix)]
+
+    async def delete_adapter(self, lora_id: str) -> bool:
+        """Remove an adapter and all its versions; False when there was none."""
+        return await self._exclusively(lora_id, lambda: self._learner.delete(lora_id))
+
+    async def _exclusively(self, lora_id: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Do `work` while holding the adapter's lock, to its end even when the caller is cancelled."""
+        async with self._locks.holding(lora_id):
+            task = asyncio.ensure_future(work())
+            try:
+                return await asyncio.shield(task)
+            except asyncio.CancelledError:
+                await asyncio.wait([task])
+                raise
+
+    def _completed(self, params: SamplingParams, prompt_tokens: int) -> SamplingParams:
+        """The parameters checked, seeded, and with no more tokens than fit the window."""
+        in_range("max_tokens", params.max_tokens, 1)
+        in_range("temperature", params.temperature, 0.0)
+        in_range("top_p", params.top_p, 0.0, 1.0, above=True)
+        in_range("top_logprobs", params.top_logprobs, 0, MOST_TOP_LOGPROBS)
+        self._require_window(prompt_tokens, 1)
+        room = self.window - prompt_tokens
+        seed = int.from_bytes(os.urandom(8)) if params.seed is None else params.seed
+        stops = tuple(stop for stop in params.stop if stop)
+        return replace(params, max_tokens=min(params.max_tokens, room), seed=seed, stop=stops)
+
+    def _require_window(self, prompt_tokens: int, answer_tokens: int) -> None:
+        require_window(prompt_tokens, answer_tokens, window=self.window, base_model=self.base_model)
+
+    def _sample(self, weights: Weights, prompt_ids: Sequence[int], sampled: SampledIds, stops: Sequence[str]) -> Sample:
+        """The answer as callers see it, its text cut before the first of the stop strings."""
+        ids, scores = sampled.token_ids, sampled.scores
+        return Sample(
+            weights=weights,
+            text=cut(self._chat.text(ids), stops),
+            finish_reason=sampled.finish_reason,
+            prompt_ids=tuple(prompt_ids),
+            token_ids=tuple(ids),
+            tokens=self._chat.tokens(ids),
+            logprobs=tuple(scores.logprobs),
+            top_logprobs=tuple(map(self._chat.scored, scores.top_ids, scores.top_logprobs)),
+            mean_entropy=sampled.mean_entropy,
+            token_bytes=tuple(map(self._chat.token_bytes, ids)),
+        )
+
+    def _prompt_logprobs(self, weights: Weights, ids: Sequence[int], scores: ScoredIds) -> PromptLogprobs:
+        """The log probabilities of a prompt's tokens as callers see them; `scores` are of all but the first."""
+        return PromptLogprobs(
+            weights=weights,
+            tokens=self._chat.tokens(ids),
+            token_bytes=tuple(map(self._chat.token_bytes, ids)),
+            logprobs=tuple(scores.logprobs),
+            top_logprobs=tuple(map(self._chat.scored, scores.top_ids, scores.top_logprobs)),
+        )
+
+
+class Clock:
+    """Milliseconds of wall time, by the name of the part."""
+
+    def __init__(self) -> None:
+        self.timing_ms: dict[str, float] = {}
+
+    @contextmanager
+    def timing(self, part: str) -> Generator[None]:
+        """Record how long the block takes, also when it raises."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timing_ms[part] = (time.perf_counter() - start) * 1e3
