@@ -15,7 +15,7 @@ class _EngineFolder(Protocol):
     def require_startable(self) -> None:
         """Raise `InvalidInput` where a key or an account is missing."""
 
-    def open_engine(self, settings: ApiConfig) -> Engine:
+    def open_engine(self, config: ApiConfig) -> Engine:
         """Start the engine."""
         ...
 

@@ -90,4 +90,4 @@ def test_what_it_needs_installed_is_named_with_its_extra(monkeypatch: pytest.Mon
 def test_the_folder_of_every_mode_offers_what_opens_it(mode: str) -> None:
     folder = ROOT.joinpath(*MODES[mode].engine.split("."), "__init__.py").read_text()
     assert "\ndef require_startable() -> None:" in folder
-    assert "\ndef open_engine(settings: " in folder
+    assert "\ndef open_engine(config: " in folder

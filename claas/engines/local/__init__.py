@@ -18,9 +18,9 @@ def require_startable() -> None:
     """A model on this machine needs neither a key nor an account."""
 
 
-def open_engine(settings: EngineSettings) -> Engine:
+def open_engine(config: EngineSettings) -> Engine:
     """Load the base model and restore the adapters in the store."""
     from claas.engines.local.engine import LocalEngine
 
-    root = Path(settings.store_dir) / "adapters"
-    return LocalEngine.open(settings.base_model_name, root, lock_timeout_s=settings.lock_timeout_s)
+    root = Path(config.store_dir) / "adapters"
+    return LocalEngine.open(config.base_model_name, root, lock_timeout_s=config.lock_timeout_s)

@@ -32,14 +32,14 @@ def require_startable() -> None:
         )
 
 
-def open_engine(settings: ModalSettings) -> Engine:
+def open_engine(config: ModalSettings) -> Engine:
     """Ask the deployed app what it serves, which starts it."""
     from claas.engines.modal.engine import ModalEngine
 
     return ModalEngine.open(
-        settings.modal_app or Deployment.of(os.environ).app,
-        settings.base_model_name,
-        Path(settings.store_dir) / "modal",
-        timeout_s=settings.modal_timeout_s,
-        lock_timeout_s=settings.lock_timeout_s,
+        config.modal_app or Deployment.of(os.environ).app,
+        config.base_model_name,
+        Path(config.store_dir) / "modal",
+        timeout_s=config.modal_timeout_s,
+        lock_timeout_s=config.lock_timeout_s,
     )

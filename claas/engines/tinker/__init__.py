@@ -26,17 +26,17 @@ def require_startable() -> None:
     require_key(os.environ.get(KEY_VARIABLE))
 
 
-def open_engine(settings: TinkerSettings) -> Engine:
+def open_engine(config: TinkerSettings) -> Engine:
     """Begin a session at the service and restore the versions in the store."""
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # it regrets that torch is not installed
     from claas.engines.tinker.engine import TinkerEngine
 
     return TinkerEngine.open(
-        settings.base_model_name,
-        Path(settings.store_dir) / "tinker",
+        config.base_model_name,
+        Path(config.store_dir) / "tinker",
         key=os.environ.get(KEY_VARIABLE),
-        base_url=settings.tinker_base_url,
-        keep_last=settings.keep_versions == "last",
-        timeout_s=settings.tinker_timeout_s,
-        lock_timeout_s=settings.lock_timeout_s,
+        base_url=config.tinker_base_url,
+        keep_last=config.keep_versions == "last",
+        timeout_s=config.tinker_timeout_s,
+        lock_timeout_s=config.lock_timeout_s,
     )

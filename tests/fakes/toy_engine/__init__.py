@@ -10,7 +10,7 @@ def require_startable() -> None:
     """A toy needs no key."""
 
 
-def open_engine(settings: EngineSettings) -> Engine:
+def open_engine(config: EngineSettings) -> Engine:
     """Open the toy on its own part of the store."""
-    assert settings.base_model_name == "fake-base"
-    return FakeEngine(Path(settings.store_dir) / "toy")
+    assert config.base_model_name == "fake-base"
+    return FakeEngine(Path(config.store_dir) / "toy")
