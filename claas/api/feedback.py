@@ -36,8 +36,8 @@ _CAPACITY = 20_000
 """Lines kept; a key takes two. An engine knows the keys of its updates for good, so an older one is still replayed."""
 
 
-class Receipt(Body):
-    """A key, a digest of the feedback it was used for, and the answer; None until the update is known to be made."""
+class KeyUse(Body):
+    """What an idempotency key was used for: a digest of the feedback, and the reply, None until the update is made."""
 
     key: str
     fingerprint: str
@@ -48,16 +48,16 @@ class Receipts:
     """The newest receipts, found by key; survives a crash of the machine."""
 
     def __init__(self, path: Path) -> None:
-        self._journal = Journal(path, _CAPACITY, lambda line: (Receipt.model_validate_json(line).key,))
+        self._journal = Journal(path, _CAPACITY, lambda line: (KeyUse.model_validate_json(line).key,))
 
-    def find(self, key: str) -> Receipt | None:
+    def find(self, key: str) -> KeyUse | None:
         """What was last written under this key."""
         line = self._journal.find(key)
-        return None if line is None else Receipt.model_validate_json(line)
+        return None if line is None else KeyUse.model_validate_json(line)
 
-    async def write(self, receipt: Receipt) -> None:
-        """Keep `receipt` in place of what stood under its key."""
-        self._journal.append(receipt.model_dump_json().encode(), (receipt.key,))
+    async def write(self, use: KeyUse) -> None:
+        """Put this use in place of what stood under its key."""
+        self._journal.append(use.model_dump_json().encode(), (use.key,))
         await self._journal.sync()
 
     def close(self) -> None:
@@ -145,12 +145,12 @@ class Feedback:
             return used.response
         said = self._find_all(items)
         # Written before training, so that even after a crash the key cannot be used for other feedback.
-        await self._receipts.write(Receipt(key=key, fingerprint=fingerprint))
+        await self._receipts.write(KeyUse(key=key, fingerprint=fingerprint))
         response = await self._train(said, key)
-        await self._receipts.write(Receipt(key=key, fingerprint=fingerprint, response=response))
+        await self._receipts.write(KeyUse(key=key, fingerprint=fingerprint, response=response))
         return response
 
-    async def _used(self, key: str) -> Receipt | None:
+    async def _used(self, key: str) -> KeyUse | None:
         """What the key was used for; None also when the version it made is gone with its deleted adapter."""
         receipt = self._receipts.find(key)
         if receipt is None or receipt.response is None:

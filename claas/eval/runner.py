@@ -44,7 +44,7 @@ async def run_harness(
         records = {name: PreferenceRecords.read_whole(run.files.preference(name)) for name in preferences}
         work = _Work(run, preferences, metrics, records, reporter or Silent())
         work.reporter.run_started(run.config, run.files.root)
-        if any(len(found.steps) < run.config.num_steps for found in records.values()):
+        if any(len(record.steps) < run.config.num_steps for record in records.values()):
             async with open_stack(run.config, run.files.stack) as stack:
                 await work.run_all(stack)
         results = work.results()

@@ -135,7 +135,7 @@ class PreferenceFiles:
         """Add one whole line, on the disk when this returns.
 
         What was sampled for the steps before goes; for this one it stays, as long as its line is the last one, which a
-        crash of the machine or a copy taken at the wrong moment can tear.
+        crash of the machine, or a copy made at the wrong moment, can tear.
         """
         append_line(self.steps, step.model_dump_json())
         with writing(self.sampled):

@@ -39,7 +39,7 @@ def shifted(by: float) -> list[float]:
     return [SCORE[0] + by, *SCORE[1:]]
 
 
-def sung(*entries: tuple[AdapterVersion, Canary]) -> Canaries:
+def canaries_of(*entries: tuple[AdapterVersion, Canary]) -> Canaries:
     canaries = Canaries()
     for adapter, canary in entries:
         canaries.add(adapter, canary)
@@ -50,53 +50,53 @@ BASELINE = (version(0), score(*SCORE, base=SCORE))
 
 
 def test_versions_that_differ_and_score_differently_are_taken() -> None:
-    sung(BASELINE, (version(1), score(*shifted(1e-9))), (version(2), score(*shifted(-3.0))))
+    canaries_of(BASELINE, (version(1), score(*shifted(1e-9))), (version(2), score(*shifted(-3.0))))
 
 
 def test_an_update_that_changed_nothing_must_leave_the_score_as_it_was() -> None:
     unchanged = version(2, digest="calm 1")
-    sung(BASELINE, (version(1), score(*shifted(1.0))), (unchanged, score(*shifted(1.0))))
+    canaries_of(BASELINE, (version(1), score(*shifted(1.0))), (unchanged, score(*shifted(1.0))))
     with pytest.raises(WrongWeights, match=r"eval-calm@2 .* and eval-calm@1, whose weights are the same"):
-        sung(BASELINE, (version(1), score(*shifted(1.0))), (unchanged, score(*shifted(2.0))))
+        canaries_of(BASELINE, (version(1), score(*shifted(1.0))), (unchanged, score(*shifted(2.0))))
 
 
 def test_adapters_that_no_update_has_changed_are_all_the_base_model() -> None:
     untrained = (version(1, "brief", digest="brief 0"), score(*SCORE))
-    sung(BASELINE, (version(0, "brief"), score(*SCORE, base=SCORE)), untrained)
+    canaries_of(BASELINE, (version(0, "brief"), score(*SCORE, base=SCORE)), untrained)
 
 
 def test_a_score_that_was_lost_says_nothing_and_stops_nothing() -> None:
     lost = Canary(logprobs=None, repeat=None, error="HTTP 500")
-    sung(BASELINE, (version(1), lost), (version(2), score(*shifted(1.0))))
+    canaries_of(BASELINE, (version(1), lost), (version(2), score(*shifted(1.0))))
     with pytest.raises(WrongWeights, match=r"@2 .* exactly as eval-calm@0 did"):
-        sung(BASELINE, (version(1), lost), (version(2), score(*SCORE)))
+        canaries_of(BASELINE, (version(1), lost), (version(2), score(*SCORE)))
 
 
 @pytest.mark.parametrize("apart", [NOISE * 0.99, -NOISE * 0.99])
 def test_rounding_that_varies_is_no_other_weights(apart: float) -> None:
-    sung((version(0), score(*SCORE, repeat=shifted(apart), base=shifted(-apart))))
+    canaries_of((version(0), score(*SCORE, repeat=shifted(apart), base=shifted(-apart))))
 
 
 @pytest.mark.parametrize("apart", [NOISE * 1.05, -NOISE * 1.05])
 def test_more_than_rounding_is_other_weights(apart: float) -> None:
     with pytest.raises(WrongWeights, match=r"-7 nats and, asked again at the same time, .* more than one set"):
-        sung((version(1), score(*SCORE, repeat=shifted(apart))))
+        canaries_of((version(1), score(*SCORE, repeat=shifted(apart))))
     with pytest.raises(WrongWeights, match=r"-7 nats and the base model .* a new adapter answers as its base model"):
-        sung((version(0), score(*SCORE, base=shifted(apart))))
+        canaries_of((version(0), score(*SCORE, base=shifted(apart))))
 
 
 def test_differences_of_opposite_sign_do_not_cancel() -> None:
     with pytest.raises(WrongWeights):
-        sung((version(0), score(*SCORE, base=[SCORE[0] + 1, SCORE[1] - 1, SCORE[2]])))
+        canaries_of((version(0), score(*SCORE, base=[SCORE[0] + 1, SCORE[1] - 1, SCORE[2]])))
 
 
 @hypothesis_settings(deadline=None)
 @given(st.lists(st.floats(-20, -1e-6), min_size=1, max_size=20), st.floats(-1, 1))
 def test_the_law_holds_for_any_score(logprobs: list[float], apart: float) -> None:
     moved = [value * (1 + apart * ROUNDING) for value in logprobs]
-    sung((version(0), score(*logprobs, repeat=[value * (1 + apart * ROUNDING * 0.99) for value in logprobs])))
+    canaries_of((version(0), score(*logprobs, repeat=[value * (1 + apart * ROUNDING * 0.99) for value in logprobs])))
     assume(moved != logprobs)
-    canaries = sung((version(0), score(*logprobs)), (version(1), score(*moved)))
+    canaries = canaries_of((version(0), score(*logprobs)), (version(1), score(*moved)))
     for again in (logprobs, moved):
         with pytest.raises(WrongWeights):
             canaries.add(version(2), score(*again))

@@ -101,8 +101,8 @@ def test_a_verdict_that_its_answer_does_not_earn_is_found(run_dir: Path, capsys:
 
 
 def test_a_canary_of_other_weights_is_found(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sung = baseline(run_dir)["canary"]
-    change(run_dir / "calm" / "steps.jsonl", 2, lambda record: record.update(canary={**sung, "base": None}))
+    canary = baseline(run_dir)["canary"]
+    change(run_dir / "calm" / "steps.jsonl", 2, lambda record: record.update(canary={**canary, "base": None}))
     assert main([str(run_dir)]) == 1
     assert "steps.jsonl step 2: canary: recorded the right weights, recomputed eval-calm-run@3 scores" in (
         capsys.readouterr().out

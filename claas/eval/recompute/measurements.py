@@ -1,4 +1,4 @@
-"""What was measured at one version, once more: the metrics are run again on the recorded transcripts."""
+"""Numbers held against what their own record leads to: metrics run once more, on the recorded transcripts."""
 
 import math
 from collections import Counter
@@ -15,93 +15,6 @@ from claas.eval.stacks.stack import Answer, LostAnswer, Scored, Stack
 from claas.results.records import AdapterVersion, Baseline, Counts, StepRecord, Transcript
 from claas.results.settings import EvalConfig
 from claas.results.summary import update_tokens
-
-_Request = tuple[str, str, bool]
-"""Metric, item, and whether an answer was sampled (else a completion was scored)."""
-
-
-@dataclass(frozen=True)
-class Replay(Subject):
-    """Each request comes back as its transcript says it did, lost ones lost.
-
-    An answer that the metric itself could not judge then (its transcript has an error beside the response) is lost
-    here, too: it was counted as errored, and what hindered the judging cannot be brought back.
-    """
-
-    transcripts: Mapping[_Request, Transcript] = field(default_factory=dict[_Request, Transcript])
-
-    async def _ask(self, asked: Transcript, seed: int, temperature: float, top_logprobs: int) -> Answer:
-        transcript = self._transcript(asked)
-        return Answer(
-            text=transcript.response or "",
-            finish_reason=transcript.finish_reason or "",
-            rollout_id=transcript.rollout_id or "",
-            logprobs=tuple(transcript.logprobs or ()),
-            # A lower bound stands where the stack could not tell the entropy, so it gave none.
-            mean_entropy=None if transcript.entropy_is_lower_bound else transcript.mean_entropy,
-            top_logprobs=tuple(tuple(likeliest) for likeliest in transcript.top_logprobs or ()),
-            prompt_tokens=transcript.prompt_tokens or 0,
-            completion_tokens=transcript.completion_tokens or 0,
-            sampled_with=transcript.sampled_with,
-            truncated_prompt_tokens=transcript.truncated_prompt_tokens,
-            tokens=_tokens(transcript),
-        )
-
-    async def _rate(self, asked: Transcript, messages: tuple[Mapping[str, str], ...], completion: str) -> Scored:
-        transcript = self._transcript(asked)
-        return Scored(
-            logprobs=tuple(transcript.logprobs or ()),
-            prompt_tokens=transcript.prompt_tokens or 0,
-            tokens=_tokens(transcript),
-        )
-
-    def _transcript(self, asked: Transcript) -> Transcript:
-        transcript = self.transcripts.get(_request(asked))
-        if transcript is None:
-            raise LostAnswer("the record has no transcript of this request")
-        if transcript.error is not None or transcript.response is None:
-            raise LostAnswer(transcript.error or "the record has neither an answer nor an error")
-        return transcript
-
-
-def replay(
-    preference: Preference,
-    config: EvalConfig,
-    adapter: AdapterVersion,
-    step: int | None,
-    baseline: Baseline | None,
-    transcripts: Iterable[Transcript],
-) -> Replay:
-    """A version under a preference, as these transcripts of its measurement show it."""
-    return Replay(
-        stack=cast(Stack, _NoStack()),
-        adapter=adapter,
-        preference=preference,
-        step=step,
-        baseline=baseline,
-        run_seed=config.seed,
-        max_tokens=config.max_tokens,
-        transcripts={_request(transcript): transcript for transcript in transcripts},
-    )
-
-
-def _request(transcript: Transcript) -> _Request:
-    return transcript.metric, transcript.item, transcript.temperature is not None
-
-
-def _tokens(transcript: Transcript) -> tuple[str, ...] | None:
-    return None if transcript.tokens is None else tuple(transcript.tokens)
-
-
-class _NoStack:
-    """Stands where a metric that goes round its subject would find the stack."""
-
-    def __getattr__(self, name: str) -> Any:
-        raise InvalidInput(
-            f"a metric uses the stack itself ({name}), of which no transcript is kept; let it ask through "
-            "Subject.answer and Subject.score, so that its numbers can be recomputed"
-        )
-
 
 RELATIVE, ABSOLUTE = 1e-9, 1e-12
 """Numbers agree within these. On the machine that made the record they are equal to the last bit; on another one `exp`
@@ -242,3 +155,90 @@ def _by_request(transcripts: Sequence[Transcript]) -> dict[str, Transcript]:
 
 def _plain(counts: Mapping[str, Counts]) -> dict[str, dict[str, int]]:
     return {name: count.model_dump() for name, count in counts.items()}
+
+
+_Request = tuple[str, str, bool]
+"""Metric, item, and whether an answer was sampled (else a completion was scored)."""
+
+
+@dataclass(frozen=True)
+class Replay(Subject):
+    """Each request comes back as its transcript says it did, lost ones lost.
+
+    An answer that the metric itself could not judge then (its transcript has an error beside the response) is lost
+    here, too: it was counted as errored, and what hindered the judging cannot be brought back.
+    """
+
+    transcripts: Mapping[_Request, Transcript] = field(default_factory=dict[_Request, Transcript])
+
+    async def _ask(self, asked: Transcript, seed: int, temperature: float, top_logprobs: int) -> Answer:
+        transcript = self._transcript(asked)
+        return Answer(
+            text=transcript.response or "",
+            finish_reason=transcript.finish_reason or "",
+            rollout_id=transcript.rollout_id or "",
+            logprobs=tuple(transcript.logprobs or ()),
+            # A lower bound stands where the stack could not tell the entropy, so it gave none.
+            mean_entropy=None if transcript.entropy_is_lower_bound else transcript.mean_entropy,
+            top_logprobs=tuple(tuple(likeliest) for likeliest in transcript.top_logprobs or ()),
+            prompt_tokens=transcript.prompt_tokens or 0,
+            completion_tokens=transcript.completion_tokens or 0,
+            sampled_with=transcript.sampled_with,
+            truncated_prompt_tokens=transcript.truncated_prompt_tokens,
+            tokens=_tokens(transcript),
+        )
+
+    async def _rate(self, asked: Transcript, messages: tuple[Mapping[str, str], ...], completion: str) -> Scored:
+        transcript = self._transcript(asked)
+        return Scored(
+            logprobs=tuple(transcript.logprobs or ()),
+            prompt_tokens=transcript.prompt_tokens or 0,
+            tokens=_tokens(transcript),
+        )
+
+    def _transcript(self, asked: Transcript) -> Transcript:
+        transcript = self.transcripts.get(_request(asked))
+        if transcript is None:
+            raise LostAnswer("the record has no transcript of this request")
+        if transcript.error is not None or transcript.response is None:
+            raise LostAnswer(transcript.error or "the record has neither an answer nor an error")
+        return transcript
+
+
+def replay(
+    preference: Preference,
+    config: EvalConfig,
+    adapter: AdapterVersion,
+    step: int | None,
+    baseline: Baseline | None,
+    transcripts: Iterable[Transcript],
+) -> Replay:
+    """A version under a preference, as these transcripts of its measurement show it."""
+    return Replay(
+        stack=cast(Stack, _NoStack()),
+        adapter=adapter,
+        preference=preference,
+        step=step,
+        baseline=baseline,
+        run_seed=config.seed,
+        max_tokens=config.max_tokens,
+        transcripts={_request(transcript): transcript for transcript in transcripts},
+    )
+
+
+def _request(transcript: Transcript) -> _Request:
+    return transcript.metric, transcript.item, transcript.temperature is not None
+
+
+def _tokens(transcript: Transcript) -> tuple[str, ...] | None:
+    return None if transcript.tokens is None else tuple(transcript.tokens)
+
+
+class _NoStack:
+    """Stands where a metric that goes round its subject would find the stack."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise InvalidInput(
+            f"a metric uses the stack itself ({name}), of which no transcript is kept; let it ask through "
+            "Subject.answer and Subject.score, so that its numbers can be recomputed"
+        )

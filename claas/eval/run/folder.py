@@ -37,8 +37,8 @@ def open_run(config: EvalConfig) -> Generator[OpenRun, None, None]:
     files = RunFiles(new_folder() if config.output_dir is None else _given_folder(config.output_dir))
     with ExitStack() as held:
         with _usable(str(files.root)):
-            taken = f"another process works on {files.root}; wait for it to end, or choose another output_dir"
-            held.enter_context(locked(files.lock, taken))
+            in_use = f"another process works on {files.root}; wait for it to end, or choose another output_dir"
+            held.enter_context(locked(files.lock, in_use))
         yield _started_or_continued(config, files)
 
 
@@ -87,7 +87,7 @@ def _started_or_continued(config: EvalConfig, files: RunFiles) -> OpenRun:
 
 
 def _require_empty(files: RunFiles) -> None:
-    """A folder of other things is not taken for a run that has yet to start."""
+    """Refuse a folder of other things, which is not a run that has yet to start."""
     other = sorted(path.name for path in files.root.iterdir() if not path.name.startswith("."))
     if other:
         raise InvalidInput(

@@ -12,7 +12,7 @@ from claas.results.records import Counts, Transcript, Values
 
 @dataclass(frozen=True)
 class Measured:
-    """What all metrics together found at one version."""
+    """What all metrics together measured at one version."""
 
     values: Values
     counts: dict[str, Counts]

@@ -1,4 +1,4 @@
-"""Whoever watches a run: told of everything as it happens, and never asked."""
+"""Watching a run: a reporter hears of everything as it happens, and decides nothing."""
 
 from pathlib import Path
 from typing import Protocol

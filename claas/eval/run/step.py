@@ -39,7 +39,7 @@ async def run_preference(run: PreferenceRun) -> None:
 
 
 async def train(run: PreferenceRun, step: int) -> None:
-    """Make the update of `step`, unless it has its receipt; one that was begun is sent again as it was."""
+    """Make the update of `step`, unless it has its receipt; one that was asked for before is sent again as it was."""
     if step < run.ledger.updates or step >= run.config.num_steps:
         return
     intent = run.ledger.open_intent or await _prepare_update(run, step)

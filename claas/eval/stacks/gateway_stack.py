@@ -192,7 +192,7 @@ class GatewayAlias:
 
     @asynccontextmanager
     async def pointing_at(self, adapter: AdapterVersion) -> AsyncGenerator[None, None]:
-        """Inside, the alias means exactly this version. Set anew for whoever comes first, in case others set it."""
+        """Inside, the alias means exactly this version. Set anew for the first answer, in case others set it."""
         async with self._queue:
             if self._model != adapter.model:
                 await self._no_answer_under_way.wait()

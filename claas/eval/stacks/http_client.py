@@ -58,7 +58,7 @@ class Retries:
 class HttpClient:
     """Requests to one server, at most `max_concurrency` of them in flight.
 
-    Only what a second try can mend is tried again: connections that fail or break, timeouts, 429, 502, 503 and 504.
+    Only what may come right is tried again: connections that fail or break, timeouts, 429, 502, 503 and 504.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ def _parsed(response: httpx.Response, into: type[B]) -> B:
 
 
 def _retry_after_s(response: httpx.Response) -> float:
-    """Seconds the server asked to wait, as a number or as a date; 0 when it did not, or said it badly."""
+    """Seconds the server asked to wait, as a number or as a date; 0 when it did not, or not readably."""
     asked = response.headers.get("Retry-After", "")
     try:
         return max(0.0, float(asked))
