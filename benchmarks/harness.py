@@ -54,7 +54,7 @@ def latency() -> int:
 
 
 def checks() -> int:
-    """What trust costs: everything that is done only so that the rest can be believed, done again and timed alone."""
+    """What the checks cost: all that is done only so that the numbers can be trusted, repeated and timed alone."""
     report = Report()
     seconds: dict[str, float] = {}
 

@@ -1,4 +1,4 @@
-"""The results browser on much: a list of 300 runs, and a run of three preferences with 200 steps each."""
+"""The results browser with many runs and large ones: a list of 300, and a run of 3 preferences with 200 steps each."""
 
 import json
 import re
