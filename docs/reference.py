@@ -138,6 +138,8 @@ def kind_of(kind: Any) -> str:
         return " or ".join(kind_of(part) for part in sorted(parts, key=lambda part: part is NoneType))
     if origin is list:
         return f"[{kind_of(parts[0])}, ...]"
+    if origin is tuple and parts[-1] is Ellipsis:
+        return f"[{kind_of(parts[0])}, ...]"
     if origin is tuple:
         return f"[{', '.join(kind_of(part) for part in parts)}]"
     if origin is dict:

@@ -8,7 +8,6 @@ from typing import Any
 from claas.results.charts import DASHES, MARKERS, Intervals, Panel, Picture, look, pictures
 from claas.results.numbers import figure, interval_figures
 from claas.results.records import History, Status
-from claas.results.settings import Criteria
 from claas.results.statistics import Interval
 
 
@@ -287,7 +286,7 @@ class Charts:
         return {"series": [asdict(series) for series in self.series], "charts": drawn}
 
 
-def charts_of(histories: Mapping[str, History], criteria: Criteria, intervals: Intervals) -> Charts:
+def charts_of(histories: Mapping[str, History], criteria: Mapping[str, float], intervals: Intervals) -> Charts:
     """Charts of these histories, all in each: their keys name the curves, their order gives the colours."""
     found = [_group(picture, histories) for picture in pictures(criteria, histories, intervals)]
     series = tuple(_series(index, name, history) for index, (name, history) in enumerate(histories.items()))

@@ -18,12 +18,14 @@ from claas.results.comparison import (
     ItemDifference,
     Spread,
     compare,
+    compared,
     finals_of,
+    having,
     item_differences,
     spread_over_seeds,
     value,
 )
-from claas.results.criteria import CHANGES, Estimate
+from claas.results.criteria import Estimate
 from claas.results.manifest import Manifest
 from claas.results.numbers import common_decimals
 from claas.results.records import History, Metadata, Status
@@ -135,8 +137,8 @@ class Comparison:
     def tables(self, preference: str) -> list["KeyTable"]:
         """One table for each key that two runs or more measured."""
         tables: list[KeyTable] = []
-        for key in CHANGES:
-            finals = {each.label: each.keys[key] for each in self.shared[preference] if key in each.keys}
+        for key in compared(self.shared[preference]):
+            finals = {each.label: each.keys[key] for each in having(self.shared[preference], key)}
             if len(finals) > 1:
                 found = [each for each in self.differences if (each.preference, each.key) == (preference, key)]
                 estimates = {letter: value(final, self.confidence) for letter, final in finals.items()}
@@ -273,7 +275,7 @@ def _compared(run: RunIndex) -> ComparedRun:
     return ComparedRun(
         name=run.name,
         manifest=run.manifest,
-        confidence=run.config.criteria.confidence,
+        confidence=run.config.confidence,
         summaries={name: found for name, found in judged.items() if found.status is Status.COMPLETE},
         metadata={name: found for name, found in run.metadata.items() if found is not None},
         finals={name: finals_of(last_measured(run, name), run.name) for name in run.points},

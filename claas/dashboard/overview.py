@@ -14,7 +14,7 @@ from pydantic import Field
 from claas.core.errors import ClaasError
 from claas.dashboard.points import INDEX_VERSION, Stamp, keep, kept, read_measurement
 from claas.dashboard.run_index import FOLDER, Folder, RunIndex, errors_named_after, read_run
-from claas.results.criteria import CRITERIA
+from claas.results.keys import Role, judged, with_role
 from claas.results.records import Baseline, History, Record, Status, StepRecord
 from claas.results.run_files import RESERVED
 from claas.results.summary import FILE_NAME, PreferenceSummary, build_summary
@@ -47,9 +47,6 @@ def _time(record: Baseline | StepRecord) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-CURVE = CRITERIA[0].key
-"""What the row draws: the first criterion's measurement, held-out compliance."""
-
 _ROW = "row.json"
 _RECORDS = ("metadata.json", "baseline.json", "steps.jsonl")
 
@@ -66,7 +63,7 @@ class State(StrEnum):
 
 
 class PreferenceRow(Record):
-    """One preference of a run; `curve` is held-out compliance by number of updates, None where it was lost."""
+    """One preference of a run; `curve` shows how it was learned, by number of updates, None where that was lost."""
 
     name: str
     steps_done: int
@@ -194,8 +191,14 @@ def _preference(run: RunIndex, name: str) -> PreferenceRow:
         steps_planned=history.planned_steps,
         verdict=found.verdict if found and found.status is Status.COMPLETE else None,
         reason=found.reason if found else None,
-        curve=history.curve(CURVE),
+        curve=history.curve(_drawn(history)),
     )
+
+
+def _drawn(history: History) -> str:
+    """The key that shows whether the preference was learned, or else the first that is judged."""
+    learned = with_role(history.keys, Role.LEARNED)
+    return next((key.key for key in (learned, *(key for key, _ in judged(history.keys))) if key is not None), "")
 
 
 def _stamps(root: Path) -> dict[str, Stamp | None]:

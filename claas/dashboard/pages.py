@@ -29,17 +29,10 @@ from claas.results.numbers import (
 )
 from claas.results.verdict import Ruling
 
-_TITLES = {
-    "heldout": "held-out",
-    "heldout_compliance": "held-out compliance",
-    "self_rouge_l": "self-ROUGE-L",
-    "out_of_scope": "asked for the opposite",
-}
 
-
-def title(name: str) -> str:
-    """A criterion or a set of items as people write it: `self-ROUGE-L` of `self_rouge_l`."""
-    return _TITLES.get(name, name.replace("_", " "))
+def title(name: str, titles: Mapping[str, str]) -> str:
+    """A criterion or a set of items as people write it: by its declared title, or else its name with spaces."""
+    return titles.get(name, name.replace("_", " "))
 
 
 def capitalized(text: str) -> str:

@@ -18,11 +18,12 @@ from pydantic import Field, ValidationError
 from claas.core.errors import InvalidInput, NotFound, StackError
 from claas.core.files import write_atomically
 from claas.results.charts import intervals_of
+from claas.results.keys import Key
 from claas.results.records import Baseline, History, Record, StepRecord, flat
 from claas.results.run_files import PreferenceFiles, parsed
 from claas.results.statistics import Interval
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 
 Intervals = dict[str, tuple[float, float] | None]
 
@@ -60,6 +61,7 @@ class Points(Record):
 
     index_version: int = INDEX_VERSION
     confidence: float
+    keys: tuple[Key, ...]
     baseline_stamp: Stamp | None
     steps_stamp: Stamp | None
     baseline: Baseline | None = None
@@ -71,7 +73,8 @@ class Points(Record):
 
     def history(self, preference: str, planned_steps: int, failure: str | None) -> History:
         """The preference's curves; its records have no transcripts."""
-        return History(preference, planned_steps, self.baseline, tuple(point.record for point in self.points), failure)
+        steps = tuple(point.record for point in self.points)
+        return History(preference, planned_steps, self.baseline, steps, failure, self.keys)
 
     def interval(self, updates: int, criterion: str) -> Interval | None:
         """The interval of a criterion after so many updates; None where there is none."""
@@ -84,16 +87,21 @@ class Points(Record):
         return found and Interval(*found)
 
 
-def read_points(files: PreferenceFiles, known: Points | None, confidence: float) -> Points:
-    """The index of a preference's files as they are now; what `known` has of them is not read again."""
+def read_points(files: PreferenceFiles, known: Points | None, confidence: float, keys: tuple[Key, ...]) -> Points:
+    """The index of a preference's files as they are now; what `known` has of them is not read again.
+
+    `keys` are what is declared of the preference's numbers, and `confidence` is that of the intervals.
+    """
+    if known is not None and not _holds(known, confidence, keys):
+        known = None
     stamps = Stamp.of(files.baseline), Stamp.of(files.steps)
     unchanged = known is not None and (known.baseline_stamp, known.steps_stamp) == stamps
-    if known is not None and unchanged and _holds(known, confidence):
+    if known is not None and unchanged:
         return known
-    if known is not None and _goes_on(known, files, stamps, confidence):
+    if known is not None and _goes_on(known, files, stamps):
         start = known.model_copy(update={"steps_stamp": stamps[1]})
     else:
-        start = Points(confidence=confidence, baseline_stamp=stamps[0], steps_stamp=stamps[1])
+        start = Points(confidence=confidence, keys=keys, baseline_stamp=stamps[0], steps_stamp=stamps[1])
     return _Reading(files, start).to_the_end()
 
 
@@ -187,10 +195,13 @@ class _Reading:
         )
 
     def _intervals(self, record: Baseline | StepRecord, baseline: Baseline, where: str) -> Intervals:
-        """Of a record that everything else can be computed from as well; `InvalidInput` says why it is none."""
+        """The intervals of a record that everything else can be computed from as well; `InvalidInput` says why it is
+        none."""
         try:
             datetime.fromisoformat(record.timestamp)
-            found = intervals_of(record.rollouts, baseline.rollouts, flat(record.eval), self.start.confidence)
+            found = intervals_of(
+                record.rollouts, baseline.rollouts, self.start.keys, flat(record.eval), self.start.confidence
+            )
         except (ValueError, ArithmeticError) as error:
             raise InvalidInput(f"{where} is damaged: {error}") from error
         for name, interval in found.items():
@@ -199,21 +210,20 @@ class _Reading:
         return found
 
 
-def _holds(known: Points, confidence: float) -> bool:
+def _holds(known: Points, confidence: float, keys: tuple[Key, ...]) -> bool:
     """Whether it was made as it would be now; what was damaged may be readable by now."""
-    return known.index_version == INDEX_VERSION and known.confidence == confidence and known.damage is None
+    made = (known.index_version, known.confidence, known.keys)
+    return made == (INDEX_VERSION, confidence, keys) and known.damage is None
 
 
-def _goes_on(
-    known: Points, files: PreferenceFiles, stamps: tuple[Stamp | None, Stamp | None], confidence: float
-) -> bool:
+def _goes_on(known: Points, files: PreferenceFiles, stamps: tuple[Stamp | None, Stamp | None]) -> bool:
     """Whether the files are those that `known` was made of, with lines added at most.
 
     A line is known again by what the last one says and where it stands; a file that was touched without having grown
     was rewritten.
     """
     baseline, steps = stamps
-    if not _holds(known, confidence) or known.baseline_stamp != baseline:
+    if known.baseline_stamp != baseline:
         return False
     if steps is None or steps.size < known.read:
         return False

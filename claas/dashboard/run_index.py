@@ -13,9 +13,10 @@ from pydantic import ValidationError
 from claas.core.errors import BadRequest, ClaasError, InvalidInput, NotFound, StackError
 from claas.core.files import is_locked, read_text
 from claas.dashboard.points import Points, Stamp, keep, kept, read_points
+from claas.results.keys import Key
 from claas.results.manifest import Manifest, read_manifest
 from claas.results.records import History, Metadata, Status
-from claas.results.run_files import RESERVED, RunFiles, parsed
+from claas.results.run_files import RESERVED, RunFiles, declared_keys, parsed
 from claas.results.settings import EvalConfig, eval_config
 from claas.results.statistics import Interval
 from claas.results.summary import FILE_NAME, PreferenceSummary, Summary
@@ -217,16 +218,20 @@ def _read(name: str, files: RunFiles, *, held: bool) -> RunIndex:
     config = _config(files, manifest)
     problems: list[str] = []
     begun = _begun(files, config, problems)
-    points = {each: _points(files, each, config.criteria.confidence) for each in begun}
+    unreadable: list[str] = []
+    metadata = {each: _unless_damaged(files.preference(each).read_metadata, unreadable) for each in begun}
+    points = {each: _points(files, each, config.confidence, declared_keys(metadata[each])) for each in begun}
     problems += [found.damage for found in points.values() if found.damage is not None]
+    summary = _unless_damaged(lambda: _summary(files.root), problems)
+    problems += unreadable
     return RunIndex(
         name=name,
         files=files,
         manifest=manifest,
         config=config,
-        summary=_unless_damaged(lambda: _summary(files.root), problems),
+        summary=summary,
         points=points,
-        metadata={each: _unless_damaged(files.preference(each).read_metadata, problems) for each in begun},
+        metadata=metadata,
         held=held,
         continued=held and not _newer(files.root / FILE_NAME, files.config),
         problems=tuple(problems),
@@ -251,11 +256,11 @@ def _begun(files: RunFiles, config: EvalConfig, problems: list[str]) -> list[str
     return named + sorted(found - set(named))
 
 
-def _points(files: RunFiles, preference: str, confidence: float) -> Points:
+def _points(files: RunFiles, preference: str, confidence: float, keys: tuple[Key, ...]) -> Points:
     """The preference's index, brought up to date and kept; where it cannot be kept, it is made anew each time."""
     place = files.root / FOLDER / "points" / f"{preference}.json"
     known = kept(place, Points)
-    found = read_points(files.preference(preference), known, confidence)
+    found = read_points(files.preference(preference), known, confidence, keys)
     if found is not known:
         keep(place, found)
     return found

@@ -12,7 +12,9 @@ from claas.dashboard.charts import charts_of
 from claas.dashboard.overview import RunRow, overview, step_seconds, summaries
 from claas.dashboard.pages import Addresses, render
 from claas.dashboard.run_index import RunIndex, errors_named_after
-from claas.results.progress import COLUMNS, Column, ProgressLine, lost, seconds_left
+from claas.results.charts import declared_in
+from claas.results.keys import Key, keys_of_schema_1, titles
+from claas.results.progress import ProgressLine, columns, lost, seconds_left
 from claas.results.records import Baseline, History, Metadata, Status, StepRecord, flat
 from claas.results.run_files import RunFiles
 from claas.results.summary import PreferenceSummary
@@ -63,6 +65,7 @@ class PreferenceView:
     answers: Sequence[Answer]
     steps: Sequence[StepRow]
     metadata: Metadata | None
+    titles: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class RunView:
     preferences: Sequence[PreferenceView]
     waiting: Sequence[str]
     seconds_left: float | None
-    columns: Sequence[Column] = COLUMNS
+    columns: Sequence[Key]
 
 
 def run_page(run: RunIndex, addresses: Addresses) -> str:
@@ -108,12 +111,14 @@ def run_view(run: RunIndex) -> RunView:
     lines = [view.progress for view in views]
     begun = {view.name for view in views}
     waiting = [name for name in run.config.preferences if name not in begun and not name.endswith((".yaml", ".yml"))]
-    lines += [_waiting(run, name) for name in waiting]
+    keys = list(declared_in(run.histories.values()).values())
+    lines += [_waiting(run, name, keys) for name in waiting]
     return RunView(
         run=run,
         row=overview(run),
         preferences=views,
         waiting=waiting,
+        columns=columns(keys),
         seconds_left=seconds_left(lines, run.config.parallel_preferences) if run.held and lines else None,
     )
 
@@ -127,12 +132,13 @@ def _preference(run: RunIndex, name: str, found: PreferenceSummary) -> Preferenc
         answers=answers(found, history, run.config.criteria),
         steps=_steps(history),
         metadata=run.metadata[name],
+        titles=titles((*keys_of_schema_1(), *history.keys)),
     )
 
 
 def progress(run: RunIndex, history: History) -> ProgressLine:
     """The line that the terminal shows of a preference."""
-    line = _waiting(run, history.preference)
+    line = _waiting(run, history.preference, history.keys)
     if history.baseline is not None:
         line.measured(history.baseline)
     for step, seconds in zip(history.steps, step_seconds(history), strict=True):
@@ -148,8 +154,8 @@ def progress(run: RunIndex, history: History) -> ProgressLine:
     return line
 
 
-def _waiting(run: RunIndex, name: str) -> ProgressLine:
-    return ProgressLine(name, run.config.num_steps, run.config.criteria.capability_retention)
+def _waiting(run: RunIndex, name: str, keys: Sequence[Key]) -> ProgressLine:
+    return ProgressLine(name, run.config.num_steps, keys, run.config.criteria)
 
 
 def _steps(history: History) -> list[StepRow]:

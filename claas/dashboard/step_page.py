@@ -2,8 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from claas.core.errors import NotFound
@@ -23,7 +23,8 @@ from claas.dashboard.step_choice import (
 )
 from claas.dashboard.token_shades import least_likely, legend, shaded
 from claas.dashboard.transcript import LISTED, WHOLE, Bounds, changes, details, measured, outcome, sampling
-from claas.results.items import ITEM_SETS, Flips, ItemSet, flips, passed
+from claas.results.items import Flips, flips, passed
+from claas.results.keys import Items, Key, keys_of_schema_1, sets_of_items
 from claas.results.records import Baseline, StepRecord, Transcript, flat
 
 MOST_NAMED = 60
@@ -50,8 +51,8 @@ class StepView:
     """What was measured after `query.updates` updates of a preference: `step`, or, with None, the baseline itself.
 
     Of `planned_steps` updates as many as `recorded` have been measured. `listed` bounds each transcript of a page of
-    `per_page`; one item is shown whole. `NotFound` when the record is of another measurement, and for a page beyond the
-    last.
+    `per_page`; one item is shown whole. `keys` are what is declared of the preference's numbers. `NotFound` when the
+    record is of another measurement, and for a page beyond the last.
     """
 
     preference: str
@@ -63,6 +64,7 @@ class StepView:
     link: Link
     per_page: int = PER_PAGE
     listed: Bounds = LISTED
+    keys: Sequence[Key] = field(default_factory=keys_of_schema_1)
 
     def __post_init__(self) -> None:
         if self.query.updates != (0 if self.step is None else self.step.step + 1):
@@ -91,13 +93,14 @@ class StepView:
         return [] if step is None else list(zip(step.prompts, step.responses, step.rollout_ids, strict=True))
 
     @property
-    def flips(self) -> list[tuple[ItemSet, Flips]]:
+    def flips(self) -> list[tuple[Items, Flips]]:
         """Every set of items that is judged and was measured at this step; a metric without sets of its own is one."""
         if self.step is None:
             return []
-        covered = {items.metric for items in ITEM_SETS}
+        declared = [items for _, items in sets_of_items(self.keys)]
+        covered = {items.metric for items in declared}
         judged = dict.fromkeys(each.metric for each in self.step.rollouts if each.verdict is not None)
-        every = [*ITEM_SETS, *(ItemSet(metric, metric, metric) for metric in judged if metric not in covered)]
+        every = [*declared, *(Items(metric=metric, flips=metric) for metric in judged if metric not in covered)]
         now = {items: [each for each in self.step.rollouts if _is_of(each, items)] for items in every}
         return [(items, flips(self.baseline.rollouts, found, items)) for items, found in now.items() if found]
 
@@ -141,7 +144,7 @@ class StepView:
         return self.link(self.query.at(self.query.updates + 1)) if self.query.updates < self.recorded else None
 
 
-def _is_of(transcript: Transcript, items: ItemSet) -> bool:
+def _is_of(transcript: Transcript, items: Items) -> bool:
     return transcript.metric == items.metric and transcript.item.startswith(items.prefix)
 
 
@@ -155,8 +158,9 @@ def step_view(
     per_page: int = PER_PAGE,
 ) -> StepView:
     """The view of a run's measurement."""
-    recorded = len(run.points[preference].points)
-    return StepView(preference, run.config.num_steps, recorded, baseline, step, query, link, per_page)
+    points = run.points[preference]
+    steps, recorded = run.config.num_steps, len(points.points)
+    return StepView(preference, steps, recorded, baseline, step, query, link, per_page, keys=points.keys)
 
 
 def read_with_baseline(run: RunIndex, preference: str, updates: int) -> tuple[Baseline, StepRecord | None]:

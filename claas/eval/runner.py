@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from claas.core.concurrency import together
@@ -11,7 +11,7 @@ from claas.core.errors import InvalidInput, StackError
 from claas.core.files import writing
 from claas.dashboard.report import write_report
 from claas.eval.audit import require_sound
-from claas.eval.config.catalog import load_metrics, load_preference
+from claas.eval.config.catalog import declared_keys, load_metrics, load_preference, resolve_criteria
 from claas.eval.metrics.metric import Metric
 from claas.eval.metrics.preference import Preference
 from claas.eval.run.folder import OpenRun, open_run
@@ -39,11 +39,11 @@ async def run_harness(
     stack fails ends with its failure in the results; the others go on, and the same call continues it. A finished
     run is not run again: its summary and plots are rebuilt from its records.
     """
-    preferences, metrics = prepare(config)
+    config, preferences, metrics = prepare(config)
     with open_run(config) as run:
         records = {name: PreferenceRecords.read_whole(run.files.preference(name)) for name in preferences}
         work = _Work(run, preferences, metrics, records, reporter or Silent())
-        work.reporter.run_started(run.config, run.files.root)
+        work.reporter.run_started(run.config, run.files.root, declared_keys(metrics))
         if any(len(record.steps) < run.config.num_steps for record in records.values()):
             async with open_stack(run.config, run.files.stack) as stack:
                 await work.run_all(stack)
@@ -56,10 +56,15 @@ async def run_harness(
     return results
 
 
-def prepare(config: EvalConfig) -> tuple[dict[str, Preference], dict[str, Metric]]:
-    """What a run is made of, by name; `InvalidInput` on whatever is wrong with it or with the stack it needs."""
+def prepare(config: EvalConfig) -> tuple[EvalConfig, dict[str, Preference], dict[str, Metric]]:
+    """The configuration with the threshold of every criterion, and what the run is made of, by name.
+
+    `InvalidInput` on whatever is wrong with it or with the stack it needs.
+    """
     check_stack(config)
-    return load(config)
+    preferences, metrics = load(config)
+    criteria = resolve_criteria(config.criteria, declared_keys(metrics), config.config_dir)
+    return replace(config, criteria=criteria), preferences, metrics
 
 
 def load(config: EvalConfig) -> tuple[dict[str, Preference], dict[str, Metric]]:

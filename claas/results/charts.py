@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from claas.results.criteria import CAPABILITY_KEY, CRITERIA
+from claas.results.criteria import estimate, threshold_of
+from claas.results.keys import Criterion, Key, Question, in_picture, judged
 from claas.results.records import History, Transcript
-from claas.results.settings import Criteria
 from claas.results.statistics import Interval
 
 Curve = Mapping[int, float | None]
@@ -19,14 +20,19 @@ Band = Callable[[History, int], Interval | None]
 class Threshold:
     """A line that a curve should stay above, or below; `alarm` shades its bad side.
 
-    `of_baseline`: the line stands at this fraction of each preference's own baseline.
+    `of_baseline`: the line stands at this multiple (`times`) of each preference's own baseline, or so far from it
+    (`plus`); None where it is the same for all.
     """
 
     at: float
     label: str
     above: bool = True
     alarm: bool = False
-    of_baseline: bool = False
+    of_baseline: Literal["times", "plus"] | None = None
+
+    def height(self, baseline: float) -> float:
+        """Where the line stands for a preference with this baseline."""
+        return {"times": self.at * baseline, "plus": self.at + baseline, None: self.at}[self.of_baseline]
 
 
 @dataclass(frozen=True)
@@ -67,10 +73,10 @@ class Panel:
         """Where the threshold stands, and by its place whose it is; None where it is the same for all."""
         if self.threshold is None:
             return []
-        if not self.threshold.of_baseline:
+        if self.threshold.of_baseline is None:
             return [(self.threshold.at, None)]
         starts = [self.curve(history, self.key).get(0) for history in histories]
-        own = [(self.threshold.at * start, index) for index, start in enumerate(starts) if start is not None]
+        own = [(self.threshold.height(start), index) for index, start in enumerate(starts) if start is not None]
         return [(own[0][0], None)] if len({at for at, _ in own}) == 1 else [*own]
 
     def measured(self, history: History) -> bool:
@@ -96,7 +102,7 @@ class Look:
 
 
 def look(index: int) -> Look:
-    """Of the curve at this place in the order: colours first, then dashes, then colours with other markers.
+    """The look of the curve at this place in the order: colours first, then dashes, then colours with other markers.
 
     The first 196 differ from each other.
     """
@@ -111,25 +117,31 @@ Intervals = Callable[[History, int, str], Interval | None]
 
 def from_transcripts(confidence: float) -> Intervals:
     """Estimates each interval when it is asked for, from the history's own transcripts."""
-    criteria = {criterion.name: criterion for criterion in CRITERIA}
 
     def interval(history: History, updates: int, name: str) -> Interval | None:
-        after, before = history.rollouts(updates), history.rollouts(0)
-        return criteria[name].estimate(after, before, 0.0, confidence).interval
+        [key] = [key for key, criterion in judged(history.keys) if criterion.name == name]
+        return estimate(key, history.rollouts(updates), history.rollouts(0), 0.0, confidence).interval
 
     return interval
 
 
 def intervals_of(
-    after: Sequence[Transcript], before: Sequence[Transcript], keys: Container[str], confidence: float
+    after: Sequence[Transcript],
+    before: Sequence[Transcript],
+    keys: Iterable[Key],
+    due: Container[str],
+    confidence: float,
 ) -> dict[str, tuple[float, float] | None]:
-    """Every criterion's interval of one measurement, by the criterion's name, as (low, high).
+    """The interval of every criterion of `keys` in one measurement, by the criterion's name, as (low, high).
 
-    `before` are the transcripts at baseline. A criterion whose key is not in `keys`, which are those that were due, is
-    absent; None where the transcripts cannot give an interval.
+    `before` are the transcripts at baseline. A criterion whose key is not in `due` is absent; None where the
+    transcripts cannot give an interval.
     """
-    due = [criterion for criterion in CRITERIA if criterion.key in keys]
-    found = {each.name: each.estimate(after, before, 0.0, confidence).interval for each in due}
+    found = {
+        criterion.name: estimate(key, after, before, 0.0, confidence).interval
+        for key, criterion in judged(keys)
+        if key.key in due
+    }
     return {name: interval and (interval.low, interval.high) for name, interval in found.items()}
 
 
@@ -143,12 +155,17 @@ class Picture:
     columns: int = 3
 
 
-_UNITS = {
+_PICTURES = {
+    Question.MARGINS: ("Is the wanted answer becoming likelier? (margin: logp of wanted − unwanted)", 3),
+    Question.COMPLIANCE: ("Do the answers follow the preference? (held-out prompts are never trained on)", 3),
+    Question.COLLAPSE: ("Is the model collapsing? (shaded: alert)", 3),
+    Question.FORGETTING: ("What does it cost? General capability, and distance from the base model", 2),
+}
+"""The pictures that show how a run went, with their titles and columns, in the order a reader wants them."""
+
+_UPDATE_UNITS = {
     **dict.fromkeys(["total_loss", "distill_loss", "kl_reg", "kl_mean", "kl_gain"], "nats per token"),
     **dict.fromkeys(["adv_mean", "adv_abs_mean", "adv_abs_mean_raw"], "nats per token"),
-    **dict.fromkeys(["kl_k1", "kl_k3", "off_task_kl_k1", "off_task_kl_k3"], "nats per token"),
-    **dict.fromkeys(["mean_entropy", "mean_logprob"], "nats per token"),
-    **dict.fromkeys(["margin", "positive_logprob", "negative_logprob"], "nats"),
     **dict.fromkeys(["tokens_processed", "completion_len"], "tokens"),
     "mean_is_ratio": "ratio",
     "clip_fraction": "share of tokens",
@@ -156,150 +173,117 @@ _UNITS = {
     "batch_size": "answers",
     "steps_per_batch_applied": "optimiser steps",
 }
-"""What the last part of a key is measured in; a key that is not here labels its axis with its own name."""
+"""What the numbers that an update reports are measured in."""
 
 
-def pictures(criteria: Criteria, histories: Mapping[str, History], intervals: Intervals) -> list[Picture]:
-    """The pictures in the order a reader wants them; whatever key none of them names is in the last one.
+def pictures(criteria: Mapping[str, float], histories: Mapping[str, History], intervals: Intervals) -> list[Picture]:
+    """The pictures in the order a reader wants them; whatever belongs to none of them is in the last one.
 
-    Curves come from the histories' values and bands from `intervals`, so that neither needs transcripts.
+    `criteria` are thresholds by name, where they are not the declared ones. Curves come from the histories' values and
+    bands from `intervals`, so that neither needs transcripts.
     """
+    keys = declared_in(histories.values())
+    drawer = _Drawer(criteria, intervals, keys, histories)
     named = [
-        _margins(criteria, intervals),
-        _compliance(criteria, intervals),
-        _collapse(criteria, intervals),
-        _forgetting(criteria, intervals, histories),
+        Picture(question, title, [drawer.panel(key) for key in in_picture(keys.values(), question)], columns)
+        for question, (title, columns) in _PICTURES.items()
     ]
     shown = {panel.key for picture in named for panel in picture.panels}
-    keys = {key for history in histories.values() for key in history.known_keys()} - shown
-    rest = [Panel(key=key, title=key, label=_unit(key)) for key in sorted(keys)]
+    others = {key for history in histories.values() for key in history.known_keys()} - shown
+    rest = [drawer.named_by_key(key) for key in sorted(others)]
     return [*named, _training(histories), Picture("other", "Everything else that was measured", rest)]
 
 
-def _margins(criteria: Criteria, intervals: Intervals) -> Picture:
-    gain = Panel(
-        key="logprob_margin.margin_delta_from_baseline",
-        title="Margin gain",
-        label="gain from baseline, nats",
-        band=_band("margin_gain", intervals),
-        threshold=Threshold(criteria.margin_gain, f"criterion: > {criteria.margin_gain:g}"),
-        at_baseline=0.0,
-    )
-    per_token = Panel(
-        key="logprob_margin.margin_per_token",
-        title="Margin per token",
-        label="margin, nats per token",
-    )
-    return Picture(
-        "margins", "Is the wanted answer becoming likelier? (margin: logp of wanted − unwanted)", [gain, per_token]
-    )
+def declared_in(histories: Iterable[History]) -> dict[str, Key]:
+    """The declarations of all these histories, by key; of two that differ the first."""
+    found: dict[str, Key] = {}
+    for history in histories:
+        for key in history.keys:
+            found.setdefault(key.key, key)
+    return found
 
 
-def _compliance(criteria: Criteria, intervals: Intervals) -> Picture:
-    threshold = Threshold(criteria.heldout_compliance, f"criterion: ≥ {criteria.heldout_compliance:g}")
-    held_out = Panel(
-        key="heldout_compliance",
-        title="Held-out prompts",
-        label="mean verifier score",
-        band=_band("heldout_compliance", intervals),
-        threshold=threshold,
-        limits=(-0.03, 1.03),
-    )
-    probe = Panel(
-        key="preference_compliance",
-        title="Probe prompts",
-        label="mean verifier score",
-        threshold=threshold,
-        limits=(-0.03, 1.03),
-    )
-    out_of_scope = Panel(
-        key="over_application_rate",
-        title="Where the user asks for the opposite",
-        label="over-application rate",
-        limits=(-0.03, 1.03),
-    )
-    return Picture(
-        "compliance",
-        "Do the answers follow the preference? (held-out prompts are never trained on)",
-        [held_out, probe, out_of_scope],
-    )
+@dataclass(frozen=True)
+class _Drawer:
+    """Makes a panel of what is declared about a key."""
+
+    criteria: Mapping[str, float]
+    intervals: Intervals
+    keys: Mapping[str, Key]
+    histories: Mapping[str, History]
+
+    def panel(self, key: Key) -> Panel:
+        criterion, own = self._shown(key)
+        return Panel(
+            key=key.key,
+            title=key.title,
+            label=key.unit or _own_name(key.key),
+            band=None if criterion is None or criterion.name == key.line else self._band(key.key, criterion, own),
+            threshold=criterion and self._threshold(criterion, own),
+            at_baseline=key.at_baseline,
+            limits=key.axis if key.scale is None else self._common_limits(key.scale),
+        )
+
+    def named_by_key(self, name: str) -> Panel:
+        """A panel under the key itself, as it stands in the records."""
+        key = self.keys.get(name)
+        return Panel(name, name, _own_name(name)) if key is None else replace(self.panel(key), title=name)
+
+    def _shown(self, key: Key) -> tuple[Criterion | None, bool]:
+        """The criterion that the panel of a key shows, and whether that is judged from this very key."""
+        for judged_key, criterion in judged(self.keys.values()):
+            if key.key == criterion.drawn_on or key.line == criterion.name:
+                return criterion, False
+            if judged_key.key == key.key and criterion.drawn_on is None and criterion.estimator != "shift":
+                return criterion, True
+        return None, False
+
+    def _threshold(self, criterion: Criterion, own: bool) -> Threshold:
+        at = threshold_of(criterion, self.criteria)
+        of_baseline = _OF_BASELINE.get(criterion.estimator) if own else None
+        if of_baseline is not None:
+            label = f"{at:g} × baseline" if of_baseline == "times" else f"baseline + {at:g}"
+        elif criterion.alarm:
+            label = f"alert: {'<' if criterion.above else '>'} {at:g}"
+        else:
+            label = f"criterion: {criterion.relation.replace('>=', '≥')} {at:g}"
+        return Threshold(at, label, criterion.above, criterion.alarm, of_baseline)
+
+    def _band(self, key: str, criterion: Criterion, own: bool) -> Band:
+        """The intervals of a criterion, on the scale of the key that they are drawn on."""
+        of_baseline = _OF_BASELINE.get(criterion.estimator) if own else None
+        greatest = 1.0 if criterion.estimator == "retention" else math.inf
+
+        def interval(history: History, updates: int) -> Interval | None:
+            found = self.intervals(history, updates, criterion.name)
+            if found is None or of_baseline is None:
+                return found
+            start = history.curve(key).get(0)
+            if start is None:
+                return None
+            if of_baseline == "times":
+                return Interval(start * found.low, min(greatest, start * found.high))
+            return Interval(start + found.low, start + found.high)
+
+        return interval
+
+    def _common_limits(self, scale: str) -> tuple[float, float]:
+        """Limits of an axis that fits all keys of a scale, so that their panels can be compared by eye."""
+        keys = [key.key for key in self.keys.values() if key.scale == scale]
+        curves = [history.curve(key).values() for history in self.histories.values() for key in keys]
+        values = [0.0, *(value for curve in curves for value in curve if value is not None)]
+        low, high = min(values), max(values)
+        room = 0.05 * (high - low) or 1.0
+        return low - room, high + room
 
 
-def _collapse(criteria: Criteria, intervals: Intervals) -> Picture:
-    floor, ceiling, most = criteria.entropy_ratio, criteria.self_rouge_l, criteria.mean_logprob_drift
-    return Picture(
-        "collapse",
-        "Is the model collapsing? (shaded: alert)",
-        [
-            Panel(
-                key="collapse.entropy_ratio_to_baseline",
-                title="Entropy",
-                label="ratio to baseline",
-                band=_band("entropy_ratio", intervals),
-                threshold=Threshold(floor, f"alert: < {floor:g}", alarm=True),
-                at_baseline=1.0,
-                limits=(0.0, None),
-            ),
-            Panel(
-                key="collapse.self_rouge_l",
-                title="Likeness of resampled answers",
-                label="self-ROUGE-L F1",
-                band=_band("self_rouge_l", intervals),
-                threshold=Threshold(ceiling, f"alert: > {ceiling:g}", above=False, alarm=True),
-                limits=(0.0, 1.03),
-            ),
-            Panel(
-                key="collapse.mean_logprob_drift",
-                title="Drift of the mean logprob",
-                label="|change|, nats per token",
-                band=_band("mean_logprob_drift", intervals),
-                threshold=Threshold(most, f"alert: > {most:g}", above=False, alarm=True),
-                at_baseline=0.0,
-                limits=(0.0, None),
-            ),
-        ],
-    )
-
-
-def _forgetting(criteria: Criteria, intervals: Intervals, histories: Mapping[str, History]) -> Picture:
-    kept = criteria.capability_retention
-    line = Threshold(kept, f"{kept:g} × baseline", of_baseline=True)
-    drifts = {"drift.kl_k3": "Drift on task", "drift.off_task_kl_k3": "Drift off task (capability prompts)"}
-    scale = _common_limits(histories, drifts)
-    return Picture(
-        "forgetting",
-        "What does it cost? General capability, and distance from the base model",
-        [
-            Panel("general.general_score", "General score", "score in [0, 1]", limits=(-0.03, 1.03)),
-            Panel(
-                key=CAPABILITY_KEY,
-                title="Capability items",
-                label="pass rate",
-                band=_retained(intervals),
-                threshold=line,
-                limits=(-0.03, 1.03),
-            ),
-            *(
-                Panel(key, title, "KL(base ‖ adapter), nats per token", at_baseline=0.0, limits=scale)
-                for key, title in drifts.items()
-            ),
-        ],
-        columns=2,
-    )
-
-
-def _common_limits(histories: Mapping[str, History], keys: Iterable[str]) -> tuple[float, float]:
-    """Limits of an axis that fits all these keys, so that their panels can be compared by eye."""
-    found = [history.curve(key).values() for history in histories.values() for key in keys]
-    values = [0.0, *(value for curve in found for value in curve if value is not None)]
-    low, high = min(values), max(values)
-    room = 0.05 * (high - low) or 1.0
-    return low - room, high + room
+_OF_BASELINE: Mapping[str, Literal["times", "plus"]] = {"ratio": "times", "retention": "times", "gain": "plus"}
+"""Estimators whose thresholds are relative to baseline where they are drawn beside the key itself."""
 
 
 def _training(histories: Mapping[str, History]) -> Picture:
     keys = {key: None for history in histories.values() for step in history.steps for key in step.sdpo_metrics}
-    panels = [Panel(key=key, title=key, label=_unit(key), curve=_reported) for key in keys]
+    panels = [Panel(key, key, _UPDATE_UNITS.get(key, _own_name(key)), curve=_reported) for key in keys]
     return Picture("training", "What the update reported", panels)
 
 
@@ -307,20 +291,6 @@ def _reported(history: History, key: str) -> Curve:
     return {step.step + 1: step.sdpo_metrics[key] for step in history.steps if key in step.sdpo_metrics}
 
 
-def _unit(key: str) -> str:
-    name = key.rpartition(".")[2]
-    return _UNITS.get(name, name.replace("_", " "))
-
-
-def _band(name: str, intervals: Intervals) -> Band:
-    return lambda history, updates: intervals(history, updates, name)
-
-
-def _retained(intervals: Intervals) -> Band:
-    """The interval of the capability retained, on the scale of the pass rate."""
-
-    def interval(history: History, updates: int) -> Interval | None:
-        start, found = history.curve(CAPABILITY_KEY).get(0), intervals(history, updates, "capability_retention")
-        return Interval(start * found.low, min(1.0, start * found.high)) if start is not None and found else None
-
-    return interval
+def _own_name(key: str) -> str:
+    """`mean entropy` of `collapse.mean_entropy`."""
+    return key.rpartition(".")[2].replace("_", " ")

@@ -3,16 +3,17 @@
 A difference is between two trained adapters, over prompts like these: items are its sample, as in the verdict. How far
 another seed would have come out elsewhere is no part of its interval; the spread over seeds is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from itertools import zip_longest
 from statistics import fmean, stdev
 
-from claas.results.criteria import CHANGES, Estimate
-from claas.results.evidence import ByItem
-from claas.results.items import ITEM_SETS, ItemChanges, ItemSet, changes_between
+from claas.results.criteria import Estimate, difference_interval, mean_of
+from claas.results.evidence import ByItem, alike, by_item, item_of
+from claas.results.items import ItemChanges, changes_between
+from claas.results.keys import Items, Key, sets_of_items
 from claas.results.records import History, Transcript
 from claas.results.statistics import Interval, holm, mean_interval, mean_p, mean_p_at_most
 
@@ -28,31 +29,36 @@ class Direction(StrEnum):
 
 @dataclass(frozen=True)
 class Final:
-    """The measurement at which `key` was last due: after how many updates, and its transcripts, beside any others."""
+    """The measurement at which a key was last due: after how many updates, and its transcripts, beside any others.
 
-    key: str
+    The key is declared to be a mean over `items`.
+    """
+
+    key: Key
+    items: Items
     updates: int
     rollouts: Sequence[Transcript]
 
     @cached_property
     def by_item(self) -> ByItem:
         """The value of every item."""
-        return CHANGES[self.key].by_item(self.rollouts)
+        return by_item(self.rollouts, self.items)
 
     @cached_property
     def behind(self) -> Mapping[str, Mapping[str, Transcript]]:
         """The transcripts that every item's value is made of, by their own names."""
         found: dict[str, dict[str, Transcript]] = {}
         for rollout in self.rollouts:
-            for item in CHANGES[self.key].by_item([rollout]):
+            item = item_of(rollout, self.items)
+            if item is not None:
                 found.setdefault(item, {})[rollout.item] = rollout
         return found
 
 
 @dataclass(frozen=True)
 class Finals:
-    """What one preference of the run `label` measured last, by key of `CHANGES`; keys never due after baseline are
-    absent."""
+    """What one preference of the run `label` measured last, by key; keys that are no mean over items, and those never
+    due after baseline, are absent."""
 
     label: str
     keys: Mapping[str, Final]
@@ -99,7 +105,8 @@ class ItemDifference:
     """
 
     preference: str
-    items: ItemSet
+    key: Key
+    items: Items
     reference: Finals
     other: Finals
     changes: ItemChanges
@@ -126,11 +133,23 @@ class Spread:
 
 def finals_of(history: History, label: str) -> Finals:
     """The finals in records that still have their transcripts."""
-    due = {key: history.last_due(key) for key in CHANGES}
-    return Finals(
-        label,
-        {key: Final(key, updates, history.rollouts(updates)) for key, updates in due.items() if updates is not None},
-    )
+    finals = {
+        key.key: Final(key, key.items, updates, history.rollouts(updates))
+        for key in history.keys
+        if key.items is not None and (updates := history.last_due(key.key)) is not None
+    }
+    return Finals(label, finals)
+
+
+def compared(finals: Iterable[Finals]) -> list[str]:
+    """The keys that any of these measured, in the order in which the metrics declare them."""
+    return list(dict.fromkeys(key for each in finals for key in each.keys))
+
+
+def having(finals: Iterable[Finals], key: str) -> list[Finals]:
+    """Those that measured the key in the same way as the first that did."""
+    found = [each for each in finals if key in each.keys]
+    return [each for each in found if each.keys[key].items == found[0].keys[key].items]
 
 
 def compare(preferences: Mapping[str, Sequence[Finals]], confidence: float) -> list[Difference]:
@@ -138,14 +157,15 @@ def compare(preferences: Mapping[str, Sequence[Finals]], confidence: float) -> l
 
     Many differences are looked at together, so that one is said to be higher or lower only when its interval leaves
     out 0 and its p-value, adjusted over all of them (Holm 1979), is at most 1 - confidence. The chance that equal runs
-    are said to differ in anything is then at most that, as far as `means.py` keeps its level.
+    are said to differ in anything is then at most that, as far as `statistics.mean_interval` keeps its level.
     """
     found = [
-        _difference(preference, key, having[0], other, confidence)
-        for key in CHANGES  # keys first: measurements of one size are resampled together
+        _difference(preference, key, measured[0], other, confidence)
+        # Keys first: measurements of one size are resampled together.
+        for key in compared(each for finals in preferences.values() for each in finals)
         for preference, finals in preferences.items()
-        if len(having := [each for each in finals if key in each.keys]) > 1
-        for other in having[1:]
+        if (measured := having(finals, key))
+        for other in measured[1:]
     ]
     tested = [each for each in found if each.p is not None]
     adjusted = iter(holm([each.p for each in tested if each.p is not None]))
@@ -159,7 +179,7 @@ def compare(preferences: Mapping[str, Sequence[Finals]], confidence: float) -> l
 
 def value(final: Final, confidence: float) -> Estimate:
     """A run's own final value, over all that it measured."""
-    return CHANGES[final.key].mean(final.by_item, confidence)
+    return mean_of(final.key, final.by_item, confidence)
 
 
 def item_differences(preferences: Mapping[str, Sequence[Finals]]) -> list[ItemDifference]:
@@ -168,11 +188,11 @@ def item_differences(preferences: Mapping[str, Sequence[Finals]]) -> list[ItemDi
     McNemar's p-values are adjusted over all that is returned.
     """
     found = [
-        ItemDifference(preference, items, having[0], other, _changes(items, having[0], other))
+        ItemDifference(preference, key, items, measured[0], other, _changes(key, items, measured[0], other))
         for preference, finals in preferences.items()
-        for items in ITEM_SETS
-        if len(having := [each for each in finals if items.key in each.keys]) > 1
-        for other in having[1:]
+        for key, items in _sets(finals)
+        if (measured := having(finals, key.key))
+        for other in measured[1:]
     ]
     adjusted = holm([each.changes.mcnemar_p for each in found])
     return [
@@ -182,12 +202,17 @@ def item_differences(preferences: Mapping[str, Sequence[Finals]]) -> list[ItemDi
 
 
 def spread_over_seeds(values: Sequence[float], confidence: float) -> Spread | None:
-    """Of one final value per run; None with fewer than two. The interval is over runs, by the means of `means.py`:
-    with fewer than five Student's t (Student 1908), whose width says how little so few runs can tell."""
+    """The spread of one final value per run; None with fewer than two. The interval is over runs, of their mean: with
+    fewer than five it is Student's (Student 1908), whose width says how little so few runs can tell."""
     if len(values) < 2:
         return None
     interval = mean_interval(values, confidence)
     return Spread(fmean(values), interval, stdev(values), len(values), min(values), max(values))
+
+
+def _sets(finals: Sequence[Finals]) -> list[tuple[Key, Items]]:
+    """The keys of all these whose items are right or wrong."""
+    return sets_of_items({name: final.key for each in finals for name, final in each.keys.items()}.values())
 
 
 def _difference(preference: str, key: str, reference: Finals, other: Finals, confidence: float) -> Difference:
@@ -195,8 +220,8 @@ def _difference(preference: str, key: str, reference: Finals, other: Finals, con
     both = [item for item in first.by_item if item in second.by_item]
     pairs = {item: (second.by_item[item], first.by_item[item]) for item in both}
     measured = {item: new - old for item, (new, old) in pairs.items() if new is not None and old is not None}
-    alike = set(_alike(first, second))
-    differences = [difference for item, difference in measured.items() if item in alike]
+    same = set(_measured_alike(first, second))
+    differences = [difference for item, difference in measured.items() if item in same]
     return Difference(
         preference=preference,
         key=key,
@@ -204,7 +229,7 @@ def _difference(preference: str, key: str, reference: Finals, other: Finals, con
         other=other.label,
         updates=(first.updates, second.updates),
         value=fmean(differences) if differences else None,
-        interval=CHANGES[key].of_differences(differences, confidence),
+        interval=difference_interval(first.key, differences, confidence),
         p=_two_sided(differences),
         n=len(differences),
         alone=len(first.by_item.keys() ^ second.by_item.keys()),
@@ -214,27 +239,26 @@ def _difference(preference: str, key: str, reference: Finals, other: Finals, con
     )
 
 
-def _changes(items: ItemSet, reference: Finals, other: Finals) -> ItemChanges:
-    first, second = reference.keys[items.key], other.keys[items.key]
-    alike = _alike(first, second)
-    before, after = ([rollout for item in alike for rollout in each.behind[item].values()] for each in (first, second))
+def _changes(key: Key, items: Items, reference: Finals, other: Finals) -> ItemChanges:
+    first, second = reference.keys[key.key], other.keys[key.key]
+    same = _measured_alike(first, second)
+    before, after = ([rollout for item in same for rollout in each.behind[item].values()] for each in (first, second))
     return changes_between(before, after, items)
 
 
-def _alike(reference: Final, other: Final) -> list[str]:
+def _measured_alike(reference: Final, other: Final) -> list[str]:
     """The items that are in both, and whose transcripts, as far as both have them, are of the same question."""
-    same = CHANGES[reference.key].alike
     found: list[str] = []
     for item, one in reference.behind.items():
         another = other.behind.get(item, {})
         shared = [name for name in one if name in another]
-        if shared and all(same(one[name], another[name]) for name in shared):
+        if shared and all(alike(one[name], another[name], reference.items) for name in shared):
             found.append(item)
     return found
 
 
 def _two_sided(differences: Sequence[float]) -> float | None:
-    """That their mean is 0: twice the smaller tail (Cox & Hinkley 1974, section 3.4); None with fewer than two."""
+    """The p-value of a mean of 0: twice the smaller tail (Cox & Hinkley 1974, section 3.4); None with under two."""
     below, above = mean_p(differences, 0.0), mean_p_at_most(differences, 0.0)
     return None if below is None or above is None else min(1.0, 2 * min(below, above))
 

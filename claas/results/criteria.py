@@ -1,21 +1,17 @@
-"""The criteria of a verdict, and what each is estimated from: the one place that names metric keys."""
+"""How a criterion is estimated: each of a few estimators, from the items of a measurement and of the baseline.
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+Which number is judged, by which of them and against which threshold is declared by the metric that measures it
+(`claas.results.keys`)."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
 
-from claas.results.evidence import (
-    ByItem,
-    alike,
-    alike_in_entropy,
-    entropies,
-    margins,
-    mean_logprobs,
-    paired,
-    scores,
-    self_similarities,
-)
+from claas.core.checks import in_range
+from claas.results.evidence import ByItem, by_item, paired
+from claas.results.keys import SHARES, Criterion, Estimator, Items, Key
 from claas.results.records import Transcript
 from claas.results.statistics import (
     Interval,
@@ -28,12 +24,11 @@ from claas.results.statistics import (
     proportion_p,
     ratio_interval,
     ratio_p,
+    ratio_p_at_most,
     retention_interval,
     retention_p,
     wilson,
 )
-
-CAPABILITY_KEY = "general.capability_pass_rate"
 
 Rollouts = Sequence[Transcript]
 
@@ -54,167 +49,197 @@ class Estimate:
     note: str | None = None
 
 
-@dataclass(frozen=True)
-class Criterion:
-    """One threshold of `claas.results.settings.Criteria`, due when `key` is measured.
-
-    `relation` (">=", ">" or "<") holds between the value and the threshold when all is well. `estimate` takes the
-    transcripts after training, those at baseline, the threshold and the confidence.
-    """
-
-    name: str
-    key: str
-    relation: str
-    formula: str
-    estimate: Callable[[Rollouts, Rollouts, float, float], Estimate]
+def estimate(key: Key, after: Rollouts, before: Rollouts, threshold: float, confidence: float) -> Estimate:
+    """The estimate of a key's criterion, from the transcripts after training and those at baseline."""
+    if key.criterion is None or key.items is None:
+        raise ValueError(f"{key.key} has no criterion")
+    judged = _Judged(_noun(key.items), key.criterion.above, *_bounds(key), threshold, confidence)
+    return _ESTIMATORS[key.criterion.estimator](judged, by_item(after, key.items), by_item(before, key.items))
 
 
-@dataclass(frozen=True)
-class Change:
-    """A mean over items, pairs or prompts, all of them from `least` to `greatest`, and how far it moves.
-
-    A `share` is one of items that pass, or score between 0 and 1. `alike` says whether the transcripts of two runs
-    measured the same thing.
-    """
-
-    by_item: Callable[[Rollouts], ByItem]
-    least: float = float("-inf")
-    greatest: float = float("inf")
-    share: bool = False
-    alike: Callable[[Transcript, Transcript], bool] = alike
-
-    def interval(self, after: Rollouts, before: Rollouts, confidence: float) -> Interval | None:
-        """Of the mean change, over what was measured both times."""
-        changes, _ = _changes(self.by_item(after), self.by_item(before))
-        return self.of_differences(changes, confidence)
-
-    def of_differences(self, differences: Sequence[float], confidence: float) -> Interval | None:
-        """Of the mean of differences, one per item measured both times."""
-        most = self.greatest - self.least
-        return _within(mean_interval(differences, confidence), -most, most)
-
-    def mean(self, found: ByItem, confidence: float) -> Estimate:
-        """Of one measurement: Wilson's interval for a share, that of the mean for the rest."""
-        known = _known(found)
-        lost = len(found) - len(known)
-        if not known:
-            return _nothing(found)
-        if self.share:
-            interval = _wilson(sum(known), lost, len(found), confidence)
-            return Estimate(fmean(known), interval, None, len(known), note=_any_score(lost, len(found)))
-        interval = _within(mean_interval(known, confidence), self.least, self.greatest)
-        return Estimate(fmean(known), interval, None, len(known), note=_left_out(lost))
-
-
-def capability_scores(rollouts: Iterable[Transcript]) -> ByItem:
-    """The score of every capability item."""
-    return scores(rollouts, "general")
-
-
-def _over_application(rollouts: Iterable[Transcript]) -> ByItem:
-    """1 for every user who asked for the opposite of the preference and did not get it."""
-    return {item: None if score is None else 1.0 - score for item, score in scores(rollouts, "scope").items()}
-
-
-def _heldout_compliance(after: Rollouts, _: Rollouts, threshold: float, confidence: float) -> Estimate:
-    found = scores(after, "compliance", "heldout/")
-    known = _known(found)
-    lost = len(found) - len(known)
+def mean_of(key: Key, values: ByItem, confidence: float) -> Estimate:
+    """The mean of one measurement: with Wilson's interval for scores, and that of the mean for the rest."""
+    known, lost = _known(values), len(values) - len(_known(values))
     if not known:
-        return _nothing(found)
-    value = sum(known) / len(known)
+        return _nothing(values)
+    if _items(key).value in SHARES:
+        interval = _wilson(sum(known), lost, len(values), confidence)
+        return Estimate(fmean(known), interval, None, len(known), note=_any_score(lost, len(values)))
+    interval = _within(mean_interval(known, confidence), *_bounds(key))
+    return Estimate(fmean(known), interval, None, len(known), note=_left_out(lost))
+
+
+def change_interval(key: Key, after: Rollouts, before: Rollouts, confidence: float) -> Interval | None:
+    """The interval of the mean change of a key's items, over those that were measured both times."""
+    changes, _ = _changes(by_item(after, _items(key)), by_item(before, _items(key)))
+    return difference_interval(key, changes, confidence)
+
+
+def difference_interval(key: Key, differences: Sequence[float], confidence: float) -> Interval | None:
+    """The interval of the mean of differences, one per item that was measured both times."""
+    least, greatest = _bounds(key)
+    return _within(mean_interval(differences, confidence), least - greatest, greatest - least)
+
+
+def threshold_of(criterion: Criterion, criteria: Mapping[str, float]) -> float:
+    """The threshold that `criteria` sets, or else the declared one."""
+    return float(criteria.get(criterion.name, criterion.threshold))
+
+
+def is_beyond(criterion: Criterion, now: float, before: float | None, threshold: float) -> bool:
+    """Whether a number is on the bad side of its criterion's threshold, given what it was at baseline."""
+    if criterion.estimator in ("gain", "shift", "ratio", "retention"):
+        if before is None:
+            return False
+        if criterion.estimator in ("gain", "shift"):
+            now = now - before if criterion.estimator == "gain" else abs(now - before)
+        else:
+            threshold *= before
+    return now < threshold if criterion.above else now > threshold
+
+
+def require_threshold(key: Key, criterion: Criterion, threshold: float) -> None:
+    """`InvalidInput` for a threshold that no estimate of this kind could meet, or none could miss."""
+    low, high = _bounds(key) if criterion.estimator == "mean" else _THRESHOLDS[criterion.estimator]
+    in_range(f"criteria.{criterion.name}", threshold, max(low, -_FAR), high)
+
+
+def formula_of(key: Key) -> str:
+    """What a key's criterion estimates, and how its interval and its p-value are made."""
+    if key.criterion is None:
+        raise ValueError(f"{key.key} has no criterion")
+    return f"{key.criterion.formula}; {_METHODS[key.criterion.estimator].format(clusters=_items(key).cluster)}"
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What is estimated: `noun` names it, `above` the threshold is good, its items lie from `least` to `greatest`."""
+
+    noun: str
+    above: bool
+    least: float
+    greatest: float
+    threshold: float
+    confidence: float
+
+    def p_of_mean(self, values: Sequence[float]) -> float | None:
+        return (mean_p if self.above else mean_p_at_most)(values, self.threshold)
+
+
+def _share(judged: _Judged, after: ByItem, _: ByItem) -> Estimate:
+    known = _known(after)
+    lost = len(after) - len(known)
+    if not known:
+        return _nothing(after)
+    value, n, threshold = sum(known) / len(known), len(after), judged.threshold
+    at_best = (sum(known) + lost, threshold) if judged.above else (n - sum(known), 1 - threshold)
     return Estimate(
         value,
-        _wilson(sum(known), lost, len(found), confidence),
-        proportion_p(sum(known) + lost, len(found), threshold),
+        _wilson(sum(known), lost, n, judged.confidence),
+        proportion_p(at_best[0], n, at_best[1]),
         len(known),
         partial(needed_for_proportion, value, threshold),
-        _any_score(lost, len(found)),
+        _any_score(lost, n),
     )
 
 
-def _margin_gain(after: Rollouts, before: Rollouts, threshold: float, confidence: float) -> Estimate:
-    changes, lost = _changes(margins(after), margins(before))
+def _mean(judged: _Judged, after: ByItem, _: ByItem) -> Estimate:
+    known = _known(after)
+    if not known:
+        return _nothing(after)
+    return Estimate(
+        fmean(known),
+        _within(mean_interval(known, judged.confidence), judged.least, judged.greatest),
+        judged.p_of_mean(known),
+        len(known),
+        partial(needed_for_mean, known, judged.threshold),
+        _left_out(len(after) - len(known)),
+    )
+
+
+def _gain(judged: _Judged, after: ByItem, before: ByItem) -> Estimate:
+    changes, lost = _changes(after, before)
     if not changes:
-        return _nothing(margins(after))
+        return _nothing(after)
     return Estimate(
         fmean(changes),
-        mean_interval(changes, confidence),
-        mean_p(changes, threshold),
+        mean_interval(changes, judged.confidence),
+        judged.p_of_mean(changes),
         len(changes),
-        partial(needed_for_mean, changes, threshold),
+        partial(needed_for_mean, changes, judged.threshold),
         _left_out(lost),
     )
 
 
-def _capability_retention(after: Rollouts, before: Rollouts, threshold: float, confidence: float) -> Estimate:
-    was = {item: score for item, score in capability_scores(before).items() if score is not None}
-    found = capability_scores(after)
-    now = {item: found.get(item) for item in was}
-    known, known_was, lost = paired(now, was)
-    if not known:
-        return _nothing(now)
-    if not sum(known_was):
-        return Estimate(None, None, None, len(known), note="no item passed at baseline: there is nothing to retain")
-    worst, best = ([filler if score is None else score for score in now.values()] for filler in (0.0, 1.0))
-    low = retention_interval(worst, list(was.values()), confidence)
-    high = retention_interval(best, list(was.values()), confidence)
+def _shift(judged: _Judged, after: ByItem, before: ByItem) -> Estimate:
+    changes, lost = _changes(after, before)
+    if not changes:
+        return _nothing(after)
+    away = changes if fmean(changes) >= 0 else [-change for change in changes]
+    interval = mean_interval(away, judged.confidence)
     return Estimate(
-        sum(known) / sum(known_was),
-        Interval(low.low, high.high) if low and high else None,
-        retention_p(best, list(was.values()), threshold),
-        len(known),
-        partial(needed_for_retention, known, known_was, threshold),
-        _any_score(lost, len(was)),
+        fmean(away),
+        interval and Interval(max(0.0, interval.low), max(-interval.low, interval.high)),
+        judged.p_of_mean(away),
+        len(away),
+        partial(needed_for_mean, away, judged.threshold),
+        _left_out(lost),
     )
 
 
-def _entropy_ratio(after: Rollouts, before: Rollouts, threshold: float, confidence: float) -> Estimate:
-    now, was, lost = paired(entropies(after), entropies(before))
+def _ratio(judged: _Judged, after: ByItem, before: ByItem) -> Estimate:
+    now, was, lost = paired(after, before)
     if not now:
-        return _nothing(entropies(after))
+        return _nothing(after)
     if not sum(was):
-        return Estimate(None, None, None, len(now), note="the entropy was 0 at baseline: there is no ratio to it")
-    excess = [new - threshold * old for new, old in zip(now, was, strict=True)]
+        note = f"the {judged.noun} was 0 at baseline: there is no ratio to it"
+        return Estimate(None, None, None, len(now), note=note)
+    excess = [new - judged.threshold * old for new, old in zip(now, was, strict=True)]
     return Estimate(
         sum(now) / sum(was),
-        _within(ratio_interval(now, was, confidence), 0.0),
-        ratio_p(now, was, threshold),
+        _within(ratio_interval(now, was, judged.confidence), 0.0),
+        (ratio_p if judged.above else ratio_p_at_most)(now, was, judged.threshold),
         len(now),
         partial(needed_for_mean, excess, 0.0),
         _left_out(lost),
     )
 
 
-def _self_rouge_l(after: Rollouts, _: Rollouts, threshold: float, confidence: float) -> Estimate:
-    found = self_similarities(after)
-    known = _known(found)
+def _retention(judged: _Judged, after: ByItem, before: ByItem) -> Estimate:
+    was = {item: score for item, score in before.items() if score is not None}
+    now = {item: after.get(item) for item in was}
+    known, known_was, lost = paired(now, was)
     if not known:
-        return _nothing(found)
+        return _nothing(now)
+    if not sum(known_was):
+        return Estimate(None, None, None, len(known), note="no item passed at baseline: there is nothing to retain")
+    worst, best = ([filler if score is None else score for score in now.values()] for filler in (0.0, 1.0))
+    low = retention_interval(worst, list(was.values()), judged.confidence)
+    high = retention_interval(best, list(was.values()), judged.confidence)
     return Estimate(
-        fmean(known),
-        _within(mean_interval(known, confidence), 0.0, 1.0),
-        mean_p_at_most(known, threshold),
+        sum(known) / sum(known_was),
+        Interval(low.low, high.high) if low and high else None,
+        retention_p(best, list(was.values()), judged.threshold),
         len(known),
-        partial(needed_for_mean, known, threshold),
-        _left_out(len(found) - len(known)),
+        partial(needed_for_retention, known, known_was, judged.threshold),
+        _any_score(lost, len(was)),
     )
 
 
-def _mean_logprob_drift(after: Rollouts, before: Rollouts, threshold: float, confidence: float) -> Estimate:
-    changes, lost = _changes(mean_logprobs(after), mean_logprobs(before))
-    if not changes:
-        return _nothing(mean_logprobs(after))
-    away = changes if fmean(changes) >= 0 else [-change for change in changes]
-    found = mean_interval(away, confidence)
-    return Estimate(
-        fmean(away),
-        found and Interval(max(0.0, found.low), max(-found.low, found.high)),
-        mean_p_at_most(away, threshold),
-        len(away),
-        partial(needed_for_mean, away, threshold),
-        _left_out(lost),
-    )
+def _items(key: Key) -> Items:
+    if key.items is None:
+        raise ValueError(f"{key.key} is not declared as a mean of items")
+    return key.items
+
+
+def _noun(items: Items) -> str:
+    """What an item's value is called in a sentence: `entropy`, `mean logprob`, `words` of `verdict.words`."""
+    return items.value.rpartition(".")[2].replace("_", " ")
+
+
+def _bounds(key: Key) -> tuple[float, float]:
+    low, high = key.limits
+    return -math.inf if low is None else low, math.inf if high is None else high
 
 
 def _changes(after: ByItem, before: ByItem) -> tuple[list[float], int]:
@@ -223,21 +248,21 @@ def _changes(after: ByItem, before: ByItem) -> tuple[list[float], int]:
     return [new - old for new, old in zip(now, was, strict=True)], lost
 
 
-def _known(found: ByItem) -> list[float]:
-    return [value for value in found.values() if value is not None]
+def _known(values: ByItem) -> list[float]:
+    return [value for value in values.values() if value is not None]
 
 
 def _wilson(successes: float, lost: int, n: int, confidence: float) -> Interval:
-    """Wilson's, whatever the lost ones would have scored."""
+    """Wilson's interval, whatever the lost items would have scored."""
     return Interval(wilson(successes, n, confidence).low, wilson(successes + lost, n, confidence).high)
 
 
-def _within(interval: Interval | None, low: float, high: float = float("inf")) -> Interval | None:
+def _within(interval: Interval | None, low: float, high: float = math.inf) -> Interval | None:
     return interval and Interval(min(max(interval.low, low), high), max(min(interval.high, high), low))
 
 
-def _nothing(found: ByItem) -> Estimate:
-    return Estimate(None, None, None, 0, note=f"due, and not measured: all {len(found)} were lost")
+def _nothing(values: ByItem) -> Estimate:
+    return Estimate(None, None, None, 0, note=f"due, and not measured: all {len(values)} were lost")
 
 
 def _any_score(lost: int, planned: int) -> str | None:
@@ -248,61 +273,34 @@ def _left_out(lost: int) -> str | None:
     return f"{lost} lost and left out" if lost else None
 
 
-CHANGES: Mapping[str, Change] = {
-    "preference_compliance": Change(lambda rollouts: scores(rollouts, "compliance", "probe/"), 0.0, 1.0, share=True),
-    "heldout_compliance": Change(lambda rollouts: scores(rollouts, "compliance", "heldout/"), 0.0, 1.0, share=True),
-    "over_application_rate": Change(_over_application, 0.0, 1.0, share=True),
-    CAPABILITY_KEY: Change(capability_scores, 0.0, 1.0, share=True),
-    "logprob_margin.margin": Change(margins),
-    "collapse.mean_entropy": Change(entropies, least=0.0, alike=alike_in_entropy),
-    "collapse.self_rouge_l": Change(self_similarities, 0.0, 1.0),
-    "collapse.mean_logprob": Change(mean_logprobs, greatest=0.0),
+_ESTIMATORS: Mapping[Estimator, Callable[[_Judged, ByItem, ByItem], Estimate]] = {
+    "share": _share,
+    "mean": _mean,
+    "gain": _gain,
+    "shift": _shift,
+    "ratio": _ratio,
+    "retention": _retention,
 }
-"""The keys that are means over prompts, items or pairs, each of which was measured before and after."""
 
-_RESAMPLED = "interval and p: the wider of paired bootstrap-t (Hall 1988) and Student's t"
+_RESAMPLED = "over {clusters}, interval and p: the wider of paired bootstrap-t (Hall 1988) and Student's t"
 
-CRITERIA = (
-    Criterion(
-        "heldout_compliance",
-        "heldout_compliance",
-        ">=",
-        "mean verifier score over the held-out prompts; Wilson interval; p: exact binomial (Clopper & Pearson 1934)",
-        _heldout_compliance,
-    ),
-    Criterion(
-        "margin_gain",
-        "logprob_margin.margin",
-        ">",
-        f"mean over pairs of (margin - margin at baseline), nats; over pairs, {_RESAMPLED}",
-        _margin_gain,
-    ),
-    Criterion(
-        "capability_retention",
-        CAPABILITY_KEY,
-        ">",
-        "sum of item scores / the same items' at baseline; interval and p: paired score test (Tang, Tang & Chan 2003)",
-        _capability_retention,
-    ),
-    Criterion(
-        "entropy_ratio",
-        "collapse.mean_entropy",
-        ">",
-        f"mean entropy / mean entropy at baseline; over prompts, {_RESAMPLED}",
-        _entropy_ratio,
-    ),
-    Criterion(
-        "self_rouge_l",
-        "collapse.self_rouge_l",
-        "<",
-        f"mean ROUGE-L F1 between a prompt's samples; over prompts, {_RESAMPLED}",
-        _self_rouge_l,
-    ),
-    Criterion(
-        "mean_logprob_drift",
-        "collapse.mean_logprob",
-        "<",
-        f"|shift of the mean logprob of baseline's answers|, nats per token; over prompts, {_RESAMPLED}",
-        _mean_logprob_drift,
-    ),
-)
+_METHODS: Mapping[Estimator, str] = {
+    "share": "Wilson interval; p: exact binomial (Clopper & Pearson 1934)",
+    "mean": _RESAMPLED,
+    "gain": _RESAMPLED,
+    "shift": _RESAMPLED,
+    "ratio": _RESAMPLED,
+    "retention": "interval and p: paired score test (Tang, Tang & Chan 2003)",
+}
+"""How each estimator makes its interval and its p-value."""
+
+_FAR = 1e6
+
+_THRESHOLDS: Mapping[Estimator, tuple[float, float]] = {
+    "share": (0.0, 1.0),
+    "gain": (-_FAR, math.inf),
+    "shift": (0.0, math.inf),
+    "ratio": (0.0, math.inf),
+    "retention": (0.0, 1.0),
+}
+"""The lowest and the highest threshold that makes sense; for a mean those are the limits of the key itself."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
 from statistics import fmean
@@ -10,76 +11,29 @@ from typing import Any
 from rouge_score.rouge_scorer import RougeScorer  # pyright: ignore[reportMissingTypeStubs]
 
 from claas.core.errors import InvalidInput
+from claas.results.keys import Items
 from claas.results.records import Transcript
 
-_scorer: Any = RougeScorer(["rougeL"])  # rouge-score ships no types
-
-
-def self_rouge_l(answers: Sequence[str]) -> float | None:
-    """Mean ROUGE-L F1 over all pairs of answers, in [0, 1]; None with fewer than two.
-
-    Answers without a single word are alike when they are equal, and otherwise not.
-    """
-    pairs = list(combinations(answers, 2))
-    return fmean(_alike(one, other) for one, other in pairs) if pairs else None
-
-
-@lru_cache(maxsize=4096)  # 15 ms for two answers of 300 words, which a page compares each time it is shown
-def _alike(one: str, other: str) -> float:
-    if one == other:
-        return 1.0
-    return float(_scorer.score(one, other)["rougeL"].fmeasure)
-
-
 ByItem = Mapping[str, float | None]
-
-FROZEN = "frozen/"
-"""How the items of collapse's frozen answers start; those of its samples start with `sample/`."""
+"""A value by item; None where it was asked for and not measured."""
 
 
-def scores(rollouts: Iterable[Transcript], metric: str, prefix: str = "") -> ByItem:
-    """The verifier's or checker's score of each item whose name starts with `prefix`."""
-    return {
-        rollout.item: _score(rollout)
-        for rollout in rollouts
-        if rollout.metric == metric and rollout.item.startswith(prefix)
-    }
-
-
-def margins(rollouts: Iterable[Transcript]) -> ByItem:
-    """Nats by which each pair's positive answer is likelier than its negative one."""
-    sums: dict[str, dict[str, float | None]] = {}
+def by_item(rollouts: Iterable[Transcript], items: Items) -> ByItem:
+    """What every item among these transcripts comes to."""
+    value = _value(items)
+    transcripts: dict[str, list[Transcript]] = {}
     for rollout in rollouts:
-        pair, _, side = rollout.item.rpartition("/")
-        if rollout.metric == "logprob_margin":
-            sums.setdefault(pair, {})[side] = None if rollout.logprobs is None else math.fsum(rollout.logprobs)
-    return {pair: _difference(sides.get("positive"), sides.get("negative")) for pair, sides in sums.items()}
+        name = item_of(rollout, items)
+        if name is not None:
+            transcripts.setdefault(name, []).append(rollout)
+    return {name: value.of(found) for name, found in transcripts.items()}
 
 
-def entropies(rollouts: Iterable[Transcript]) -> ByItem:
-    """Mean entropy of each collapse prompt's samples, nats per token."""
-    return _by_prompt(rollouts, lambda samples: _mean(sample.mean_entropy for sample in samples))
-
-
-def tail_masses(rollouts: Iterable[Transcript]) -> ByItem:
-    """Mean probability outside the likeliest tokens of each collapse prompt's samples, in [0, 1]."""
-    return _by_prompt(rollouts, lambda samples: _mean(_tail_mass(sample) for sample in samples))
-
-
-def mean_logprobs(rollouts: Iterable[Transcript]) -> ByItem:
-    """Mean logprob of each frozen answer of collapse, nats per token."""
-    return {
-        rollout.item: _mean(written_logprobs(rollout))
-        for rollout in rollouts
-        if rollout.metric == "collapse" and rollout.item.startswith(FROZEN)
-    }
-
-
-def self_similarities(rollouts: Iterable[Transcript]) -> ByItem:
-    """Self-ROUGE-L of each collapse prompt's samples; None with fewer than two."""
-    return _by_prompt(
-        rollouts, lambda samples: self_rouge_l([sample.response for sample in samples if sample.response is not None])
-    )
+def item_of(rollout: Transcript, items: Items) -> str | None:
+    """The item that the transcript belongs to, None for none of these: samples and sides of one share a name."""
+    if rollout.metric != items.metric or not rollout.item.startswith(items.prefix):
+        return None
+    return rollout.item.rpartition("/")[0] if _value(items).several else rollout.item
 
 
 def paired(after: ByItem, before: ByItem) -> tuple[list[float], list[float], int]:
@@ -89,46 +43,81 @@ def paired(after: ByItem, before: ByItem) -> tuple[list[float], list[float], int
     return [new for new, _ in whole], [old for _, old in whole], len(pairs) - len(whole)
 
 
-def alike(one: Transcript, other: Transcript) -> bool:
-    """Whether two runs' transcripts of an item are of the same question: one prompt, and one text where it is scored.
+def alike(one: Transcript, other: Transcript, items: Items) -> bool:
+    """Whether two runs' transcripts of an item measure the same thing: one prompt, and one text where that is given.
 
-    Where a lost one does not say which text it was of, the prompt decides.
+    Where a lost one does not say which text it was of, the prompt decides. Two entropies are of the same kind: both
+    that of the full distribution, or both its lower bound.
     """
     if one.prompt != other.prompt:
         return False
-    given = one.metric == "logprob_margin" or one.item.startswith(FROZEN)
-    return not given or None in (one.response, other.response) or one.response == other.response
+    if _value(items).given and None not in (one.response, other.response) and one.response != other.response:
+        return False
+    both = items.value == "entropy" and one.mean_entropy is not None and other.mean_entropy is not None
+    return not (both and one.entropy_is_lower_bound != other.entropy_is_lower_bound)
 
 
-def alike_in_entropy(one: Transcript, other: Transcript) -> bool:
-    """`alike`, and both entropies are that of the full distribution or both its lower bound."""
-    both = one.mean_entropy is not None and other.mean_entropy is not None
-    return alike(one, other) and not (both and one.entropy_is_lower_bound != other.entropy_is_lower_bound)
+def self_rouge_l(answers: Sequence[str]) -> float | None:
+    """Mean ROUGE-L F1 over all pairs of answers, in [0, 1]; None with fewer than two.
+
+    Answers without a single word are alike when they are equal, and otherwise not.
+    """
+    pairs = list(combinations(answers, 2))
+    return fmean(_rouge_l(one, other) for one, other in pairs) if pairs else None
 
 
-def _by_prompt(rollouts: Iterable[Transcript], of: Callable[[list[Transcript]], float | None]) -> ByItem:
-    clusters: dict[str, list[Transcript]] = {}
-    for rollout in rollouts:
-        if rollout.metric == "collapse" and rollout.item.startswith("sample/"):
-            clusters.setdefault(rollout.item.rpartition("/")[0], []).append(rollout)
-    return {prompt: of(samples) for prompt, samples in clusters.items()}
+def written_logprobs(frozen_answer: Transcript) -> Sequence[float]:
+    """Nats for each token that version 0 wrote: not for the end of turn of an answer that hit the token bound."""
+    logprobs = frozen_answer.logprobs or []
+    return logprobs[:-1] if frozen_answer.finish_reason == "length" else logprobs
 
 
-def _tail_mass(sample: Transcript) -> float | None:
-    return _mean(max(0.0, 1.0 - math.fsum(map(math.exp, likeliest))) for likeliest in sample.top_logprobs or ())
+@dataclass(frozen=True)
+class _Value:
+    """How an item's transcripts become one number. `several`: it has more than one, whose names differ in what follows
+    the last slash. `given`: the text is given, and not sampled."""
+
+    of: Callable[[Sequence[Transcript]], float | None]
+    several: bool = False
+    given: bool = False
+
+
+def _value(items: Items) -> _Value:
+    kind, _, field = items.value.partition(".")
+    return _VALUES[kind] if not field else _Value(lambda found: _number(found[-1], field))
 
 
 def _score(rollout: Transcript) -> float | None:
-    score = (rollout.verdict or {}).get("score")
-    if not isinstance(score, int | float):
-        return None
-    if not 0 <= score <= 1:
+    score = _number(rollout, "score")
+    if score is not None and not 0 <= score <= 1:
         raise InvalidInput(f"{rollout.metric} {rollout.item}: a score is from 0 to 1, got {score}; restore the record")
-    return float(score)
+    return score
 
 
-def _difference(one: float | None, other: float | None) -> float | None:
-    return None if one is None or other is None else one - other
+def _number(rollout: Transcript, field: str) -> float | None:
+    value = (rollout.verdict or {}).get(field)
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _missed(rollout: Transcript) -> float | None:
+    score = _score(rollout)
+    return None if score is None else 1.0 - score
+
+
+def _margin(sides: Sequence[Transcript]) -> float | None:
+    """Nats by which the text whose name ends in `positive` is likelier than the one whose name ends in `negative`."""
+    sums = {side.item.rpartition("/")[2]: math.fsum(side.logprobs) for side in sides if side.logprobs is not None}
+    positive, negative = sums.get("positive"), sums.get("negative")
+    return None if positive is None or negative is None else positive - negative
+
+
+def _tail_mass(sample: Transcript) -> float | None:
+    """The mean probability outside of the likeliest tokens."""
+    return _mean(max(0.0, 1.0 - math.fsum(map(math.exp, likeliest))) for likeliest in sample.top_logprobs or ())
+
+
+def _similarity(samples: Sequence[Transcript]) -> float | None:
+    return self_rouge_l([sample.response for sample in samples if sample.response is not None])
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
@@ -136,7 +125,23 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return fmean(known) if known else None
 
 
-def written_logprobs(frozen_answer: Transcript) -> Sequence[float]:
-    """Nats for each token that version 0 wrote: not for the end of turn of an answer that hit the token bound."""
-    logprobs = frozen_answer.logprobs or []
-    return logprobs[:-1] if frozen_answer.finish_reason == "length" else logprobs
+_scorer: Any = RougeScorer(["rougeL"])  # rouge-score ships no types
+
+
+@lru_cache(maxsize=4096)  # 15 ms for two answers of 300 words, which a page compares each time it is shown
+def _rouge_l(one: str, other: str) -> float:
+    if one == other:
+        return 1.0
+    return float(_scorer.score(one, other)["rougeL"].fmeasure)
+
+
+_VALUES: Mapping[str, _Value] = {
+    "score": _Value(lambda found: _score(found[-1])),
+    "missed": _Value(lambda found: _missed(found[-1])),
+    "margin": _Value(_margin, several=True, given=True),
+    "entropy": _Value(lambda samples: _mean(sample.mean_entropy for sample in samples), several=True),
+    "tail_mass": _Value(lambda samples: _mean(_tail_mass(sample) for sample in samples), several=True),
+    "self_rouge_l": _Value(_similarity, several=True),
+    "mean_logprob": _Value(lambda found: _mean(written_logprobs(found[-1])), given=True),
+}
+"""By the name that `Items.value` gives it."""

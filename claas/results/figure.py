@@ -113,7 +113,7 @@ def _draw_curve(axes: Any, panel: Panel, history: History, index: int, shift: fl
 
 def _set_limits(axes: Any, panel: Panel) -> None:
     bottom, top = axes.get_ylim()
-    if panel.threshold and not panel.threshold.of_baseline:
+    if panel.threshold and panel.threshold.of_baseline is None:
         at = panel.threshold.at
         room = 0.1 * (max(top, at) - min(bottom, at))
         bottom, top = min(bottom, at - room), max(top, at + room)
@@ -180,10 +180,9 @@ def write_plots(run_dir: Path, run_id: str, config: EvalConfig, histories: Mappi
 
     Works on a run in progress. `config` is the resolved one, whose settings stand in the caption.
     """
-    criteria = config.criteria
-    caption, bands = _caption(run_id, config), f"bands: {100 * criteria.confidence:g} % confidence"
+    caption, bands = _caption(run_id, config), f"bands: {100 * config.confidence:g} % confidence"
     written: list[Path] = []
-    for picture in pictures(criteria, histories, from_transcripts(criteria.confidence)):
+    for picture in pictures(config.criteria, histories, from_transcripts(config.confidence)):
         png = draw(picture, histories, f"{caption} · {bands}" if any(each.band for each in picture.panels) else caption)
         if png is not None:
             written.append(run_dir / FOLDER / f"{picture.name}.png")

@@ -3,33 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from claas.results.criteria import CAPABILITY_KEY
+from claas.results.keys import Items, sets_of_items
 from claas.results.records import History, Record, Transcript
 from claas.results.statistics import mcnemar_exact
 
 _LONGEST_ANSWER = 400
 """Characters of an answer that the summary shows; the records hold all of it."""
-
-
-@dataclass(frozen=True)
-class ItemSet:
-    """Prompts that are judged right or wrong one by one: a metric's transcripts whose item starts with `prefix`.
-
-    They are compared at the last step at which `key` was due.
-    """
-
-    name: str
-    key: str
-    metric: str
-    prefix: str = ""
-
-
-ITEM_SETS = (
-    ItemSet("capability", CAPABILITY_KEY, "general"),
-    ItemSet("heldout", "heldout_compliance", "compliance", "heldout/"),
-    ItemSet("probe", "preference_compliance", "compliance", "probe/"),
-    ItemSet("out_of_scope", "over_application_rate", "scope"),
-)
 
 
 class Answers(Record):
@@ -58,16 +37,17 @@ class ItemChanges(Record):
 
 
 def item_changes(history: History) -> dict[str, ItemChanges]:
-    """The changes of every set that was measured after baseline, by the set's name; p-values are not adjusted yet."""
-    due = {each: history.last_due(each.key) for each in ITEM_SETS}
+    """The changes of every set that was measured after baseline, by the set's name, at the last step at which it was
+    due; p-values are not adjusted yet."""
+    due = {items: history.last_due(key.key) for key, items in sets_of_items(history.keys)}
     return {
-        items.name: changes_between(history.rollouts(0), history.rollouts(updates), items)
+        str(items.flips): changes_between(history.rollouts(0), history.rollouts(updates), items)
         for items, updates in due.items()
         if updates is not None
     }
 
 
-def changes_between(before: Sequence[Transcript], after: Sequence[Transcript], items: ItemSet) -> ItemChanges:
+def changes_between(before: Sequence[Transcript], after: Sequence[Transcript], items: Items) -> ItemChanges:
     """The changes of one set from one measurement to the other; the p-value is not adjusted yet."""
     found = flips(before, after, items)
     one, other = _by_item(before, items), _by_item(after, items)
@@ -93,7 +73,7 @@ class Flips:
     unmeasured: list[str]
 
 
-def flips(before: Iterable[Transcript], after: Iterable[Transcript], items: ItemSet) -> Flips:
+def flips(before: Iterable[Transcript], after: Iterable[Transcript], items: Items) -> Flips:
     """What became of a set of items from one measurement to the other; an item without a counterpart is unmeasured."""
     one, other = _by_item(before, items), _by_item(after, items)
     pairs = {item: (passed(one.get(item)), passed(other.get(item))) for item in {**one, **other}}
@@ -111,7 +91,7 @@ def passed(rollout: Transcript | None) -> bool | None:
     return found if isinstance(found, bool) else None
 
 
-def _by_item(rollouts: Iterable[Transcript], items: ItemSet) -> Mapping[str, Transcript]:
+def _by_item(rollouts: Iterable[Transcript], items: Items) -> Mapping[str, Transcript]:
     return {
         rollout.item: rollout
         for rollout in rollouts

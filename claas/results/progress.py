@@ -1,11 +1,13 @@
 """How far a preference has come, in one line, and how its measurements ended."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
 from rich.text import Text
 
+from claas.results.criteria import is_beyond, threshold_of
+from claas.results.keys import Key
 from claas.results.numbers import duration
 from claas.results.records import Baseline, Counts, StepRecord, flat
 
@@ -47,46 +49,31 @@ def _sum(one: Counts, other: Counts) -> Counts:
 _RECENT = 5
 
 
-@dataclass(frozen=True)
-class Column:
-    """A number that is worth watching, and how it is written."""
-
-    key: str
-    heading: str
-    form: str
-
-
-COLUMNS = (
-    Column("logprob_margin.margin_delta_from_baseline", "margin Δ", "+.1f"),
-    Column("heldout_compliance", "held-out", ".2f"),
-    Column("preference_compliance", "probe", ".2f"),
-    Column("general.capability_pass_rate", "capability", ".2f"),
-)
-
-COLLAPSE = "collapse.alert"
-"""1 where the model seems to be collapsing."""
-
-CAPABILITY = "general.capability_pass_rate"
+def columns(keys: Iterable[Key]) -> list[Key]:
+    """The numbers that are worth watching, in order."""
+    return [key for key in keys if key.heading is not None]
 
 
 @dataclass
 class ProgressLine:
     """The last known numbers; those not due at a step stay as they were.
 
-    `counts` says how the last record's measurements ended, `all_counts` those of all records. `retention`: the share of
-    its baseline below which the capability is cause for alarm. `state`: waiting, baseline, running, done or failed.
+    `keys` are what the run's metrics declare, and `criteria` thresholds in place of the declared ones. `counts` says
+    how the last record's measurements ended, `all_counts` those of all records. `state`: waiting, baseline, running,
+    done or failed.
     """
 
     name: str
     planned: int
-    retention: float
+    keys: Sequence[Key]
+    criteria: Mapping[str, float]
     done: int = 0
     state: str = "waiting"
     failure: str | None = None
     values: dict[str, float | None] = field(default_factory=dict[str, float | None])
     counts: dict[str, Counts] = field(default_factory=dict[str, Counts])
     all_counts: dict[str, Counts] = field(default_factory=dict[str, Counts])
-    _capability_before: float | None = None
+    _at_baseline: Mapping[str, float | None] = field(default_factory=dict[str, float | None])
     _seconds: list[float] = field(default_factory=list[float])
 
     def measured(self, record: Baseline | StepRecord) -> None:
@@ -95,7 +82,7 @@ class ProgressLine:
         self.counts, self.all_counts = record.counts, total(self.all_counts, record.counts)
         self.state = "running"
         if isinstance(record, Baseline):
-            self._capability_before = self.values.get(CAPABILITY)
+            self._at_baseline = flat(record.eval)
 
     def finished(self, record: StepRecord, seconds: float) -> None:
         """Take over a step's numbers, and how long it took."""
@@ -120,12 +107,19 @@ class ProgressLine:
         return "?" if self.step_s is None else duration(self.step_s * self.left)
 
     def alarms(self) -> list[str]:
-        """What somebody should look at now."""
-        found = ["collapse alert"] if self.values.get(COLLAPSE) == 1.0 else []
-        now, before = self.values.get(CAPABILITY), self._capability_before
-        if now is not None and before is not None and now < self.retention * before:
-            found.append("capability lost")
-        return found
+        """What somebody should look at now: first what a metric itself gives an alert for, then what is beyond the
+        threshold of its criterion."""
+        named = sorted((key for key in self.keys if key.alarm), key=lambda key: key.criterion is not None)
+        return [key.alarm for key in named if key.alarm and self._is_beyond(key)]
+
+    def _is_beyond(self, key: Key) -> bool:
+        """Whether the bare number is, which says less than the criterion's interval does."""
+        now = self.values.get(key.key)
+        if now is None:
+            return False
+        if key.criterion is None:
+            return now == 1.0
+        return is_beyond(key.criterion, now, self._at_baseline.get(key.key), threshold_of(key.criterion, self.criteria))
 
     def remark(self) -> Text:
         """State, failure and alarms, the bad ones in red."""
@@ -138,14 +132,14 @@ class ProgressLine:
             words.append(f"  {printable(told)}", style="yellow")
         return words
 
-    def cell(self, column: Column) -> str:
+    def cell(self, column: Key) -> str:
         """The number as the table shows it, a dash where there is none."""
         value = self.values.get(column.key)
         return "–" if value is None else format(value, column.form)
 
     def plain(self) -> str:
         """All numbers there are, with their names."""
-        known = [f"{column.heading} {self.cell(column)}" for column in COLUMNS if column.key in self.values]
+        known = [f"{column.heading} {self.cell(column)}" for column in columns(self.keys) if column.key in self.values]
         told = lost(self.counts)
         return ", ".join([*known, *([told] if told else []), *(alarm.upper() for alarm in self.alarms())])
 

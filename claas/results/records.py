@@ -1,7 +1,7 @@
 """What a run writes: frozen, closed, versioned records. `None` means due but not measured; not due is absent."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property
@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from pydantic import BaseModel, ConfigDict
 
 from claas.core.checks import versioned_name
+from claas.results.keys import Key, keys_of_schema_1
 from claas.wire.feedback import Sampling
 
 SCHEMA_VERSION = 1
@@ -156,7 +157,7 @@ class StepRecord(Record):
 class Metadata(Record):
     """A preference's place in a run. The digests are sha256 of what the preference and the metrics say, so that a
     changed prompt, pair or capability item is noticed. `notes` say what a reader of the numbers has to know about how
-    they were made.
+    they were made. `keys` are what the metrics declared of their numbers, None in records of earlier versions.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -167,6 +168,7 @@ class Metadata(Record):
     preference_digest: str | None = None
     metrics_digest: str | None = None
     notes: list[str] = []
+    keys: tuple[Key, ...] | None = None
 
 
 class Status(StrEnum):
@@ -179,13 +181,17 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class History:
-    """One preference's records, in step order. `failure` is why it ended early, None when it did not."""
+    """One preference's records, in step order. `failure` is why it ended early, None when it did not.
+
+    `keys` are what is declared of its numbers; a number without a declaration is drawn all the same.
+    """
 
     preference: str
     planned_steps: int
     baseline: Baseline | None = None
     steps: tuple[StepRecord, ...] = ()
     failure: str | None = None
+    keys: tuple[Key, ...] = field(default_factory=keys_of_schema_1)
 
     @property
     def status(self) -> Status:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from claas.core.errors import InvalidInput
 from claas.core.files import append_line, read_lines, read_text, write_atomically, writing
+from claas.results.keys import Key, keys_of_schema_1
 from claas.results.ledger import Intent, Ledger
 from claas.results.records import SCHEMA_VERSION, Baseline, History, Metadata, Record, SampledBatch, StepRecord
 
@@ -190,11 +191,13 @@ class PreferenceRecords:
     baseline: Baseline | None
     ledger: Ledger
     steps: list[StepRecord]
+    keys: tuple[Key, ...]
 
     @classmethod
     def read(cls, files: PreferenceFiles) -> Self:
         """What the files hold, whether or not they fit together; `InvalidInput` when one of them cannot be read."""
-        return cls(files.read_baseline(), Ledger(files.ledger), files.read_steps())
+        keys = declared_keys(files.read_metadata())
+        return cls(files.read_baseline(), Ledger(files.ledger), files.read_steps(), keys)
 
     @classmethod
     def read_whole(cls, files: PreferenceFiles) -> Self:
@@ -228,4 +231,9 @@ class PreferenceRecords:
 
     def history(self, preference: str, planned_steps: int, failure: str | None = None) -> History:
         """What was measured, without what was trained."""
-        return History(preference, planned_steps, self.baseline, tuple(self.steps), failure)
+        return History(preference, planned_steps, self.baseline, tuple(self.steps), failure, self.keys)
+
+
+def declared_keys(metadata: Metadata | None) -> tuple[Key, ...]:
+    """What a preference's metrics declared of their numbers, or what those of earlier versions meant."""
+    return keys_of_schema_1() if metadata is None or metadata.keys is None else metadata.keys

@@ -1,5 +1,6 @@
 """The configuration of a run, checked once, the same from Hydra, from Python and from a record."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,24 +17,13 @@ from claas.core.settings import (
     require_trainable,
 )
 
+CONFIDENCE = "confidence"
+"""The one of the `criteria` that is no threshold: the confidence of every interval."""
+
+DEFAULT_CONFIDENCE = 0.95
+
 PARAPHRASE = "paraphrase"
 """The `feedback_variation` in which the user does not always say the same words."""
-
-
-@dataclass
-class Criteria:
-    """Thresholds of the verdict; each is held against a confidence interval, never against a bare number."""
-
-    heldout_compliance: float = setting(0.8, "held-out compliance is at least this", low=0.0, high=1.0)
-    margin_gain: float = setting(2.0, "the logprob margin gains more than this, in nats", low=-1e6)
-    capability_retention: float = setting(0.9, "capability stays above this fraction of baseline", low=0.0, high=1.0)
-    entropy_ratio: float = setting(0.6, "mean entropy stays above this fraction of baseline", low=0.0)
-    self_rouge_l: float = setting(0.85, "similarity of resampled answers stays below this", low=0.0, high=1.0)
-    mean_logprob_drift: float = setting(2.0, "the mean logprob moves by less than this, in nats", low=0.0)
-    confidence: float = setting(0.95, "of every interval", low=0.5, high=0.9999)
-
-    def __post_init__(self) -> None:
-        check_limits(self, "criteria.")
 
 
 @dataclass
@@ -83,8 +73,9 @@ class EvalConfig:
         DEFAULT_ALIAS, "the model that the gateway asks that API for; python -m claas.openclaw --alias sets it there"
     )
     training: TrainingConfig = setting(TrainingConfig(), "one SDPO update")
-    criteria: Criteria = setting(
-        Criteria(), "thresholds of the verdict, each held against a confidence interval, never against a bare number"
+    criteria: dict[str, float] = setting(
+        {CONFIDENCE: DEFAULT_CONFIDENCE},
+        "thresholds in place of those that the metrics declare, by criterion, and the confidence of every interval",
     )
     max_concurrency: int = setting(128, "requests in flight", low=1)
     parallel_preferences: int = setting(1, "preferences run side by side", low=1)
@@ -111,6 +102,7 @@ class EvalConfig:
         if len(set(self.preferences)) != len(self.preferences):
             raise InvalidInput(f"preferences must be distinct, got {self.preferences}")
         in_range("fail_on_error", float(self.fail_on_error), 0.0, 1.0)
+        _check_criteria(self.criteria)
         adapter_id(self.lora_id_prefix)
         alias_name(self.openclaw_alias)
         require_trainable(self.mode, self.training)
@@ -120,6 +112,11 @@ class EvalConfig:
                     f"collapse_steps: step {step} is outside the run's steps 0..{self.num_steps - 1}; "
                     "leave it out or raise num_steps"
                 )
+
+    @property
+    def confidence(self) -> float:
+        """The confidence of every interval, in (0, 1)."""
+        return confidence_of(self.criteria)
 
     def resolved(self) -> "EvalConfig":
         """A copy in which nothing that changes the measurements is left to a default that depends on something."""
@@ -132,6 +129,19 @@ class EvalConfig:
             training=replace(self.training, learning_rate=rate),
             collapse_steps=self.collapse_steps if self.collapse_steps is not None else spread(self.num_steps),
         )
+
+
+def confidence_of(criteria: Mapping[str, float]) -> float:
+    """The confidence that `criteria` sets, or the default."""
+    return criteria.get(CONFIDENCE, DEFAULT_CONFIDENCE)
+
+
+def _check_criteria(criteria: Mapping[str, float]) -> None:
+    """Which names there are is known once the metrics are: `claas.eval.config.catalog` checks that."""
+    in_range(f"criteria.{CONFIDENCE}", confidence_of(criteria), 0.5, 0.9999)
+    for name, threshold in criteria.items():
+        if not math.isfinite(threshold):
+            raise InvalidInput(f"criteria.{name} must be a finite number, got {threshold!r}")
 
 
 def spread(num_steps: int, points: int = 5) -> list[int]:

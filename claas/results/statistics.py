@@ -144,8 +144,7 @@ def mean_p(values: Sequence[float], threshold: float) -> float | None:
 
 def mean_p_at_most(values: Sequence[float], threshold: float) -> float | None:
     """One-sided p-value that the mean is `threshold` or less."""
-    found = _ratio(tuple(values), (1.0,) * len(values))
-    return found and found.p_at_most(threshold)
+    return ratio_p_at_most(values, [1.0] * len(values), threshold)
 
 
 def ratio_interval(after: Sequence[float], before: Sequence[float], confidence: float = 0.95) -> Interval | None:
@@ -162,6 +161,12 @@ def ratio_p(after: Sequence[float], before: Sequence[float], threshold: float) -
     """One-sided p-value that the ratio is `threshold` or more; None where `ratio_interval` has none."""
     found = _ratio(tuple(after), tuple(before))
     return found and found.p_at_least(threshold)
+
+
+def ratio_p_at_most(after: Sequence[float], before: Sequence[float], threshold: float) -> float | None:
+    """One-sided p-value that the ratio is `threshold` or less; None where `ratio_interval` has none."""
+    found = _ratio(tuple(after), tuple(before))
+    return found and found.p_at_most(threshold)
 
 
 def needed_for_mean(values: Sequence[float], threshold: float, confidence: float = 0.95) -> int | None:

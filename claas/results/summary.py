@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from claas.core.files import dump_json, write_atomically
-from claas.results.criteria import CHANGES
+from claas.results.criteria import change_interval
 from claas.results.records import SCHEMA_VERSION, AdapterVersion, Baseline, Counts, History, Record, Status, StepRecord
 from claas.results.settings import EvalConfig, Prices
 from claas.results.verdict import Judgement, Verdict, combine, judge_run
@@ -38,8 +38,8 @@ class PreferenceSummary(Judgement):
     `finals` holds the last measured value of every key (None where it never was) and `finals_at` after how many
     updates that was (0 is the baseline); `deltas` are finals less baseline, for values measured after it. `delta_ci`
     has the intervals of those deltas that are means over prompts, items or pairs, over what was measured both times;
-    None where that is too little (`means.py` says how they are made). `counts` are over all measurements, `tokens` and
-    `timing_s` totals by kind and by phase. `adapter` is the newest version.
+    None where that is too little (`statistics.mean_interval` says how they are made). `counts` are over all
+    measurements, `tokens` and `timing_s` totals by kind and by phase. `adapter` is the newest version.
     """
 
     status: Status
@@ -80,7 +80,7 @@ def build_summary(run_id: str, config: EvalConfig, histories: Mapping[str, Histo
     """Summarise what has been recorded so far; a preference without a history has not been started."""
     judged = judge_run(list(histories.values()), config.criteria, len(config.preferences))
     preferences = {
-        name: _preference(history, judgement, config.criteria.confidence)
+        name: _preference(history, judgement, config.confidence)
         for (name, history), judgement in zip(histories.items(), judged, strict=True)
     }
     tokens = _total([each.tokens for each in preferences.values()])
@@ -90,7 +90,7 @@ def build_summary(run_id: str, config: EvalConfig, histories: Mapping[str, Histo
         run_id=run_id,
         status=next((each for each in (Status.RUNNING, Status.FAILED) if each in statuses), Status.COMPLETE),
         verdict=combine([each.verdict for each in judged] + [Verdict.INCONCLUSIVE] * waiting),
-        confidence=config.criteria.confidence,
+        confidence=config.confidence,
         base_model=config.base_model,
         seed=config.seed,
         tokens=tokens,
@@ -133,11 +133,7 @@ def _preference(history: History, judgement: Judgement, confidence: float) -> Pr
         finals=finals,
         finals_at=finals_at,
         deltas={key: _delta(finals[key], start, finals_at.get(key, 0)) for key, start in baseline.items()},
-        delta_ci={
-            key: _delta_interval(history, key, finals_at[key], confidence)
-            for key in baseline
-            if key in CHANGES and finals_at.get(key, 0) > 0
-        },
+        delta_ci=_delta_intervals(history, finals_at, confidence),
         counts=_counts(records),
         tokens=_total([record.tokens for record in records]),
         timing_s=_total([record.timing_s for record in records]),
@@ -148,9 +144,17 @@ def _delta(final: float | None, start: float | None, updates: int) -> float | No
     return final - start if final is not None and start is not None and updates > 0 else None
 
 
-def _delta_interval(history: History, key: str, updates: int, confidence: float) -> tuple[float, float] | None:
-    found = CHANGES[key].interval(history.rollouts(updates), history.rollouts(0), confidence)
-    return found and (found.low, found.high)
+def _delta_intervals(
+    history: History, finals_at: Mapping[str, int], confidence: float
+) -> dict[str, tuple[float, float] | None]:
+    """The interval of the change of every key that is a mean over items, measured at baseline and after it."""
+    found: dict[str, tuple[float, float] | None] = {}
+    for key in sorted(history.keys, key=lambda key: key.key):
+        updates = finals_at.get(key.key, 0)
+        if key.items is not None and updates > 0 and 0 in history.curve(key.key):
+            interval = change_interval(key, history.rollouts(updates), history.rollouts(0), confidence)
+            found[key.key] = interval and (interval.low, interval.high)
+    return found
 
 
 def _counts(records: Sequence[Baseline | StepRecord]) -> dict[str, Counts]:

@@ -8,13 +8,14 @@ the run (Holm 1979), is within the level of one side of the interval, (1 - confi
 which every criterion is met is said to fail anywhere is then at most that level, however the criteria hang together."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 
-from claas.results.criteria import CRITERIA, Criterion, Estimate
+from claas.results.criteria import Estimate, estimate, formula_of, threshold_of
 from claas.results.items import ItemChanges, item_changes
+from claas.results.keys import Criterion, Key, judged
 from claas.results.records import History, Record, Status
-from claas.results.settings import Criteria
+from claas.results.settings import CONFIDENCE, confidence_of
 from claas.results.statistics import POWER, Interval, fewest_identical, holm
 
 
@@ -91,19 +92,19 @@ class Judgement(Record):
     changed_items: dict[str, ItemChanges]
 
 
-def judge(history: History, criteria: Criteria) -> Judgement:
-    """Judge a run of one preference."""
+def judge(history: History, criteria: Mapping[str, float]) -> Judgement:
+    """Judge a run of one preference. `criteria` are thresholds in place of the declared ones, and the confidence."""
     return judge_run([history], criteria, planned=1)[0]
 
 
-def judge_run(histories: Sequence[History], criteria: Criteria, planned: int) -> list[Judgement]:
+def judge_run(histories: Sequence[History], criteria: Mapping[str, float], planned: int) -> list[Judgement]:
     """Judge the preferences of a run that plans this many, from their records.
 
     One that is running or failed is inconclusive whatever its records show. It counts in the family all the same, as
     do those that have not begun: what is said to fail while a run goes on still fails at its end.
     """
     found = [_estimates(history, criteria) for history in histories]
-    family = _family(histories, found, criteria, planned)
+    family = _family(histories, found, confidence_of(criteria), planned)
     return [
         _judgement(history, estimates, items, criteria, family)
         for history, estimates, items in zip(histories, found, _items(histories, planned), strict=True)
@@ -117,27 +118,26 @@ def combine(verdicts: Sequence[Verdict]) -> Verdict:
     return Verdict.PASS if verdicts and set(verdicts) == {Verdict.PASS} else Verdict.INCONCLUSIVE
 
 
-def _estimates(history: History, criteria: Criteria) -> dict[str, Estimate]:
-    """By name, of the criteria whose metric was part of the run."""
+def _estimates(history: History, criteria: Mapping[str, float]) -> dict[str, Estimate]:
+    """The estimate of every criterion whose metric was part of the run, by the criterion's name."""
     known = set(history.known_keys())
-    return {each.name: _estimate(each, history, criteria) for each in CRITERIA if each.key in known}
+    return {
+        criterion.name: _estimate(key, threshold_of(criterion, criteria), history, confidence_of(criteria))
+        for key, criterion in judged(history.keys)
+        if key.key in known
+    }
 
 
-def _estimate(criterion: Criterion, history: History, criteria: Criteria) -> Estimate:
-    """At the last step at which the criterion's key was due."""
-    updates = history.last_due(criterion.key)
+def _estimate(key: Key, threshold: float, history: History, confidence: float) -> Estimate:
+    """The estimate at the last step at which the key was due."""
+    updates = history.last_due(key.key)
     if updates is None:
         return Estimate(None, None, None, 0, note="no step was measured")
-    after, before = history.rollouts(updates), history.rollouts(0)
-    return criterion.estimate(after, before, _threshold(criterion, criteria), criteria.confidence)
-
-
-def _threshold(criterion: Criterion, criteria: Criteria) -> float:
-    return float(asdict(criteria)[criterion.name])
+    return estimate(key, history.rollouts(updates), history.rollouts(0), threshold, confidence)
 
 
 def _family(
-    histories: Sequence[History], found: Sequence[Mapping[str, Estimate]], criteria: Criteria, planned: int
+    histories: Sequence[History], found: Sequence[Mapping[str, Estimate]], confidence: float, planned: int
 ) -> Family:
     """What has no p-value, or is not at the declared checkpoint, rejects nothing."""
     p_values = {
@@ -147,7 +147,7 @@ def _family(
         if estimate.p is not None and history.status is Status.COMPLETE
     }
     most = max((len(estimates) for estimates in found), default=0)
-    return Family.of(p_values, planned * most, criteria.confidence)
+    return Family.of(p_values, planned * most, confidence)
 
 
 def _items(histories: Sequence[History], planned: int) -> list[dict[str, ItemChanges]]:
@@ -165,25 +165,28 @@ def _judgement(
     history: History,
     found: Mapping[str, Estimate],
     items: dict[str, ItemChanges],
-    criteria: Criteria,
+    criteria: Mapping[str, float],
     family: Family,
 ) -> Judgement:
     rulings = {
-        each.name: _rule(each, found[each.name], _threshold(each, criteria), history, family)
-        for each in CRITERIA
-        if each.name in found
+        criterion.name: _rule(key, criterion, found[criterion.name], threshold_of(criterion, criteria), history, family)
+        for key, criterion in judged(history.keys)
+        if criterion.name in found
     }
     verdict, reason = _overall(history, rulings)
+    known = [*(criterion.name for _, criterion in judged(history.keys)), *criteria]
     return Judgement(
         verdict=verdict,
         reason=reason,
         criteria=rulings,
-        not_measured=[each.name for each in CRITERIA if each.name not in found],
+        not_measured=[name for name in dict.fromkeys(known) if name not in found and name != CONFIDENCE],
         changed_items=items,
     )
 
 
-def _rule(criterion: Criterion, found: Estimate, threshold: float, history: History, family: Family) -> Ruling:
+def _rule(
+    key: Key, criterion: Criterion, found: Estimate, threshold: float, history: History, family: Family
+) -> Ruling:
     verdict, notes = _side(criterion.relation, found.interval, threshold), [found.note]
     p_holm = family.adjusted.get((history.preference, criterion.name))
     if history.status is not Status.COMPLETE:
@@ -204,7 +207,7 @@ def _rule(criterion: Criterion, found: Estimate, threshold: float, history: Hist
         p=found.p,
         p_holm=p_holm,
         verdict=verdict,
-        formula=criterion.formula,
+        formula=formula_of(key),
         note="; ".join(note for note in notes if note) or None,
     )
 

@@ -11,7 +11,7 @@ import pytest
 
 from claas.results import summary
 from claas.results.numbers import duration
-from claas.results.progress import COLUMNS, ProgressLine, seconds_left
+from claas.results.progress import ProgressLine, columns, seconds_left
 from claas.results.records import History, Metadata
 from claas.results.run_files import RunFiles
 from claas.results.settings import EvalConfig
@@ -72,7 +72,7 @@ class LiveRun:
 
     @property
     def line(self) -> ProgressLine:
-        line = ProgressLine("concise", STEPS, self.config.criteria.capability_retention)
+        line = ProgressLine("concise", STEPS, self.history.keys, self.config.criteria)
         assert self.history.baseline is not None
         line.measured(self.history.baseline)
         for number, step in enumerate(self.history.steps[: self.done]):
@@ -82,7 +82,7 @@ class LiveRun:
     @property
     def left(self) -> str:
         """Of the whole run, as the terminal says it."""
-        waiting = ProgressLine("identity", STEPS, self.config.criteria.capability_retention)
+        waiting = ProgressLine("identity", STEPS, self.history.keys, self.config.criteria)
         found = seconds_left([self.line, waiting], 1)
         assert found is not None
         return duration(found)
@@ -125,7 +125,7 @@ def shown(page: Page) -> list[str]:
 
 def expected_row(run: LiveRun) -> list[str]:
     line = run.line
-    cells = [line.cell(column) for column in COLUMNS]
+    cells = [line.cell(column) for column in columns(run.history.keys)]
     return ["concise", f" {line.done}/{STEPS}", *cells, line.time_left(), "running"]
 
 

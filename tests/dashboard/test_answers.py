@@ -7,7 +7,6 @@ import pytest
 from claas.dashboard.answers import Answer, answers
 from claas.results.items import ItemChanges
 from claas.results.records import History, Status
-from claas.results.settings import Criteria
 from claas.results.summary import PreferenceSummary
 from claas.results.verdict import Ruling, Verdict
 from tests.dashboard.written_runs import few
@@ -48,9 +47,7 @@ def curve(*values: float | None) -> History:
 
 def asked(question: str, summary: PreferenceSummary | None = None, history: History | None = None) -> Answer:
     (answer,) = [
-        each
-        for each in answers(summary or found(), history or curve(0.05, 0.5, 0.9), Criteria())
-        if each.question == question
+        each for each in answers(summary or found(), history or curve(0.05, 0.5, 0.9), {}) if each.question == question
     ]
     return answer
 
@@ -60,7 +57,7 @@ COST, SURE = "What did it cost?", "How sure is that?"
 
 
 def test_the_questions_come_in_the_order_of_a_readers_interest() -> None:
-    questions = [each.question for each in answers(found(), curve(0.05, 0.9), Criteria())]
+    questions = [each.question for each in answers(found(), curve(0.05, 0.9), {})]
     assert questions == [LEARNED, FAST, GENERALISES, COST, SURE]
 
 
@@ -182,7 +179,7 @@ def test_costs_are_said_beside_what_was_before() -> None:
 def test_before_the_first_step_nothing_is_known_and_nothing_is_called_unmeasured() -> None:
     begun = History("concise", 5, None, ())
     running = found(status=Status.RUNNING, criteria={}, finals={}, baseline={})
-    assert {each.answer for each in answers(running, begun, Criteria())} == {"Not yet known"}
+    assert {each.answer for each in answers(running, begun, {})} == {"Not yet known"}
 
 
 def test_nothing_is_called_whole_that_was_not_looked_at() -> None:

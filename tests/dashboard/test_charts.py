@@ -16,18 +16,17 @@ import claas.dashboard
 from claas.dashboard.charts import Chart, Charts, charts_of
 from claas.dashboard.pages import TEMPLATES
 from claas.results.charts import COLOURS, from_transcripts, intervals_of
-from claas.results.criteria import CAPABILITY_KEY, CRITERIA
+from claas.results.criteria import estimate
+from claas.results.keys import judged
 from claas.results.records import History, flat
-from claas.results.settings import Criteria
 from claas.results.statistics import Interval
 from tests.results.synthetic_runs import Collapsing, World, make_history
 
-CRITERIA_SET = Criteria()
 HOSTILE = """</script><script>alert(1)</script><b>bold</b>&lt;%{y}"'\u2028"""
 GAIN = "margins/logprob_margin.margin_delta_from_baseline"
 HELD_OUT = "compliance/heldout_compliance"
 ENTROPY = "collapse/collapse.entropy_ratio_to_baseline"
-CAPABILITY = f"forgetting/{CAPABILITY_KEY}"
+CAPABILITY = "forgetting/general.capability_pass_rate"
 
 
 class Weaker(World):
@@ -44,7 +43,7 @@ def losing(history: History, *steps: int) -> History:
 
 
 def drawn(histories: Mapping[str, History]) -> Charts:
-    return charts_of(histories, CRITERIA_SET, from_transcripts(0.95))
+    return charts_of(histories, {}, from_transcripts(0.95))
 
 
 def by_id(shown: Charts) -> dict[str, Chart]:
@@ -128,12 +127,12 @@ def test_a_band_is_the_criterion_s_interval_with_gaps_where_nothing_was_measured
         if updates is not None:
             ends.setdefault(updates, set()).add(height)
     assert band["x"].count(None) == band["y"].count(None) == runs - 1
-    [estimate] = [each.estimate for each in CRITERIA if each.name == criterion]
+    [key] = [key for key, each in judged(history.keys) if each.name == criterion]
     known = [
         updates for updates, value in points(traces(by_id(charts)[chart], "value")[0]).items() if value is not None
     ]
     for updates in known:
-        found = estimate(history.rollouts(updates), history.rollouts(0), 0.0, 0.95).interval
+        found = estimate(key, history.rollouts(updates), history.rollouts(0), 0.0, 0.95).interval
         if updates == 0 and criterion != "heldout_compliance":
             found = Interval(1.0, 1.0) if criterion == "entropy_ratio" else Interval(0.0, 0.0)
         assert found is not None
@@ -144,7 +143,7 @@ def test_a_band_is_the_criterion_s_interval_with_gaps_where_nothing_was_measured
 def test_intervals_can_come_from_where_somebody_kept_them(two: dict[str, History]) -> None:
     kept = {
         (history.preference, updates): intervals_of(
-            record.rollouts, history.rollouts(0), flat(record.eval).keys(), CRITERIA_SET.confidence
+            record.rollouts, history.rollouts(0), history.keys, flat(record.eval).keys(), 0.95
         )
         for history in two.values()
         for updates, record in [(0, history.baseline), *((step.step + 1, step) for step in history.steps)]
@@ -161,13 +160,13 @@ def test_intervals_can_come_from_where_somebody_kept_them(two: dict[str, History
         return replace(history, baseline=baseline, steps=steps)
 
     without = {name: light(history) for name, history in two.items()}
-    assert charts_of(without, CRITERIA_SET, looked_up) == drawn(two)
+    assert charts_of(without, {}, looked_up) == drawn(two)
 
 
 def test_a_criterion_that_was_not_due_has_no_interval_and_one_without_data_has_none() -> None:
-    baseline = make_history(steps=1).rollouts(0)
-    graded = [each for each in baseline if each.metric == "compliance"]
-    found = intervals_of(graded, graded, {"heldout_compliance", "logprob_margin.margin"}, 0.95)
+    history = make_history(steps=1)
+    graded = [each for each in history.rollouts(0) if each.metric == "compliance"]
+    found = intervals_of(graded, graded, history.keys, {"heldout_compliance", "logprob_margin.margin"}, 0.95)
     assert set(found) == {"heldout_compliance", "margin_gain"}
     assert found["margin_gain"] is None
     assert found["heldout_compliance"] is not None
@@ -178,7 +177,7 @@ def test_thresholds_and_alert_zones_stand_where_the_criteria_say(charts: Charts)
         id: {shape["name"]: shape for shape in chart.figure["layout"]["shapes"]} for id, chart in by_id(charts).items()
     }
     assert set(shapes[GAIN]) == {"threshold"}
-    assert shapes[GAIN]["threshold"]["y0"] == shapes[GAIN]["threshold"]["y1"] == CRITERIA_SET.margin_gain
+    assert shapes[GAIN]["threshold"]["y0"] == shapes[GAIN]["threshold"]["y1"] == 2.0
     assert by_id(charts)[GAIN].rule == "criterion: > 2"
     zones = {id: found["alarm"] for id, found in shapes.items() if "alarm" in found}
     assert {id.rpartition(".")[2]: zone["y0"] for id, zone in zones.items()} == {

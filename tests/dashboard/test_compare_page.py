@@ -117,7 +117,7 @@ def test_criteria_stand_side_by_side() -> None:
 
 
 def test_items_that_only_one_run_passes_show_both_answers() -> None:
-    found = {each.items.name: each for each in Comparison([IDLE, LEARNED]).items("concise")}
+    found = {each.items.flips: each for each in Comparison([IDLE, LEARNED]).items("concise")}
     assert (found["capability"].in_turn, len(found["heldout"].in_turn)) == ([], 61)
     heldout = text(page(IDLE, LEARNED)).split("heldout, B and A: ")[1].split("All answers")[0]
     assert heldout.startswith("of 64 items 0 pass in A only and 61 in B only ")

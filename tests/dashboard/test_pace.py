@@ -9,6 +9,7 @@ from rich.console import Console
 from claas.dashboard.overview import seconds, step_seconds
 from claas.dashboard.run_page import run_view
 from claas.eval.reporters.console import LiveReporter
+from claas.results.keys import keys_of_schema_1
 from claas.results.numbers import duration
 from claas.results.records import History
 from claas.results.settings import EvalConfig
@@ -76,7 +77,7 @@ def terminal(config: EvalConfig) -> str:
     """The last table that a terminal shows of these records, bars and gaps taken out."""
     file = io.StringIO()
     reporter = LiveReporter(Console(file=file, width=200, force_terminal=True, color_system=None), Console(file=file))
-    reporter.run_started(config, Path("run"))
+    reporter.run_started(config, Path("run"), keys_of_schema_1())
     for name, history in HISTORIES.items():
         reporter.preference_started(name, 0)
         assert history.baseline is not None

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from claas.core.errors import InvalidInput, NotFound
 from claas.dashboard.points import Points, keep, kept, read_measurement, read_points
-from claas.results.criteria import CRITERIA
+from claas.results.criteria import estimate
+from claas.results.keys import judged, keys_of_schema_1
 from claas.results.records import flat
 from claas.results.run_files import PreferenceFiles, PreferenceRecords
 from tests.dashboard.written_runs import EXAMPLE, few, lines, without_transcripts
@@ -37,7 +38,7 @@ def preference(root: Path, text: str = "".join(LINES)) -> PreferenceFiles:
 
 
 def anew(files: PreferenceFiles, confidence: float = 0.95) -> Points:
-    return read_points(files, None, confidence)
+    return read_points(files, None, confidence, keys_of_schema_1())
 
 
 def test_curves_and_intervals_are_those_of_the_whole_records(tmp_path: Path) -> None:
@@ -51,10 +52,10 @@ def test_curves_and_intervals_are_those_of_the_whole_records(tmp_path: Path) -> 
         key: whole.curve(key) for key in whole.known_keys()
     }
     for updates in range(4):
-        for criterion in CRITERIA:
-            due = updates in whole.curve(criterion.key)
-            estimate = criterion.estimate(whole.rollouts(updates), whole.rollouts(0), 0.0, 0.95).interval
-            assert points.interval(updates, criterion.name) == (estimate if due else None)
+        for key, criterion in judged(whole.keys):
+            due = updates in whole.curve(key.key)
+            found = estimate(key, whole.rollouts(updates), whole.rollouts(0), 0.0, 0.95).interval
+            assert points.interval(updates, criterion.name) == (found if due else None)
     assert points.interval(4, "heldout_compliance") is None
     assert points.interval(3, "unheard_of") is None
 
@@ -84,7 +85,7 @@ def test_a_measurement_is_read_by_its_place_with_all_its_transcripts(files: Pref
         with pytest.raises(NotFound, match=f"nothing was measured after {updates} updates; the last one is after 4"):
             read_measurement(files, points, updates)
     with pytest.raises(NotFound, match="not even the baseline"):
-        read_measurement(files, Points(confidence=0.95, baseline_stamp=None, steps_stamp=None), 0)
+        read_measurement(files, Points(confidence=0.95, keys=(), baseline_stamp=None, steps_stamp=None), 0)
 
 
 def test_a_measurement_that_is_not_there_any_more_is_an_error_and_never_another_one(files: PreferenceFiles) -> None:
@@ -120,11 +121,11 @@ def test_reading_as_the_file_grows_gives_what_reading_at_once_does(pieces: list[
         files = preference(Path(folder) / "concise", "")
         if from_nothing:
             files.steps.unlink()
-        known = read_points(files, None, 0.95)
+        known = read_points(files, None, 0.95, keys_of_schema_1())
         for piece in pieces:
             with files.steps.open("a") as file:
                 file.write(piece)
-            known = read_points(files, known, 0.95)
+            known = read_points(files, known, 0.95, keys_of_schema_1())
         assert known == anew(files)
         assert len(known.points) == "".join(pieces).count("\n")
 
@@ -134,7 +135,7 @@ def test_the_first_step_is_seen_as_soon_as_it_is_there(files: PreferenceFiles) -
     known = anew(files)
     assert (known.baseline is not None, known.points) == (True, ())
     files.steps.write_text(LINES[0])
-    assert len(read_points(files, known, 0.95).points) == 1
+    assert len(read_points(files, known, 0.95, keys_of_schema_1()).points) == 1
 
 
 def test_only_new_lines_are_read(files: PreferenceFiles) -> None:
@@ -142,7 +143,7 @@ def test_only_new_lines_are_read(files: PreferenceFiles) -> None:
     files.steps.write_text("".join(LINES[:2]))
     known = anew(files)
     files.steps.write_text("".join(["#" * (len(LINES[0]) - 1) + "\n", *LINES[1:]]))
-    grown = read_points(files, known, 0.95)
+    grown = read_points(files, known, 0.95, keys_of_schema_1())
     assert grown.damage is None
     assert grown.history("concise", 4, None) == without_transcripts(HISTORY)
     assert anew(files).damage is not None, "whoever reads all of it sees that"
@@ -150,7 +151,7 @@ def test_only_new_lines_are_read(files: PreferenceFiles) -> None:
 
 def test_what_has_not_changed_is_not_read_at_all(files: PreferenceFiles) -> None:
     known = anew(files)
-    assert read_points(files, known, 0.95) is known
+    assert read_points(files, known, 0.95, keys_of_schema_1()) is known
 
 
 def rewritten(text: str) -> list[str]:
@@ -173,19 +174,19 @@ def rewritten(text: str) -> list[str]:
 def test_a_file_that_was_rewritten_is_read_anew(files: PreferenceFiles, now: list[str]) -> None:
     known = anew(files)
     files.steps.write_text("".join(now))
-    assert read_points(files, known, 0.95) == anew(files)
+    assert read_points(files, known, 0.95, keys_of_schema_1()) == anew(files)
 
 
 def test_a_file_that_was_rewritten_and_grew_is_read_anew(files: PreferenceFiles) -> None:
     files.steps.write_text("".join(LINES[:2]))
     known = anew(files)
     files.steps.write_text("".join(rewritten("longer!")))
-    assert read_points(files, known, 0.95) == anew(files)
+    assert read_points(files, known, 0.95, keys_of_schema_1()) == anew(files)
 
 
 def test_another_baseline_or_confidence_makes_other_intervals(files: PreferenceFiles) -> None:
     known = anew(files)
-    wider = read_points(files, known, 0.99)
+    wider = read_points(files, known, 0.99, keys_of_schema_1())
     assert wider == anew(files, 0.99)
     assert wider.points[-1].intervals != known.points[-1].intervals
     assert HISTORY.baseline is not None
@@ -193,21 +194,21 @@ def test_another_baseline_or_confidence_makes_other_intervals(files: PreferenceF
     assert other is not None
     changed = other.model_copy(update={"rollouts": [each for each in other.rollouts if "pair/1" not in each.item]})
     files.baseline.write_text(changed.model_dump_json())
-    now = read_points(files, known, 0.95)
+    now = read_points(files, known, 0.95, keys_of_schema_1())
     assert now == anew(files)
     assert now.points[-1].intervals["margin_gain"] != known.points[-1].intervals["margin_gain"]
     files.baseline.unlink()
-    gone = read_points(files, now, 0.95)
+    gone = read_points(files, now, 0.95, keys_of_schema_1())
     assert (gone.baseline, gone.points) == (None, ())
     assert gone.damage == f"{files.baseline} is missing, though steps were measured after it"
     assert HISTORY.baseline is not None
     files.baseline.write_text(HISTORY.baseline.model_dump_json())
-    assert read_points(files, gone, 0.95).points == known.points, "what is put back is read again"
+    assert read_points(files, gone, 0.95, keys_of_schema_1()).points == known.points, "what is put back is read again"
 
 
 def test_an_index_of_another_version_is_not_used(files: PreferenceFiles) -> None:
     older = anew(files).model_copy(update={"index_version": 0, "points": ()})
-    assert read_points(files, older, 0.95) == anew(files)
+    assert read_points(files, older, 0.95, keys_of_schema_1()) == anew(files)
 
 
 BROKEN = [
@@ -235,7 +236,7 @@ def test_a_damaged_line_ends_what_is_read_and_is_named(files: PreferenceFiles, l
     assert str(files.steps) in points.damage
     assert re.search(said, points.damage), points.damage
     files.steps.write_text("".join(LINES))
-    assert len(read_points(files, points, 0.95).points) == 4, "mended, it is read again"
+    assert len(read_points(files, points, 0.95, keys_of_schema_1()).points) == 4, "mended, it is read again"
 
 
 def test_a_damaged_baseline_is_named(files: PreferenceFiles) -> None:
@@ -289,4 +290,4 @@ def test_planned_steps_and_failure_are_those_it_is_asked_with(files: PreferenceF
     history = anew(files).history("other", 9, "gone")
     assert (history.preference, history.planned_steps, history.failure) == ("other", 9, "gone")
     assert history.baseline is not None
-    assert flat(history.baseline.eval).keys() >= {each.key for each in CRITERIA}
+    assert flat(history.baseline.eval).keys() >= {key.key for key, _ in judged(history.keys)}

@@ -2,7 +2,6 @@
 
 from claas.core.settings import TrainingConfig
 from claas.dashboard.distinctions import Distinction, distinctions, measured_otherwise, seeds_of_one_configuration
-from claas.results.settings import Criteria
 from tests.dashboard.compared_runs import manifest, metadata
 
 
@@ -22,9 +21,7 @@ def test_every_setting_that_differs_is_named_as_on_the_command_line_with_each_ru
 
 
 def test_what_changes_no_measurement_comes_last_and_says_so() -> None:
-    found = distinctions(
-        [manifest(seed=1, plots=True), manifest(seed=2, criteria=Criteria(margin_gain=3.0), plots=False)]
-    )
+    found = distinctions([manifest(seed=1, plots=True), manifest(seed=2, criteria={"margin_gain": 3.0}, plots=False)])
     assert [(each.name, each.matters) for each in found] == [
         ("seed", True),
         ("plots", False),

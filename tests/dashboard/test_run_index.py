@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from claas.core.errors import ClaasError, InvalidInput, StackError
+from claas.dashboard.points import INDEX_VERSION
 from claas.dashboard.run_index import FOLDER, RunIndex
 from claas.results.manifest import new_manifest
 from claas.results.run_files import RunFiles
@@ -69,7 +70,7 @@ def spoil(file: Path, how: str, tmp_path: Path) -> None:
     elif how == "rubbish":
         file.write_bytes(b"\x00\xff" * 100)
     elif how == "older":
-        older = file.read_text().split("\n", 1)[1].replace('"index_version":1', '"index_version":0')
+        older = file.read_text().split("\n", 1)[1].replace(f'"index_version":{INDEX_VERSION}', '"index_version":0')
         assert '"index_version":0' in older
         file.write_text(f"{hashlib.sha256(older.encode()).hexdigest()}\n{older}")
     elif how == "of another run":

@@ -15,10 +15,13 @@ import pytest
 from claas.dashboard.pages import Addresses, capitalized, title
 from claas.dashboard.run_list import RunQuery, runs_page
 from claas.dashboard.run_page import SHOWN_ITEMS, run_page
+from claas.results.keys import keys_of_schema_1, titles
 from claas.results.numbers import duration
 from tests.dashboard.page_reader import Page, rows
 from tests.dashboard.written_runs import EXAMPLE, few, read, worked_on, write_run
 from tests.results.synthetic_runs import Collapsing, make_history
+
+TITLES = titles(keys_of_schema_1())
 
 
 @pytest.fixture
@@ -41,9 +44,9 @@ def test_every_number_of_the_criteria_stands_on_the_page(example: Path) -> None:
     criteria = json.loads((example / "summary.json").read_text())["preferences"]["concise"]["criteria"]
     page = page_of(example)
     shown = {row[0]: row for row in rows(page.one("table", class_="criteria"))}
-    assert list(shown) == [title(name) for name in criteria]
+    assert list(shown) == [title(name, TITLES) for name in criteria]
     for name, ruling in criteria.items():
-        _, verdict, value, interval, _, wanted, n, why = shown[title(name)]
+        _, verdict, value, interval, _, wanted, n, why = shown[title(name, TITLES)]
         assert same(value, ruling["value"])
         low, high = interval.split(" to ")
         assert same(low, ruling["ci"][0])
@@ -62,7 +65,7 @@ def test_verdict_cost_items_and_settings_stand_on_the_page(example: Path) -> Non
     assert concise["reason"] in page.text
     for kind, changed in concise["changed_items"].items():
         told = f"{len(changed['lost'])} lost, {len(changed['gained'])} gained of {changed['n']}"
-        assert f"{capitalized(title(kind))}: {told}" in page.text
+        assert f"{capitalized(title(kind, TITLES))}: {told}" in page.text
         for item in changed["lost"][:SHOWN_ITEMS]:
             answers = changed["answers"][item]
             for text in (item, answers["prompt"], answers["before"], answers["after"]):

@@ -87,7 +87,7 @@ def test_flips_are_those_of_the_summary() -> None:
     before = baseline(*(said(item, passed=pair[0]) for item, pair in PAIRS.items()), eval={"heldout_compliance": 0})
     now = step(*(said(item, passed=pair[1]) for item, pair in PAIRS.items()), eval={"heldout_compliance": 0})
     known = item_changes(History("calm", 10, before, (now,)))["heldout"]
-    found = {items.name: flips for items, flips in viewed(before, now).flips}
+    found = {items.flips: flips for items, flips in viewed(before, now).flips}
     assert set(found) == {"heldout", "probe"}
     assert found["heldout"].gained == known.gained == ["heldout/0"]
     assert found["heldout"].lost == known.lost == ["heldout/1"]
@@ -100,7 +100,7 @@ def test_a_users_own_judged_metric_has_its_flips_too() -> None:
     before = baseline(said("a", passed=True, metric="mine"), said("b", metric="unjudged"))
     now = step(said("a", passed=False, metric="mine"), said("b", metric="unjudged"))
     ((items, found),) = viewed(before, now).flips
-    assert (items.name, found.n, found.lost) == ("mine", 1, ["a"])
+    assert (items.flips, found.n, found.lost) == ("mine", 1, ["a"])
 
 
 def test_flips_beyond_what_is_named_are_counted() -> None:

@@ -1,12 +1,12 @@
 """Verdicts on runs in which chance alone decides: false passes and false fails come no more often than they may."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 from scipy.stats import binom
 
-from claas.results.settings import Criteria
+from claas.results.keys import judged as judged_keys
+from claas.results.keys import keys_of_schema_1
 from claas.results.verdict import Judgement, Verdict, combine, judge_run
 from tests.results.chance_runs import AT_EVERY_THRESHOLD, Effect, chance_history
 
@@ -18,7 +18,7 @@ LEVEL = 0.025
 Runs = Sequence[Sequence[Judgement]]
 
 
-def judged(effect: Effect, criteria: Criteria) -> Runs:
+def judged(effect: Effect, criteria: Mapping[str, float]) -> Runs:
     """One run of three preferences per seed."""
     return [
         judge_run([chance_history(effect, seed, name) for name in PREFERENCES], criteria, len(PREFERENCES))
@@ -30,13 +30,13 @@ def judged(effect: Effect, criteria: Criteria) -> Runs:
 def placebo() -> Runs:
     """Nothing is trained, compliance was 0.8 all along, and a gain of more than nothing is asked for: compliance is
     just enough, the gain is not, and nothing is forgotten or collapses."""
-    return judged(Effect(compliance=0.8, gain=0.0), Criteria(margin_gain=0.0))
+    return judged(Effect(compliance=0.8, gain=0.0), {"margin_gain": 0.0})
 
 
 @pytest.fixture(scope="module")
 def at_every_threshold() -> Runs:
     """All six criteria of every preference are exactly at the threshold, where each is wrong most often."""
-    return judged(AT_EVERY_THRESHOLD, Criteria())
+    return judged(AT_EVERY_THRESHOLD, {})
 
 
 def at_most(trials: int, rate: float = LEVEL) -> int:
@@ -86,7 +86,7 @@ def test_a_placebo_harms_nothing(placebo: Runs) -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("name", [field.name for field in fields(Criteria) if field.name != "confidence"])
+@pytest.mark.parametrize("name", [criterion.name for _, criterion in judged_keys(keys_of_schema_1())])
 def test_at_its_threshold_a_criterion_errs_to_neither_side_more_often_than_the_level(
     at_every_threshold: Runs, name: str
 ) -> None:
@@ -113,5 +113,5 @@ def test_a_real_failure_is_still_found_among_eighteen_criteria() -> None:
     for seed in range(10):
         well = [chance_history(Effect(compliance=0.97, gain=9.0), seed, name) for name in PREFERENCES[1:]]
         harmed = chance_history(Effect(compliance=0.97, gain=9.0, kept=0.5), seed, PREFERENCES[0])
-        found += fails(judge_run([harmed, *well], Criteria(), len(PREFERENCES)))
+        found += fails(judge_run([harmed, *well], {}, len(PREFERENCES)))
     assert found >= 8

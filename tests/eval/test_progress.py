@@ -10,6 +10,7 @@ from rich.console import Console
 from claas.eval.reporters.console import LiveReporter, PlainReporter, console_reporter
 from claas.eval.reporters.verdict_table import verdict_report
 from claas.eval.run.reporter import Reporter
+from claas.results.keys import keys_of_schema_1
 from claas.results.numbers import duration
 from claas.results.progress import printable
 from claas.results.records import Counts, History
@@ -36,7 +37,7 @@ def text(of: Console) -> str:
 
 def play(reporter: Reporter, histories: dict[str, History], run_dir: Path, resumed_at: int = 0) -> None:
     config = EvalConfig(preferences=list(histories), num_steps=4).resolved()
-    reporter.run_started(config, run_dir)
+    reporter.run_started(config, run_dir, keys_of_schema_1())
     for name, history in histories.items():
         reporter.preference_started(name, resumed_at)
         assert history.baseline is not None
@@ -120,7 +121,7 @@ def test_a_run_that_breaks_off_gives_the_terminal_back(monkeypatch: pytest.Monke
 
     def break_off() -> None:
         with console_reporter(screen, console()) as reporter:
-            reporter.run_started(EvalConfig(num_steps=4).resolved(), Path("a"))
+            reporter.run_started(EvalConfig(num_steps=4).resolved(), Path("a"), keys_of_schema_1())
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -14,7 +14,7 @@ from claas.core.settings import TrainingConfig
 from claas.eval.run.folder import new_folder, open_run
 from claas.results.manifest import MAY_DIFFER
 from claas.results.run_files import PreferenceFiles
-from claas.results.settings import Criteria, EvalConfig, Prices
+from claas.results.settings import EvalConfig, Prices
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +89,7 @@ def test_what_changes_no_measurement_may_differ_and_is_recorded() -> None:
         "parallel_preferences": 3,
         "fail_on_error": True,
         "fail_on_verdict": True,
-        "criteria": Criteria(margin_gain=1.0),
+        "criteria": {"margin_gain": 1.0},
     }
     assert changed.keys() | {"output_dir", "openclaw_url"} == MAY_DIFFER
     manifest = start(**changed)

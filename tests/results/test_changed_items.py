@@ -8,7 +8,7 @@ from rich.console import Console
 from claas.eval.reporters.verdict_table import verdict_report
 from claas.results.items import ItemChanges
 from claas.results.records import History, Transcript
-from claas.results.settings import Criteria, EvalConfig
+from claas.results.settings import EvalConfig
 from claas.results.summary import build_summary
 from claas.results.verdict import judge
 from tests.results.synthetic_runs import World, make_history
@@ -16,7 +16,7 @@ from tests.results.test_verdict import at_last_step, lost
 
 
 def changed(history: History) -> dict[str, ItemChanges]:
-    return judge(history, Criteria()).changed_items
+    return judge(history, {}).changed_items
 
 
 def answering(text: str, passed: bool, score: float | None = None) -> dict[str, object]:

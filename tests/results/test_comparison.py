@@ -19,12 +19,14 @@ from claas.results.comparison import (
     spread_over_seeds,
     value,
 )
-from claas.results.criteria import CHANGES
+from claas.results.keys import keys_of_schema_1
 from claas.results.records import Transcript
 from tests.results.chance_runs import KEYS, Effect, chance_history
 from tests.results.synthetic_runs import Collapsing, Unchanged, World, make_history
 
 KEY, MARGIN = "heldout_compliance", "logprob_margin.margin"
+MEANS = {key.key: (key, key.items) for key in keys_of_schema_1() if key.items is not None}
+"""The shipped keys that are means over items, with these."""
 
 
 def answered(scores: Mapping[str, float | None], prompt: str = "p", says: str = "r") -> list[Transcript]:
@@ -46,7 +48,7 @@ def numbered(scores: Sequence[float | None]) -> dict[str, float | None]:
 
 
 def finals(label: str, rollouts: Sequence[Transcript], key: str = KEY, updates: int = 3) -> Finals:
-    return Finals(label, {key: Final(key, updates, rollouts)})
+    return Finals(label, {key: Final(*MEANS[key], updates, rollouts)})
 
 
 def difference(
@@ -147,13 +149,13 @@ def test_a_run_that_learned_differs_from_one_that_did_not_in_what_it_learned() -
 def test_finals_are_of_the_step_at_which_each_key_was_last_due() -> None:
     found = finals_of(make_history(steps=6, done=5), "a").keys
     assert {key: final.updates for key, final in found.items()} == {
-        key: 4 if key.startswith("collapse.") else 5 for key in CHANGES if key != "over_application_rate"
+        key: 4 if key.startswith("collapse.") else 5 for key in MEANS if key != "over_application_rate"
     }
     assert finals_of(make_history(done=0), "a").keys == {}
 
 
 def test_a_runs_own_value_has_wilsons_interval_that_leaves_lost_ones_any_score() -> None:
-    found = value(Final(KEY, 1, answered(numbered([1, 1, 0, None]))), 0.95)
+    found = value(Final(*MEANS[KEY], 1, answered(numbered([1, 1, 0, None]))), 0.95)
     assert (found.value, found.n) == (pytest.approx(2 / 3), 3)
     assert found.note == "1 of 4 lost; the interval leaves them any score"
     assert found.interval is not None
@@ -166,7 +168,7 @@ def test_what_passes_in_one_run_only_is_listed_with_both_answers() -> None:
     theirs = finals("b", answered({"0": 0, "1": 1, "2": 1}, says="theirs"))
     (found,) = item_differences({"concise": [ours, theirs]})
     changes = found.changes
-    assert (found.items.name, found.reference, found.other) == ("heldout", ours, theirs)
+    assert (found.items.flips, found.reference, found.other) == ("heldout", ours, theirs)
     assert (changes.lost, changes.gained, changes.n) == (["heldout/0"], ["heldout/1"], 3)
     answers = changes.answers["heldout/0"]
     assert (answers.prompt, answers.before, answers.after) == ("p 0", "ours", "theirs")
@@ -238,7 +240,7 @@ def require_lawful(there: Difference, back: Difference, least: float, most: floa
 def test_a_run_does_not_differ_from_itself(world: World) -> None:
     history = make_history(world)
     found = compare({"concise": [finals_of(history, "a"), finals_of(history, "again")]}, 0.95)
-    assert {each.key for each in found} == set(CHANGES) - {"over_application_rate"}
+    assert {each.key for each in found} == set(MEANS) - {"over_application_rate"}
     for each in found:
         assert (each.value, each.direction, each.p) == (0.0, Direction.EQUAL, 1.0)
         assert each.interval is None or each.interval.low <= 0 <= each.interval.high
@@ -248,9 +250,9 @@ def test_equal_worlds_are_said_to_differ_no_more_often_than_the_level() -> None:
     """A/A: both measurements are drawn around the same truth, and items differ in how hard they are."""
     runs, wrong, beyond, made = 200, 0, 0, 0
     for seed in range(runs):
-        history, keys = chance_history(Effect(heldouts=46), seed), [key for key in CHANGES if key in flat_keys()]
+        history, keys = chance_history(Effect(heldouts=46), seed), [key for key in MEANS if key in flat_keys()]
         first, second = (
-            Finals(label, {key: Final(key, 1, history.rollouts(updates)) for key in keys})
+            Finals(label, {key: Final(*MEANS[key], 1, history.rollouts(updates)) for key in keys})
             for label, updates in (("a", 0), ("b", 1))
         )
         found = compare({"concise": [first, second]}, 0.95)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from claas.results.settings import Criteria, EvalConfig
+from claas.results.settings import EvalConfig
 from claas.results.summary import build_summary
 from claas.results.verdict import Family, Judgement, Verdict, judge, judge_run
 from tests.results.synthetic_runs import Collapsing, World, make_history
@@ -23,7 +23,7 @@ def heldout(judgement: Judgement) -> tuple[Verdict, float | None, float | None]:
 
 def test_a_fail_that_would_stand_alone_does_not_stand_among_six() -> None:
     """P(at most 44 of 64) at 0.8 is 0.0222, within 2.5 %; six times that is not."""
-    judgement = judge(make_history(Short()), Criteria())
+    judgement = judge(make_history(Short()), {})
     ruling = judgement.criteria["heldout_compliance"]
     assert ruling.ci is not None
     assert ruling.ci[1] < ruling.threshold
@@ -39,20 +39,20 @@ def test_it_stands_where_it_is_the_only_question() -> None:
     only = {"heldout_compliance": 0.6875}
     baseline = history.baseline.model_copy(update={"eval": only})
     steps = tuple(step.model_copy(update={"eval": only}) for step in history.steps)
-    assert heldout(judge(replace(history, baseline=baseline, steps=steps), Criteria()))[0] is Verdict.FAIL
+    assert heldout(judge(replace(history, baseline=baseline, steps=steps), {}))[0] is Verdict.FAIL
 
 
 def test_p_values_are_adjusted_over_every_criterion_of_every_preference() -> None:
     histories = [make_history(preference="a"), make_history(preference="b"), make_history(Short(), "c")]
-    verdict, p, p_holm = heldout(judge_run(histories, Criteria(), planned=3)[2])
+    verdict, p, p_holm = heldout(judge_run(histories, {}, planned=3)[2])
     assert p is not None
     assert (verdict, p_holm) == (Verdict.INCONCLUSIVE, pytest.approx(18 * p))
 
 
 def test_a_pass_is_not_corrected() -> None:
     """Every criterion has to pass, so that more of them make a false pass rarer."""
-    alone = judge(make_history(), Criteria())
-    among = judge_run([make_history(preference=name) for name in "abcdefgh"], Criteria(), planned=8)[0]
+    alone = judge(make_history(), {})
+    among = judge_run([make_history(preference=name) for name in "abcdefgh"], {}, planned=8)[0]
     assert alone.verdict is among.verdict is Verdict.PASS
 
 
@@ -70,7 +70,7 @@ def test_what_is_said_to_fail_while_a_run_goes_on_still_fails_at_its_end() -> No
 
 def test_an_unfinished_preference_counts_in_the_family_but_rejects_nothing() -> None:
     running, short = make_history(Collapsing(), "a", done=3), make_history(Short(), "b")
-    judged = judge_run([running, short], Criteria(), planned=2)
+    judged = judge_run([running, short], {}, planned=2)
     assert {ruling.p_holm for ruling in judged[0].criteria.values()} == {None}
     _, p, p_holm = heldout(judged[1])
     assert p is not None
@@ -81,7 +81,7 @@ def test_where_there_is_no_interval_there_is_no_p_value() -> None:
     class OnePair(World):
         pairs = 1
 
-    ruling = judge(make_history(OnePair()), Criteria()).criteria["margin_gain"]
+    ruling = judge(make_history(OnePair()), {}).criteria["margin_gain"]
     assert (ruling.ci, ruling.p, ruling.p_holm) == (None, None, None)
 
 

@@ -11,7 +11,7 @@ from matplotlib.image import imread
 from claas.results.charts import Panel, from_transcripts, pictures
 from claas.results.figure import write_plots
 from claas.results.records import History
-from claas.results.settings import Criteria, EvalConfig
+from claas.results.settings import EvalConfig
 from claas.results.statistics import Interval
 from tests.results.synthetic_runs import Collapsing, make_history
 
@@ -39,7 +39,7 @@ def test_every_picture_of_a_run_is_written_and_shows_something(tmp_path: Path) -
 
 
 def test_what_happens_out_of_scope_is_shown_beside_compliance() -> None:
-    compliance = pictures(Criteria(), {}, BANDS)[1]
+    compliance = pictures({}, {"concise": History("concise", 4)}, BANDS)[1]
     keys = ["heldout_compliance", "preference_compliance", "over_application_rate"]
     assert [panel.key for panel in compliance.panels] == keys
 
@@ -89,7 +89,7 @@ def test_every_key_is_in_exactly_one_picture() -> None:
     history = make_history(steps=2)
     keys = [
         panel.key
-        for picture in pictures(Criteria(), {"concise": history}, BANDS)
+        for picture in pictures({}, {"concise": history}, BANDS)
         if picture.name != "training"
         for panel in picture.panels
     ]
@@ -99,9 +99,7 @@ def test_every_key_is_in_exactly_one_picture() -> None:
 
 def test_the_band_of_a_curve_is_the_verdict_s_interval() -> None:
     history = make_history(steps=2)
-    panels = {
-        panel.key: panel for picture in pictures(Criteria(), {"concise": history}, BANDS) for panel in picture.panels
-    }
+    panels = {panel.key: panel for picture in pictures({}, {"concise": history}, BANDS) for panel in picture.panels}
     bands = {key: panel.band(history, 2) for key, panel in panels.items() if panel.band}
     heldout, capability = bands["heldout_compliance"], bands["general.capability_pass_rate"]
     assert heldout is not None
@@ -112,7 +110,7 @@ def test_the_band_of_a_curve_is_the_verdict_s_interval() -> None:
 
 def test_drift_off_task_stands_beside_drift_on_task_on_the_same_scale() -> None:
     histories = {"concise": make_history(steps=4), "identity": make_history(Collapsing(), "identity", steps=4)}
-    [picture] = [each for each in pictures(Criteria(), histories, BANDS) if each.name == "forgetting"]
+    [picture] = [each for each in pictures({}, histories, BANDS) if each.name == "forgetting"]
     on, off = picture.panels[-2:]
     assert (on.key, off.key, picture.columns) == ("drift.kl_k3", "drift.off_task_kl_k3", 2)
     assert on.limits == off.limits

@@ -1,9 +1,11 @@
 """Preferences and metrics by name: their YAML read, checked and made into objects."""
 
+import difflib
 import os
 import sys
+from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -18,8 +20,11 @@ from claas.core.errors import InvalidInput
 from claas.core.settings import config_root
 from claas.core.text import folded
 from claas.core.yaml_files import ConfigDir
-from claas.eval.metrics.metric import Metric
+from claas.eval.metrics.metric import Metric, declared
 from claas.eval.metrics.preference import LogprobPair, NonAnswer, OutOfScope, Preference, Verifier
+from claas.results.criteria import require_threshold, threshold_of
+from claas.results.keys import Criterion, Key, judged
+from claas.results.settings import CONFIDENCE, confidence_of
 
 
 def build(config: Mapping[str, Any], where: str) -> Any:
@@ -185,6 +190,46 @@ def load_metrics(names: Sequence[str], config_dir: ConfigDir = None) -> dict[str
                 f"unknown metric {name!r}; known: {', '.join(file.metrics)}; presets: {', '.join(file.presets)}"
             )
     return {name: _metric(name, file.metrics[name]) for name in dict.fromkeys(chosen)}
+
+
+def declared_keys(metrics: Mapping[str, Metric]) -> tuple[Key, ...]:
+    """What these metrics declare of their numbers; `InvalidInput` when two mean different things by one name."""
+    keys = [key for metric in metrics.values() for key in declared(metric)]
+    names = [key.key for key in keys] + [f"criteria.{criterion.name}" for _, criterion in judged(keys)]
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise InvalidInput(f"two metrics declare {name!r}; leave one of them out")
+    return tuple(keys)
+
+
+def known_criteria(config_dir: ConfigDir = None, chosen: Iterable[Key] = ()) -> dict[str, tuple[Key, Criterion]]:
+    """Every criterion by its name, with the key that it judges: those of `chosen`, and those of all other metrics that
+    can be measured."""
+    file, found = _metrics_file(config_dir), {criterion.name: (key, criterion) for key, criterion in judged(chosen)}
+    for name in file.metrics:
+        with suppress(InvalidInput):  # a metric that cannot be made, and that nobody asked for, has no criteria
+            keys = declared(_metric(name, file.metrics[name]))
+            found = {criterion.name: (key, criterion) for key, criterion in judged(keys)} | found
+    return {criterion.name: (key, criterion) for key, criterion in judged(key for key, _ in found.values())}
+
+
+def resolve_criteria(
+    criteria: Mapping[str, float], keys: Iterable[Key], config_dir: ConfigDir = None
+) -> dict[str, float]:
+    """The threshold of every criterion there is, measured in this run or not, and the confidence.
+
+    `InvalidInput` for a name that no metric declares, and for a threshold that makes no sense.
+    """
+    known = known_criteria(config_dir, keys)
+    for name in criteria:
+        if name != CONFIDENCE and name not in known:
+            close = difflib.get_close_matches(name, known, n=2)
+            hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join([*known, CONFIDENCE])}"
+            raise InvalidInput(f"unknown key {f'criteria.{name}'!r}; {hint}")
+    thresholds = {name: threshold_of(criterion, criteria) for name, (_, criterion) in known.items()}
+    for name, (key, criterion) in known.items():
+        require_threshold(key, criterion, thresholds[name])
+    return thresholds | {CONFIDENCE: confidence_of(criteria)}
 
 
 def _metrics_file(config_dir: ConfigDir) -> _MetricsFile:

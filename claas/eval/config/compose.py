@@ -6,7 +6,7 @@ from pathlib import Path
 
 from claas.core.command_line import Command, Job
 from claas.core.settings import config_root
-from claas.eval.config.catalog import known_metrics, known_preferences
+from claas.eval.config.catalog import known_criteria, known_metrics, known_preferences
 from claas.results.settings import EvalConfig
 
 _USAGE = """\
@@ -43,6 +43,11 @@ def _names(config_dir: Path | None) -> list[str]:
     return [
         f"preferences: {', '.join(known_preferences(config_dir))}",
         f"metrics: {', '.join(metrics)}; presets: {', '.join(presets)}",
+        "thresholds, each set as in criteria.heldout_compliance=0.9:",
+        *(
+            f"  {name}: {criterion.threshold:g}  # {criterion.meaning}"
+            for name, (_, criterion) in known_criteria(config_dir).items()
+        ),
     ]
 
 

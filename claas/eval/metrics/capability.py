@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol, Self
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -17,6 +17,7 @@ from claas.eval.metrics.metric import Measurement, Subject, counted, mean
 from claas.eval.metrics.preference import VerifierResult
 from claas.eval.metrics.sandbox import Case, SandboxError, run_cases
 from claas.eval.metrics.text import count_sentences, numbered_items
+from claas.results.keys import Criterion, Items, Key, Question, Role
 from claas.results.records import Transcript
 
 _FENCED = re.compile(r"```[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
@@ -166,6 +167,57 @@ class General:
     `coding_correct` and `coding_has_docstring` are of the item `fibonacci`, `ifeval_pass_rate` of the three that ask
     for a form, `general_score` weighs correct code and form equally, `capability_pass_rate` is over the whole suite.
     """
+
+    keys: ClassVar[tuple[Key, ...]] = (
+        Key(
+            key="general.general_score",
+            title="General score",
+            unit="score in [0, 1]",
+            limits=(0.0, 1.0),
+            better="higher",
+            question=Question.FORGETTING,
+            role=Role.GENERAL,
+            axis=(-0.03, 1.03),
+        ),
+        Key(
+            key="general.capability_pass_rate",
+            title="Capability items",
+            unit="pass rate",
+            limits=(0.0, 1.0),
+            better="higher",
+            question=Question.FORGETTING,
+            axis=(-0.03, 1.03),
+            heading="capability",
+            alarm="capability lost",
+            items=Items(metric="general", flips="capability"),
+            criterion=Criterion(
+                name="capability_retention",
+                relation=">",
+                threshold=0.9,
+                estimator="retention",
+                meaning="capability stays above this fraction of baseline",
+                formula="sum of item scores / the same items' at baseline",
+            ),
+        ),
+        Key(
+            key="general.coding_correct",
+            title="Whether the coding item's function is correct",
+            limits=(0.0, 1.0),
+            better="higher",
+        ),
+        Key(
+            key="general.coding_has_docstring",
+            title="Whether the coding item's function has a docstring",
+            limits=(0.0, 1.0),
+            better="higher",
+        ),
+        Key(
+            key="general.ifeval_pass_rate",
+            title="Share of the items that ask for a form",
+            limits=(0.0, 1.0),
+            better="higher",
+        ),
+    )
 
     items: tuple[CapabilityItem, ...]
 

@@ -4,16 +4,24 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
+from typing import ClassVar
 
 from claas.core.checks import in_range
 from claas.core.concurrency import together
 from claas.eval.metrics.drift import frozen_scores
 from claas.eval.metrics.metric import Measurement, Subject, counted, mean
 from claas.eval.stacks.stack import Answer
-from claas.results.evidence import FROZEN, ByItem, entropies, mean_logprobs, paired, self_similarities, tail_masses
+from claas.results.evidence import ByItem, by_item, paired
+from claas.results.keys import Criterion, Items, Key, Question
 from claas.results.records import Baseline, Transcript
 
 _TOP = 20
+
+_FROZEN = "frozen/"
+_ENTROPY = Items(metric="collapse", prefix="sample/", value="entropy", cluster="prompts")
+_TAIL_MASS = Items(metric="collapse", prefix="sample/", value="tail_mass", cluster="prompts")
+_SIMILARITY = Items(metric="collapse", prefix="sample/", value="self_rouge_l", cluster="prompts")
+_MEAN_LOGPROB = Items(metric="collapse", prefix=_FROZEN, value="mean_logprob", cluster="prompts")
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,102 @@ class Collapse:
 
     `alert` is 1 when any indicator is beyond its bound, 0 when all are known and within, else None.
     """
+
+    keys: ClassVar[tuple[Key, ...]] = (
+        Key(
+            key="collapse.entropy_ratio_to_baseline",
+            title="Entropy",
+            unit="ratio to baseline",
+            limits=(0.0, None),
+            better="higher",
+            question=Question.COLLAPSE,
+            at_baseline=1.0,
+            axis=(0.0, None),
+        ),
+        Key(
+            key="collapse.mean_entropy",
+            title="Mean entropy of sampled answers",
+            unit="nats per token",
+            limits=(0.0, None),
+            question=Question.COLLAPSE,
+            items=_ENTROPY,
+            criterion=Criterion(
+                name="entropy_ratio",
+                relation=">",
+                threshold=0.6,
+                estimator="ratio",
+                meaning="mean entropy stays above this fraction of baseline",
+                formula="mean entropy / mean entropy at baseline",
+                drawn_on="collapse.entropy_ratio_to_baseline",
+                alarm=True,
+            ),
+        ),
+        Key(
+            key="collapse.self_rouge_l",
+            title="Likeness of resampled answers",
+            unit="self-ROUGE-L F1",
+            limits=(0.0, 1.0),
+            better="lower",
+            question=Question.COLLAPSE,
+            axis=(0.0, 1.03),
+            items=_SIMILARITY,
+            criterion=Criterion(
+                name="self_rouge_l",
+                relation="<",
+                threshold=0.85,
+                estimator="mean",
+                meaning="similarity of resampled answers stays below this",
+                formula="mean ROUGE-L F1 between a prompt's samples",
+                title="self-ROUGE-L",
+                alarm=True,
+            ),
+        ),
+        Key(
+            key="collapse.mean_logprob_drift",
+            title="Drift of the mean logprob",
+            unit="|change|, nats per token",
+            limits=(0.0, None),
+            better="lower",
+            question=Question.COLLAPSE,
+            at_baseline=0.0,
+            axis=(0.0, None),
+        ),
+        Key(
+            key="collapse.mean_logprob",
+            title="Mean logprob of the baseline's answers",
+            unit="nats per token",
+            limits=(None, 0.0),
+            question=Question.COLLAPSE,
+            items=_MEAN_LOGPROB,
+            criterion=Criterion(
+                name="mean_logprob_drift",
+                relation="<",
+                threshold=2.0,
+                estimator="shift",
+                meaning="the mean logprob moves by less than this, in nats",
+                formula="|shift of the mean logprob of baseline's answers|, nats per token",
+                drawn_on="collapse.mean_logprob_drift",
+                alarm=True,
+            ),
+        ),
+        Key(
+            key="collapse.alert",
+            title="Whether any indicator of collapse is beyond its bound",
+            limits=(0.0, 1.0),
+            better="lower",
+            alarm="collapse alert",
+        ),
+        Key(
+            key="collapse.entropy_is_lower_bound",
+            title="Whether entropies are lower bounds, from the likeliest tokens alone",
+            limits=(0.0, 1.0),
+        ),
+        Key(
+            key="collapse.tail_mass",
+            title="Probability outside of the likeliest tokens",
+            limits=(0.0, 1.0),
+        ),
+    )
 
     samples: int = 3
     temperature: float = 0.7
@@ -65,13 +169,13 @@ class Collapse:
         )
         bound = _is_bound(before, [answer for _, answer in asked if answer is not None])
         transcripts = [_with_entropy(transcript, answer, bound) for transcript, answer in asked]
-        transcripts += await frozen_scores(subject, "collapse", FROZEN, transcripts[:: self.samples])
+        transcripts += await frozen_scores(subject, "collapse", _FROZEN, transcripts[:: self.samples])
         values = {
-            "mean_entropy": _over_prompts(entropies(transcripts)),
+            "mean_entropy": _over_prompts(by_item(transcripts, _ENTROPY)),
             "entropy_is_lower_bound": None if bound is None else float(bound),
-            **({"tail_mass": _over_prompts(tail_masses(transcripts))} if bound else {}),
-            "self_rouge_l": _over_prompts(await asyncio.to_thread(self_similarities, transcripts)),
-            "mean_logprob": _over_prompts(mean_logprobs(transcripts)),
+            **({"tail_mass": _over_prompts(by_item(transcripts, _TAIL_MASS))} if bound else {}),
+            "self_rouge_l": _over_prompts(await asyncio.to_thread(by_item, transcripts, _SIMILARITY)),
+            "mean_logprob": _over_prompts(by_item(transcripts, _MEAN_LOGPROB)),
         }
         values |= self._against(values if before is None else before, values, _moved(transcripts, subject.baseline))
         return Measurement({"collapse": values}, {"collapse": counted(transcripts)}, tuple(transcripts))
@@ -128,7 +232,8 @@ def _lower_bound(answer: Answer) -> float | None:
 
 def _moved(transcripts: Sequence[Transcript], baseline: Baseline | None) -> float | None:
     """Nats per token by which the frozen answers' mean logprob has moved, over those that were scored both times."""
-    now, was, _ = paired(mean_logprobs(transcripts), mean_logprobs(baseline.rollouts if baseline else transcripts))
+    before = baseline.rollouts if baseline else transcripts
+    now, was, _ = paired(by_item(transcripts, _MEAN_LOGPROB), by_item(before, _MEAN_LOGPROB))
     change = mean(new - old for new, old in zip(now, was, strict=True))
     return None if change is None else abs(change)
 

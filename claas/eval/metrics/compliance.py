@@ -3,13 +3,14 @@
 import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 from claas.core.concurrency import together
 from claas.core.errors import InvalidInput
 from claas.core.text import says_back, visible
 from claas.eval.metrics.metric import Measurement, Subject, counted, difference, mean
 from claas.eval.metrics.preference import NonAnswer, Verifier, VerifierResult
+from claas.results.keys import Criterion, Items, Key, Question, Role
 from claas.results.records import Transcript
 
 ECHO = VerifierResult(0.0, False, {"echo": True})
@@ -60,6 +61,44 @@ def _stored(value: object) -> float | str | bool:
 class Compliance:
     """Mean verifier score, in [0, 1], over greedy answers; the generalisation gap is probe minus held-out."""
 
+    keys: ClassVar[tuple[Key, ...]] = (
+        Key(
+            key="heldout_compliance",
+            title="Held-out prompts",
+            unit="mean verifier score",
+            limits=(0.0, 1.0),
+            better="higher",
+            question=Question.COMPLIANCE,
+            role=Role.LEARNED,
+            axis=(-0.03, 1.03),
+            heading="held-out",
+            items=Items(metric="compliance", prefix="heldout/", cluster="prompts", flips="heldout", title="held-out"),
+            criterion=Criterion(
+                name="heldout_compliance",
+                relation=">=",
+                threshold=0.8,
+                estimator="share",
+                meaning="held-out compliance is at least this",
+                formula="mean verifier score over the held-out prompts",
+                title="held-out compliance",
+            ),
+        ),
+        Key(
+            key="preference_compliance",
+            title="Probe prompts",
+            unit="mean verifier score",
+            limits=(0.0, 1.0),
+            better="higher",
+            question=Question.COMPLIANCE,
+            role=Role.TRAINED_ON,
+            axis=(-0.03, 1.03),
+            heading="probe",
+            line="heldout_compliance",
+            items=Items(metric="compliance", prefix="probe/", cluster="prompts", flips="probe"),
+        ),
+        Key(key="generalisation_gap", title="Probe compliance less held-out compliance", limits=(-1.0, 1.0)),
+    )
+
     def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
         """At every step."""
         return True
@@ -94,6 +133,26 @@ class Scope:
     fail some of them, too, so it is the rise above baseline that the preference is to blame for. Nothing is measured
     for a preference without out-of-scope prompts.
     """
+
+    keys: ClassVar[tuple[Key, ...]] = (
+        Key(
+            key="over_application_rate",
+            title="Where the user asks for the opposite",
+            unit="over-application rate",
+            limits=(0.0, 1.0),
+            better="lower",
+            question=Question.COMPLIANCE,
+            role=Role.OVER_APPLIED,
+            axis=(-0.03, 1.03),
+            items=Items(
+                metric="scope",
+                value="missed",
+                cluster="prompts",
+                flips="out_of_scope",
+                title="asked for the opposite",
+            ),
+        ),
+    )
 
     def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
         """At baseline and where collapse is: a side effect, and with long answers the dearest one to measure."""

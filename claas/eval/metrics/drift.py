@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 from claas.core.checks import in_range
 from claas.core.concurrency import together
@@ -11,6 +11,7 @@ from claas.core.yaml_files import ConfigDir
 from claas.eval.metrics.capability import General
 from claas.eval.metrics.metric import Measurement, Subject, counted, mean
 from claas.results.evidence import written_logprobs
+from claas.results.keys import Key, Question
 from claas.results.records import Transcript
 
 
@@ -64,6 +65,36 @@ class Drift:
     `off_task_kl_k3` are of answers to `off_task_prompts`, which have nothing to do with the preference; they are
     absent without such prompts. At most `max_prompts` probe prompts are answered, and all off-task ones.
     """
+
+    keys: ClassVar[tuple[Key, ...]] = (
+        Key(
+            key="drift.kl_k3",
+            title="Drift on task",
+            unit="KL(base ‖ adapter), nats per token",
+            limits=(0.0, None),
+            better="lower",
+            question=Question.FORGETTING,
+            at_baseline=0.0,
+            scale="drift",
+        ),
+        Key(
+            key="drift.off_task_kl_k3",
+            title="Drift off task (capability prompts)",
+            unit="KL(base ‖ adapter), nats per token",
+            limits=(0.0, None),
+            better="lower",
+            question=Question.FORGETTING,
+            at_baseline=0.0,
+            scale="drift",
+        ),
+        Key(key="drift.kl_k1", title="Drift on task, the plain estimate", unit="nats per token", better="lower"),
+        Key(
+            key="drift.off_task_kl_k1",
+            title="Drift off task, the plain estimate",
+            unit="nats per token",
+            better="lower",
+        ),
+    )
 
     off_task_prompts: tuple[str, ...] = ()
     max_prompts: int = 12

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from claas.core.concurrency import together
 from claas.eval.metrics.metric import Measurement, Subject, mean
+from claas.results.keys import Criterion, Items, Key, Question
 from claas.results.records import Baseline, Counts, Transcript
 
 
@@ -16,6 +18,45 @@ class LogprobMargin:
     with the same pairs at baseline. `margin_per_token` divides each side by its length first, so that a preference
     about length cannot show as a margin by length alone.
     """
+
+    keys: ClassVar[tuple[Key, ...]] = (
+        Key(
+            key="logprob_margin.margin_delta_from_baseline",
+            title="Margin gain",
+            unit="gain from baseline, nats",
+            better="higher",
+            question=Question.MARGINS,
+            at_baseline=0.0,
+            heading="margin Δ",
+            form="+.1f",
+        ),
+        Key(
+            key="logprob_margin.margin_per_token",
+            title="Margin per token",
+            unit="margin, nats per token",
+            better="higher",
+            question=Question.MARGINS,
+        ),
+        Key(
+            key="logprob_margin.margin",
+            title="Margin of the wanted answer over the unwanted one",
+            unit="nats",
+            better="higher",
+            question=Question.MARGINS,
+            items=Items(metric="logprob_margin", value="margin", cluster="pairs"),
+            criterion=Criterion(
+                name="margin_gain",
+                relation=">",
+                threshold=2.0,
+                estimator="gain",
+                meaning="the logprob margin gains more than this, in nats",
+                formula="mean over pairs of (margin - margin at baseline), nats",
+                drawn_on="logprob_margin.margin_delta_from_baseline",
+            ),
+        ),
+        Key(key="logprob_margin.positive_logprob", title="Log probability of the wanted answers", unit="nats"),
+        Key(key="logprob_margin.negative_logprob", title="Log probability of the unwanted answers", unit="nats"),
+    )
 
     def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
         """At every step."""

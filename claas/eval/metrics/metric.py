@@ -3,10 +3,12 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, cast
 
+from claas.core.errors import InvalidInput
 from claas.eval.metrics.preference import Preference
 from claas.eval.stacks.stack import Answer, LostAnswer, Scored, Stack
+from claas.results.keys import Key
 from claas.results.records import AdapterVersion, Baseline, Counts, Transcript, Values
 
 
@@ -107,7 +109,11 @@ class Measurement:
 
 
 class Metric(Protocol):
-    """One question asked of an adapter version."""
+    """One question asked of an adapter version.
+
+    What its numbers mean, and whether they are judged, stands in an attribute `keys`, a tuple of
+    `claas.results.keys.Key`. A metric without one works, too: its numbers are recorded and drawn under their own names.
+    """
 
     def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
         """Whether to measure at this step; None is the baseline."""
@@ -116,6 +122,14 @@ class Metric(Protocol):
     async def measure(self, subject: Subject) -> Measurement:
         """Measure. Lost answers are counted, not raised; `StackError` means the stack is gone."""
         ...
+
+
+def declared(metric: Metric) -> tuple[Key, ...]:
+    """What the metric declares of its numbers; nothing when it does not."""
+    keys = getattr(metric, "keys", ())
+    if not isinstance(keys, tuple | list) or not all(isinstance(key, Key) for key in cast(Sequence[object], keys)):
+        raise InvalidInput(f"{type(metric).__name__}.keys must be a tuple of claas.results.keys.Key, got {keys!r}")
+    return tuple(cast(Sequence[Key], keys))
 
 
 def mean(values: Iterable[float]) -> float | None:

@@ -2,8 +2,9 @@
 
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -15,11 +16,15 @@ from rich.text import Text
 from claas.core.settings import MODES
 from claas.eval.reporters.verdict_table import verdict_report
 from claas.eval.run.reporter import Reporter
+from claas.results.keys import Key
 from claas.results.numbers import duration
-from claas.results.progress import COLUMNS, ProgressLine, printable, seconds_left
+from claas.results.progress import ProgressLine, columns, printable, seconds_left
 from claas.results.records import Baseline, StepRecord
 from claas.results.settings import EvalConfig
 from claas.results.summary import RunResults
+
+_NEW_LINE = partial(ProgressLine, planned=0, keys=(), criteria={})
+"""Makes the line of a preference, before it is known what is run."""
 
 
 @contextmanager
@@ -46,18 +51,18 @@ class PlainReporter:
         self._progress = progress
         self._results = results
         self._lines: dict[str, ProgressLine] = {}
-        self._steps, self._retention = 0, 1.0
+        self._new_line = _NEW_LINE
 
-    def run_started(self, config: EvalConfig, run_dir: Path) -> None:
+    def run_started(self, config: EvalConfig, run_dir: Path, keys: Sequence[Key]) -> None:
         """Say what is run, and where."""
-        self._steps, self._retention = config.num_steps, config.criteria.capability_retention
+        self._new_line = partial(ProgressLine, planned=config.num_steps, keys=keys, criteria=config.criteria)
         self._say(headline(config, run_dir))
 
     def preference_started(self, name: str, resumed_at: int) -> None:
         """Say so when earlier steps are on record."""
-        self._lines[name] = ProgressLine(name, self._steps, self._retention, done=resumed_at)
+        line = self._lines[name] = self._new_line(name, done=resumed_at)
         if resumed_at:
-            self._say(f"{name}: continues after step {resumed_at} of {self._steps}")
+            self._say(f"{name}: continues after step {resumed_at} of {line.planned}")
 
     def baseline_measured(self, name: str, baseline: Baseline) -> None:
         """The numbers before training."""
@@ -92,24 +97,26 @@ class LiveReporter:
         self._results = results
         self._lines: dict[str, ProgressLine] = {}
         self._headline = ""
-        self._steps, self._retention = 0, 1.0
+        self._new_line = _NEW_LINE
+        self._columns: list[Key] = []
         self._parallel = 1
         self._started = time.monotonic()
         self._live = Live(console=progress, get_renderable=self._render, refresh_per_second=4)
 
-    def run_started(self, config: EvalConfig, run_dir: Path) -> None:
+    def run_started(self, config: EvalConfig, run_dir: Path, keys: Sequence[Key]) -> None:
         """Show every preference as waiting."""
         self._headline = headline(config, run_dir)
         self._parallel = config.parallel_preferences
         self._started = time.monotonic()
-        self._steps, self._retention = config.num_steps, config.criteria.capability_retention
+        self._new_line = partial(ProgressLine, planned=config.num_steps, keys=keys, criteria=config.criteria)
+        self._columns = columns(keys)
         named = [name for name in config.preferences if not name.endswith((".yaml", ".yml"))]  # a file has its own name
-        self._lines = {name: ProgressLine(name, self._steps, self._retention) for name in named}
+        self._lines = {name: self._new_line(name) for name in named}
         self._live.start()
 
     def preference_started(self, name: str, resumed_at: int) -> None:
         """Show it as under way."""
-        line = self._lines.setdefault(name, ProgressLine(name, self._steps, self._retention))
+        line = self._lines.setdefault(name, self._new_line(name))
         line.done, line.state = resumed_at, "baseline" if resumed_at == 0 else "running"
 
     def baseline_measured(self, name: str, baseline: Baseline) -> None:
@@ -139,13 +146,13 @@ class LiveReporter:
         table.add_column("preference")
         table.add_column("step", justify="right")
         table.add_column("")
-        for column in COLUMNS:
-            table.add_column(column.heading, justify="right")
+        for column in self._columns:
+            table.add_column(column.heading or "", justify="right")
         table.add_column("time left", justify="right")
         table.add_column("")
         for line in list(self._lines.values()):  # drawn from another thread
             bar = ProgressBar(total=line.planned, completed=line.done, width=14, finished_style="green")
-            cells = [line.cell(column) for column in COLUMNS]
+            cells = [line.cell(column) for column in self._columns]
             left = line.time_left() if line.left else ""
             step = f"{line.done}/{line.planned}"
             table.add_row(Text(printable(line.name)), step, bar, *cells, left, line.remark())

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from claas.core.checks import adapter_id
 from claas.core.concurrency import both
 from claas.core.errors import InvalidInput, NotFound, StackError
-from claas.eval.metrics.metric import Metric, Subject, seed_for
+from claas.eval.metrics.metric import Metric, Subject, declared, seed_for
 from claas.eval.metrics.preference import Preference
 from claas.eval.run.canary import Canaries, require_canary, score_canary
 from claas.eval.run.folder import OpenRun
@@ -195,6 +195,7 @@ def _require_same_content(run: PreferenceRun) -> None:
                 preference_digest=content_digest(run.preference),
                 metrics_digest=content_digest(run.metrics),
                 notes=[] if run.config.openclaw_url is None else [THROUGH_GATEWAY],
+                keys=tuple(key for metric in run.metrics.values() for key in declared(metric)),
             )
         )
     elif changed := what_changed(recorded, run.preference, run.metrics):
