@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import Field
 
 from claas.core.errors import ClaasError
-from claas.dashboard.points import INDEX_VERSION, Stamp, keep, kept, read_measurement
+from claas.dashboard.points import INDEX_VERSION, Stamp, read_cached, read_measurement, write_cached
 from claas.dashboard.run_index import FOLDER, Folder, RunIndex, errors_named_after, read_run
 from claas.results.keys import Role, judged, with_role
 from claas.results.records import Baseline, History, Record, Status, StepRecord
@@ -72,6 +72,12 @@ class PreferenceRow(Record):
     reason: str | None
     curve: dict[int, float | None]
 
+    @property
+    def last_value(self) -> float | None:
+        """The last measured point of the curve."""
+        known = [value for _, value in sorted(self.curve.items()) if value is not None]
+        return known[-1] if known else None
+
 
 class RunRow(Record):
     """One run. `seconds` is the time from step to step, pauses left out; `cost` in the currency of its prices."""
@@ -92,7 +98,7 @@ class RunRow(Record):
     problems: tuple[str, ...]
 
 
-class KeptRow(Record):
+class CachedRow(Record):
     """A row, and the files it was made of as they were before they were read."""
 
     index_version: int
@@ -125,7 +131,7 @@ def listed(folders: Iterable[Folder], new_rows_s: float) -> list[Listed]:
     return [_listed(folder, until) for folder in folders]
 
 
-def keep_row(run: RunIndex) -> None:
+def cache_row(run: RunIndex) -> None:
     """Keep a run's row for the list; not of one that goes on."""
     _made(run, _stamps(run.files.root))
 
@@ -153,19 +159,13 @@ def overview(run: RunIndex) -> RunRow:
     )
 
 
-def last_value(preference: PreferenceRow) -> float | None:
-    """The last measured point of the preference's curve."""
-    known = [value for _, value in sorted(preference.curve.items()) if value is not None]
-    return known[-1] if known else None
-
-
 def _listed(folder: Folder, until: float) -> Listed:
     if folder.problem is not None:
         return Listed(folder.name, None, folder.problem)
     try:
         with errors_named_after(folder.name):
             stamps = _stamps(folder.path)
-            known = kept(folder.path / FOLDER / _ROW, KeptRow)
+            known = read_cached(folder.path / FOLDER / _ROW, CachedRow)
             if known is not None and (known.index_version, known.stamps) == (INDEX_VERSION, stamps):
                 return Listed(folder.name, known.row)
             if time.monotonic() > until:
@@ -179,7 +179,7 @@ def _made(run: RunIndex, stamps: dict[str, Stamp | None]) -> RunRow:
     """The run's row, kept unless the run goes on; one that goes on later writes its config.json anew."""
     row = overview(run)
     if row.state is not State.RUNNING:
-        keep(run.files.root / FOLDER / _ROW, KeptRow(index_version=INDEX_VERSION, stamps=stamps, row=row))
+        write_cached(run.files.root / FOLDER / _ROW, CachedRow(index_version=INDEX_VERSION, stamps=stamps, row=row))
     return row
 
 

@@ -5,7 +5,6 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
-from itertools import groupby
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -15,7 +14,7 @@ from markupsafe import Markup
 from claas.core.files import dump_json
 from claas.dashboard.assets import PLOTLY_STYLE_HASH
 from claas.dashboard.assets import address as asset_address
-from claas.dashboard.overview import last_value
+from claas.dashboard.drawings import interval_bar, sparkline
 from claas.results.numbers import (
     common_decimals,
     compact,
@@ -27,87 +26,9 @@ from claas.results.numbers import (
     signed_span,
     span,
 )
-from claas.results.verdict import Ruling
 
-
-def title(name: str, titles: Mapping[str, str]) -> str:
-    """A criterion or a set of items as people write it: by its declared title, or else its name with spaces."""
-    return titles.get(name, name.replace("_", " "))
-
-
-def capitalized(text: str) -> str:
-    """The text with its first letter large, the rest as it is."""
-    return text[:1].upper() + text[1:]
-
-
-def settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Names and values of a nested configuration, dotted: `training.alpha` and `0.5`."""
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from settings(cast(dict[str, Any], value), f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value if isinstance(value, str) else dump_json(value)
-
-
-_SIGNS = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"} | {0x7F: 0x2421}
-"""Control characters by their picture in Unicode: U+0000 is not allowed in a page, and others change what it shows."""
-
-
-def control_pictures(text: str) -> str:
-    """The text, one character for each of its own, control characters as the signs for them."""
-    return text.translate(_SIGNS)
-
-
-WIDTH, HEIGHT = 120, 24
-"""The canvas of a sparkline."""
-
-
-def sparkline(curve: Mapping[int, float | None], planned: int) -> list[str]:
-    """A curve in [0, 1] over `planned` updates, as SVG `points`: one line for each stretch without a lost value."""
-    points, planned = sorted(curve.items()), max(planned, *curve, 1)
-    lines: list[str] = []
-    for lost, stretch in groupby(points, key=lambda point: point[1] is None):
-        if not lost:
-            lines.append(" ".join(_place(updates, value, planned) for updates, value in stretch if value is not None))
-    return lines
-
-
-@dataclass(frozen=True)
-class IntervalBar:
-    """A ruling's interval and threshold as percentages of a common scale; None where there is none."""
-
-    low: float | None
-    high: float | None
-    value: float | None
-    threshold: float
-
-
-def interval_bar(ruling: Ruling) -> IntervalBar:
-    """The scale holds the interval, the value and the threshold, with a tenth of room on either side."""
-    ends = [*(ruling.ci or ()), ruling.threshold, *([] if ruling.value is None else [ruling.value])]
-    low, high = min(ends), max(ends)
-    room = 0.1 * (high - low) or 1.0
-
-    def place(value: float) -> float:
-        return round(100 * (value - low + room) / (high - low + 2 * room), 2)
-
-    return IntervalBar(
-        low=place(ruling.ci[0]) if ruling.ci else None,
-        high=place(ruling.ci[1]) if ruling.ci else None,
-        value=None if ruling.value is None else place(ruling.value),
-        threshold=place(ruling.threshold),
-    )
-
-
-def _place(updates: int, value: float, planned: int) -> str:
-    """A margin of two pixels keeps the line inside."""
-    share = min(1.0, max(0.0, value))
-    across = 2 + (WIDTH - 4) * updates / planned
-    down = HEIGHT - 2 - (HEIGHT - 4) * share
-    return f"{across:.1f},{down:.1f}"
-
-
-SECTIONS = {"Runs": "/v1/eval", "Feedback": "/v1/dashboard"}
+ROOT = "/v1/eval"
+SECTIONS = {"Runs": ROOT, "Feedback": "/v1/dashboard"}
 """What every page links to, by title."""
 
 
@@ -116,88 +37,10 @@ def render(template: str, **values: object) -> str:
     return TEMPLATES.get_template(template).render(style=Markup(_STYLE), sections=SECTIONS, **values)
 
 
-def clipped(text: str, most: int = 4000) -> str:
-    """The text, or as many of its characters as a page should hold, with those that are left out counted."""
-    left_out = len(text) - most
-    return f"{text[:most]}… ({left_out} more characters)" if left_out > 0 else text
+def error_page(status: int, message: str) -> str:
+    """HTML of an error with its cause."""
+    return render("error.html", status=status, message=message, addresses=Addresses())
 
-
-def _headers(style_hashes: Sequence[str], *more: str) -> dict[str, str]:
-    """The style sheets of these hashes are allowed, and what `more` says; nothing else is."""
-    styles = " ".join(f"'{digest}'" for digest in style_hashes)
-    rules = ["default-src 'none'", f"style-src {styles}", "img-src 'self'", *more]
-    return {
-        "Content-Security-Policy": "; ".join(
-            [*rules, "base-uri 'none'", "form-action 'self'", "frame-ancestors 'none'"]
-        ),
-        "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "no-referrer",
-        "Cache-Control": "no-store",
-    }
-
-
-def policy_hash(inline: str) -> str:
-    """What a Content-Security-Policy calls an inline script or style by."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()}"
-
-
-def _shown(value: object) -> object:
-    """What a template puts out, with control characters to be seen; markup has been through here already."""
-    return control_pictures(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _templates() -> Environment:
-    templates = Environment(
-        loader=PackageLoader("claas.dashboard"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_shown,
-    )
-    filters: Any = {  # typed there by what happens to be in it
-        "figure": figure,
-        "number": number,
-        "fixed": fixed,
-        "signed": signed,
-        "span": span,
-        "signed_span": signed_span,
-        "compact": compact,
-        "capitalized": capitalized,
-        "settings": settings,
-        "title": title,
-        "duration": duration,
-        "clipped": clipped,
-        "fields": asdict,
-        "sparkline": sparkline,
-        "interval_bar": interval_bar,
-        "last_value": last_value,
-    }
-    templates.filters.update(filters)
-    functions: Any = {"asset_address": asset_address, "common_decimals": common_decimals}
-    templates.globals.update(functions)
-    templates.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    return templates
-
-
-_SHEETS = ("style.css", "runs.css", "charts.css", "steps.css", "drawer.css", "compare.css")
-_STYLE = "".join(files("claas.dashboard").joinpath("templates", name).read_text(encoding="utf-8") for name in _SHEETS)
-TEMPLATES = _templates()
-"""Every template; `render` makes whole pages of them."""
-
-PAGE_HEADERS = _headers([policy_hash(_STYLE)])
-"""What a page is sent with that runs nothing: no scripts, no frames, nothing from elsewhere; forms go to the API."""
-
-CHART_PAGE_HEADERS = _headers(
-    [policy_hash(_STYLE), policy_hash(""), PLOTLY_STYLE_HASH],
-    "script-src 'self'",
-    "connect-src 'self'",
-)
-"""What a page with charts is sent with: it runs the API's own scripts and no inline one. Plotly adds an empty style
-sheet, which it fills by CSSOM, and that of maps, which it draws too."""
-
-
-ROOT = "/v1/eval"
 
 NO_QUERY: Mapping[str, object] = {}
 
@@ -243,6 +86,109 @@ class Addresses:
         return f"{ROOT}{page}?{urlencode(known, doseq=True)}" if known else f"{ROOT}{page}"
 
 
-def error_page(status: int, message: str) -> str:
-    """HTML of an error with its cause."""
-    return render("error.html", status=status, message=message, addresses=Addresses())
+def clipped(text: str, most: int = 4000) -> str:
+    """The text, or as many of its characters as a page should hold, with those that are left out counted."""
+    left_out = len(text) - most
+    return f"{text[:most]}… ({left_out} more characters)" if left_out > 0 else text
+
+
+def title(name: str, titles: Mapping[str, str]) -> str:
+    """A criterion or a set of items as people write it: by its declared title, or else its name with spaces."""
+    return titles.get(name, name.replace("_", " "))
+
+
+def capitalized(text: str) -> str:
+    """The text with its first letter large, the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
+def settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Names and values of a nested configuration, dotted: `training.alpha` and `0.5`."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from settings(cast(dict[str, Any], value), f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value if isinstance(value, str) else dump_json(value)
+
+
+_SIGNS = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"} | {0x7F: 0x2421}
+"""Control characters by their picture in Unicode: U+0000 is not allowed in a page, and others change what it shows."""
+
+
+def control_pictures(text: str) -> str:
+    """The text, one character for each of its own, control characters as the signs for them."""
+    return text.translate(_SIGNS)
+
+
+def policy_hash(inline: str) -> str:
+    """What a Content-Security-Policy calls an inline script or style by."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()}"
+
+
+def _headers(style_hashes: Sequence[str], *more: str) -> dict[str, str]:
+    """The style sheets of these hashes are allowed, and what `more` says; nothing else is."""
+    styles = " ".join(f"'{digest}'" for digest in style_hashes)
+    rules = ["default-src 'none'", f"style-src {styles}", "img-src 'self'", *more]
+    return {
+        "Content-Security-Policy": "; ".join(
+            [*rules, "base-uri 'none'", "form-action 'self'", "frame-ancestors 'none'"]
+        ),
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-store",
+    }
+
+
+def _shown(value: object) -> object:
+    """What a template puts out, with control characters to be seen; markup has been through here already."""
+    return control_pictures(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _templates() -> Environment:
+    templates = Environment(
+        loader=PackageLoader("claas.dashboard"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+    )
+    filters: Any = {  # typed there by what happens to be in it
+        "figure": figure,
+        "number": number,
+        "fixed": fixed,
+        "signed": signed,
+        "span": span,
+        "signed_span": signed_span,
+        "compact": compact,
+        "capitalized": capitalized,
+        "settings": settings,
+        "title": title,
+        "duration": duration,
+        "clipped": clipped,
+        "fields": asdict,
+        "sparkline": sparkline,
+        "interval_bar": interval_bar,
+    }
+    templates.filters.update(filters)
+    functions: Any = {"asset_address": asset_address, "common_decimals": common_decimals}
+    templates.globals.update(functions)
+    templates.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    return templates
+
+
+_SHEETS = ("style.css", "runs.css", "charts.css", "steps.css", "drawer.css", "compare.css")
+_STYLE = "".join(files("claas.dashboard").joinpath("templates", name).read_text(encoding="utf-8") for name in _SHEETS)
+TEMPLATES = _templates()
+"""Every template; `render` makes whole pages of them."""
+
+PAGE_HEADERS = _headers([policy_hash(_STYLE)])
+"""What a page is sent with that runs nothing: no scripts, no frames, nothing from elsewhere; forms go to the API."""
+
+CHART_PAGE_HEADERS = _headers(
+    [policy_hash(_STYLE), policy_hash(""), PLOTLY_STYLE_HASH],
+    "script-src 'self'",
+    "connect-src 'self'",
+)
+"""What a page with charts is sent with: it runs the API's own scripts and no inline one. Plotly adds an empty style
+sheet, which it fills by CSSOM, and that of maps, which it draws too."""

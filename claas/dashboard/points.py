@@ -102,7 +102,7 @@ def read_points(files: PreferenceFiles, known: Points | None, confidence: float,
         start = known.model_copy(update={"steps_stamp": stamps[1]})
     else:
         start = Points(confidence=confidence, keys=keys, baseline_stamp=stamps[0], steps_stamp=stamps[1])
-    return _Reading(files, start).to_the_end()
+    return _PointReader(files, start).to_the_end()
 
 
 def read_measurement(files: PreferenceFiles, points: Points, updates: int) -> Baseline | StepRecord:
@@ -130,7 +130,7 @@ def _line(path: Path, point: Point) -> str:
 
 
 @dataclass(frozen=True)
-class _Reading:
+class _PointReader:
     """The reading of what `start` does not have yet."""
 
     files: PreferenceFiles
@@ -243,15 +243,15 @@ def _digest(line: bytes) -> str:
 R = TypeVar("R", bound=Record)
 
 
-def keep(path: Path, record: Record) -> None:
+def write_cached(path: Path, record: Record) -> None:
     """Keep a record under the sha256 of its text; where nothing can be written, it is made anew each time."""
     text = record.model_dump_json()
     with suppress(StackError):  # a folder that may only be read, a full disk: pages are right without
         write_atomically(path, f"{_digest(text.encode())}\n{text}")
 
 
-def kept(path: Path, kind: type[R]) -> R | None:
-    """What `keep` left; None where there is nothing, something else, or not every byte of it."""
+def read_cached(path: Path, kind: type[R]) -> R | None:
+    """What `write_cached` left; None where there is nothing, something else, or not every byte of it."""
     try:
         digest, _, text = path.read_bytes().partition(b"\n")
         return kind.model_validate_json(text) if digest.decode() == _digest(text) else None

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from claas.core.files import write_atomically
 from claas.dashboard.assets import asset
-from claas.dashboard.overview import keep_row
+from claas.dashboard.overview import cache_row
 from claas.dashboard.pages import policy_hash, render
 from claas.dashboard.run_index import RunIndex, errors_named_after, read_run
 from claas.dashboard.run_page import picture_names, plot_file, run_values
@@ -34,7 +34,7 @@ def write_report(folder: Path, *, ended: bool = False) -> Path:
     for its size is said in it.
     """
     run = read_run(folder.resolve().name, folder, ended=ended)
-    keep_row(run)
+    cache_row(run)
     with errors_named_after(run.name):
         made = report(run)
     write_atomically(run.files.report, made)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from claas.core.errors import BadRequest, ClaasError, InvalidInput, NotFound, StackError
 from claas.core.files import is_locked, read_text
-from claas.dashboard.points import Points, Stamp, keep, kept, read_points
+from claas.dashboard.points import Points, Stamp, read_cached, read_points, write_cached
 from claas.results.keys import Key
 from claas.results.manifest import Manifest, read_manifest
 from claas.results.records import History, Metadata, Status
@@ -259,10 +259,10 @@ def _begun(files: RunFiles, config: EvalConfig, problems: list[str]) -> list[str
 def _points(files: RunFiles, preference: str, confidence: float, keys: tuple[Key, ...]) -> Points:
     """The preference's index, brought up to date and kept; where it cannot be kept, it is made anew each time."""
     place = files.root / FOLDER / "points" / f"{preference}.json"
-    known = kept(place, Points)
+    known = read_cached(place, Points)
     found = read_points(files.preference(preference), known, confidence, keys)
     if found is not known:
-        keep(place, found)
+        write_cached(place, found)
     return found
 
 

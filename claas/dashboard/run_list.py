@@ -7,7 +7,7 @@ from typing import Any
 
 from claas.core.checks import one_of
 from claas.core.errors import NotFound
-from claas.dashboard.overview import Listed, RunRow, State, last_value, listed
+from claas.dashboard.overview import Listed, RunRow, State, listed
 from claas.dashboard.pages import ROOT, Addresses, render
 from claas.dashboard.run_index import find_runs
 from claas.results.verdict import Verdict
@@ -121,7 +121,7 @@ def _key(sort: str) -> Callable[[Listed], Any]:
 
 
 def _least_compliant(row: RunRow) -> float:
-    return min((value for each in row.preferences if (value := last_value(each)) is not None), default=-1.0)
+    return min((value for each in row.preferences if (value := each.last_value) is not None), default=-1.0)
 
 
 SORTS: dict[str, Callable[[Listed, RunRow], Any]] = {

@@ -6,14 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from claas.dashboard.drawings import HEIGHT, WIDTH, IntervalBar, interval_bar, sparkline
 from claas.dashboard.pages import (
-    HEIGHT,
-    WIDTH,
-    IntervalBar,
     capitalized,
-    interval_bar,
     settings,
-    sparkline,
 )
 from claas.results.numbers import compact, figure, number, percent
 from claas.results.verdict import Ruling, Verdict

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claas.core.errors import InvalidInput, NotFound
-from claas.dashboard.points import Points, keep, kept, read_measurement, read_points
+from claas.dashboard.points import Points, read_cached, read_measurement, read_points, write_cached
 from claas.results.criteria import estimate
 from claas.results.keys import judged, keys_of_schema_1
 from claas.results.records import flat
@@ -262,9 +262,9 @@ def test_before_the_baseline_there_is_nothing_and_no_damage(tmp_path: Path) -> N
 
 def test_an_index_comes_back_as_it_was_kept_or_not_at_all(files: PreferenceFiles, tmp_path: Path) -> None:
     points, place = anew(files), tmp_path / "kept" / "concise.json"
-    assert kept(place, Points) is None
-    keep(place, points)
-    assert kept(place, Points) == points
+    assert read_cached(place, Points) is None
+    write_cached(place, points)
+    assert read_cached(place, Points) == points
     whole = place.read_bytes()
     number = whole.index(b'"heldout_compliance":') + len(b'"heldout_compliance":')
     for spoilt in (
@@ -276,14 +276,14 @@ def test_an_index_comes_back_as_it_was_kept_or_not_at_all(files: PreferenceFiles
         whole + b" ",
     ):
         place.write_bytes(spoilt)
-        assert kept(place, Points) is None
+        assert read_cached(place, Points) is None
     place.unlink()
     place.mkdir()
-    assert kept(place, Points) is None
-    keep(tmp_path / "kept" / "concise.json" / "x" / "y.json", points)
+    assert read_cached(place, Points) is None
+    write_cached(tmp_path / "kept" / "concise.json" / "x" / "y.json", points)
     (tmp_path / "file").touch()
-    keep(tmp_path / "file" / "x.json", points)
-    assert kept(tmp_path / "file" / "x.json", Points) is None
+    write_cached(tmp_path / "file" / "x.json", points)
+    assert read_cached(tmp_path / "file" / "x.json", Points) is None
 
 
 def test_planned_steps_and_failure_are_those_it_is_asked_with(files: PreferenceFiles) -> None:

@@ -21,7 +21,8 @@ def test_every_setting_that_differs_is_named_as_on_the_command_line_with_each_ru
 
 
 def test_what_changes_no_measurement_comes_last_and_says_so() -> None:
-    found = distinctions([manifest(seed=1, plots=True), manifest(seed=2, criteria={"margin_gain": 3.0}, plots=False)])
+    criteria = {**manifest().config["criteria"], "margin_gain": 3.0}
+    found = distinctions([manifest(seed=1, plots=True), manifest(seed=2, criteria=criteria, plots=False)])
     assert [(each.name, each.matters) for each in found] == [
         ("seed", True),
         ("plots", False),

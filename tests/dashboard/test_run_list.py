@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from claas.core.errors import InvalidInput, NotFound
 from claas.dashboard.overview import Listed, PreferenceRow, RunRow, State
-from claas.dashboard.run_list import SORTS, RunQuery, last_value, page_of_runs
+from claas.dashboard.run_list import SORTS, RunQuery, page_of_runs
 from claas.results.verdict import Verdict
 
 
@@ -135,10 +135,10 @@ def test_pages_are_of_what_matches() -> None:
 
 
 def test_the_last_value_is_the_last_that_was_measured() -> None:
-    assert last_value(preference(curve={3: None, 2: 0.5, 0: 0.1})) == 0.5
-    assert last_value(preference(curve={0: None})) is None
-    assert last_value(preference(curve={})) is None
-    assert last_value(replace_curve({1: 0.0, 0: 1.0})) == 0.0
+    assert preference(curve={3: None, 2: 0.5, 0: 0.1}).last_value == 0.5
+    assert preference(curve={0: None}).last_value is None
+    assert preference(curve={}).last_value is None
+    assert replace_curve({1: 0.0, 0: 1.0}).last_value == 0.0
 
 
 def replace_curve(curve: dict[int, float | None]) -> PreferenceRow:
