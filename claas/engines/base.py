@@ -82,7 +82,7 @@ class Piece:
 
 
 OnPiece: TypeAlias = Callable[[Piece], None]
-"""Told of each piece of an answer as it is sampled, in the caller's event loop."""
+"""Called with each piece of an answer as it is sampled, in the caller's event loop."""
 
 
 @dataclass(frozen=True)
@@ -239,8 +239,8 @@ class Engine(Protocol):
     ) -> Sample:
         """Sample one answer. Concurrent calls are decoded together, whatever weights each wants.
 
-        `on_piece` is told of the answer as it grows. The pieces, in order, are the beginning of the sample that is
-        returned: an engine may hold back its end, and one that cannot stream tells none. Cancelling stops sampling.
+        `on_piece` is called as the answer grows. The pieces, in order, are the beginning of the sample that is
+        returned: an engine may hold back its end, and one that cannot stream calls it never. Cancelling stops sampling.
         """
         ...
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class TeacherTarget:
-    """What is kept of the teacher's distribution: its K likeliest tokens one by one, all others as one bucket."""
+    """The teacher's distribution, reduced: its K likeliest tokens one by one, all others as one bucket."""
 
     indices: Tensor  # (N, K)
     logprobs: Tensor  # (N, B)

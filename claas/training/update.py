@@ -1,4 +1,7 @@
-"""One SDPO update of one adapter: a few optimiser steps on one batch, against a teacher computed once."""
+"""One SDPO update of one adapter: a few optimiser steps on one batch, against a teacher computed once.
+
+And the state of its optimiser as tensors, so that the next update goes on where it ended.
+"""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence

@@ -15,6 +15,196 @@ from claas.engines.local.forward import Forward, SlotCache, round_up
 from claas.engines.local.linear import ModelWeights, Segment
 from claas.engines.versioned import MOST_TOP_LOGPROBS, SampledIds, ScoredIds
 
+_PREFILL_TOKENS = 4096
+_SPARE_TOKENS = 8
+_TOKENS_PER_CHARACTER = 4
+
+
+@dataclass(eq=False)
+class DecodeJob:
+    """A prompt, the weights to continue it with, and the row's progress. Cancelling `result` frees its row.
+
+    `on_token` is called in the decoding thread after each token, with how many there are.
+    """
+
+    prompt_ids: list[int]
+    weights: ModelWeights
+    params: SamplingParams
+    result: Future[SampledIds] = field(default_factory=Future[SampledIds])
+    token_ids: list[int] = field(default_factory=list[int])
+    logprobs: list[float] = field(default_factory=list[float])
+    top_ids: list[list[int]] = field(default_factory=list[list[int]])
+    top_logprobs: list[list[float]] = field(default_factory=list[list[float]])
+    entropy: float = 0.0
+    on_token: Callable[[int], None] | None = None
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.params.seed)
+
+    def uniform(self) -> float:
+        """The next random number in [0, 1): a function of the seed and the number of tokens so far."""
+        return self._random.random()
+
+    @property
+    def position(self) -> int:
+        """Where the row's last token stands, which the next step feeds to the model."""
+        return len(self.prompt_ids) + len(self.token_ids) - 1
+
+    def sampled(self, finish_reason: Literal["stop", "length"]) -> SampledIds:
+        """The finished answer."""
+        scores = ScoredIds(self.logprobs, self.top_ids, self.top_logprobs)
+        return SampledIds(self.token_ids, scores, self.entropy / len(self.token_ids), finish_reason)
+
+
+class Decoder:
+    """The rows being decoded. Synchronous; one thread.
+
+    A row's tokens and logprobs do not depend on the other rows: every operation works row by row, on shapes that
+    give the same bits for any number of rows.
+    """
+
+    def __init__(
+        self, forward: Forward, device: torch.device, stop_ids: frozenset[int], text: Callable[[Sequence[int]], str]
+    ) -> None:
+        self._forward = forward
+        self._device = device
+        self._stop_ids = stop_ids
+        self._text = text
+        self._cache = SlotCache()
+        self._rows: list[DecodeJob] = []  # by slot
+
+    @property
+    def rows(self) -> Sequence[DecodeJob]:
+        """The jobs being decoded."""
+        return self._rows
+
+    @torch.inference_mode()
+    def admit(self, jobs: Iterable[DecodeJob]) -> None:
+        """Run the prompts and sample each job's first token."""
+        ordered = sorted(jobs, key=_prompt_group)
+        for (_, length), same in groupby(ordered, _prompt_group):
+            together = list(same)
+            size = max(1, _PREFILL_TOKENS // length)
+            for start in range(0, len(together), size):
+                self._prefill(together[start : start + size], length)
+        self._leave()
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """One more token for every row."""
+        rows = self._rows
+        positions = self._tensor([row.position for row in rows])
+        length = round_up(max(row.position for row in rows) + 1)
+        self._cache.stepping(positions, length)
+        logits = self._forward(
+            self._tensor([row.token_ids[-1] for row in rows])[:, None],
+            positions[:, None],
+            length,
+            torch.ones(len(rows), 1, dtype=torch.bool, device=self._device),
+            _segments(rows),
+            self._cache,
+        )
+        self._extend(rows, logits)
+        self._leave()
+
+    def drop(self, gone: Callable[[DecodeJob], bool]) -> None:
+        """Free the rows that nobody waits for any more."""
+        self._arrange([row for row in self._rows if not gone(row)])
+
+    def reset(self) -> None:
+        """Forget all rows, whose jobs have failed."""
+        self._arrange([])
+
+    def _prefill(self, jobs: list[DecodeJob], length: int) -> None:
+        slots = [len(self._rows) + index for index in range(len(jobs))]
+        ids = torch.zeros(len(jobs), length, dtype=torch.long)
+        keep = torch.zeros(len(jobs), length, dtype=torch.bool)
+        for index, job in enumerate(jobs):
+            ids[index, : len(job.prompt_ids)] = torch.tensor(job.prompt_ids)
+            keep[index, len(job.prompt_ids) - 1] = True
+        self._cache.prefilling(slots, length, self._device)
+        positions = torch.arange(length, device=self._device).expand(len(jobs), -1)
+        segments = [Segment(jobs[0].weights, len(jobs))]
+        logits = self._forward(ids.to(self._device), positions, length, keep.to(self._device), segments, self._cache)
+        self._rows.extend(jobs)
+        self._extend(jobs, logits)
+
+    def _extend(self, rows: Sequence[DecodeJob], logits: Tensor) -> None:
+        """Sample the next token of `rows` from their logits (B, V)."""
+        choices = choose(
+            logits,
+            [row.params.temperature for row in rows],
+            [row.params.top_p for row in rows],
+            [row.uniform() for row in rows],
+            MOST_TOP_LOGPROBS if any(row.params.top_logprobs for row in rows) else 0,
+        )
+        for index, row in enumerate(rows):
+            row.token_ids.append(choices.tokens[index])
+            row.logprobs.append(choices.logprobs[index])
+            row.entropy += choices.entropies[index]
+            if count := row.params.top_logprobs:
+                row.top_ids.append(choices.top_ids[index][:count])
+                row.top_logprobs.append(choices.top_logprobs[index][:count])
+            if row.on_token is not None:
+                row.on_token(len(row.token_ids))
+
+    def _leave(self) -> None:
+        """Hand back the finished rows."""
+        staying: list[DecodeJob] = []
+        for row in self._rows:
+            reason = finish_reason(row, self._stop_ids, self._text)
+            if reason is None:
+                staying.append(row)
+            elif row.result.set_running_or_notify_cancel():
+                row.result.set_result(row.sampled(reason))
+        self._arrange(staying)
+
+    def _arrange(self, staying: Sequence[DecodeJob]) -> None:
+        """Close the gaps, rows of the same weights side by side."""
+        if not staying:
+            self._rows = []
+            self._cache.clear()
+            return
+        slot_of = {id(row): slot for slot, row in enumerate(self._rows)}
+        slots = [slot_of[id(row)] for row in staying]
+        arranged = arrange([id(row.weights) for row in staying], slots)
+        moving = [index for index, slot in enumerate(slots) if arranged[index] != slot]
+        if moving:
+            length = max(staying[index].position for index in moving)
+            self._cache.move([(slots[index], arranged[index]) for index in moving], length)
+        self._rows = [staying[index] for index in sorted(range(len(staying)), key=arranged.__getitem__)]
+
+    def _tensor(self, values: list[int]) -> Tensor:
+        return torch.tensor(values, device=self._device)
+
+
+def _prompt_group(job: DecodeJob) -> tuple[int, int]:
+    """Prompts run together when they have the same weights and the same padded length."""
+    return id(job.weights), round_up(len(job.prompt_ids))
+
+
+def _segments(rows: Sequence[DecodeJob]) -> list[Segment]:
+    runs = ([*run] for _, run in groupby(rows, key=lambda row: id(row.weights)))
+    return [Segment(run[0].weights, len(run)) for run in runs]
+
+
+def finish_reason(
+    row: DecodeJob, stop_ids: frozenset[int], text: Callable[[Sequence[int]], str]
+) -> Literal["stop", "length"] | None:
+    """Why the row is done after its last token; None while it is not. `text` is what tokens read as."""
+    if row.token_ids[-1] in stop_ids:
+        return "stop"
+    if row.params.stop and _ends_in_a_stop_string(row, text):
+        return "stop"
+    return "length" if len(row.token_ids) >= row.params.max_tokens else None
+
+
+def _ends_in_a_stop_string(row: DecodeJob, text: Callable[[Sequence[int]], str]) -> bool:
+    """Whether the tail, long enough to hold any stop string, contains one."""
+    tail = _TOKENS_PER_CHARACTER * max(map(len, row.params.stop)) + _SPARE_TOKENS
+    ending = text(row.token_ids[-tail:])
+    return any(stop in ending for stop in row.params.stop)
+
 
 def arrange(groups: Sequence[Hashable], slots: Sequence[int]) -> list[int]:
     """New slots 0..n-1 for n rows, given each row's group and its present slot.
@@ -107,196 +297,3 @@ def _inverse_cdf(probabilities: Tensor, uniforms: list[float]) -> Tensor:
     cumulative = probabilities.cumsum(-1, dtype=torch.float64)  # (B, V)
     thresholds = torch.tensor(uniforms, dtype=torch.float64, device=probabilities.device)[:, None] * cumulative[:, -1:]
     return torch.searchsorted(cumulative, thresholds, right=True)[:, 0].clamp_max(probabilities.shape[-1] - 1)
-
-
-@dataclass(eq=False)
-class DecodeJob:
-    """A prompt, the weights to continue it with, and the row's progress. Cancelling `result` frees its row.
-
-    `on_token` is told, in the decoding thread, how many tokens there are, after each.
-    """
-
-    prompt_ids: list[int]
-    weights: ModelWeights
-    params: SamplingParams
-    result: Future[SampledIds] = field(default_factory=Future[SampledIds])
-    token_ids: list[int] = field(default_factory=list[int])
-    logprobs: list[float] = field(default_factory=list[float])
-    top_ids: list[list[int]] = field(default_factory=list[list[int]])
-    top_logprobs: list[list[float]] = field(default_factory=list[list[float]])
-    entropy: float = 0.0
-    on_token: Callable[[int], None] | None = None
-
-    def __post_init__(self) -> None:
-        self._random = random.Random(self.params.seed)
-
-    def uniform(self) -> float:
-        """The next random number in [0, 1): a function of the seed and the number of tokens so far."""
-        return self._random.random()
-
-    @property
-    def position(self) -> int:
-        """Where the row's last token stands, which the next step feeds to the model."""
-        return len(self.prompt_ids) + len(self.token_ids) - 1
-
-    def sampled(self, finish_reason: Literal["stop", "length"]) -> SampledIds:
-        """The finished answer."""
-        scores = ScoredIds(self.logprobs, self.top_ids, self.top_logprobs)
-        return SampledIds(self.token_ids, scores, self.entropy / len(self.token_ids), finish_reason)
-
-
-_SPARE_TOKENS = 8
-_TOKENS_PER_CHARACTER = 4
-
-
-def finish_reason(
-    row: DecodeJob, stop_ids: frozenset[int], text: Callable[[Sequence[int]], str]
-) -> Literal["stop", "length"] | None:
-    """Why the row is done after its last token; None while it is not. `text` is what tokens read as."""
-    if row.token_ids[-1] in stop_ids:
-        return "stop"
-    if row.params.stop and _just_said(row, text):
-        return "stop"
-    return "length" if len(row.token_ids) >= row.params.max_tokens else None
-
-
-def _just_said(row: DecodeJob, text: Callable[[Sequence[int]], str]) -> bool:
-    """Whether the tail, long enough to hold any stop string, contains one."""
-    tail = _TOKENS_PER_CHARACTER * max(map(len, row.params.stop)) + _SPARE_TOKENS
-    said = text(row.token_ids[-tail:])
-    return any(stop in said for stop in row.params.stop)
-
-
-_PREFILL_TOKENS = 4096
-
-
-class Decoder:
-    """The rows being decoded. Synchronous; one thread.
-
-    A row's tokens and logprobs do not depend on the other rows: every operation works row by row, on shapes that
-    give the same bits for any number of rows.
-    """
-
-    def __init__(
-        self, forward: Forward, device: torch.device, stop_ids: frozenset[int], text: Callable[[Sequence[int]], str]
-    ) -> None:
-        self._forward = forward
-        self._device = device
-        self._stop_ids = stop_ids
-        self._text = text
-        self._cache = SlotCache()
-        self._rows: list[DecodeJob] = []  # by slot
-
-    @property
-    def rows(self) -> Sequence[DecodeJob]:
-        """The jobs being decoded."""
-        return self._rows
-
-    @torch.inference_mode()
-    def admit(self, jobs: Iterable[DecodeJob]) -> None:
-        """Run the prompts and sample each job's first token."""
-        ordered = sorted(jobs, key=_prompt_group)
-        for (_, length), same in groupby(ordered, _prompt_group):
-            together = list(same)
-            size = max(1, _PREFILL_TOKENS // length)
-            for start in range(0, len(together), size):
-                self._prefill(together[start : start + size], length)
-        self._leave()
-
-    @torch.inference_mode()
-    def step(self) -> None:
-        """One more token for every row."""
-        rows = self._rows
-        positions = self._tensor([row.position for row in rows])
-        length = round_up(max(row.position for row in rows) + 1)
-        self._cache.stepping(positions, length)
-        logits = self._forward(
-            self._tensor([row.token_ids[-1] for row in rows])[:, None],
-            positions[:, None],
-            length,
-            torch.ones(len(rows), 1, dtype=torch.bool, device=self._device),
-            _segments(rows),
-            self._cache,
-        )
-        self._extend(rows, logits)
-        self._leave()
-
-    def drop(self, gone: Callable[[DecodeJob], bool]) -> None:
-        """Free the rows that nobody waits for any more."""
-        self._arrange([row for row in self._rows if not gone(row)])
-
-    def reset(self) -> None:
-        """Forget all rows, whose jobs somebody else has answered."""
-        self._arrange([])
-
-    def _prefill(self, jobs: list[DecodeJob], length: int) -> None:
-        slots = [len(self._rows) + index for index in range(len(jobs))]
-        ids = torch.zeros(len(jobs), length, dtype=torch.long)
-        keep = torch.zeros(len(jobs), length, dtype=torch.bool)
-        for index, job in enumerate(jobs):
-            ids[index, : len(job.prompt_ids)] = torch.tensor(job.prompt_ids)
-            keep[index, len(job.prompt_ids) - 1] = True
-        self._cache.prefilling(slots, length, self._device)
-        positions = torch.arange(length, device=self._device).expand(len(jobs), -1)
-        segments = [Segment(jobs[0].weights, len(jobs))]
-        logits = self._forward(ids.to(self._device), positions, length, keep.to(self._device), segments, self._cache)
-        self._rows.extend(jobs)
-        self._extend(jobs, logits)
-
-    def _extend(self, rows: Sequence[DecodeJob], logits: Tensor) -> None:
-        """Sample the next token of `rows` from their logits (B, V)."""
-        choices = choose(
-            logits,
-            [row.params.temperature for row in rows],
-            [row.params.top_p for row in rows],
-            [row.uniform() for row in rows],
-            MOST_TOP_LOGPROBS if any(row.params.top_logprobs for row in rows) else 0,
-        )
-        for index, row in enumerate(rows):
-            row.token_ids.append(choices.tokens[index])
-            row.logprobs.append(choices.logprobs[index])
-            row.entropy += choices.entropies[index]
-            if count := row.params.top_logprobs:
-                row.top_ids.append(choices.top_ids[index][:count])
-                row.top_logprobs.append(choices.top_logprobs[index][:count])
-            if row.on_token is not None:
-                row.on_token(len(row.token_ids))
-
-    def _leave(self) -> None:
-        """Hand back the finished rows."""
-        staying: list[DecodeJob] = []
-        for row in self._rows:
-            reason = finish_reason(row, self._stop_ids, self._text)
-            if reason is None:
-                staying.append(row)
-            elif row.result.set_running_or_notify_cancel():
-                row.result.set_result(row.sampled(reason))
-        self._arrange(staying)
-
-    def _arrange(self, staying: Sequence[DecodeJob]) -> None:
-        """Close the gaps, rows of the same weights side by side."""
-        if not staying:
-            self._rows = []
-            self._cache.clear()
-            return
-        slot_of = {id(row): slot for slot, row in enumerate(self._rows)}
-        slots = [slot_of[id(row)] for row in staying]
-        arranged = arrange([id(row.weights) for row in staying], slots)
-        moving = [index for index, slot in enumerate(slots) if arranged[index] != slot]
-        if moving:
-            length = max(staying[index].position for index in moving)
-            self._cache.move([(slots[index], arranged[index]) for index in moving], length)
-        self._rows = [staying[index] for index in sorted(range(len(staying)), key=arranged.__getitem__)]
-
-    def _tensor(self, values: list[int]) -> Tensor:
-        return torch.tensor(values, device=self._device)
-
-
-def _prompt_group(job: DecodeJob) -> tuple[int, int]:
-    """Prompts run together when they have the same weights and the same padded length."""
-    return id(job.weights), round_up(len(job.prompt_ids))
-
-
-def _segments(rows: Sequence[DecodeJob]) -> list[Segment]:
-    runs = ([*run] for _, run in groupby(rows, key=lambda row: id(row.weights)))
-    return [Segment(run[0].weights, len(run)) for run in runs]

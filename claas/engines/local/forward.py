@@ -11,18 +11,6 @@ from transformers.cache_utils import Cache
 from claas.engines.local.linear import LinearOp, Router, Segment
 from claas.engines.local.model import LoadedModel, linear_layers
 
-
-def mask(positions: Tensor, length: int, dtype: torch.dtype, window: int | None = None) -> Tensor:
-    """What is added to attention scores, (B, 1, T, length): 0 at columns up to the token's position, else -max.
-
-    With a sliding `window`, only its last columns.
-    """
-    columns = torch.arange(length, device=positions.device)
-    behind = positions[:, None, :, None] - columns  # (B, 1, T, length)
-    hidden = behind < 0 if window is None else (behind < 0) | (behind >= window)
-    return torch.zeros(hidden.shape, dtype=dtype, device=positions.device).masked_fill_(hidden, torch.finfo(dtype).min)
-
-
 STRIDE = 16
 """Lengths of attention are multiples of this: the CPU kernels then give the same bits whatever the padding."""
 
@@ -118,6 +106,27 @@ def _grown(tensor: Tensor, rows: int, columns: int, like: Tensor | None = None) 
     grown = tensor.new_zeros(rows, heads, columns, size)
     grown[: tensor.shape[0], :, : tensor.shape[2]] = tensor
     return grown
+
+
+class Forward(Protocol):
+    """A forward pass that changes nothing but its cache. One thread at a time."""
+
+    def __call__(
+        self,
+        ids: Tensor,  # (B, T)
+        positions: Tensor,  # (B, T), of the tokens in their rows
+        length: int,  # columns attended to: those up to each token's position
+        keep: Tensor,  # (B, T), True where logits are wanted; N of them, row by row
+        segments: Sequence[Segment],
+        cache: SlotCache | None = None,
+    ) -> Tensor:
+        """Logits (N, V)."""
+        ...
+
+
+def forward_of(base: LoadedModel, head: LinearOp) -> Forward:
+    """A forward pass over the parameters of `base`, for one thread."""
+    return Qwen3Forward(base, head) if Qwen3Forward.suits(base) else GenericForward(base, head)
 
 
 class Qwen3Forward:
@@ -252,27 +261,6 @@ def _rotation(rotary: nn.Module, window: int, device: torch.device) -> tuple[Ten
     return cos[0], torch.cat([-sin[0, :, :half], sin[0, :, half:]], -1)
 
 
-class Forward(Protocol):
-    """A forward pass that changes nothing but its cache. One thread at a time."""
-
-    def __call__(
-        self,
-        ids: Tensor,  # (B, T)
-        positions: Tensor,  # (B, T), of the tokens in their rows
-        length: int,  # columns attended to: those up to each token's position
-        keep: Tensor,  # (B, T), True where logits are wanted; N of them, row by row
-        segments: Sequence[Segment],
-        cache: SlotCache | None = None,
-    ) -> Tensor:
-        """Logits (N, V)."""
-        ...
-
-
-def forward_of(base: LoadedModel, head: LinearOp) -> Forward:
-    """A forward pass over the parameters of `base`, for one thread."""
-    return Qwen3Forward(base, head) if Qwen3Forward.suits(base) else GenericForward(base, head)
-
-
 class GenericForward:
     """The model's own code, with its linear layers routed and its output head applied only where logits are wanted."""
 
@@ -345,3 +333,14 @@ class _Head(nn.Module):
 def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
     parent, _, child = name.rpartition(".")
     setattr(model.get_submodule(parent), child, module)
+
+
+def mask(positions: Tensor, length: int, dtype: torch.dtype, window: int | None = None) -> Tensor:
+    """What is added to attention scores, (B, 1, T, length): 0 at columns up to the token's position, else -max.
+
+    With a sliding `window`, only its last columns.
+    """
+    columns = torch.arange(length, device=positions.device)
+    behind = positions[:, None, :, None] - columns  # (B, 1, T, length)
+    hidden = behind < 0 if window is None else (behind < 0) | (behind >= window)
+    return torch.zeros(hidden.shape, dtype=dtype, device=positions.device).masked_fill_(hidden, torch.finfo(dtype).min)

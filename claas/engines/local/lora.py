@@ -18,7 +18,6 @@ from claas.engines.local.linear import LinearOp, ModelWeights, linear, linear_op
 from claas.engines.local.model import linear_layers, matrix_of
 
 _PREFIX = "base_model.model."
-
 _ALPHA = 64
 
 
@@ -68,6 +67,21 @@ def new_tensors(shape: LoraShape, model: nn.Module, seed: int) -> dict[str, Tens
     return tensors
 
 
+def wrap(model: nn.Module, shape: LoraShape) -> PeftModel:
+    """`model` with an adapter of `shape` that takes gradients; its values are still to be set."""
+    untyped: Any = model
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about names that stay as they are
+        return get_peft_model(untyped, _config(shape))
+
+
+def config_json(shape: LoraShape, base_model: str) -> bytes:
+    """adapter_config.json, the same bytes for the same adapter."""
+    config = cast(dict[str, Any], _config(shape).to_dict())
+    config |= {"base_model_name_or_path": base_model, "inference_mode": True}
+    return json.dumps(config, default=sorted, indent=2, sort_keys=True).encode()  # sets become sorted lists
+
+
 def to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
     """A safetensors file; the same tensors give the same bytes."""
     return save(dict(tensors), metadata={"format": "pt"})
@@ -76,6 +90,12 @@ def to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
 def from_bytes(data: bytes) -> dict[str, Tensor]:
     """The tensors of a safetensors file, in CPU memory."""
     return load(data)
+
+
+def base_weights(model: nn.Module, *, pack: bool) -> ModelWeights:
+    """The base model itself."""
+    ops = {name: linear_op(*matrix_of(layer), pack=pack) for name, layer in linear_layers(model).items()}
+    return ModelWeights(ops=ops, deltas={})
 
 
 def prepared(
@@ -91,17 +111,6 @@ def prepared(
         return ModelWeights(ops=base.ops, deltas=deltas)
     merged = {name: _merged(layers[name], a, b, shape.scale) for name, (a, b) in pairs.items()}
     return ModelWeights(ops={**base.ops, **merged}, deltas={})
-
-
-def base_weights(model: nn.Module, *, pack: bool) -> ModelWeights:
-    """The base model itself."""
-    ops = {name: linear_op(*matrix_of(layer), pack=pack) for name, layer in linear_layers(model).items()}
-    return ModelWeights(ops=ops, deltas={})
-
-
-def _names(layer: str) -> tuple[str, str]:
-    """What PEFT calls the adapter's A (rank, in) and B (out, rank) of a layer."""
-    return f"{_PREFIX}{layer}.lora_A.weight", f"{_PREFIX}{layer}.lora_B.weight"
 
 
 @torch.no_grad()
@@ -122,19 +131,9 @@ def _delta(layer: nn.Module, a: Tensor, b: Tensor, scale: float) -> LinearOp:
     return add
 
 
-def wrap(model: nn.Module, shape: LoraShape) -> PeftModel:
-    """`model` with an adapter of `shape` that takes gradients; its values are still to be set."""
-    untyped: Any = model
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about names that stay as they are
-        return get_peft_model(untyped, _config(shape))
-
-
-def config_json(shape: LoraShape, base_model: str) -> bytes:
-    """adapter_config.json, the same bytes for the same adapter."""
-    config = cast(dict[str, Any], _config(shape).to_dict())
-    config |= {"base_model_name_or_path": base_model, "inference_mode": True}
-    return json.dumps(config, default=sorted, indent=2, sort_keys=True).encode()  # sets become sorted lists
+def _names(layer: str) -> tuple[str, str]:
+    """What PEFT calls the adapter's A (rank, in) and B (out, rank) of a layer."""
+    return f"{_PREFIX}{layer}.lora_A.weight", f"{_PREFIX}{layer}.lora_B.weight"
 
 
 def _config(shape: LoraShape) -> LoraConfig:

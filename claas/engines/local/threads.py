@@ -10,20 +10,22 @@ from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from claas.core.errors import StackError
-from claas.engines.base import OnPiece, Piece, TokenLogprob
+from claas.engines.base import OnPiece, Piece
 from claas.engines.local.decode import DecodeJob, Decoder
 from claas.engines.text import ChatFormat, cut
 from claas.engines.versioned import SampledIds
 
+_PART_OF_A_CHARACTER = "\ufffd"
 
-class Job(Protocol):
-    """Something asked for, and where its answer will be."""
+
+class QueuedJob(Protocol):
+    """Work for a thread, and where its result will be."""
 
     @property
     def result(self) -> Future[Any]: ...
 
 
-T = TypeVar("T", bound=Job)
+T = TypeVar("T", bound=QueuedJob)
 
 
 class Inbox(Generic[T]):
@@ -113,8 +115,8 @@ class Workers(Generic[T]):
             fail(self._inbox.left())
 
 
-def fail(jobs: Iterable[Job], message: str = "the engine was closed", cause: Exception | None = None) -> None:
-    """Tell those who still await the results of `jobs` that there will be none."""
+def fail(jobs: Iterable[QueuedJob], message: str = "the engine was closed", cause: Exception | None = None) -> None:
+    """Raise `StackError` for whoever still awaits the result of one of `jobs`."""
     for result in (job.result for job in jobs):
         if not result.done() and result.set_running_or_notify_cancel():
             failure = StackError(message)
@@ -175,13 +177,10 @@ def _withdrawn(job: DecodeJob) -> bool:
     return job.result.cancelled()
 
 
-_PART_OF_A_CHARACTER = "\ufffd"
-
-
 class StreamingText:
     """Turns the tokens of one row into pieces. It works in the event loop that made it, not in the decoding thread.
 
-    Tokens are told with the text they complete: one that ends inside a character, or in what may become a stop
+    Tokens are emitted with the text they complete: one that ends inside a character, or in what may become a stop
     string, waits for the next.
     """
 
@@ -189,26 +188,28 @@ class StreamingText:
         self._job = job
         self._chat = chat
         self._on_piece = on_piece
-        self._told_text = ""
-        self._told_tokens = 0
+        self._emitted_text = ""
+        self._emitted_tokens = 0
 
     def listener(self) -> Callable[[int], None]:
         """What the decoding thread calls after each token."""
         loop = asyncio.get_running_loop()
 
-        def tell(count: int) -> None:
+        def listen(count: int) -> None:
             with suppress(RuntimeError):  # the loop has closed: nobody listens any more
                 loop.call_soon_threadsafe(self._advance, count)
 
-        return tell
+        return listen
 
     def _advance(self, count: int) -> None:
         text = settled(self._chat.text(self._job.token_ids[:count]), self._job.params.stop)
-        if len(text) <= len(self._told_text) or not text.startswith(self._told_text):
+        if len(text) <= len(self._emitted_text) or not text.startswith(self._emitted_text):
             return
-        new, start = text[len(self._told_text) :], self._told_tokens
-        self._told_text, self._told_tokens = text, count
-        self._on_piece(Piece(new, *_tokens(self._job, self._chat, start, count)))
+        new, part = text[len(self._emitted_text) :], slice(self._emitted_tokens, count)
+        self._emitted_text, self._emitted_tokens = text, count
+        tokens = self._chat.scored(self._job.token_ids[part], self._job.logprobs[part])
+        alternatives = map(self._chat.scored, self._job.top_ids[part], self._job.top_logprobs[part])
+        self._on_piece(Piece(new, tokens, tuple(alternatives)))
 
 
 def settled(text: str, stops: Sequence[str]) -> str:
@@ -217,19 +218,9 @@ def settled(text: str, stops: Sequence[str]) -> str:
     if len(stopped) < len(text):
         return stopped
     text = text.rstrip(_PART_OF_A_CHARACTER)
-    return text[: len(text) - max((_begun(text, stop) for stop in stops), default=0)]
+    return text[: len(text) - max((_possible_start(text, stop) for stop in stops), default=0)]
 
 
-def _begun(text: str, stop: str) -> int:
+def _possible_start(text: str, stop: str) -> int:
     """How many characters at the end of `text` may be the beginning of `stop`."""
     return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)
-
-
-def _tokens(
-    job: DecodeJob, chat: ChatFormat, start: int, end: int
-) -> tuple[tuple[TokenLogprob, ...], tuple[tuple[TokenLogprob, ...], ...]]:
-    part = slice(start, end)
-    alternatives = zip(job.top_ids[part], job.top_logprobs[part], strict=True)
-    return chat.scored(job.token_ids[part], job.logprobs[part]), tuple(
-        chat.scored(ids, logprobs) for ids, logprobs in alternatives
-    )

@@ -1,7 +1,8 @@
 """The app that the user deploys: `modal deploy -m claas.engines.modal.app`.
 
 One container at a time, so that one engine writes the volume. A call that is made after a pause starts it, and it stops
-when nothing was asked for a while. What is deployed, and where, is said by `claas.engines.modal.rpc`."""
+when nothing was asked for a while. What is deployed, and where, is described by `claas.engines.modal.rpc`.
+"""
 
 import asyncio
 import logging
@@ -22,8 +23,13 @@ from claas.engines.modal.rpc import NO_GPU, Deployment, Reply, packed, refusal, 
 from claas.engines.store import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 _log = logging.getLogger(__name__)
-
 _Call = Callable[..., Awaitable[object]]
+_MODELS = "/models"
+_CALLS_AT_ONCE = 256
+_IDLE_S = 300
+_CALL_S = 1800
+_LOCK_S = 600.0
+_COMMIT_PAUSES_S = (0.1, 0.5, 2.0)
 
 
 @dataclass(frozen=True)
@@ -58,8 +64,8 @@ class Host:
             return refusal(error)
         except Exception as error:  # the boundary of the container's process
             _log.exception("%s failed", method)
-            said = " ".join(f"{type(error).__name__}: {error}".split())
-            return refusal(StackError(f"the app on Modal failed at {method}: {said[:300]}; its log has the details"))
+            message = " ".join(f"{type(error).__name__}: {error}".split())
+            return refusal(StackError(f"the app on Modal failed at {method}: {message[:300]}; its log has the details"))
 
     async def close(self) -> None:
         """Close the engine, if it was opened."""
@@ -106,14 +112,6 @@ def _calls(engine: Engine) -> dict[str, _Call]:
         engine.delete_adapter,
     ]
     return {"describe": describe, "export": export} | {call.__name__: call for call in own}
-
-
-_MODELS = "/models"
-_CALLS_AT_ONCE = 256
-_IDLE_S = 300
-_CALL_S = 1800
-_LOCK_S = 600.0
-_COMMIT_PAUSES_S = (0.1, 0.5, 2.0)
 
 
 def _image() -> modal.Image:
@@ -187,8 +185,8 @@ def _commit() -> None:
             return
         except (RuntimeError, modal.Error) as error:
             if pause_s is None:
-                said = " ".join(str(error).split())[:300]
+                message = " ".join(str(error).split())[:300]
                 raise StackError(
-                    f"Modal did not commit the volume of adapters: {said}; run the same command again"
+                    f"Modal did not commit the volume of adapters: {message}; run the same command again"
                 ) from error
             time.sleep(pause_s)

@@ -32,35 +32,6 @@ from claas.engines.modal.app import AppDescription
 from claas.engines.modal.rpc import Deployment, packed, result, source
 from claas.engines.store import ADAPTER_WEIGHTS, AdapterLocks, write_directory
 
-_SHOWN_CHARACTERS = 300
-
-
-def failure(what: str, error: Exception, app: str, base_model: str) -> ClaasError:
-    """What `error` means for whoever asked `app` for `what`."""
-    said = " ".join(str(error).split())[:_SHOWN_CHARACTERS] or type(error).__name__
-    if isinstance(error, exception.AuthError):
-        return Forbidden(
-            f"Modal does not accept the credentials for {what}: {said}; run `modal setup`, or check "
-            f"{' and '.join(MODAL_VARIABLES)}"
-        )
-    if isinstance(error, exception.PermissionDeniedError):
-        return Forbidden(f"Modal does not allow {what} with these credentials: {said}")
-    if isinstance(error, exception.NotFoundError):
-        return StackError(
-            f"app {app!r} is not deployed on Modal ({said}); deploy it with: {Deployment(app, base_model).command}; "
-            "then run the same command again"
-        )
-    if isinstance(error, exception.ResourceExhaustedError):
-        return StackError(f"Modal is limiting {what}: {said}; wait, then run the same command again")
-    if isinstance(error, exception.FunctionTimeoutError):
-        return StackError(f"Modal stopped {what}, which took longer than the app allows; run the same command again")
-    if isinstance(error, exception.ConnectionError | exception.ServiceError):
-        return StackError(f"Modal cannot be reached for {what}: {said}; run the same command again when it can")
-    return StackError(
-        f"Modal failed at {what}: {said}; `modal app logs {app}` may say why; then run the same command again"
-    )
-
-
 T = TypeVar("T")
 
 REMOTE = "Remote"
@@ -68,6 +39,7 @@ REMOTE = "Remote"
 
 _LOOK_UP_S = 30.0
 _SDK_ERRORS = (modal.Error, aiohttp.ClientError, OSError, RuntimeError, ValueError)
+_SHOWN_CHARACTERS = 300
 
 
 class ModalService:
@@ -81,11 +53,11 @@ class ModalService:
 
     async def look_up(self) -> Any:
         """Find the app as it is deployed now, which starts no container. Raises `StackError` where it is not."""
-        found = modal.Cls.from_name(self.app, REMOTE)
+        remote = modal.Cls.from_name(self.app, REMOTE)
         bound_s = min(_LOOK_UP_S, self._timeout_s)
         late = f"Modal did not answer within {bound_s:g} s; run the same command again when it can be reached"
-        await self._within("looking up the app", found.hydrate.aio(), bound_s, late)
-        self._remote = found()
+        await self._within("looking up the app", remote.hydrate.aio(), bound_s, late)
+        self._remote = remote()
         return self._remote
 
     async def call(self, method: str, *arguments: object) -> Any:
@@ -179,7 +151,7 @@ class ModalEngine:
     async def update(self, lora_id: str, items: Sequence[TrainingItem], training: TrainingConfig, key: str) -> Update:
         """One SDPO update of the newest version, making the next one, exactly once per `key`.
 
-        It goes on in the app when the caller is gone or out of time; asked again with its key, it tells its receipt.
+        It goes on in the app when the caller is gone or out of time; asked again with its key, it returns its receipt.
         """
         async with self._locks.holding(lora_id):
             return await self._service.call("update", lora_id, items, training, key)
@@ -211,7 +183,7 @@ class ModalEngine:
         return directory
 
     async def health(self) -> Health:
-        """Whether the app is deployed and can be reached. That starts no container, and tells nothing of one."""
+        """Whether the app is deployed and can be reached. That starts no container, and says nothing about one."""
         detail: dict[str, str | int | float | bool] = {
             "engine": "modal",
             "app": self._service.app,
@@ -226,3 +198,29 @@ class ModalEngine:
 
     async def close(self) -> None:
         """Nothing runs here; the app stops by itself when nothing was asked for a while."""
+
+
+def failure(what: str, error: Exception, app: str, base_model: str) -> ClaasError:
+    """What `error` of Modal's package means for whoever asked `app` for `what`."""
+    message = " ".join(str(error).split())[:_SHOWN_CHARACTERS] or type(error).__name__
+    if isinstance(error, exception.AuthError):
+        return Forbidden(
+            f"Modal does not accept the credentials for {what}: {message}; run `modal setup`, or check "
+            f"{' and '.join(MODAL_VARIABLES)}"
+        )
+    if isinstance(error, exception.PermissionDeniedError):
+        return Forbidden(f"Modal does not allow {what} with these credentials: {message}")
+    if isinstance(error, exception.NotFoundError):
+        return StackError(
+            f"app {app!r} is not deployed on Modal ({message}); deploy it with: {Deployment(app, base_model).command}; "
+            "then run the same command again"
+        )
+    if isinstance(error, exception.ResourceExhaustedError):
+        return StackError(f"Modal is limiting {what}: {message}; wait, then run the same command again")
+    if isinstance(error, exception.FunctionTimeoutError):
+        return StackError(f"Modal stopped {what}, which took longer than the app allows; run the same command again")
+    if isinstance(error, exception.ConnectionError | exception.ServiceError):
+        return StackError(f"Modal cannot be reached for {what}: {message}; run the same command again when it can")
+    return StackError(
+        f"Modal failed at {what}: {message}; `modal app logs {app}` may say why; then run the same command again"
+    )

@@ -21,56 +21,17 @@ from claas.core.errors import (
 )
 from claas.core.settings import default_base_model
 
-Reply: TypeAlias = tuple[str, bytes]
-"""The kind of error and what it says, or no kind and the result."""
-
-_PARTS = ("core", "engines", "training")
-_KINDS = {
-    kind.__name__: kind for kind in (InvalidInput, BadRequest, PromptTooLong, Forbidden, NotFound, Conflict, StackError)
-}
-
-
-@cache
-def source() -> str:
-    """The version of this installation, and a digest of the source that answers, scores and learns."""
-    root, digest = Path(claas.__file__).parent, hashlib.sha256()
-    for path in sorted(path for part in _PARTS for path in (root / part).rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return f"{claas.__version__}+{digest.hexdigest()[:12]}"
-
-
-def packed(value: object) -> bytes:
-    """Arguments or a result, to be sent."""
-    return pickle.dumps(value)
-
-
-def unpacked(data: bytes) -> Any:
-    """What `packed` was given."""
-    return pickle.loads(data)
-
-
-def refusal(error: ClaasError) -> Reply:
-    """One of our errors, to be sent; a kind that means nothing at the other end is a failure of the app."""
-    kinds = (kind.__name__ for kind in type(error).__mro__ if kind.__name__ in _KINDS)
-    return next(kinds, StackError.__name__), str(error).encode()
-
-
-def result(reply: Reply) -> Any:
-    """What the call returned; raises the error that it raised."""
-    kind, data = reply
-    if kind:
-        raise _KINDS[kind](data.decode())
-    return unpacked(data)
-
-
 APP_VARIABLE = "CLAAS_MODAL_APP"
 BASE_MODEL_VARIABLE = "CLAAS_MODAL_BASE_MODEL"
 GPU_VARIABLE = "CLAAS_MODAL_GPU"
 STORE_VARIABLE = "CLAAS_MODAL_STORE"
-
 NO_GPU = "none"
-
 _MODULE = "claas.engines.modal.app"
+_PARTS = ("core", "engines", "training")
+
+_KINDS = {
+    kind.__name__: kind for kind in (InvalidInput, BadRequest, PromptTooLong, Forbidden, NotFound, Conflict, StackError)
+}
 
 
 @dataclass(frozen=True)
@@ -113,3 +74,40 @@ class Deployment:
         )
         chosen = [f"{variable}={value}" for variable, value, usual in values if value != usual]
         return " ".join([*chosen, f"modal deploy -m {_MODULE}"])
+
+
+Reply: TypeAlias = tuple[str, bytes]
+"""The kind of error and what it says, or no kind and the result."""
+
+
+@cache
+def source() -> str:
+    """The version of this installation, and a digest of the source that answers, scores and learns."""
+    root, digest = Path(claas.__file__).parent, hashlib.sha256()
+    for path in sorted(path for part in _PARTS for path in (root / part).rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return f"{claas.__version__}+{digest.hexdigest()[:12]}"
+
+
+def packed(value: object) -> bytes:
+    """Arguments or a result, to be sent."""
+    return pickle.dumps(value)
+
+
+def unpacked(data: bytes) -> Any:
+    """What `packed` was given."""
+    return pickle.loads(data)
+
+
+def refusal(error: ClaasError) -> Reply:
+    """One of our errors, to be sent; a kind that means nothing at the other end is a failure of the app."""
+    kinds = (kind.__name__ for kind in type(error).__mro__ if kind.__name__ in _KINDS)
+    return next(kinds, StackError.__name__), str(error).encode()
+
+
+def result(reply: Reply) -> Any:
+    """What the call returned; raises the error that it raised."""
+    kind, data = reply
+    if kind:
+        raise _KINDS[kind](data.decode())
+    return unpacked(data)

@@ -14,49 +14,10 @@ import tinker
 from claas.core.errors import BadRequest, ClaasError, Conflict, Forbidden, NotFound, StackError
 from claas.engines.tinker.names import KEY_VARIABLE
 
-_SHOWN_CHARACTERS = 300
-
-
-def failure(what: str, error: Exception, key: str) -> ClaasError:
-    """What `error` means for whoever asked for `what`; the key is cut out of whatever the service said."""
-    cause = error.__cause__
-    if isinstance(error, ValueError) and isinstance(cause, tinker.APIStatusError):
-        error = cause  # how the SDK wraps the failure of a result
-    said = " ".join(str(error).split()).replace(key, "[key]")[:_SHOWN_CHARACTERS]
-    if isinstance(error, tinker.APIStatusError):
-        return of_status(what, error.status_code, said)
-    if isinstance(error, tinker.RequestFailedError) and error.category == "user":
-        return BadRequest(f"Tinker refused {what}: {said}")
-    if isinstance(error, tinker.APIConnectionError):
-        return StackError(f"Tinker cannot be reached for {what}: {said}; run the same command again when it can")
-    return StackError(f"Tinker failed at {what}: {said}; run the same command again")
-
-
-def of_status(what: str, status: int, said: str) -> ClaasError:
-    """What an HTTP status means."""
-    if status == 401:
-        return Forbidden(f"Tinker does not accept the key for {what} (HTTP 401); check {KEY_VARIABLE}")
-    if status == 402:
-        return Forbidden(
-            f"Tinker asks for payment for {what} (HTTP 402): {said}; add credit, then run the command again"
-        )
-    if status == 403:
-        return Forbidden(f"Tinker does not allow {what} with this key (HTTP 403): {said}")
-    if status == 404:
-        return NotFound(f"Tinker has not what {what} needs (HTTP 404): {said}; it was deleted there or has expired")
-    if status == 409:
-        return Conflict(f"Tinker reports a conflict at {what} (HTTP 409): {said}")
-    if status == 429:
-        return StackError(f"Tinker is limiting {what} (HTTP 429): {said}; wait, then run the same command again")
-    if status >= 500:
-        return StackError(f"Tinker failed at {what} (HTTP {status}): {said}; run the same command again")
-    return BadRequest(f"Tinker refused {what} (HTTP {status}): {said}")
-
-
 T = TypeVar("T")
-
 _SDK_ERRORS = (tinker.TinkerError, ValueError, RuntimeError, httpx.HTTPError)
 _PROBE_S = 5.0
+_SHOWN_CHARACTERS = 300
 
 
 class BoundedCalls:
@@ -66,9 +27,9 @@ class BoundedCalls:
         self.address = address
         self.timeout_s = timeout_s
         self._key = key
-        self._heard = _LastWarning()
+        self._warnings = _LastWarning()
         logger = logging.getLogger("tinker")
-        logger.addHandler(self._heard)
+        logger.addHandler(self._warnings)
         logger.propagate = False  # it warns at every poll of a result that is not there yet
 
     def require_reachable(self) -> None:
@@ -108,7 +69,7 @@ class BoundedCalls:
 
     def _late(self, what: str) -> ClaasError:
         late = f"Tinker did not finish {what} within {self.timeout_s:g} s"
-        reply, warned = self._probe(), self._heard.lately(self.timeout_s).replace(self._key, "[key]")
+        reply, warned = self._probe(), self._warnings.lately(self.timeout_s).replace(self._key, "[key]")
         if not isinstance(reply, httpx.Response):
             return StackError(
                 f"{late}: it cannot be reached at {self.address} ({_named(reply)}); run the command again"
@@ -130,21 +91,57 @@ class BoundedCalls:
 
 
 class _LastWarning(logging.Handler):
-    """Keeps the last warning of the SDK, which tells there why it waits."""
+    """Remembers the last warning of the SDK, in which it explains why it waits."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self._text = ""
-        self._heard_at = 0.0
+        self._warned_at = 0.0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Remember."""
-        self._text, self._heard_at = " ".join(record.getMessage().split())[:300], time.monotonic()
+        """Remember the warning, in one line."""
+        self._text, self._warned_at = " ".join(record.getMessage().split())[:300], time.monotonic()
 
     def lately(self, seconds: float) -> str:
-        """What was said in the last `seconds`, and a minute more, as the SDK does not repeat itself within one."""
-        return self._text if time.monotonic() - self._heard_at < seconds + 60.0 else ""
+        """The warning of the last `seconds`, and a minute more, as the SDK does not repeat itself within one; or ""."""
+        return self._text if time.monotonic() - self._warned_at < seconds + 60.0 else ""
 
 
 def _named(error: httpx.HTTPError) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def failure(what: str, error: Exception, key: str) -> ClaasError:
+    """What `error` of the SDK at `what` means for the caller; the key is cut out of the service's message."""
+    cause = error.__cause__
+    if isinstance(error, ValueError) and isinstance(cause, tinker.APIStatusError):
+        error = cause  # how the SDK wraps the failure of a result
+    message = " ".join(str(error).split()).replace(key, "[key]")[:_SHOWN_CHARACTERS]
+    if isinstance(error, tinker.APIStatusError):
+        return of_status(what, error.status_code, message)
+    if isinstance(error, tinker.RequestFailedError) and error.category == "user":
+        return BadRequest(f"Tinker refused {what}: {message}")
+    if isinstance(error, tinker.APIConnectionError):
+        return StackError(f"Tinker cannot be reached for {what}: {message}; run the same command again when it can")
+    return StackError(f"Tinker failed at {what}: {message}; run the same command again")
+
+
+def of_status(what: str, status: int, message: str) -> ClaasError:
+    """What an HTTP status means."""
+    if status == 401:
+        return Forbidden(f"Tinker does not accept the key for {what} (HTTP 401); check {KEY_VARIABLE}")
+    if status == 402:
+        return Forbidden(
+            f"Tinker asks for payment for {what} (HTTP 402): {message}; add credit, then run the command again"
+        )
+    if status == 403:
+        return Forbidden(f"Tinker does not allow {what} with this key (HTTP 403): {message}")
+    if status == 404:
+        return NotFound(f"Tinker has not what {what} needs (HTTP 404): {message}; it was deleted there or has expired")
+    if status == 409:
+        return Conflict(f"Tinker reports a conflict at {what} (HTTP 409): {message}")
+    if status == 429:
+        return StackError(f"Tinker is limiting {what} (HTTP 429): {message}; wait, then run the same command again")
+    if status >= 500:
+        return StackError(f"Tinker failed at {what} (HTTP {status}): {message}; run the same command again")
+    return BadRequest(f"Tinker refused {what} (HTTP {status}): {message}")

@@ -160,8 +160,8 @@ class TinkerEngine(VersionedEngine[TinkerVersion]):
         end = next(
             length for length in range(1, len(ids) + 1) if any(stop in self._chat.text(ids[:length]) for stop in stops)
         )
-        kept = ScoredIds(scores.logprobs[:end], scores.top_ids[:end], scores.top_logprobs[:end])
-        return replace(sampled, token_ids=ids[:end], scores=kept, finish_reason="stop")
+        cut_scores = ScoredIds(scores.logprobs[:end], scores.top_ids[:end], scores.top_logprobs[:end])
+        return replace(sampled, token_ids=ids[:end], scores=cut_scores, finish_reason="stop")
 
 
 def _setting(directory: Path, file: str, name: str) -> Any:

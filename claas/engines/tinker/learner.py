@@ -186,7 +186,7 @@ def _require_shape(spec: AdapterSpec) -> None:
 
 
 def _step_metrics(steps: Sequence[OptimizerStep], tokens: int) -> dict[str, float]:
-    """Means over the optimiser steps, per response token; what the service did not tell is absent."""
+    """Means over the optimiser steps, per response token; what the service does not report is absent."""
     losses = [step.loss_sum / tokens for step in steps if step.loss_sum is not None]
     norms = [step.grad_norm / tokens for step in steps if step.grad_norm is not None]
     metrics = {"steps_per_batch_applied": float(len(steps))}

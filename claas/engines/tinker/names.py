@@ -1,10 +1,12 @@
-"""What a Tinker service is asked by: its key, and the models that it serves."""
+"""What has to be right before a Tinker service is asked: the key, and the name of a model that it serves."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 from claas.core.errors import InvalidInput
+
+KEY_VARIABLE = "CLAAS_TINKER_API_KEY"
 
 _RETIRED = {
     "Qwen/Qwen3-30B-A3B": "Qwen/Qwen3.6-35B-A3B",
@@ -16,9 +18,20 @@ _RETIRED = {
 _SHOWN = 3
 
 
+def require_key(key: str | None) -> str:
+    """The key, known to be one. `InvalidInput` says what is wrong, and never what the key is."""
+    if not key:
+        raise InvalidInput(
+            f"mode=tinker needs a key: set the environment variable {KEY_VARIABLE} to your Tinker API key"
+        )
+    if not key.startswith("tml-") or not key.isascii() or any(character.isspace() for character in key):
+        raise InvalidInput(f"{KEY_VARIABLE} is not a Tinker API key: those begin with tml- and have no spaces")
+    return key
+
+
 @dataclass(frozen=True)
 class ServedModel:
-    """A model that the service lists. `window` is the most tokens of prompt and answer together, None if not told."""
+    """A model that the service lists. `window` is the most tokens of prompt and answer together, None where unknown."""
 
     name: str
     window: int | None
@@ -56,17 +69,3 @@ def _alike(one: str, other: str) -> float:
     """How alike two names are, in [0, 1], whatever their owner and case."""
     parts = [name.rpartition("/")[2].lower() for name in (one, other)]
     return SequenceMatcher(None, *parts, autojunk=False).ratio()
-
-
-KEY_VARIABLE = "CLAAS_TINKER_API_KEY"
-
-
-def require_key(key: str | None) -> str:
-    """The key, known to be one. `InvalidInput` says what is wrong, and never what the key is."""
-    if not key:
-        raise InvalidInput(
-            f"mode=tinker needs a key: set the environment variable {KEY_VARIABLE} to your Tinker API key"
-        )
-    if not key.startswith("tml-") or not key.isascii() or any(character.isspace() for character in key):
-        raise InvalidInput(f"{KEY_VARIABLE} is not a Tinker API key: those begin with tml- and have no spaces")
-    return key

@@ -27,7 +27,7 @@ _SEEDS = 2**31
 
 @dataclass(frozen=True)
 class OptimizerStep:
-    """One optimiser step: the sum of the losses of all tokens, and the norm of their gradient, None if not told."""
+    """One optimiser step: the sum of the losses of all tokens, and the norm of their gradient, None where unknown."""
 
     loss_sum: float | None
     grad_norm: float | None
@@ -90,7 +90,7 @@ class TrainingRun:
 
 
 class TinkerService:
-    """One session. Sampling clients are kept by checkpoint, so that no two versions ever share one."""
+    """One session. There is a sampling client for each checkpoint, so that no two versions ever share one."""
 
     def __init__(
         self,
@@ -184,7 +184,7 @@ class TinkerService:
     ) -> tuple[list[list[int]], list[list[float]]]:
         """The `top` likeliest tokens at each of `ids` but the first, and their log probabilities.
 
-        Both are empty where the service does not tell.
+        Both are empty where the service does not give them.
         """
         client = await self._sampler(sampler_path)
         params = types.SamplingParams(max_tokens=1, temperature=0.0)

@@ -1,4 +1,7 @@
-"""Versions on record: which checkpoints at the service are which version of which adapter, and which nobody needs."""
+"""The Tinker engine's versions: which checkpoints at the service they are, which checkpoints nobody needs any more.
+
+And what is exported of them, made complete for PEFT.
+"""
 
 import hashlib
 import json
