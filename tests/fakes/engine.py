@@ -133,7 +133,7 @@ class FakeEngine:
             token_bytes=tuple(token.encode() for token in tokens),
         )
         if on_piece is not None:
-            await self._tell(sample, len(words), on_piece)
+            await self._emit(sample, len(words), on_piece)
         return sample
 
     async def score(self, weights: Weights, messages: Sequence[Message], completion: str) -> Score:
@@ -199,14 +199,14 @@ class FakeEngine:
     async def close(self) -> None:
         self.closed = True
 
-    async def _tell(self, sample: EngineSample, words: int, on_piece: OnPiece) -> None:
+    async def _emit(self, sample: EngineSample, words: int, on_piece: OnPiece) -> None:
         """All but the last word and the end, a word at a time."""
-        told = 0
+        emitted = 0
         for index in range(words - 1):
-            rest = sample.rest(told, index)
+            rest = sample.rest(emitted, index)
             text = sample.tokens[index] + " "
             on_piece(Piece(text, rest.tokens[:1], rest.top_logprobs[:1]))
-            told += len(text)
+            emitted += len(text)
             await self.between_pieces(index)
 
     def _versions(self, lora_id: str) -> list[Weights]:
