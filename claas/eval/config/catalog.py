@@ -205,11 +205,12 @@ def declared_keys(metrics: Mapping[str, Metric]) -> tuple[Key, ...]:
 def known_criteria(config_dir: ConfigDir = None, chosen: Iterable[Key] = ()) -> dict[str, tuple[Key, Criterion]]:
     """Every criterion by its name, with the key that it judges: those of `chosen`, and those of all other metrics that
     can be measured."""
-    file, found = _metrics_file(config_dir), {criterion.name: (key, criterion) for key, criterion in judged(chosen)}
+    found = {criterion.name: (key, criterion) for key, criterion in judged(chosen)}
+    file = _metrics_file(config_dir)
     for name in file.metrics:
         with suppress(InvalidInput):  # a metric that cannot be made, and that nobody asked for, has no criteria
-            keys = declared(_metric(name, file.metrics[name]))
-            found = {criterion.name: (key, criterion) for key, criterion in judged(keys)} | found
+            for key, criterion in judged(declared(_metric(name, file.metrics[name]))):
+                found.setdefault(criterion.name, (key, criterion))
     return {criterion.name: (key, criterion) for key, criterion in judged(key for key, _ in found.values())}
 
 
