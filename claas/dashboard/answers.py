@@ -23,7 +23,7 @@ _WORDS = {Verdict.PASS: "Yes", Verdict.FAIL: "No", Verdict.INCONCLUSIVE: "Cannot
 
 
 @dataclass(frozen=True)
-class Answer:
+class Conclusion:
     """A question, its answer in a word or two, and the figures that say so; `verdict` is None where none was due, and
     `curve` where there is nothing to draw."""
 
@@ -34,13 +34,13 @@ class Answer:
     curve: Mapping[int, float | None] | None = None
 
 
-def answers(found: PreferenceSummary, history: History, criteria: Mapping[str, float]) -> list[Answer]:
+def answers(found: PreferenceSummary, history: History, criteria: Mapping[str, float]) -> list[Conclusion]:
     """The five answers; a question whose metric was not part of the run says so.
 
     Which numbers they are made of is what the metrics declare: the role of a key, and the question that it is about.
     """
     if not history.steps and history.status is Status.RUNNING:
-        return [Answer(question, "Not yet known", ()) for question in _QUESTIONS]
+        return [Conclusion(question, "Not yet known", ()) for question in _QUESTIONS]
     learned = with_role(history.keys, Role.LEARNED)
     wanted = threshold_of(learned.criterion, criteria) if learned and learned.criterion else None
     return [
@@ -52,7 +52,7 @@ def answers(found: PreferenceSummary, history: History, criteria: Mapping[str, f
     ]
 
 
-def _learned(found: PreferenceSummary, key: Key | None) -> Answer:
+def _learned(found: PreferenceSummary, key: Key | None) -> Conclusion:
     ruling = _ruling(found, key)
     if key is None or ruling is None:
         return _not_measured(_LEARNED)
@@ -60,10 +60,10 @@ def _learned(found: PreferenceSummary, key: Key | None) -> Answer:
     details = [f"{_with_interval(ruling)} of the {_in_a_sentence(key.title)}, {number(ruling.threshold)} wanted"]
     if before is not None:
         details.append(f"before any feedback: {number(before)}")
-    return Answer(_LEARNED, _word(ruling, found), tuple(details), ruling.verdict)
+    return Conclusion(_LEARNED, _word(ruling, found), tuple(details), ruling.verdict)
 
 
-def _how_fast(history: History, key: Key | None, wanted: float | None) -> Answer:
+def _how_fast(history: History, key: Key | None, wanted: float | None) -> Conclusion:
     """From the first update after which no measurement was below what is wanted."""
     curve = {} if key is None else history.curve(key.key)
     measured = [(updates, value) for updates, value in sorted(curve.items()) if value is not None]
@@ -78,28 +78,30 @@ def _how_fast(history: History, key: Key | None, wanted: float | None) -> Answer
     else:
         word = _counted(since[0])
         detail = f"from then on {number(wanted)} or more of the {_in_a_sentence(key.title)}"
-    return Answer(_FAST, word, (detail,), curve=curve)
+    return Conclusion(_FAST, word, (detail,), curve=curve)
 
 
 def _counted(updates: int) -> str:
     return "1 update" if updates == 1 else f"{updates} updates"
 
 
-def _generalises(found: PreferenceSummary, learned: Key | None, trained_on: Key | None, wanted: float | None) -> Answer:
+def _generalises(
+    found: PreferenceSummary, learned: Key | None, trained_on: Key | None, wanted: float | None
+) -> Conclusion:
     probe, held_out = _final(found, trained_on), _final(found, learned)
     if probe is None or held_out is None or wanted is None:
         return _not_measured(_GENERALISES)
     seen, unseen = number(probe), number(held_out)
     if probe < wanted and held_out < wanted:
         details = (f"{seen} on probe prompts and {unseen} on held-out ones: not learned",)
-        return Answer(_GENERALISES, "Nothing to", details)
+        return Conclusion(_GENERALISES, "Nothing to", details)
     ruling = _ruling(found, learned)
     word = _word(ruling, found) if ruling is not None else "Cannot tell"
     details = (f"{seen} on probe prompts, {unseen} on held-out ones, which were never trained on",)
-    return Answer(_GENERALISES, word, (*details, f"gap {number(probe - held_out)}"))
+    return Conclusion(_GENERALISES, word, (*details, f"gap {number(probe - held_out)}"))
 
 
-def _cost(found: PreferenceSummary, keys: Sequence[Key]) -> Answer:
+def _cost(found: PreferenceSummary, keys: Sequence[Key]) -> Conclusion:
     """What learning has done to the rest of the model, by the criteria that are about that."""
     about = [(key, each) for key, each in judged(keys) if key.question in (Question.FORGETTING, Question.COLLAPSE)]
     costs = [(key, criterion, found.criteria[criterion.name]) for key, criterion in about if _has(found, criterion)]
@@ -109,13 +111,13 @@ def _cost(found: PreferenceSummary, keys: Sequence[Key]) -> Answer:
     verdict = _worst([ruling for _, _, ruling in costs])
     details = (*_over_application(found, over), *_losses(found, costs, with_role(keys, Role.GENERAL), titles(keys)))
     if verdict is not Verdict.FAIL and _over_applied(found, over):  # what is certain goes before what cannot be told
-        return Answer(_COSTS, "Applied too widely", details, Verdict.INCONCLUSIVE)
+        return Conclusion(_COSTS, "Applied too widely", details, Verdict.INCONCLUSIVE)
     if found.status is Status.RUNNING:
-        return Answer(_COSTS, "Not yet known", details)
+        return Conclusion(_COSTS, "Not yet known", details)
     if not costs:
-        return Answer(_COSTS, "Damage not measured", details)
+        return Conclusion(_COSTS, "Damage not measured", details)
     word = {Verdict.PASS: "No damage seen", Verdict.FAIL: "Damage", Verdict.INCONCLUSIVE: "Cannot tell"}
-    return Answer(_COSTS, word[verdict], details, verdict)
+    return Conclusion(_COSTS, word[verdict], details, verdict)
 
 
 def _over_applied(found: PreferenceSummary, key: Key | None) -> bool:
@@ -175,17 +177,17 @@ def _before(found: PreferenceSummary, key: str) -> str:
     return "" if start is None else f", {percent(start)} before"
 
 
-def _how_sure(found: PreferenceSummary, names: Mapping[str, str]) -> Answer:
+def _how_sure(found: PreferenceSummary, names: Mapping[str, str]) -> Conclusion:
     undecided = {name: ruling.note for name, ruling in found.criteria.items() if ruling.verdict is Verdict.INCONCLUSIVE}
     details = [f"{title(name, names)}: {note}" for name, note in undecided.items() if note]
     if found.status is Status.RUNNING:
-        return Answer(_SURE, "Not yet known", ("a verdict comes with the last step",))
+        return Conclusion(_SURE, "Not yet known", ("a verdict comes with the last step",))
     word = {
         Verdict.PASS: "All criteria pass",
         Verdict.FAIL: "A criterion fails",
         Verdict.INCONCLUSIVE: "Undecided",
     }[found.verdict]
-    return Answer(_SURE, word, (found.reason, *details), found.verdict)
+    return Conclusion(_SURE, word, (found.reason, *details), found.verdict)
 
 
 def _word(ruling: Ruling, found: PreferenceSummary) -> str:
@@ -202,5 +204,5 @@ def _with_interval(ruling: Ruling) -> str:
     return f"{value} ({number(ruling.ci[0])} to {number(ruling.ci[1])})" if ruling.ci else value
 
 
-def _not_measured(question: str) -> Answer:
-    return Answer(question, "Not measured", ("its metric was not part of this run",))
+def _not_measured(question: str) -> Conclusion:
+    return Conclusion(question, "Not measured", ("its metric was not part of this run",))

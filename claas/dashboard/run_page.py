@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from claas.core.errors import NotFound
-from claas.dashboard.answers import Answer, answers
+from claas.dashboard.answers import Conclusion, answers
 from claas.dashboard.charts import charts_of
 from claas.dashboard.overview import RunRow, overview, step_seconds, summaries
 from claas.dashboard.pages import Addresses, render
@@ -62,7 +62,7 @@ class PreferenceView:
     name: str
     summary: PreferenceSummary
     progress: ProgressLine
-    answers: Sequence[Answer]
+    answers: Sequence[Conclusion]
     steps: Sequence[StepRow]
     metadata: Metadata | None
     titles: Mapping[str, str]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from claas.dashboard.answers import Answer, answers
+from claas.dashboard.answers import Conclusion, answers
 from claas.results.items import ItemChanges
 from claas.results.records import History, Status
 from claas.results.summary import PreferenceSummary
@@ -45,7 +45,7 @@ def curve(*values: float | None) -> History:
     return History("concise", 3, records[0], tuple(records[1:])) if records else History("concise", 3)
 
 
-def asked(question: str, summary: PreferenceSummary | None = None, history: History | None = None) -> Answer:
+def asked(question: str, summary: PreferenceSummary | None = None, history: History | None = None) -> Conclusion:
     (answer,) = [
         each for each in answers(summary or found(), history or curve(0.05, 0.5, 0.9), {}) if each.question == question
     ]
@@ -134,7 +134,7 @@ def test_generalising_needs_both(finals: dict[str, float | None]) -> None:
     assert asked(GENERALISES, found(finals=finals)).answer == "Not measured"
 
 
-def cost(*verdicts: Verdict, widely: tuple[float, float] | None = None, over: float | None = 0.25) -> Answer:
+def cost(*verdicts: Verdict, widely: tuple[float, float] | None = None, over: float | None = 0.25) -> Conclusion:
     names = ("capability_retention", "entropy_ratio", "self_rouge_l", "mean_logprob_drift")
     rulings = {name: ruling(verdict) for name, verdict in zip(names, verdicts, strict=False)}
     finals = {} if over is None else {"over_application_rate": over}
