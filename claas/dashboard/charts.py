@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from claas.results.charts import DASHES, MARKERS, Intervals, Panel, Picture, look, pictures
+from claas.results.charts import DASHES, MARKERS, Intervals, Panel, Picture, curve_style, pictures
 from claas.results.numbers import figure, interval_figures
 from claas.results.records import History, Status
 from claas.results.statistics import Interval
@@ -111,7 +111,7 @@ def _values(curve: PanelCurve, index: int) -> dict[str, Any]:
         "mode": "lines+markers" if few else "lines",
         "x": list(curve.points),
         "y": list(curve.points.values()),
-        "line": {"width": 2, "dash": DASHES[look(index).dash]},
+        "line": {"width": 2, "dash": DASHES[curve_style(index).dash]},
         "hovertemplate": "%{y:.4~g}",
     }
     if few:
@@ -137,7 +137,7 @@ def _marks(curve: PanelCurve, index: int) -> dict[str, Any]:
 
 
 def _marker(index: int) -> dict[str, Any]:
-    return {"symbol": MARKERS[look(index).marker], "size": 7}
+    return {"symbol": MARKERS[curve_style(index).marker], "size": 7}
 
 
 def _band(curve: PanelCurve, opacity: float) -> dict[str, Any]:
@@ -294,7 +294,7 @@ def charts_of(histories: Mapping[str, History], criteria: Mapping[str, float], i
 
 
 def _series(index: int, name: str, history: History) -> Series:
-    drawn = look(index)
+    drawn = curve_style(index)
     note = None if history.status is Status.COMPLETE else history.progress
     return Series(name, note, drawn.colour, MARKERS[drawn.marker], DASHES[drawn.dash])
 

@@ -57,9 +57,9 @@ def measured_otherwise(reference: Metadata, other: Metadata) -> list[str]:
         "the metrics, their settings or their items": (reference.metrics_digest, other.metrics_digest),
     }
     differ = [what for what, (one, another) in digests.items() if None not in (one, another) and one != another]
-    untold = [what for what, both in digests.items() if None in both]
+    unknown = [what for what, both in digests.items() if None in both]
     return [f"not the same measurement: {what} differ" for what in differ] + [
-        f"perhaps not the same measurement: no digest on record says whether {what} are the same" for what in untold
+        f"perhaps not the same measurement: no digest on record says whether {what} are the same" for what in unknown
     ]
 
 

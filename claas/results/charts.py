@@ -93,7 +93,7 @@ DASHES = ("solid", "dash", "dot", "dashdot")
 
 
 @dataclass(frozen=True)
-class Look:
+class CurveStyle:
     """One of `COLOURS`, `MARKERS` and `DASHES`, by their places."""
 
     colour: int
@@ -101,14 +101,14 @@ class Look:
     dash: int
 
 
-def look(index: int) -> Look:
-    """The look of the curve at this place in the order: colours first, then dashes, then colours with other markers.
+def curve_style(index: int) -> CurveStyle:
+    """The style of the curve at this place in the order: colours first, then dashes, then colours with other markers.
 
     The first 196 differ from each other.
     """
     rounds, colour = divmod(index, len(COLOURS))
     turns, dash = divmod(rounds, len(DASHES))
-    return Look(colour, (colour + turns) % len(MARKERS), dash)
+    return CurveStyle(colour, (colour + turns) % len(MARKERS), dash)
 
 
 Intervals = Callable[[History, int, str], Interval | None]

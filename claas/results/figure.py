@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from claas.core.files import writing
-from claas.results.charts import COLOURS, Panel, Picture, from_transcripts, look, pictures
+from claas.results.charts import COLOURS, Panel, Picture, curve_style, from_transcripts, pictures
 from claas.results.records import History, Status
 from claas.results.settings import EvalConfig
 
@@ -156,12 +156,12 @@ def _dress(figure: Any, page: _Page, title: str, histories: Mapping[str, History
 
 
 def _style(index: int) -> dict[str, Any]:
-    found = look(index)
+    found = curve_style(index)
     return {"color": COLOURS[found.colour], "marker": _MARKERS[found.marker], "linestyle": _DASHES[found.dash]}
 
 
 def _colour(index: int) -> str:
-    return COLOURS[look(index).colour]
+    return COLOURS[curve_style(index).colour]
 
 
 def _legend(history: History) -> str:
