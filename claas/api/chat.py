@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
 from claas.api.models import Models
-from claas.api.prompts import Fitted, conversation, fitted, stop_strings, whole
+from claas.api.prompts import FittedPrompt, conversation, cut_to_fit, stop_strings, uncut
 from claas.api.rollouts import RolloutStore
 from claas.core.concurrency import together
 from claas.core.errors import BadRequest
@@ -28,27 +28,27 @@ DEFAULT_MAX_TOKENS = 512
 
 
 @dataclass(frozen=True)
-class Chat:
+class PreparedChat:
     """One checked request: what to sample, all of it from the weights that the model's name meant when it came."""
 
     engine: Engine
     rollouts: RolloutStore
     weights: Weights
-    prompt: Fitted
+    prompt: FittedPrompt
     params: SamplingParams
     request: ChatRequest
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
 
     @classmethod
-    async def begin(
+    async def of(
         cls, engine: Engine, models: Models, rollouts: RolloutStore, request: ChatRequest, *, truncate: bool
-    ) -> "Chat":
+    ) -> "PreparedChat":
         """Check `request` and find its weights; with `truncate`, cut what does not fit the window."""
         params = _sampling_params(request)
         weights = await models.weights(request.model)
         messages = conversation(request.messages)
-        prompt = await (fitted(engine, messages, params.max_tokens) if truncate else whole(engine, messages))
+        prompt = await (cut_to_fit(engine, messages, params.max_tokens) if truncate else uncut(engine, messages))
         return cls(engine, rollouts, weights, prompt, params, request)
 
     async def choice(self, index: int, on_piece: OnPiece | None = None) -> tuple[Sample, Rollout]:
@@ -60,7 +60,7 @@ class Chat:
         return sample, recorded
 
 
-async def answer(chat: Chat) -> ChatResponse:
+async def answer(chat: PreparedChat) -> ChatResponse:
     """Sample all answers at once."""
     answered = await together(chat.choice(index) for index in range(chat.request.n))
     return ChatResponse(

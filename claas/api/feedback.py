@@ -1,4 +1,4 @@
-"""One feedback transaction: find what was said, train on exactly that, once per idempotency key."""
+"""One feedback transaction: find the recorded answers, train on exactly those, once per idempotency key."""
 
 import asyncio
 import hashlib
@@ -19,7 +19,7 @@ from claas.core.errors import BadRequest, ClaasError, Conflict, NotFound, StackE
 from claas.core.files import write_atomically
 from claas.core.text import visible_key
 from claas.engines.base import Engine, TrainingItem, Update
-from claas.wire.base import Body
+from claas.wire import Body
 from claas.wire.feedback import (
     DistillResult,
     FeedbackItem,
@@ -32,93 +32,14 @@ from claas.wire.feedback import (
     Rollout,
 )
 
-_CAPACITY = 20_000
-"""Lines kept; a key takes two. An engine knows the keys of its updates for good, so an older one is still replayed."""
-
-
-class KeyUse(Body):
-    """What an idempotency key was used for: a digest of the feedback, and the reply, None until the update is made."""
-
-    key: str
-    fingerprint: str
-    response: FeedbackResponse | None = None
-
-
-class Receipts:
-    """The newest receipts, found by key; survives a crash of the machine."""
-
-    def __init__(self, path: Path) -> None:
-        self._journal = Journal(path, _CAPACITY, lambda line: (KeyUse.model_validate_json(line).key,))
-
-    def find(self, key: str) -> KeyUse | None:
-        """What was last written under this key."""
-        line = self._journal.find(key)
-        return None if line is None else KeyUse.model_validate_json(line)
-
-    async def write(self, use: KeyUse) -> None:
-        """Put this use in place of what stood under its key."""
-        self._journal.append(use.model_dump_json().encode(), (use.key,))
-        await self._journal.sync()
-
-    def close(self) -> None:
-        """Let go of the file; every line is in it already."""
-        self._journal.close()
-
-
-class FeedbackLog:
-    """A directory of log files whose names sort by time."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-
-    def path_of(self, request_id: str) -> Path:
-        """Where a batch that is answered now is logged."""
-        return self.directory / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{request_id}.json"
-
-    async def write(self, path: Path, entry: FeedbackLogEntry) -> None:
-        """Write one file, whole or not at all."""
-        await asyncio.to_thread(write_atomically, path, entry.model_dump_json(indent=2) + "\n")
-
-
-class FailureLogged:
-    """`async with`: when what happens inside fails, `entry` is logged with the error, which then goes on.
-
-    It goes on even when it cannot be logged, with a note that says so.
-    """
-
-    def __init__(self, log: FeedbackLog, path: Path, entry: FeedbackLogEntry) -> None:
-        self._log = log
-        self._path = path
-        self._entry = entry
-
-    async def __aenter__(self) -> None: ...
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        if isinstance(error, Exception):
-            said = str(error) if isinstance(error, ClaasError) else f"internal error: {type(error).__name__}"
-            try:
-                await self._log.write(self._path, self._entry.model_copy(update={"errors": [said]}))
-            except StackError as unlogged:
-                error.add_note(str(unlogged))
-
-
-@dataclass(frozen=True)
-class _Said:
-    """An item of feedback and the recorded answer it is about."""
-
-    item: FeedbackItem
-    rollout: Rollout
-
 
 class Feedback:
     """Turns feedback into updates. Whatever is refused before the engine is asked has trained nothing."""
 
-    def __init__(self, engine: Engine, rollouts: RolloutStore, receipts: Receipts, log: FeedbackLog) -> None:
+    def __init__(self, engine: Engine, rollouts: RolloutStore, used_keys: "UsedKeys", log: "FeedbackLog") -> None:
         self._engine = engine
         self._rollouts = rollouts
-        self._receipts = receipts
+        self._used_keys = used_keys
         self._log = log
         self._under_way: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -143,27 +64,27 @@ class Feedback:
             raise Conflict(f"idempotency key {key!r} was used for other feedback; use a new key")
         if used is not None and used.response is not None:
             return used.response
-        said = self._find_all(items)
+        matched = self._find_all(items)
         # Written before training, so that even after a crash the key cannot be used for other feedback.
-        await self._receipts.write(KeyUse(key=key, fingerprint=fingerprint))
-        response = await self._train(said, key)
-        await self._receipts.write(KeyUse(key=key, fingerprint=fingerprint, response=response))
+        await self._used_keys.write(KeyUse(key=key, fingerprint=fingerprint))
+        response = await self._train(matched, key)
+        await self._used_keys.write(KeyUse(key=key, fingerprint=fingerprint, response=response))
         return response
 
-    async def _used(self, key: str) -> KeyUse | None:
+    async def _used(self, key: str) -> "KeyUse | None":
         """What the key was used for; None also when the version it made is gone with its deleted adapter."""
-        receipt = self._receipts.find(key)
-        if receipt is None or receipt.response is None:
-            return receipt
+        used = self._used_keys.find(key)
+        if used is None or used.response is None:
+            return used
         try:
-            weights = await self._engine.resolve(receipt.response.lora_id, receipt.response.version)
+            weights = await self._engine.resolve(used.response.lora_id, used.response.version)
         except NotFound:
             return None
-        return receipt if weights.digest == receipt.response.digest else None
+        return used if weights.digest == used.response.digest else None
 
-    async def _train(self, said: Sequence[_Said], key: str) -> FeedbackResponse:
+    async def _train(self, matched: "Sequence[_Matched]", key: str) -> FeedbackResponse:
         started = time.perf_counter()
-        lora_id, training = said[0].item.lora_id, said[0].item.training
+        lora_id, training = matched[0].item.lora_id, matched[0].item.training
         request_id = f"feedback-{uuid4().hex}"
         path = self._log.path_of(request_id)
         entry = FeedbackLogEntry(
@@ -172,20 +93,20 @@ class Feedback:
             time=datetime.now(UTC),
             lora_id=lora_id,
             training=training,
-            items=[_logged(one) for one in said],
+            items=[_logged(each) for each in matched],
         )
         async with FailureLogged(self._log, path, entry):
-            update = await self._engine.update(lora_id, [_training_item(one) for one in said], training, key)
-        response = _response(update, request_id, lora_id, str(path), started, len(said))
+            update = await self._engine.update(lora_id, [_training_item(each) for each in matched], training, key)
+        response = _response(update, request_id, lora_id, str(path), started, len(matched))
         await self._log.write(path, _finished(entry, update, response))
         return response
 
-    def _find_all(self, items: Sequence[FeedbackItem]) -> list[_Said]:
-        return [_Said(item, self._find(item, f"requests.{index}")) for index, item in enumerate(items)]
+    def _find_all(self, items: Sequence[FeedbackItem]) -> "list[_Matched]":
+        return [_Matched(item, self._find(item, f"requests.{index}")) for index, item in enumerate(items)]
 
     def _find(self, item: FeedbackItem, where: str) -> Rollout:
         if item.rollout_id is None:
-            rollout = self._rollouts.said_by(item.lora_id, item.response, item.prompt)
+            rollout = self._rollouts.answered_by(item.lora_id, item.response, item.prompt)
             if rollout is None:
                 raise NotFound(
                     f"{where}: neither {item.lora_id!r} nor the base model is on record with this response to this "
@@ -208,6 +129,14 @@ class Feedback:
         return rollout
 
 
+@dataclass(frozen=True)
+class _Matched:
+    """An item of feedback and the recorded answer it is about."""
+
+    item: FeedbackItem
+    rollout: Rollout
+
+
 def _require_one_batch(items: Sequence[FeedbackItem]) -> None:
     first = items[0]
     adapter_id(first.lora_id)
@@ -225,26 +154,26 @@ def _require_one_batch(items: Sequence[FeedbackItem]) -> None:
 
 
 def _fingerprint(items: Sequence[FeedbackItem]) -> str:
-    """Of what was said about which text, under which settings: which recording of that text is meant matters not."""
+    """A digest of the feedback, its settings and the texts it is about, whichever recordings of these are meant."""
     digest = hashlib.sha256()
     for item in items:
         digest.update(item.model_dump_json(exclude={"rollout_id"}).encode() + b"\n")
     return digest.hexdigest()
 
 
-def _training_item(said: _Said) -> TrainingItem:
-    rollout = said.rollout
+def _training_item(matched: _Matched) -> TrainingItem:
+    rollout = matched.rollout
     return TrainingItem(
         messages=tuple(rollout.messages),
         prompt_ids=tuple(rollout.prompt_ids),
         token_ids=tuple(rollout.token_ids),
         logprobs=tuple(rollout.logprobs),
-        feedback=said.item.feedback,
+        feedback=matched.item.feedback,
     )
 
 
-def _logged(said: _Said) -> LoggedItem:
-    item, rollout = said.item, said.rollout
+def _logged(matched: _Matched) -> LoggedItem:
+    item, rollout = matched.item, matched.rollout
     return LoggedItem(
         prompt=item.prompt,
         response=item.response,
@@ -297,3 +226,75 @@ def _finished(entry: FeedbackLogEntry, update: Update, response: FeedbackRespons
 def _numbers(metrics: Mapping[str, float]) -> dict[str, float]:
     """The metrics that are numbers: JSON has no word for the others."""
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+
+_CAPACITY = 20_000
+"""Lines kept; a key takes two. An engine knows the keys of its updates for good, so an older one is still replayed."""
+
+
+class KeyUse(Body):
+    """An idempotency key, a digest of the feedback it was used for, and the response, None until the update is made."""
+
+    key: str
+    fingerprint: str
+    response: FeedbackResponse | None = None
+
+
+class UsedKeys:
+    """The newest of them, found by key; survives a crash of the machine."""
+
+    def __init__(self, path: Path) -> None:
+        self._journal = Journal(path, _CAPACITY, lambda line: (KeyUse.model_validate_json(line).key,))
+
+    def find(self, key: str) -> KeyUse | None:
+        """What was last written under this key."""
+        line = self._journal.find(key)
+        return None if line is None else KeyUse.model_validate_json(line)
+
+    async def write(self, used: KeyUse) -> None:
+        """Put `used` in place of what stood under its key."""
+        self._journal.append(used.model_dump_json().encode(), (used.key,))
+        await self._journal.sync()
+
+    def close(self) -> None:
+        """Let go of the file; every line is in it already."""
+        self._journal.close()
+
+
+class FeedbackLog:
+    """A directory of log files whose names sort by time."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def path_of(self, request_id: str) -> Path:
+        """Where a batch that is answered now is logged."""
+        return self.directory / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{request_id}.json"
+
+    async def write(self, path: Path, entry: FeedbackLogEntry) -> None:
+        """Write one file, whole or not at all."""
+        await asyncio.to_thread(write_atomically, path, entry.model_dump_json(indent=2) + "\n")
+
+
+class FailureLogged:
+    """`async with`: when what happens inside fails, `entry` is logged with the error, which then goes on.
+
+    It goes on even when it cannot be logged, with a note that says so.
+    """
+
+    def __init__(self, log: FeedbackLog, path: Path, entry: FeedbackLogEntry) -> None:
+        self._log = log
+        self._path = path
+        self._entry = entry
+
+    async def __aenter__(self) -> None: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception):
+            message = str(error) if isinstance(error, ClaasError) else f"internal error: {type(error).__name__}"
+            try:
+                await self._log.write(self._path, self._entry.model_copy(update={"errors": [message]}))
+            except StackError as unlogged:
+                error.add_note(str(unlogged))

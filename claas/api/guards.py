@@ -1,4 +1,4 @@
-"""What a request has to pass before it is answered: host, key, size and whole text."""
+"""What a request has to pass before it is answered: its host, its key, its size, and text that is text."""
 
 import base64
 import binascii
@@ -156,7 +156,7 @@ def _declared_length(scope: Scope) -> int:
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-async def require_whole_text(request: Request) -> None:
+async def reject_surrogates(request: Request) -> None:
     """Raise `InvalidInput` on a body with half of a surrogate pair: JSON can spell one, UTF-8 and tokenizers cannot."""
     if not _SURROGATE.search(await request.body()):
         return

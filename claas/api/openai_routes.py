@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 import claas
-from claas.api.chat import Chat, answer
+from claas.api.chat import PreparedChat, answer
 from claas.api.completions import complete
 from claas.api.errors import reply
 from claas.api.prompts import conversation
@@ -26,7 +26,7 @@ from claas.wire.chat import (
 
 router = APIRouter()
 
-_SICK: dict[int | str, dict[str, Any]] = {503: {"model": HealthResponse}}
+_UNAVAILABLE: dict[int | str, dict[str, Any]] = {503: {"model": HealthResponse}}
 
 
 @router.get("/", response_model=ServiceInfo)
@@ -42,14 +42,14 @@ async def introduction(served: Served) -> Response:
     )
 
 
-@router.get("/health", response_model=HealthResponse, responses=_SICK)
+@router.get("/health", response_model=HealthResponse, responses=_UNAVAILABLE)
 async def liveness(served: Served) -> Response:
     """Whether the engine can serve; open to all, so without its details."""
     health = await served.engine.health()
     return _health(Health(ok=health.ok, base_model=health.base_model))
 
 
-@router.get("/v1/health", response_model=HealthResponse, responses=_SICK)
+@router.get("/v1/health", response_model=HealthResponse, responses=_UNAVAILABLE)
 async def health(served: Served) -> Response:
     """Whether the engine can serve, and what it says of itself."""
     return _health(await served.engine.health())
@@ -80,7 +80,9 @@ def _health(health: Health) -> Response:
 )
 async def chat_completions(request: ChatRequest, served: Served, http: Request) -> Response:
     """Answer a conversation, at once or as a stream of events. A client that hangs up stops the sampling."""
-    chat = await Chat.begin(served.engine, served.models, served.rollouts, request, truncate=served.truncate_prompt)
+    chat = await PreparedChat.of(
+        served.engine, served.models, served.rollouts, request, truncate=served.truncate_prompt
+    )
     if request.stream:
         return await event_stream(http.receive, chunks(chat))
     return reply(await while_connected(http.receive, answer(chat)))

@@ -39,20 +39,20 @@ Turns = tuple[dict[str, str], ...]
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedPrompt:
     """A conversation that fits, and how many tokens of its prompt were dropped to make it."""
 
     messages: Turns
     dropped_tokens: int = 0
 
 
-async def whole(engine: Engine, messages: Turns) -> Fitted:
+async def uncut(engine: Engine, messages: Turns) -> FittedPrompt:
     """`messages` as they are. Raises `PromptTooLong`, before anything is sampled, where they leave no room."""
     require_window(await _length(engine, messages), 1, window=engine.window, base_model=engine.base_model)
-    return Fitted(messages)
+    return FittedPrompt(messages)
 
 
-async def fitted(engine: Engine, messages: Turns, max_tokens: int) -> Fitted:
+async def cut_to_fit(engine: Engine, messages: Turns, max_tokens: int) -> FittedPrompt:
     """`messages` with as little dropped as leaves room for an answer of `max_tokens` and for feedback on it.
 
     The answer's room is at most a quarter of the window, the feedback's is an eighth. Of a turn that is cut, beginning
@@ -62,7 +62,7 @@ async def fitted(engine: Engine, messages: Turns, max_tokens: int) -> Fitted:
     budget = window - min(max_tokens, window // _ANSWER_SHARE) - window // _FEEDBACK_SHARE
     length = await _length(engine, messages)
     if length <= budget:
-        return Fitted(messages)
+        return FittedPrompt(messages)
     if await _length(engine, _cut(messages, _FEWEST_CHARACTERS)) > budget:
         raise PromptTooLong(
             f"the prompt has {length} tokens and cannot be cut to {budget}, which leave room for an answer in "
@@ -77,8 +77,8 @@ async def fitted(engine: Engine, messages: Turns, max_tokens: int) -> Fitted:
             fits = between
         else:
             beyond = between
-    kept = _cut(messages, fits)
-    return Fitted(kept, length - await _length(engine, kept))
+    cut = _cut(messages, fits)
+    return FittedPrompt(cut, length - await _length(engine, cut))
 
 
 def _cut(messages: Sequence[dict[str, str]], characters: int) -> Turns:

@@ -83,7 +83,7 @@ class RolloutStore:
             _text_key(shown), lambda rollout: by_model(rollout) and _contains(rollout, prompt)
         )
 
-    def said_by(self, lora_id: str, text: str, prompt: str) -> Rollout | None:
+    def answered_by(self, lora_id: str, text: str, prompt: str) -> Rollout | None:
         """The answer that reads like `text`, given to `prompt` by this adapter or by the base model.
 
         The latest one given to exactly this prompt, else the latest whose last user turn contains it.

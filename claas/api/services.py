@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from claas.api.config import ApiConfig
-from claas.api.feedback import Feedback, FeedbackLog, Receipts
+from claas.api.feedback import Feedback, FeedbackLog, UsedKeys
 from claas.api.models import Aliases, Models
 from claas.api.rollouts import RolloutStore
 from claas.engines.base import Engine
@@ -21,7 +21,7 @@ class Services:
     engine: Engine
     models: Models
     rollouts: RolloutStore
-    receipts: Receipts
+    used_keys: UsedKeys
     feedback: Feedback
     feedback_log: FeedbackLog
     results_root: Path
@@ -34,21 +34,21 @@ class Services:
             await self.engine.close()
         finally:
             self.rollouts.close()
-            self.receipts.close()
+            self.used_keys.close()
 
 
 def open_services(engine: Engine, config: ApiConfig) -> Services:
     """Open the stores of `config` around a running engine."""
     store, log = Path(config.store_dir), FeedbackLog(Path(config.feedback_log_dir))
     rollouts = RolloutStore(store / "rollouts.jsonl", config.rollout_capacity)
-    receipts = Receipts(store / "receipts.jsonl")
+    used_keys = UsedKeys(store / "receipts.jsonl")
     return Services(
         mode=config.mode,
         engine=engine,
         models=Models(engine, Aliases(store / "aliases.json")),
         rollouts=rollouts,
-        receipts=receipts,
-        feedback=Feedback(engine, rollouts, receipts, log),
+        used_keys=used_keys,
+        feedback=Feedback(engine, rollouts, used_keys, log),
         feedback_log=log,
         results_root=Path(config.results_dir),
         truncate_prompt=config.truncate_prompt is not None,

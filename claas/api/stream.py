@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from claas.api.chat import Chat, choice_logprobs, usage
+from claas.api.chat import PreparedChat, choice_logprobs, usage
 from claas.api.errors import error_body
 from claas.core.concurrency import together
 from claas.core.errors import ClaasError
@@ -22,7 +22,7 @@ from claas.wire.feedback import Rollout
 T = TypeVar("T")
 
 
-class HungUp(HTTPException):
+class ClientDisconnected(HTTPException):
     """The client is gone; whatever is answered, nobody reads it."""
 
     def __init__(self) -> None:
@@ -30,16 +30,16 @@ class HungUp(HTTPException):
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, which is cancelled when the client hangs up; then `HungUp` is raised.
+    """The result of `work`, which is cancelled when the client hangs up; then `ClientDisconnected` is raised.
 
     `receive` has given the whole body already.
     """
-    task, gone = asyncio.create_task(work), asyncio.create_task(_hung_up(receive))
+    task, gone = asyncio.create_task(work), asyncio.create_task(_disconnected(receive))
     try:
         await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
-        raise HungUp
+        raise ClientDisconnected
     finally:
         await stopped(task, gone)
 
@@ -51,24 +51,24 @@ async def stopped(*tasks: asyncio.Task[Any]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _hung_up(receive: Receive) -> None:
+async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def chunks(chat: Chat) -> AsyncGenerator[ChatChunk]:
+async def chunks(chat: PreparedChat) -> AsyncGenerator[ChatChunk]:
     """Every answer in pieces, those of all answers as they come, then the usage if that was asked for.
 
     The content of a choice's chunks is, put together, the text of the same request without `stream`. An answer is
     recorded before the chunk that finishes it. Closing the generator stops the sampling.
     """
-    told: asyncio.Queue[ChunkChoice | None] = asyncio.Queue()
-    answers = [_Parts(index, told, with_logprobs=chat.request.logprobs) for index in range(chat.request.n)]
-    work = asyncio.create_task(together(_tell(chat, parts) for parts in answers))
-    work.add_done_callback(lambda _: told.put_nowait(None))
+    grown: asyncio.Queue[ChunkChoice | None] = asyncio.Queue()
+    answers = [_Growing(index, grown, with_logprobs=chat.request.logprobs) for index in range(chat.request.n)]
+    work = asyncio.create_task(together(_sample(chat, answer) for answer in answers))
+    work.add_done_callback(lambda _: grown.put_nowait(None))
     with_usage = chat.request.stream_options is not None and chat.request.stream_options.include_usage
     try:
-        while (choice := await told.get()) is not None:
+        while (choice := await grown.get()) is not None:
             yield _chunk(chat, [choice], with_usage=with_usage)
         samples = await work
         if with_usage:
@@ -78,30 +78,30 @@ async def chunks(chat: Chat) -> AsyncGenerator[ChatChunk]:
 
 
 @dataclass
-class _Parts:
+class _Growing:
     """Puts what one answer grew by into a queue, and knows how much of it that was."""
 
     index: int
-    told: "asyncio.Queue[ChunkChoice | None]"
+    grown: "asyncio.Queue[ChunkChoice | None]"
     with_logprobs: bool
     characters: int = field(default=0, init=False)
     tokens: int = field(default=0, init=False)
-    begun: bool = field(default=False, init=False)
+    started: bool = field(default=False, init=False)
 
-    def tell(self, piece: Piece) -> None:
+    def emit(self, piece: Piece) -> None:
         """A part of the answer; the first is preceded by the role."""
-        if not self.begun:
+        if not self.started:
             self._put(Delta(role="assistant", content=""))
-            self.begun = True
+            self.started = True
         self.characters += len(piece.text)
         self.tokens += len(piece.tokens)
         if piece.text or (self.with_logprobs and piece.tokens):
             self._put(Delta(content=piece.text), piece)
 
     def finish(self, sample: Sample, rollout: Rollout) -> None:
-        """What was not told yet, and how the answer ended."""
-        self.tell(sample.rest(self.characters, self.tokens))
-        self.told.put_nowait(
+        """The part that was not emitted yet, and how the answer ended."""
+        self.emit(sample.rest(self.characters, self.tokens))
+        self.grown.put_nowait(
             ChunkChoice(
                 index=self.index,
                 delta=Delta(),
@@ -114,16 +114,18 @@ class _Parts:
 
     def _put(self, delta: Delta, piece: Piece | None = None) -> None:
         logprobs = choice_logprobs(piece) if piece is not None and self.with_logprobs else None
-        self.told.put_nowait(ChunkChoice(index=self.index, delta=delta, finish_reason=None, logprobs=logprobs))
+        self.grown.put_nowait(ChunkChoice(index=self.index, delta=delta, finish_reason=None, logprobs=logprobs))
 
 
-async def _tell(chat: Chat, parts: _Parts) -> Sample:
-    sample, rollout = await chat.choice(parts.index, parts.tell)
-    parts.finish(sample, rollout)
+async def _sample(chat: PreparedChat, answer: _Growing) -> Sample:
+    sample, rollout = await chat.choice(answer.index, answer.emit)
+    answer.finish(sample, rollout)
     return sample
 
 
-def _chunk(chat: Chat, choices: list[ChunkChoice], *, with_usage: bool, counted: Usage | None = None) -> ChatChunk:
+def _chunk(
+    chat: PreparedChat, choices: list[ChunkChoice], *, with_usage: bool, counted: Usage | None = None
+) -> ChatChunk:
     """One event; where usage was asked for, it is null until the end."""
     chunk = ChatChunk(
         id=chat.id,
@@ -151,7 +153,7 @@ class EventStream(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with aclosing(self._others):
-            with suppress(HungUp):
+            with suppress(ClientDisconnected):
                 await while_connected(receive, self.stream_response(send))
 
 
@@ -167,8 +169,8 @@ async def _events(first: BaseModel, others: AsyncGenerator[BaseModel]) -> AsyncG
             yield _event(body)
             await asyncio.sleep(0)  # where events come faster than they are sent, the loop still notices who is gone
     except ClaasError as error:
-        _, told = error_body(error)
-        yield f"data: {told.model_dump_json()}\n\n"
+        _, body = error_body(error)
+        yield f"data: {body.model_dump_json()}\n\n"
         return
     yield _DONE
 

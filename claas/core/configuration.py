@@ -27,7 +27,7 @@ _MEANING = "description"  # pydantic's word, so that the schema of the HTTP API 
 
 
 @dataclass(frozen=True)
-class Limits:
+class Bounds:
     """What a value may be: a number from `low` (itself excluded where `above`) to `high`, or one of `choices`."""
 
     low: float = -math.inf
@@ -56,7 +56,7 @@ def setting(
 
     None is always within the limits: a field that must not be None has a type that says so.
     """
-    metadata = {_MEANING: meaning, _LIMITS: Limits(low, high, above, choices)}
+    metadata = {_MEANING: meaning, _LIMITS: Bounds(low, high, above, choices)}
     if isinstance(default, list | dict) or is_dataclass(default):
         return cast(T, dataclasses.field(default_factory=partial(copy, cast(Any, default)), metadata=metadata))
     return cast(T, dataclasses.field(default=default, metadata=metadata))
@@ -65,7 +65,7 @@ def setting(
 def check_limits(settings: Any, section: str = "") -> None:
     """Require every field of a settings dataclass to be within its limits; for its `__post_init__`."""
     for field in fields(settings):
-        limits: Limits | None = field.metadata.get(_LIMITS)
+        limits: Bounds | None = field.metadata.get(_LIMITS)
         value, name = getattr(settings, field.name), f"{section}{field.name}"
         if limits is None or value is None:
             continue
@@ -82,7 +82,7 @@ class Setting:
     key: str
     default: Any
     meaning: str
-    limits: Limits
+    limits: Bounds
 
     @property
     def section(self) -> str:
@@ -94,7 +94,7 @@ def settings_of(kind: type) -> list[Setting]:
     """Every setting of a settings dataclass in order, those of its sections after the section itself."""
     found: list[Setting] = []
     for field in fields(kind):
-        limits, meaning = field.metadata.get(_LIMITS, Limits()), field.metadata.get(_MEANING, "")
+        limits, meaning = field.metadata.get(_LIMITS, Bounds()), field.metadata.get(_MEANING, "")
         found.append(Setting(field.name, _default(field), meaning, limits))
         section = _section(kind, field.name)
         if section is not None:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from claas.wire.base import Body, OpenAIBody
+from claas.wire import Body, OpenAIBody
 
 SERVICE_NAME = "claas"
 """How an API of ours introduces itself at `/`, so that a harness knows what it talks to."""

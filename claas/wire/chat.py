@@ -5,7 +5,7 @@ from typing import Literal, TypeGuard, cast
 from pydantic import Field, field_validator, model_validator
 
 from claas.core.errors import InvalidInput
-from claas.wire.base import Body, OpenAIBody, without_nulls
+from claas.wire import Body, OpenAIBody, without_nulls
 
 DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant."
 """The system turn of a request that has none."""

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from claas.core.settings import TrainingConfig
-from claas.wire.base import Body
+from claas.wire import Body
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 
@@ -26,7 +26,11 @@ class FeedbackItem(Body):
 
 
 class Orchestration(Body):
-    """Whether to pause inference around the update; engines that serve while they learn have nothing to pause."""
+    """When to pause inference around the update. Accepted and checked for compatibility, and without effect.
+
+    Every engine here answers while it learns, so that none of them is put to sleep: whatever these fields say, the
+    response's `vllm` is `slept` false and `woke` false, and `timing_ms` has 0 for `sleep` and `wake`.
+    """
 
     sleep_before: bool = False
     wake_after: bool = False
@@ -49,14 +53,14 @@ class DistillResult(Body):
 
 
 class PauseState(Body):
-    """Whether inference was put to sleep and woken."""
+    """Whether inference was put to sleep and woken; always false, as no engine here has to sleep (`Orchestration`)."""
 
     slept: bool
     woke: bool
 
 
 class FeedbackTiming(Body):
-    """Milliseconds of each part of the transaction."""
+    """Milliseconds of each part of the transaction; `sleep` and `wake` are always 0 (`Orchestration`)."""
 
     sleep: float = 0.0
     distill: float
