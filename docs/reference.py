@@ -14,7 +14,9 @@ from claas.api.config import ApiConfig
 from claas.api.errors import STATUS_OF
 from claas.core.configuration import Setting, settings_of, written
 from claas.core.errors import ExitCode
-from claas.eval.config.catalog import known_metrics, known_preferences
+from claas.eval.config.catalog import known_metrics, known_preferences, load_metrics
+from claas.eval.metrics.metric import declared
+from claas.results.keys import Key
 from claas.results.ledger import Intent, Receipt
 from claas.results.manifest import Manifest
 from claas.results.records import Baseline, Metadata, SampledBatch, StepRecord
@@ -47,6 +49,7 @@ def reference() -> str:
             "Names: " + "; ".join(names()) + ".",
             "",
             *settings("Settings of `python -m claas.api`", ApiConfig),
+            *metrics(),
             *exit_codes(),
             *errors(),
             *records(),
@@ -76,6 +79,29 @@ def names() -> list[str]:
         f"metrics {listed(metrics)}",
         f"presets of metrics {listed(presets)}",
     ]
+
+
+def metrics() -> Iterator[str]:
+    """What each metric measures, and its numbers with their criteria."""
+    yield from heading("Metrics")
+    yield "A key stands in `eval` of the records. A criterion's threshold is set as in `criteria.margin_gain=3`."
+    yield ""
+    for name, metric in load_metrics(known_metrics()[0]).items():
+        yield from heading(f"`{name}`", 3)
+        yield summary(type(metric), whole=True)
+        yield ""
+        rows = [
+            (f"`{key.key}`", escaped(key.title), escaped(key.unit or ""), *judging(key)) for key in declared(metric)
+        ]
+        yield from table(("key", "what", "unit", "criterion", "formula"), rows)
+
+
+def judging(key: Key) -> tuple[str, str]:
+    """A key's criterion with its default threshold, and how the estimate is made; empty where it is not judged."""
+    criterion = key.criterion
+    if criterion is None:
+        return "", ""
+    return f"`{criterion.name}` {criterion.relation} {criterion.threshold:g}", escaped(criterion.formula)
 
 
 def exit_codes() -> Iterator[str]:
