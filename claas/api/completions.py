@@ -20,7 +20,9 @@ _PART_OF_A_CHARACTER = "\ufffd"
 
 
 def legacy_logprobs(text: str, shown: int, reading: PromptLogprobs | None, sample: Sample | None) -> CompletionLogprobs:
-    """Of the echoed prompt, where it was read, and of what was sampled; `text` is the choice's, prompt and all.
+    """The log probabilities of a choice: of the echoed prompt, where it was read, and of the sampled tokens.
+
+    `text` is the choice's text, the prompt included.
 
     `shown` is how many characters of `text` are the prompt's.
     """

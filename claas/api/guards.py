@@ -55,7 +55,7 @@ def _is_page(scope: Scope) -> bool:
 
 
 def _password(token: bytes) -> bytes:
-    """Of `user:password` in base64; nothing of anything else."""
+    """The password in `user:password` (base64); empty where `token` is anything else."""
     try:
         return base64.b64decode(token.strip(), validate=True).partition(b":")[2]
     except binascii.Error:

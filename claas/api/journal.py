@@ -73,10 +73,10 @@ class Journal:
         async with self._syncing:
             if self._synced >= mine:
                 return
-            begun = self._appended
+            started = self._appended
             with writing(self._path):
                 await _fsync(self._file.fileno())
-            self._synced = begun
+            self._synced = started
 
     def close(self) -> None:
         """Let go of the file; every line is in it already."""

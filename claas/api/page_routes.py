@@ -31,7 +31,7 @@ PerPage = Annotated[int, Query(ge=1, le=100)]
 
 @router.get("/favicon.ico", include_in_schema=False)
 async def icon() -> Response:
-    """None: browsers ask for it beside every page."""
+    """There is no icon, and browsers ask for one beside every page."""
     return Response(status_code=204)
 
 

@@ -34,7 +34,7 @@ class RolloutStore:
     ) -> Rollout:
         """Keep one answer to `messages`, from which so many tokens had been cut, sampled by `params`.
 
-        It outlives a power cut when this returns, so that whoever is told of it may name it in feedback later. Answers
+        It outlives a power cut when this returns, so that a client may name it in feedback later. Answers
         recorded at the same time share one fsync.
         """
         if not all(math.isfinite(logprob) for logprob in sample.logprobs):

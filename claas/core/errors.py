@@ -24,7 +24,7 @@ class ExitCode(IntEnum):
 
 
 class ClaasError(Exception):
-    """A failure whose message is written for a person: it names the cause and, where there is one, the mend."""
+    """A failure whose message is written for a person: it names the cause and, where there is one, the remedy."""
 
 
 class InvalidInput(ClaasError, ValueError):

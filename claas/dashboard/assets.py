@@ -15,8 +15,8 @@ ASSETS_ADDRESS = "/v1/eval/assets"
 PLOTLY = "plotly.js"
 
 PLOTLY_STYLE_HASH = "sha256-ji27qzEtxXZW+7dun6UwjHXJ18e6WAin1VvNtkzIE/o="
-"""Of the style sheet for maps that plotly 7.1 adds to a page as it loads. No chart of ours needs it: a browser that
-refuses another version's only says so in its console."""
+"""The hash of the style sheet for maps that plotly 7.1 adds to a page as it loads. No chart of ours needs it: a
+browser that refuses another version's only says so in its console."""
 
 ASSET_HEADERS = {
     "Cache-Control": "public, max-age=31536000, immutable",

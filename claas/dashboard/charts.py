@@ -55,7 +55,7 @@ class PanelCurve:
 
 
 _BAND_OPACITY = 0.2
-"""Of up to three curves; more share it, so that what lies beneath can still be seen."""
+"""How opaque the bands of up to three curves are; more share it, so that what lies beneath can still be seen."""
 
 _ROOM = 0.06
 _FAR = 20

@@ -191,7 +191,7 @@ class KeyTable:
 
     @property
     def decimals(self) -> int:
-        """Of every value in the table."""
+        """How many decimals every value in the table has."""
         return common_decimals(each.value for each in self.estimates.values() if each.value is not None)
 
     @property

@@ -89,5 +89,5 @@ def _matters(name: str) -> bool:
 
 
 def _text(value: object) -> str:
-    """As it is written on the command line, where a text has no quotes."""
+    """The value as it is written on the command line, where a text has no quotes."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

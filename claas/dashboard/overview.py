@@ -37,8 +37,8 @@ def step_seconds(history: History) -> list[float]:
 
 def seconds(history: History) -> float:
     """From the start of the preference's baseline to its last record, pauses left out."""
-    begun = sum(history.baseline.timing_s.values()) if history.baseline else 0.0
-    return begun + sum(step_seconds(history))
+    baseline_s = sum(history.baseline.timing_s.values()) if history.baseline else 0.0
+    return baseline_s + sum(step_seconds(history))
 
 
 def _time(record: Baseline | StepRecord) -> datetime:
@@ -202,7 +202,7 @@ def _drawn(history: History) -> str:
 
 
 def _stamps(root: Path) -> dict[str, Stamp | None]:
-    """Of every file that the row depends on."""
+    """The stamp of every file that the row depends on."""
     with os.scandir(root) as entries:
         folders = [entry.name for entry in entries if entry.name[0] != "." and entry.is_dir()]
     inner = [f"{folder}/{name}" for folder in folders if folder not in RESERVED for name in _RECORDS]

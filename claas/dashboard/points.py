@@ -36,7 +36,7 @@ class Stamp(Record):
 
     @classmethod
     def of(cls, path: Path) -> "Stamp | None":
-        """None where there is no file."""
+        """The stamp of a file; None where there is none."""
         try:
             found = path.stat()
         except FileNotFoundError:

@@ -19,7 +19,7 @@ from claas.dashboard.step_choice import StepQuery, TranscriptFilter, paired
 from claas.dashboard.step_page import read_with_baseline, step_fragment, step_view
 
 MOST_BYTES = 8_000_000
-"""Of transcripts, as they are held in the file."""
+"""The most bytes of transcripts that a report holds."""
 
 MOST_STEPS = 6
 """Measurements of a preference whose transcripts the report holds: the first, the last, and others evenly between."""

@@ -145,7 +145,7 @@ class RunIndex:
 
     @cached_property
     def histories(self) -> dict[str, History]:
-        """The curves of every preference that has begun, without transcripts."""
+        """The curves of every preference that was started, without transcripts."""
         return {
             name: points.history(name, self.config.num_steps, self._failure(name))
             for name, points in self.points.items()
@@ -165,7 +165,7 @@ class RunIndex:
 
     @property
     def status(self) -> Status | None:
-        """None for a run that was stopped: not all of it is done, and nobody works on it."""
+        """How far the run has come; None for one that was stopped: it is not done, and nobody works on it."""
         if self.held:
             return Status.RUNNING
         found = [history.status for history in self.histories.values()]
@@ -205,7 +205,7 @@ def errors_named_after(name: str) -> Generator[None]:
 
 
 def _why(error: Exception) -> str:
-    """In one line."""
+    """The reason in one line."""
     if not isinstance(error, ValidationError):
         return str(error)
     problem = error.errors(include_url=False, include_input=False)[0]
@@ -217,10 +217,10 @@ def _read(name: str, files: RunFiles, *, held: bool) -> RunIndex:
     manifest = read_manifest(files)
     config = _config(files, manifest)
     problems: list[str] = []
-    begun = _begun(files, config, problems)
+    started = _started(files, config, problems)
     unreadable: list[str] = []
-    metadata = {each: _unless_damaged(files.preference(each).read_metadata, unreadable) for each in begun}
-    points = {each: _points(files, each, config.confidence, declared_keys(metadata[each])) for each in begun}
+    metadata = {each: _unless_damaged(files.preference(each).read_metadata, unreadable) for each in started}
+    points = {each: _points(files, each, config.confidence, declared_keys(metadata[each])) for each in started}
     problems += [found.damage for found in points.values() if found.damage is not None]
     summary = _unless_damaged(lambda: _summary(files.root), problems)
     problems += unreadable
@@ -245,7 +245,7 @@ def _config(files: RunFiles, manifest: Manifest) -> EvalConfig:
         raise InvalidInput(f"{files.config} is not of this version: {error}") from error
 
 
-def _begun(files: RunFiles, config: EvalConfig, problems: list[str]) -> list[str]:
+def _started(files: RunFiles, config: EvalConfig, problems: list[str]) -> list[str]:
     """The preferences that have a folder, in the configuration's order; one that came from a file has its own name."""
     records = [path for kind in ("metadata.json", "baseline.json") for path in files.root.glob(f"*/{kind}")]
     folders = {path.parent for path in records if path.parent.name not in RESERVED and path.parent.name[0] != "."}

@@ -62,7 +62,7 @@ class RunQuery:
         return replace(self, sort=key, descending=not self.descending if key == self.sort else True, page=1)
 
     def parameters(self) -> dict[str, Any]:
-        """As the parameters of an address, without those that are as they are by default."""
+        """The parameters of the address that asks for this; those that have their default are left out."""
         defaults = asdict(RunQuery())
         return {name: value for name, value in asdict(self).items() if value != defaults[name]}
 

@@ -109,8 +109,8 @@ def run_view(run: RunIndex) -> RunView:
     found = summaries(run)
     views = [_preference(run, name, found[name]) for name in run.points]
     lines = [view.progress for view in views]
-    begun = {view.name for view in views}
-    waiting = [name for name in run.config.preferences if name not in begun and not name.endswith((".yaml", ".yml"))]
+    started = {view.name for view in views}
+    waiting = [name for name in run.config.preferences if name not in started and not name.endswith((".yaml", ".yml"))]
     keys = list(declared_in(run.histories.values()).values())
     lines += [_waiting(run, name, keys) for name in waiting]
     return RunView(

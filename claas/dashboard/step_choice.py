@@ -52,7 +52,7 @@ class StepQuery:
         return replace(self, updates=updates, page=1)
 
     def parameters(self) -> dict[str, str | int | None]:
-        """As the parameters of an address; None for what is as it is by default."""
+        """The parameters of the address that asks for this; None for those that have their default."""
         return {
             "updates": self.updates,
             "metric": self.metric,

@@ -22,7 +22,7 @@ from claas.dashboard.step_choice import (
     paired,
 )
 from claas.dashboard.token_shades import least_likely, legend, shaded
-from claas.dashboard.transcript import LISTED, WHOLE, Bounds, changes, details, measured, outcome, sampling
+from claas.dashboard.transcript import LISTED, WHOLE, Excerpts, changes, details, measured, outcome, sampling
 from claas.results.items import Flips, flips, passed
 from claas.results.keys import Items, Key, keys_of_schema_1, sets_of_items
 from claas.results.records import Baseline, StepRecord, Transcript, flat
@@ -63,7 +63,7 @@ class StepView:
     query: StepQuery
     link: Link
     per_page: int = PER_PAGE
-    listed: Bounds = LISTED
+    listed: Excerpts = LISTED
     keys: Sequence[Key] = field(default_factory=keys_of_schema_1)
 
     def __post_init__(self) -> None:
@@ -115,7 +115,7 @@ class StepView:
         return page_of(chosen(self.pairs, self.query), self.query.page, self.per_page)
 
     @property
-    def bounds(self) -> Bounds:
+    def bounds(self) -> Excerpts:
         """How much of each transcript is shown."""
         return self.listed if self.query.item is None else WHOLE
 

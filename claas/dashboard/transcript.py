@@ -15,7 +15,7 @@ from claas.results.records import Transcript
 
 
 @dataclass(frozen=True)
-class Bounds:
+class Excerpts:
     """How much of a transcript is shown: characters of the prompt and of each answer, and tokens."""
 
     prompt: int
@@ -23,8 +23,8 @@ class Bounds:
     tokens: int
 
 
-LISTED = Bounds(prompt=500, characters=1500, tokens=300)
-WHOLE = Bounds(prompt=1_000_000, characters=1_000_000, tokens=5000)
+LISTED = Excerpts(prompt=500, characters=1500, tokens=300)
+WHOLE = Excerpts(prompt=1_000_000, characters=1_000_000, tokens=5000)
 
 
 def outcome(transcript: Transcript) -> str | None:
@@ -35,7 +35,7 @@ def outcome(transcript: Transcript) -> str | None:
     return f"{word} {figure(score)}" if isinstance(score, float | int) else word
 
 
-def details(transcript: Transcript, bounds: Bounds) -> dict[str, str]:
+def details(transcript: Transcript, bounds: Excerpts) -> dict[str, str]:
     """What else the verifier said."""
     verdict = transcript.verdict or {}
     return {key: _written(value, bounds) for key, value in verdict.items() if key not in ("score", "passed")}
@@ -74,7 +74,7 @@ def _known(facts: Mapping[str, str | int | None]) -> dict[str, str]:
     return {name: str(value) for name, value in facts.items() if value is not None}
 
 
-def _written(value: float | str | bool | None, bounds: Bounds) -> str:
+def _written(value: float | str | bool | None, bounds: Excerpts) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "unknown"}[value]
     return (clipped(value, bounds.prompt) or NONE) if isinstance(value, str) else figure(value)
@@ -105,7 +105,7 @@ class Changes:
     uncompared: int = 0
 
 
-def changes(pair: Pair, bounds: Bounds) -> Changes | None:
+def changes(pair: Pair, bounds: Excerpts) -> Changes | None:
     """How the answer differs from the baseline's, as far as both are shown; None where there are no two texts."""
     before, now = pair.before and pair.before.response, pair.now.response
     if before is None or now is None:

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(job: Job[EvalConfig]) -> int:
-    """One run; `ClaasError` other than `StackError` is the user's to mend."""
+    """Run once; a `ClaasError` other than `StackError` is for the user to correct."""
     config = job.config if job.config.output_dir is not None else replace(job.config, output_dir=str(new_folder()))
     try:
         results = asyncio.run(_until_terminated(config))

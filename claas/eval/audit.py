@@ -29,7 +29,7 @@ class Finding:
     """What one verifier said of one known answer or pair.
 
     `key` is the verifier's in the preference, `about` a `NonAnswer` or `logprob_pairs.<i>`, `said` its score or scores.
-    `problem` says on one line what is wrong with that, and the mend; None where it is as it must be.
+    `problem` says on one line what is wrong with that, and the remedy; None where it is as it must be.
     """
 
     key: str
@@ -84,7 +84,7 @@ class _Audited:
     acceptable: Collection[NonAnswer] = ()
 
     def score(self, prompt: str, text: str) -> float:
-        """As a run scores it."""
+        """The score that a run would give."""
         try:
             return judge(self.verifier, prompt, text, self.acceptable).score
         except InvalidInput as error:
@@ -136,10 +136,10 @@ class _Audited:
         return self.score(prompt, pair.positive_response), self.score(prompt, pair.negative_response)
 
     def _accepts(self, kind: NonAnswer, text: str, score: float) -> str:
-        mend = "make it score 0"
+        remedy = "make it score 0"
         if self.key == "verifier":
-            mend += f", or, if that does show the preference, add `acceptable: [{kind}]` to the preference"
-        return f"{self._named} gives {score:.3g} to {_shown(text)}, which answers nothing; {mend}"
+            remedy += f", or, if that does show the preference, add `acceptable: [{kind}]` to the preference"
+        return f"{self._named} gives {score:.3g} to {_shown(text)}, which answers nothing; {remedy}"
 
     @property
     def _named(self) -> str:

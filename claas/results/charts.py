@@ -1,4 +1,4 @@
-"""Which pictures a run gets, what each panel shows, and how curves look, whoever draws them."""
+"""Which pictures a run gets, what each panel shows, and how curves look, whatever draws them."""
 
 import math
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence

@@ -14,8 +14,9 @@ from claas.results.criteria import Estimate, difference_interval, mean_of
 from claas.results.evidence import ByItem, alike, by_item, item_of
 from claas.results.items import ItemChanges, changes_between
 from claas.results.keys import Items, Key, sets_of_items
+from claas.results.means import mean_interval, mean_p, mean_p_at_most
 from claas.results.records import History, Transcript
-from claas.results.statistics import Interval, holm, mean_interval, mean_p, mean_p_at_most
+from claas.results.statistics import Interval, holm
 
 
 class Direction(StrEnum):

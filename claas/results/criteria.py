@@ -12,19 +12,21 @@ from statistics import fmean
 from claas.core.checks import in_range
 from claas.results.evidence import ByItem, by_item, paired
 from claas.results.keys import SHARES, Criterion, Estimator, Items, Key
-from claas.results.records import Transcript
-from claas.results.statistics import (
-    Interval,
+from claas.results.means import (
     mean_interval,
     mean_p,
     mean_p_at_most,
     needed_for_mean,
-    needed_for_proportion,
-    needed_for_retention,
-    proportion_p,
     ratio_interval,
     ratio_p,
     ratio_p_at_most,
+)
+from claas.results.records import Transcript
+from claas.results.statistics import (
+    Interval,
+    needed_for_proportion,
+    needed_for_retention,
+    proportion_p,
     retention_interval,
     retention_p,
     wilson,

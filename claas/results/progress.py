@@ -128,8 +128,8 @@ class ProgressLine:
         words = Text(self.state, style="green" if self.state == "done" else "dim")
         for alarm in self.alarms():
             words.append(f"  {alarm}", style="bold red")
-        if told := lost(self.all_counts):
-            words.append(f"  {printable(told)}", style="yellow")
+        if losses := lost(self.all_counts):
+            words.append(f"  {printable(losses)}", style="yellow")
         return words
 
     def cell(self, column: Key) -> str:
@@ -140,12 +140,12 @@ class ProgressLine:
     def plain(self) -> str:
         """All numbers there are, with their names."""
         known = [f"{column.heading} {self.cell(column)}" for column in columns(self.keys) if column.key in self.values]
-        told = lost(self.counts)
-        return ", ".join([*known, *([told] if told else []), *(alarm.upper() for alarm in self.alarms())])
+        losses = lost(self.counts)
+        return ", ".join([*known, *([losses] if losses else []), *(alarm.upper() for alarm in self.alarms())])
 
 
 def seconds_left(lines: Sequence[ProgressLine], parallel: int) -> float | None:
-    """Of all preferences together, `parallel` at a time, at their pace; None before the first step, and at the end."""
+    """The time left for all of them, `parallel` at a time, at their pace; None before the first step and at the end."""
     paces = [line.step_s for line in lines if line.step_s is not None]
     left = sum(line.left for line in lines)
     return fmean(paces) * left / min(parallel, len(lines)) if paces and left else None

@@ -14,9 +14,10 @@ from enum import StrEnum
 from claas.results.criteria import Estimate, estimate, formula_of, threshold_of
 from claas.results.items import ItemChanges, item_changes
 from claas.results.keys import Criterion, Key, judged
+from claas.results.means import fewest_identical
 from claas.results.records import History, Record, Status
 from claas.results.settings import CONFIDENCE, confidence_of
-from claas.results.statistics import POWER, Interval, fewest_identical, holm
+from claas.results.statistics import POWER, Interval, holm
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def judge_run(histories: Sequence[History], criteria: Mapping[str, float], plann
     """Judge the preferences of a run that plans this many, from their records.
 
     One that is running or failed is inconclusive whatever its records show. It counts in the family all the same, as
-    do those that have not begun: what is said to fail while a run goes on still fails at its end.
+    do those that have not started: what is said to fail while a run goes on still fails at its end.
     """
     found = [_estimates(history, criteria) for history in histories]
     family = _family(histories, found, confidence_of(criteria), planned)

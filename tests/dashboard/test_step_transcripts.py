@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from claas.dashboard.step_choice import StepQuery
 from claas.dashboard.step_page import StepView, step_fragment
-from claas.dashboard.transcript import Bounds
+from claas.dashboard.transcript import Excerpts
 from claas.wire.feedback import Sampling
 from tests.dashboard.step_records import HOSTILE, baseline, links, of_tokens, page, said, step, text_of
 
@@ -161,7 +161,7 @@ def _signs(text: str) -> str:
 
 def test_a_page_with_less_room_has_less_of_each_and_counts_the_rest() -> None:
     now = step(of_tokens(["so ", "it ", "goes"], [-0.5] * 3, "so it goes", prompt="Why?"))
-    bounds = Bounds(prompt=2, characters=5, tokens=0)
+    bounds = Excerpts(prompt=2, characters=5, tokens=0)
     html = step_fragment(StepView("calm", 10, 5, baseline(), now, StepQuery(5), links, listed=bounds))
     for part in ("Wh <", "… 2 more characters", "so it <", "… 5 more characters", "… 3 more tokens"):
         assert part in html, part

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from claas.results.statistics import mean_interval
+from claas.results.means import mean_interval
 
 SAMPLES = 1500
 TRUTH = {"normal": 0.0, "heavy": 0.0, "lognormal": math.exp(0.125), "beta": 0.85}

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import t
 
-from claas.results.statistics import (
-    Interval,
+from claas.results.means import (
     fewest_identical,
     mean_interval,
     mean_p,
@@ -20,6 +19,7 @@ from claas.results.statistics import (
     ratio_interval,
     ratio_p,
 )
+from claas.results.statistics import Interval
 
 unhurried = settings(deadline=None)
 samples = st.lists(st.floats(-50, 50), min_size=2, max_size=30)

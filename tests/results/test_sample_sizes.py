@@ -6,14 +6,8 @@ from collections.abc import Callable
 import pytest
 from scipy.stats import binom
 
-from claas.results.statistics import (
-    mean_p,
-    needed_for_mean,
-    needed_for_proportion,
-    needed_for_retention,
-    retention_p,
-    wilson,
-)
+from claas.results.means import mean_p, needed_for_mean
+from claas.results.statistics import needed_for_proportion, needed_for_retention, retention_p, wilson
 
 TRIALS = 160
 

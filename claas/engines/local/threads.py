@@ -116,7 +116,7 @@ class Workers(Generic[T]):
 
 
 def fail(jobs: Iterable[QueuedJob], message: str = "the engine was closed", cause: Exception | None = None) -> None:
-    """Raise `StackError` for whoever still awaits the result of one of `jobs`."""
+    """Raise `StackError` for everyone who still awaits the result of one of `jobs`."""
     for result in (job.result for job in jobs):
         if not result.done() and result.set_running_or_notify_cancel():
             failure = StackError(message)

@@ -156,7 +156,7 @@ class Remote:
 
     @cached_property
     def host(self) -> Host:
-        """Of this container, which the first call makes."""
+        """The host of this container, made by the first call."""
         return Host(_open_engine, Deployment.of(os.environ).command)
 
     @modal.method()

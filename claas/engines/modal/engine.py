@@ -197,11 +197,11 @@ class ModalEngine:
         return Health(True, self.base_model, detail)
 
     async def close(self) -> None:
-        """Nothing runs here; the app stops by itself when nothing was asked for a while."""
+        """Do nothing: the app stops by itself when it was not asked for a while."""
 
 
 def failure(what: str, error: Exception, app: str, base_model: str) -> ClaasError:
-    """What `error` of Modal's package means for whoever asked `app` for `what`."""
+    """What `error` of Modal's package means for the caller who asked `app` for `what`."""
     message = " ".join(str(error).split())[:_SHOWN_CHARACTERS] or type(error).__name__
     if isinstance(error, exception.AuthError):
         return Forbidden(

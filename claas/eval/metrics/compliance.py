@@ -14,7 +14,7 @@ from claas.results.keys import Criterion, Items, Key, Question, Role
 from claas.results.records import Transcript
 
 ECHO = VerifierResult(0.0, False, {"echo": True})
-"""Of an answer that only says its prompt back, whatever else is asked of it."""
+"""The result of an answer that only repeats its prompt, whatever else is asked of it."""
 
 
 async def judged(

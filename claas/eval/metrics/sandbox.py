@@ -10,7 +10,7 @@ What holds, by whom it is enforced:
 - The kernel, where Linux has Landlock (5.13): no file but the standard library's and the system libraries', and none to
   write. A newer one refuses TCP and signals to other processes, too (6.7, 6.12).
 - The kernel, where Linux has seccomp on x86_64 or aarch64: no sockets, signals, tracing, shared memory, changes of a
-  file's mode or dates, and whatever else `sandbox_syscalls.py` lists.
+  file's mode or dates, and whatever else `refused_syscalls` lists.
 - An audit hook in the interpreter, everywhere: no sockets, processes, signals, foreign functions, and no files outside
   the standard library. It stops ordinary code; code written to break out of Python passes it, and meets the kernel.
 

@@ -53,7 +53,8 @@ async def measure(run: PreferenceRun, step: int) -> None:
         return
     intent, receipt = run.ledger.update(step)
     batch = run.files.read_sampled(intent)
-    assert batch is not None, "a step without what was sampled for it is refused when the run is opened"
+    if batch is None:
+        raise StackError(f"what was sampled for step {step} is gone from {run.files.sampled}; put it back")
     measured, canary = await run.measure(receipt.adapter, step)
     require_enough(f"step {step}", measured.counts, run.config.fail_on_error, measured.rollouts)
     require_canary(f"step {step}", canary, run.config.fail_on_error, baseline=False)

@@ -89,7 +89,7 @@ def _require_numbers(*parts: Iterable[object]) -> None:
 
 
 def _require_as_many(tokens: Sequence[str] | None, logprobs: Sequence[float]) -> None:
-    """Numbers that cannot be told to belong to their tokens are no measurement of them."""
+    """Numbers that cannot be matched to their tokens are no measurement of them."""
     if tokens is not None and len(tokens) != len(logprobs):
         raise LostAnswer(f"the reply has {len(logprobs)} log probabilities for {len(tokens)} tokens")
 
