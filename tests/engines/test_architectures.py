@@ -27,7 +27,7 @@ from claas.engines.local.engine import LocalEngine
 from claas.engines.local.forward import GenericForward, Qwen3Forward
 from claas.engines.local.linear import Segment
 from claas.engines.local.model import LoadedModel
-from claas.engines.local.versions import Adapters, VersionStore
+from claas.engines.local.versions import AdapterCache, LocalStore
 from tests.engines.talk import PROMPTS, ask, items, user
 
 pytestmark = pytest.mark.anyio
@@ -109,7 +109,7 @@ async def test_a_model_answers_as_transformers_says_and_learns(
     saved: Callable[..., Path], tmp_path: Path, kind: str, small: bool
 ) -> None:
     base = replace(LoadedModel.load(str(saved(kind))), small=small)
-    store = VersionStore(tmp_path / "store")
+    store = LocalStore(tmp_path / "store")
     engine = LocalEngine(base, store, max_batch_rows=4, lock_timeout_s=60)
     try:
         start = await engine.resolve(None)
@@ -130,9 +130,9 @@ async def test_a_model_answers_as_transformers_says_and_learns(
         await engine.close()
 
 
-async def rescored(base: LoadedModel, store: VersionStore, weights: Weights, sample: Sample) -> list[float]:
+async def rescored(base: LoadedModel, store: LocalStore, weights: Weights, sample: Sample) -> list[float]:
     """The sample's logprobs by a forward pass over all of it at once."""
-    adapters = Adapters(base, store)
+    adapters = AdapterCache(base, store)
     forward = GenericForward(base, adapters.head)
     ids = torch.tensor([sample.prompt_ids + sample.token_ids[:-1]])
     keep = torch.arange(ids.shape[1])[None] >= len(sample.prompt_ids) - 1
@@ -146,7 +146,7 @@ async def rescored(base: LoadedModel, store: VersionStore, weights: Weights, sam
 async def test_the_own_forward_pass_of_the_embedded_model_is_that_of_transformers(
     base: LoadedModel, tmp_path: Path
 ) -> None:
-    adapters = Adapters(base, VersionStore(tmp_path))
+    adapters = AdapterCache(base, LocalStore(tmp_path))
     assert Qwen3Forward.suits(base)
     ids = torch.arange(100, 148).view(2, 24)
     positions = torch.arange(24).expand(2, -1)
@@ -178,7 +178,7 @@ async def test_adapters_of_another_base_model_are_refused(
     saved: Callable[..., Path], base: LoadedModel, tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
-    engine = LocalEngine(base, VersionStore(store), max_batch_rows=4, lock_timeout_s=60)
+    engine = LocalEngine(base, LocalStore(store), max_batch_rows=4, lock_timeout_s=60)
     weights = await engine.init_adapter(AdapterSpec("a", rank=4, alpha=8))
     await engine.close()
     other = LocalEngine.open(str(saved("llama")), store)
