@@ -80,6 +80,15 @@ def test_there_are_no_relative_imports_and_no_hidden_ones(path: Path) -> None:
     assert "TYPE_CHECKING" not in path.read_text()
 
 
+def test_no_class_name_stands_for_two_things() -> None:
+    places: dict[str, list[str]] = {}
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(name)
+    assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
+
+
 PROCESS_BOUNDARIES = ("eval/__main__.py", "api/__main__.py", "engines/modal/app.py")
 
 
