@@ -15,8 +15,6 @@ from claas.core.errors import Conflict, NotFound, StackError
 from claas.core.files import dump_json, write_atomically
 from claas.engines.base import Engine, Weights
 
-_FILE = TypeAdapter(dict[str, str])
-
 
 class Aliases:
     """Alias → target, as clients wrote them. What is set is on disk before `put` and `remove` return."""
@@ -52,6 +50,9 @@ class Aliases:
         if targets != self._targets:
             await asyncio.to_thread(write_atomically, self._path, dump_json(targets, indent=2) + "\n")
         self._targets = targets
+
+
+_FILE = TypeAdapter(dict[str, str])
 
 
 def _read(path: Path) -> dict[str, str]:
@@ -192,9 +193,6 @@ class Models:
 PEFT_FILES = ("adapter_config.json", "adapter_model.safetensors")
 """What PEFT loads; whatever else an engine keeps beside them stays here."""
 
-_IN_MEMORY_BYTES = 8 * 1024 * 1024
-_CHUNK_BYTES = 256 * 1024
-
 
 async def zipped(directory: Path) -> SpooledTemporaryFile[bytes]:
     """The adapter in `directory` as a zip in a temporary file, read from its beginning; closing it removes it."""
@@ -206,6 +204,10 @@ async def chunks_of(archive: SpooledTemporaryFile[bytes]) -> AsyncIterator[bytes
     with archive:
         while chunk := await asyncio.to_thread(archive.read, _CHUNK_BYTES):
             yield chunk
+
+
+_IN_MEMORY_BYTES = 8 * 1024 * 1024
+_CHUNK_BYTES = 256 * 1024
 
 
 def _zip(directory: Path) -> SpooledTemporaryFile[bytes]:

@@ -7,6 +7,8 @@ from claas.core.errors import InvalidInput, PromptTooLong
 from claas.engines.base import Engine, require_window
 from claas.wire.chat import DEFAULT_SYSTEM_PROMPT, ChatMessage
 
+Turns = tuple[dict[str, str], ...]
+
 
 def conversation(messages: Sequence[ChatMessage]) -> tuple[dict[str, str], ...]:
     """Plain-text turns; `developer` reads as `system`, and a system turn is put first when there is none."""
@@ -14,6 +16,10 @@ def conversation(messages: Sequence[ChatMessage]) -> tuple[dict[str, str], ...]:
     if not any(turn["role"] == "system" for turn in turns):
         turns.insert(0, {"role": "system", "content": DEFAULT_SYSTEM_PROMPT})
     return tuple(turns)
+
+
+def _role(role: str) -> str:
+    return "system" if role == "developer" else role
 
 
 def last_user_text(messages: Sequence[Mapping[str, str]]) -> str:
@@ -24,18 +30,6 @@ def last_user_text(messages: Sequence[Mapping[str, str]]) -> str:
 def folded(text: str) -> str:
     """The text with every run of white space as one space."""
     return " ".join(text.split())
-
-
-def _role(role: str) -> str:
-    return "system" if role == "developer" else role
-
-
-_GAP = "\n[...]\n"
-_ANSWER_SHARE = 4
-_FEEDBACK_SHARE = 8
-_FEWEST_CHARACTERS = 64
-
-Turns = tuple[dict[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -50,6 +44,12 @@ async def uncut(engine: Engine, messages: Turns) -> FittedPrompt:
     """`messages` as they are. Raises `PromptTooLong`, before anything is sampled, where they leave no room."""
     require_window(await _length(engine, messages), 1, window=engine.window, base_model=engine.base_model)
     return FittedPrompt(messages)
+
+
+_GAP = "\n[...]\n"
+_ANSWER_SHARE = 4
+_FEEDBACK_SHARE = 8
+_FEWEST_CHARACTERS = 64
 
 
 async def cut_to_fit(engine: Engine, messages: Turns, max_tokens: int) -> FittedPrompt:

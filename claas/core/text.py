@@ -20,11 +20,6 @@ def visible(text: str) -> str:
     return text
 
 
-def quoted(text: str, at_most: int = 80) -> str:
-    """The text's beginning between quotes, for messages."""
-    return repr(text if len(text) <= at_most else f"{text[:at_most]}…")
-
-
 def visible_key(text: str) -> str:
     """sha256 (hex) of the visible text with white space folded: equal for texts that read the same."""
     return hashlib.sha256(" ".join(visible(text).split()).encode()).hexdigest()
@@ -36,6 +31,11 @@ _WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
 def words(text: str) -> list[str]:
     """The words of a text in order, lower-cased; `don't` and `well-known` are one word each."""
     return _WORD.findall(text.lower())
+
+
+def folded(text: str) -> str:
+    """A key that texts of the same wording share; a text without words is its own key."""
+    return " ".join(words(text)) or text.strip()
 
 
 def same_wording(one: str, other: str) -> bool:
@@ -51,12 +51,12 @@ def says_back(text: str, prompt: str) -> bool:
     return said == asked * (len(said) // len(asked))
 
 
-def folded(text: str) -> str:
-    """A key that texts of the same wording share; a text without words is its own key."""
-    return " ".join(words(text)) or text.strip()
-
-
 def mentions(text: str, phrase: str) -> int:
     """How often a phrase occurs as whole words, ignoring case."""
     pattern = r"\s+".join(re.escape(part) for part in phrase.split())
     return len(re.findall(rf"(?<!\w){pattern}(?!\w)", text, re.IGNORECASE)) if pattern else 0
+
+
+def quoted(text: str, at_most: int = 80) -> str:
+    """The text's beginning between quotes, for messages."""
+    return repr(text if len(text) <= at_most else f"{text[:at_most]}…")

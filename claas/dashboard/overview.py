@@ -21,36 +21,6 @@ from claas.results.summary import FILE_NAME, PreferenceSummary, build_summary
 from claas.results.verdict import Verdict
 
 
-def step_seconds(history: History) -> list[float]:
-    """Wall time of each step, from the record before it; a pause before a resumed step is left out.
-
-    Without a pause it is at most the step's phases one after another: the next update overlaps a measurement, but
-    what a step itself needs comes in turn.
-    """
-    if history.baseline is None:
-        return []
-    times = [_time(record) for record in (history.baseline, *history.steps)]
-    gaps = [(after - before).total_seconds() for before, after in pairwise(times)]
-    phases = [sum(step.timing_s.values()) for step in history.steps]
-    return [max(0.0, min(gap, phase)) for gap, phase in zip(gaps, phases, strict=True)]
-
-
-def seconds(history: History) -> float:
-    """From the start of the preference's baseline to its last record, pauses left out."""
-    baseline_s = sum(history.baseline.timing_s.values()) if history.baseline else 0.0
-    return baseline_s + sum(step_seconds(history))
-
-
-def _time(record: Baseline | StepRecord) -> datetime:
-    """When it was written; in UTC, unless it says otherwise."""
-    time = datetime.fromisoformat(record.timestamp)
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
-
-
-_ROW = "row.json"
-_RECORDS = ("metadata.json", "baseline.json", "steps.jsonl")
-
-
 class State(StrEnum):
     """What has become of a folder of the list."""
 
@@ -122,6 +92,10 @@ class Listed:
         return State.WAITING if self.problem is None else State.UNREADABLE
 
 
+_ROW = "row.json"
+_RECORDS = ("metadata.json", "baseline.json", "steps.jsonl")
+
+
 def listed(folders: Iterable[Folder], new_rows_s: float) -> list[Listed]:
     """What the list says of folders, from the runs' indices where those are up to date.
 
@@ -131,9 +105,41 @@ def listed(folders: Iterable[Folder], new_rows_s: float) -> list[Listed]:
     return [_listed(folder, until) for folder in folders]
 
 
+def _listed(folder: Folder, until: float) -> Listed:
+    if folder.problem is not None:
+        return Listed(folder.name, None, folder.problem)
+    try:
+        with errors_named_after(folder.name):
+            stamps = _stamps(folder.path)
+            known = read_cached(folder.path / FOLDER / _ROW, CachedRow)
+            if known is not None and (known.index_version, known.stamps) == (INDEX_VERSION, stamps):
+                return Listed(folder.name, known.row)
+            if time.monotonic() > until:
+                return Listed(folder.name, None)
+            return Listed(folder.name, _made(read_run(folder.name, folder.path), stamps))
+    except ClaasError as error:
+        return Listed(folder.name, None, str(error))
+
+
 def cache_row(run: RunIndex) -> None:
     """Keep a run's row for the list; not of one that goes on."""
     _made(run, _stamps(run.files.root))
+
+
+def _made(run: RunIndex, stamps: dict[str, Stamp | None]) -> RunRow:
+    """The run's row, kept unless the run goes on; one that goes on later writes its config.json anew."""
+    row = overview(run)
+    if row.state is not State.RUNNING:
+        write_cached(run.files.root / FOLDER / _ROW, CachedRow(index_version=INDEX_VERSION, stamps=stamps, row=row))
+    return row
+
+
+def _stamps(root: Path) -> dict[str, Stamp | None]:
+    """The stamp of every file that the row depends on."""
+    with os.scandir(root) as entries:
+        folders = [entry.name for entry in entries if entry.name[0] != "." and entry.is_dir()]
+    inner = [f"{folder}/{name}" for folder in folders if folder not in RESERVED for name in _RECORDS]
+    return {name: Stamp.of(root / name) for name in ("config.json", FILE_NAME, *inner)}
 
 
 def overview(run: RunIndex) -> RunRow:
@@ -159,30 +165,6 @@ def overview(run: RunIndex) -> RunRow:
     )
 
 
-def _listed(folder: Folder, until: float) -> Listed:
-    if folder.problem is not None:
-        return Listed(folder.name, None, folder.problem)
-    try:
-        with errors_named_after(folder.name):
-            stamps = _stamps(folder.path)
-            known = read_cached(folder.path / FOLDER / _ROW, CachedRow)
-            if known is not None and (known.index_version, known.stamps) == (INDEX_VERSION, stamps):
-                return Listed(folder.name, known.row)
-            if time.monotonic() > until:
-                return Listed(folder.name, None)
-            return Listed(folder.name, _made(read_run(folder.name, folder.path), stamps))
-    except ClaasError as error:
-        return Listed(folder.name, None, str(error))
-
-
-def _made(run: RunIndex, stamps: dict[str, Stamp | None]) -> RunRow:
-    """The run's row, kept unless the run goes on; one that goes on later writes its config.json anew."""
-    row = overview(run)
-    if row.state is not State.RUNNING:
-        write_cached(run.files.root / FOLDER / _ROW, CachedRow(index_version=INDEX_VERSION, stamps=stamps, row=row))
-    return row
-
-
 def _preference(run: RunIndex, name: str) -> PreferenceRow:
     history, found = run.histories[name], run.preference_summary(name)
     return PreferenceRow(
@@ -201,23 +183,30 @@ def _drawn(history: History) -> str:
     return next((key.key for key in (learned, *(key for key, _ in judged(history.keys))) if key is not None), "")
 
 
-def _stamps(root: Path) -> dict[str, Stamp | None]:
-    """The stamp of every file that the row depends on."""
-    with os.scandir(root) as entries:
-        folders = [entry.name for entry in entries if entry.name[0] != "." and entry.is_dir()]
-    inner = [f"{folder}/{name}" for folder in folders if folder not in RESERVED for name in _RECORDS]
-    return {name: Stamp.of(root / name) for name in ("config.json", FILE_NAME, *inner)}
+def seconds(history: History) -> float:
+    """From the start of the preference's baseline to its last record, pauses left out."""
+    baseline_s = sum(history.baseline.timing_s.values()) if history.baseline else 0.0
+    return baseline_s + sum(step_seconds(history))
 
 
-def last_measured(run: RunIndex, preference: str) -> History:
-    """The preference's curves, with the transcripts of the baseline and of the last measurement of every key."""
-    history, points, files = run.histories[preference], run.points[preference], run.files.preference(preference)
+def step_seconds(history: History) -> list[float]:
+    """Wall time of each step, from the record before it; a pause before a resumed step is left out.
+
+    Without a pause it is at most the step's phases one after another: the next update overlaps a measurement, but
+    what a step itself needs comes in turn.
+    """
     if history.baseline is None:
-        return history
-    wanted = {0} | {updates for key in history.known_keys() for updates in _last(history, key)}
-    full = {updates: read_measurement(files, points, updates) for updates in wanted}
-    steps = tuple(full.get(step.step + 1, step) for step in history.steps)
-    return replace(history, baseline=full[0], steps=steps)
+        return []
+    times = [_time(record) for record in (history.baseline, *history.steps)]
+    gaps = [(after - before).total_seconds() for before, after in pairwise(times)]
+    phases = [sum(step.timing_s.values()) for step in history.steps]
+    return [max(0.0, min(gap, phase)) for gap, phase in zip(gaps, phases, strict=True)]
+
+
+def _time(record: Baseline | StepRecord) -> datetime:
+    """When it was written; in UTC, unless it says otherwise."""
+    time = datetime.fromisoformat(record.timestamp)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def summaries(run: RunIndex) -> dict[str, PreferenceSummary]:
@@ -231,6 +220,17 @@ def summaries(run: RunIndex) -> dict[str, PreferenceSummary]:
         return known
     made = {name: last_measured(run, name) for name in run.points}
     return build_summary(run.manifest.run_id, run.config, made).preferences
+
+
+def last_measured(run: RunIndex, preference: str) -> History:
+    """The preference's curves, with the transcripts of the baseline and of the last measurement of every key."""
+    history, points, files = run.histories[preference], run.points[preference], run.files.preference(preference)
+    if history.baseline is None:
+        return history
+    wanted = {0} | {updates for key in history.known_keys() for updates in _last(history, key)}
+    full = {updates: read_measurement(files, points, updates) for updates in wanted}
+    steps = tuple(full.get(step.step + 1, step) for step in history.steps)
+    return replace(history, baseline=full[0], steps=steps)
 
 
 def _last(history: History, key: str) -> set[int]:

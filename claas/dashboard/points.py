@@ -24,7 +24,6 @@ from claas.results.run_files import PreferenceFiles, parsed
 from claas.results.statistics import Interval
 
 INDEX_VERSION = 2
-
 Intervals = dict[str, tuple[float, float] | None]
 
 
@@ -105,28 +104,30 @@ def read_points(files: PreferenceFiles, known: Points | None, confidence: float,
     return _PointReader(files, start).to_the_end()
 
 
-def read_measurement(files: PreferenceFiles, points: Points, updates: int) -> Baseline | StepRecord:
-    """One record with all its transcripts; `NotFound` where nothing was measured, `InvalidInput` where it changed."""
-    if updates == 0 and points.baseline is not None:
-        found = files.read_baseline()
-        if found is not None:
-            return found
-    if not 0 < updates <= len(points.points):
-        last = f"the last one is after {len(points.points)}" if points.baseline else "not even the baseline was"
-        raise NotFound(f"nothing was measured after {updates} updates; {last}")
-    record = parsed(files.steps, _line(files.steps, points.points[updates - 1]), StepRecord)
-    if record.step != updates - 1:
-        raise InvalidInput(f"{files.steps} was changed while it was read; load the page again")
-    return record
+def _holds(known: Points, confidence: float, keys: tuple[Key, ...]) -> bool:
+    """Whether it was made as it would be now; what was damaged may be readable by now."""
+    made = (known.index_version, known.confidence, known.keys)
+    return made == (INDEX_VERSION, confidence, keys) and known.damage is None
 
 
-def _line(path: Path, point: Point) -> str:
-    try:
-        with path.open("rb") as file:
-            file.seek(point.offset)
-            return file.read(point.length).decode(errors="replace")
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read any more: {error.strerror}") from error
+def _goes_on(known: Points, files: PreferenceFiles, stamps: tuple[Stamp | None, Stamp | None]) -> bool:
+    """Whether the files are those that `known` was made of, with lines added at most.
+
+    A line is known again by what the last one says and where it stands; a file that was touched without having grown
+    was rewritten.
+    """
+    baseline, steps = stamps
+    if known.baseline_stamp != baseline:
+        return False
+    if steps is None or steps.size < known.read:
+        return False
+    if known.steps_stamp is not None and steps.size == known.steps_stamp.size:
+        return False
+    if not known.points:
+        return True
+    with files.steps.open("rb") as file:
+        file.seek(known.points[-1].offset)
+        return _digest(file.read(known.points[-1].length)) == known.last
 
 
 @dataclass(frozen=True)
@@ -210,34 +211,28 @@ class _PointReader:
         return found
 
 
-def _holds(known: Points, confidence: float, keys: tuple[Key, ...]) -> bool:
-    """Whether it was made as it would be now; what was damaged may be readable by now."""
-    made = (known.index_version, known.confidence, known.keys)
-    return made == (INDEX_VERSION, confidence, keys) and known.damage is None
+def read_measurement(files: PreferenceFiles, points: Points, updates: int) -> Baseline | StepRecord:
+    """One record with all its transcripts; `NotFound` where nothing was measured, `InvalidInput` where it changed."""
+    if updates == 0 and points.baseline is not None:
+        found = files.read_baseline()
+        if found is not None:
+            return found
+    if not 0 < updates <= len(points.points):
+        last = f"the last one is after {len(points.points)}" if points.baseline else "not even the baseline was"
+        raise NotFound(f"nothing was measured after {updates} updates; {last}")
+    record = parsed(files.steps, _line(files.steps, points.points[updates - 1]), StepRecord)
+    if record.step != updates - 1:
+        raise InvalidInput(f"{files.steps} was changed while it was read; load the page again")
+    return record
 
 
-def _goes_on(known: Points, files: PreferenceFiles, stamps: tuple[Stamp | None, Stamp | None]) -> bool:
-    """Whether the files are those that `known` was made of, with lines added at most.
-
-    A line is known again by what the last one says and where it stands; a file that was touched without having grown
-    was rewritten.
-    """
-    baseline, steps = stamps
-    if known.baseline_stamp != baseline:
-        return False
-    if steps is None or steps.size < known.read:
-        return False
-    if known.steps_stamp is not None and steps.size == known.steps_stamp.size:
-        return False
-    if not known.points:
-        return True
-    with files.steps.open("rb") as file:
-        file.seek(known.points[-1].offset)
-        return _digest(file.read(known.points[-1].length)) == known.last
-
-
-def _digest(line: bytes) -> str:
-    return hashlib.sha256(line).hexdigest()
+def _line(path: Path, point: Point) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(point.offset)
+            return file.read(point.length).decode(errors="replace")
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read any more: {error.strerror}") from error
 
 
 R = TypeVar("R", bound=Record)
@@ -257,3 +252,7 @@ def read_cached(path: Path, kind: type[R]) -> R | None:
         return kind.model_validate_json(text) if digest.decode() == _digest(text) else None
     except (OSError, UnicodeDecodeError, ValidationError):
         return None
+
+
+def _digest(line: bytes) -> str:
+    return hashlib.sha256(line).hexdigest()

@@ -18,11 +18,6 @@ from claas.eval.config.catalog import known_preferences, load_preference
 from claas.eval.metrics.compliance import judge
 from claas.eval.metrics.preference import LogprobPair, NonAnswer, Preference, Verifier
 
-_TIMES = 40
-_BREAKDOWNS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-"""What a verifier raises that did not think of a text."""
-_TOKEN = re.compile(r"\w+|[^\w\s]")
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -62,6 +57,9 @@ def audit(preference: Preference) -> Iterator[Finding]:
             yield opposite.opposes(f"logprob_pairs.{index}", pair)
 
 
+_TOKEN = re.compile(r"\w+|[^\w\s]")
+
+
 def gamed_by(preference: Preference) -> list[str]:
     """The tokens of its own good answers that the preference's verifier accepts when nothing else is said.
 
@@ -72,6 +70,10 @@ def gamed_by(preference: Preference) -> list[str]:
     texts = [pair.positive_response for pair in preference.logprob_pairs]
     tokens = dict.fromkeys(token.lower() for text in texts for token in _TOKEN.findall(text))
     return [token for token in tokens if own.score(preference.probe_prompts[0], _repeated(token)) > 0.0]
+
+
+_BREAKDOWNS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What a verifier raises that did not think of a text."""
 
 
 @dataclass(frozen=True)
@@ -151,40 +153,15 @@ def _compared(positive: float, negative: float) -> str:
     return f"{positive:.3g} {sign} {negative:.3g}"
 
 
+_TIMES = 40
+
+
 def _repeated(token: str) -> str:
     return " ".join([token] * _TIMES)
 
 
 def _shown(text: str) -> str:
     return f"the answer {text!r}" if len(text) <= 60 else f"the answer {text[:50]!r}..."
-
-
-def audit_table(audited: Mapping[str, tuple[Preference, Sequence[Finding]]]) -> Table:
-    """A row per verifier: its score of each kind of non-answer, and of each pair's positive and negative response."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in ("preference", "verifier", *NonAnswer, "pairs", "sound"):
-        table.add_column(heading, overflow="fold")
-    for name, (preference, findings) in audited.items():
-        rows = {"verifier": preference.verifier}
-        if preference.out_of_scope is not None:
-            rows["out_of_scope_verifier"] = preference.out_of_scope.verifier
-        for key, verifier in rows.items():
-            about = {found.about: found for found in findings if found.key == key}
-            non_answers = [about.pop(kind) for kind in NonAnswer]
-            sound = all(found.problem is None for found in (*non_answers, *about.values()))
-            table.add_row(
-                Text(name),
-                Text(type(verifier).__name__),
-                *(_cell([found]) for found in non_answers),
-                _cell(list(about.values())),
-                Text("yes" if sound else "NO", style="" if sound else "bold red"),
-            )
-    return table
-
-
-def _cell(findings: Sequence[Finding]) -> Text:
-    lines = [Text(found.said, style="red" if found.problem else "") for found in findings]
-    return Text("\n").join(lines)
 
 
 UNSOUND, MISTAKE = 1, 2
@@ -235,6 +212,34 @@ def _report(preferences: Sequence[Preference]) -> int:
     for line in notes:
         console.print(Text(line), soft_wrap=True)
     return UNSOUND if problems else 0
+
+
+def audit_table(audited: Mapping[str, tuple[Preference, Sequence[Finding]]]) -> Table:
+    """A row per verifier: its score of each kind of non-answer, and of each pair's positive and negative response."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in ("preference", "verifier", *NonAnswer, "pairs", "sound"):
+        table.add_column(heading, overflow="fold")
+    for name, (preference, findings) in audited.items():
+        rows = {"verifier": preference.verifier}
+        if preference.out_of_scope is not None:
+            rows["out_of_scope_verifier"] = preference.out_of_scope.verifier
+        for key, verifier in rows.items():
+            about = {found.about: found for found in findings if found.key == key}
+            non_answers = [about.pop(kind) for kind in NonAnswer]
+            sound = all(found.problem is None for found in (*non_answers, *about.values()))
+            table.add_row(
+                Text(name),
+                Text(type(verifier).__name__),
+                *(_cell([found]) for found in non_answers),
+                _cell(list(about.values())),
+                Text("yes" if sound else "NO", style="" if sound else "bold red"),
+            )
+    return table
+
+
+def _cell(findings: Sequence[Finding]) -> Text:
+    lines = [Text(found.said, style="red" if found.problem else "") for found in findings]
+    return Text("\n").join(lines)
 
 
 if __name__ == "__main__":

@@ -84,67 +84,6 @@ class Panel:
         return any(value is not None for value in self.curve(history, self.key).values())
 
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-"""Okabe and Ito's, which stay apart for colour-blind readers; the markers say the same in grey."""
-
-MARKERS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x")
-
-DASHES = ("solid", "dash", "dot", "dashdot")
-
-
-@dataclass(frozen=True)
-class CurveStyle:
-    """One of `COLOURS`, `MARKERS` and `DASHES`, by their places."""
-
-    colour: int
-    marker: int
-    dash: int
-
-
-def curve_style(index: int) -> CurveStyle:
-    """The style of the curve at this place in the order: colours first, then dashes, then colours with other markers.
-
-    The first 196 differ from each other.
-    """
-    rounds, colour = divmod(index, len(COLOURS))
-    turns, dash = divmod(rounds, len(DASHES))
-    return CurveStyle(colour, (colour + turns) % len(MARKERS), dash)
-
-
-Intervals = Callable[[History, int, str], Interval | None]
-"""The interval of a criterion, by its name, of a preference's measurement after so many updates."""
-
-
-def from_transcripts(confidence: float) -> Intervals:
-    """Estimates each interval when it is asked for, from the history's own transcripts."""
-
-    def interval(history: History, updates: int, name: str) -> Interval | None:
-        [key] = [key for key, criterion in judged(history.keys) if criterion.name == name]
-        return estimate(key, history.rollouts(updates), history.rollouts(0), 0.0, confidence).interval
-
-    return interval
-
-
-def intervals_of(
-    after: Sequence[Transcript],
-    before: Sequence[Transcript],
-    keys: Iterable[Key],
-    due: Container[str],
-    confidence: float,
-) -> dict[str, tuple[float, float] | None]:
-    """The interval of every criterion of `keys` in one measurement, by the criterion's name, as (low, high).
-
-    `before` are the transcripts at baseline. A criterion whose key is not in `due` is absent; None where the
-    transcripts cannot give an interval.
-    """
-    found = {
-        criterion.name: estimate(key, after, before, 0.0, confidence).interval
-        for key, criterion in judged(keys)
-        if key.key in due
-    }
-    return {name: interval and (interval.low, interval.high) for name, interval in found.items()}
-
-
 @dataclass(frozen=True)
 class Picture:
     """A figure to be: its file name, what it shows, and its panels."""
@@ -155,6 +94,9 @@ class Picture:
     columns: int = 3
 
 
+Intervals = Callable[[History, int, str], Interval | None]
+"""The interval of a criterion, by its name, of a preference's measurement after so many updates."""
+
 _PICTURES = {
     Question.MARGINS: ("Is the wanted answer becoming likelier? (margin: logp of wanted − unwanted)", 3),
     Question.COMPLIANCE: ("Do the answers follow the preference? (held-out prompts are never trained on)", 3),
@@ -162,18 +104,6 @@ _PICTURES = {
     Question.FORGETTING: ("What does it cost? General capability, and distance from the base model", 2),
 }
 """The pictures that show how a run went, with their titles and columns, in the order a reader wants them."""
-
-_UPDATE_UNITS = {
-    **dict.fromkeys(["total_loss", "distill_loss", "kl_reg", "kl_mean", "kl_gain"], "nats per token"),
-    **dict.fromkeys(["adv_mean", "adv_abs_mean", "adv_abs_mean_raw"], "nats per token"),
-    **dict.fromkeys(["tokens_processed", "completion_len"], "tokens"),
-    "mean_is_ratio": "ratio",
-    "clip_fraction": "share of tokens",
-    "grad_norm": "L2 norm before clipping",
-    "batch_size": "answers",
-    "steps_per_batch_applied": "optimiser steps",
-}
-"""What the numbers that an update reports are measured in."""
 
 
 def pictures(criteria: Mapping[str, float], histories: Mapping[str, History], intervals: Intervals) -> list[Picture]:
@@ -280,6 +210,18 @@ class _Drawer:
 _OF_BASELINE: Mapping[str, Literal["times", "plus"]] = {"ratio": "times", "retention": "times", "gain": "plus"}
 """Estimators whose thresholds are relative to baseline where they are drawn beside the key itself."""
 
+_UPDATE_UNITS = {
+    **dict.fromkeys(["total_loss", "distill_loss", "kl_reg", "kl_mean", "kl_gain"], "nats per token"),
+    **dict.fromkeys(["adv_mean", "adv_abs_mean", "adv_abs_mean_raw"], "nats per token"),
+    **dict.fromkeys(["tokens_processed", "completion_len"], "tokens"),
+    "mean_is_ratio": "ratio",
+    "clip_fraction": "share of tokens",
+    "grad_norm": "L2 norm before clipping",
+    "batch_size": "answers",
+    "steps_per_batch_applied": "optimiser steps",
+}
+"""What the numbers that an update reports are measured in."""
+
 
 def _training(histories: Mapping[str, History]) -> Picture:
     keys = {key: None for history in histories.values() for step in history.steps for key in step.sdpo_metrics}
@@ -294,3 +236,59 @@ def _reported(history: History, key: str) -> Curve:
 def _own_name(key: str) -> str:
     """`mean entropy` of `collapse.mean_entropy`."""
     return key.rpartition(".")[2].replace("_", " ")
+
+
+def from_transcripts(confidence: float) -> Intervals:
+    """Estimates each interval when it is asked for, from the history's own transcripts."""
+
+    def interval(history: History, updates: int, name: str) -> Interval | None:
+        [key] = [key for key, criterion in judged(history.keys) if criterion.name == name]
+        return estimate(key, history.rollouts(updates), history.rollouts(0), 0.0, confidence).interval
+
+    return interval
+
+
+def intervals_of(
+    after: Sequence[Transcript],
+    before: Sequence[Transcript],
+    keys: Iterable[Key],
+    due: Container[str],
+    confidence: float,
+) -> dict[str, tuple[float, float] | None]:
+    """The interval of every criterion of `keys` in one measurement, by the criterion's name, as (low, high).
+
+    `before` are the transcripts at baseline. A criterion whose key is not in `due` is absent; None where the
+    transcripts cannot give an interval.
+    """
+    found = {
+        criterion.name: estimate(key, after, before, 0.0, confidence).interval
+        for key, criterion in judged(keys)
+        if key.key in due
+    }
+    return {name: interval and (interval.low, interval.high) for name, interval in found.items()}
+
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+"""Okabe and Ito's, which stay apart for colour-blind readers; the markers say the same in grey."""
+
+MARKERS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x")
+DASHES = ("solid", "dash", "dot", "dashdot")
+
+
+@dataclass(frozen=True)
+class CurveStyle:
+    """One of `COLOURS`, `MARKERS` and `DASHES`, by their places."""
+
+    colour: int
+    marker: int
+    dash: int
+
+
+def curve_style(index: int) -> CurveStyle:
+    """The style of the curve at this place in the order: colours first, then dashes, then colours with other markers.
+
+    The first 196 differ from each other.
+    """
+    rounds, colour = divmod(index, len(COLOURS))
+    turns, dash = divmod(rounds, len(DASHES))
+    return CurveStyle(colour, (colour + turns) % len(MARKERS), dash)

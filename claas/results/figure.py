@@ -18,12 +18,49 @@ from claas.results.charts import COLOURS, Panel, Picture, curve_style, from_tran
 from claas.results.records import History, Status
 from claas.results.settings import EvalConfig
 
-DOTS_PER_INCH = 180
+FOLDER = "plots"
 
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_DASHES = ("solid", "dashed", "dotted", "dashdot")
-_ALARM = "#B2182B"
+
+def write_plots(run_dir: Path, run_id: str, config: EvalConfig, histories: Mapping[str, History]) -> list[Path]:
+    """Draw every picture there are data for into `<run_dir>/plots`, and say which were written.
+
+    Works on a run in progress. `config` is the resolved one, whose settings stand in the caption.
+    """
+    caption, bands = _caption(run_id, config), f"bands: {100 * config.confidence:g} % confidence"
+    written: list[Path] = []
+    for picture in pictures(config.criteria, histories, from_transcripts(config.confidence)):
+        png = draw(picture, histories, f"{caption} · {bands}" if any(each.band for each in picture.panels) else caption)
+        if png is not None:
+            written.append(run_dir / FOLDER / f"{picture.name}.png")
+            _write(written[-1], png)
+    return written
+
+
+def _caption(run_id: str, config: EvalConfig) -> str:
+    training = config.training
+    return " · ".join(
+        [
+            f"run {run_id}",
+            str(config.base_model),
+            f"learning rate {training.learning_rate}",
+            f"{config.batch_size} answers × {training.steps_per_batch} optimiser steps per update",
+            f"alpha {training.alpha:g}",
+            f"seed {config.seed}",
+        ]
+    )
+
+
+def _write(path: Path, data: bytes) -> None:
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged = path.with_name(f".{path.name}.tmp")
+        staged.write_bytes(data)
+        staged.replace(path)
+
+
+DOTS_PER_INCH = 180
 _INK = "#333333"
+_ALARM = "#B2182B"
 
 
 def draw(picture: Picture, histories: Mapping[str, History], caption: str) -> bytes | None:
@@ -155,6 +192,10 @@ def _dress(figure: Any, page: _Page, title: str, histories: Mapping[str, History
     figure.text(edge, 0.1 / page.height, small, fontsize=6.5, color="#666666", ha="left", va="bottom")
 
 
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_DASHES = ("solid", "dashed", "dotted", "dashdot")
+
+
 def _style(index: int) -> dict[str, Any]:
     found = curve_style(index)
     return {"color": COLOURS[found.colour], "marker": _MARKERS[found.marker], "linestyle": _DASHES[found.dash]}
@@ -170,43 +211,3 @@ def _legend(history: History) -> str:
 
 def _plain(value: float, _: int) -> str:
     return f"{value:.4g}"
-
-
-FOLDER = "plots"
-
-
-def write_plots(run_dir: Path, run_id: str, config: EvalConfig, histories: Mapping[str, History]) -> list[Path]:
-    """Draw every picture there are data for into `<run_dir>/plots`, and say which were written.
-
-    Works on a run in progress. `config` is the resolved one, whose settings stand in the caption.
-    """
-    caption, bands = _caption(run_id, config), f"bands: {100 * config.confidence:g} % confidence"
-    written: list[Path] = []
-    for picture in pictures(config.criteria, histories, from_transcripts(config.confidence)):
-        png = draw(picture, histories, f"{caption} · {bands}" if any(each.band for each in picture.panels) else caption)
-        if png is not None:
-            written.append(run_dir / FOLDER / f"{picture.name}.png")
-            _write(written[-1], png)
-    return written
-
-
-def _caption(run_id: str, config: EvalConfig) -> str:
-    training = config.training
-    return " · ".join(
-        [
-            f"run {run_id}",
-            str(config.base_model),
-            f"learning rate {training.learning_rate}",
-            f"{config.batch_size} answers × {training.steps_per_batch} optimiser steps per update",
-            f"alpha {training.alpha:g}",
-            f"seed {config.seed}",
-        ]
-    )
-
-
-def _write(path: Path, data: bytes) -> None:
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staged = path.with_name(f".{path.name}.tmp")
-        staged.write_bytes(data)
-        staged.replace(path)

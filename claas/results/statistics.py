@@ -16,13 +16,9 @@ from scipy import (  # pyright: ignore[reportMissingTypeStubs]
     stats,
 )
 
-POWER = 0.8
-"""The conventional chance that a study of the size asked for concludes (Cohen 1988)."""
-
 _special: Any = special  # scipy ships no types: what comes from it is made a float where it enters
 _stats: Any = stats
 _optimize: Any = optimize
-_ZERO = 1e-9
 
 
 @dataclass(frozen=True)
@@ -31,6 +27,10 @@ class Interval:
 
     low: float
     high: float
+
+
+POWER = 0.8
+"""The conventional chance that a study of the size asked for concludes (Cohen 1988)."""
 
 
 def wilson(successes: float, n: int, confidence: float = 0.95) -> Interval:
@@ -70,58 +70,12 @@ def needed_for_proportion(rate: float, threshold: float, confidence: float = 0.9
     return above(size_for_power(at_threshold, as_is, rate - threshold, confidence))
 
 
-def mcnemar_exact(lost: int, gained: int) -> float:
-    """Two-sided exact p-value that losses and gains are equally likely (McNemar 1947; binomial, conditional)."""
-    if lost + gained == 0:
-        return 1.0
-    return float(_stats.binomtest(lost, lost + gained, 0.5).pvalue)
-
-
-def holm(p_values: Sequence[float], family: int | None = None) -> list[float]:
-    """p-values adjusted so that the chance of any false rejection keeps the level (Holm 1979), in the given order.
-
-    Holds whatever the tests' dependence. `family` is how many hypotheses are in question where that is more than were
-    tested: the others count as never rejected, so that testing them later can only lower what is returned here.
-    """
-    size = len(p_values) if family is None else family
-    if size < len(p_values):
-        raise ValueError(f"a family of {size} has no {len(p_values)} p-values")
-    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
-    adjusted = [0.0] * len(p_values)
-    largest = 0.0
-    for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (size - rank) * p_values[index]))
-        adjusted[index] = largest
-    return adjusted
-
-
-def size_for_power(spread_at_threshold: float, spread: float, distance: float, confidence: float) -> float:
-    """n at which a normal mean this far from its threshold is told from it with probability `POWER`.
-
-    The spreads are standard deviations of one observation: when the threshold is true, and as it is.
-    """
-    level, power = normal_quantile((1 + confidence) / 2), normal_quantile(POWER)
-    return ((level * spread_at_threshold + power * spread) / distance) ** 2
-
-
-def above(bound: float) -> int:
-    """The smallest positive integer above a bound."""
-    return max(1, math.floor(bound) + 1)
-
-
-def normal_quantile(probability: float) -> float:
-    """The quantile of the standard normal distribution."""
-    return float(_special.ndtri(probability))
-
-
-def normal_tail(z: float) -> float:
-    """The probability that a standard normal variable is at most z."""
-    return float(_special.ndtr(z))
-
-
 def _check_proportion(successes: float, n: int) -> None:
     if n <= 0 or not 0 <= successes <= n:
         raise ValueError(f"needs 0 <= successes <= n and n > 0, got {successes} of {n}")
+
+
+_ZERO = 1e-9
 
 
 def retention_interval(after: Sequence[float], before: Sequence[float], confidence: float = 0.95) -> Interval | None:
@@ -211,3 +165,52 @@ class _Pairs:
         if excess(low) <= 0:
             return low
         return high if excess(high) >= 0 else float(_optimize.brentq(excess, low, high))
+
+
+def mcnemar_exact(lost: int, gained: int) -> float:
+    """Two-sided exact p-value that losses and gains are equally likely (McNemar 1947; binomial, conditional)."""
+    if lost + gained == 0:
+        return 1.0
+    return float(_stats.binomtest(lost, lost + gained, 0.5).pvalue)
+
+
+def holm(p_values: Sequence[float], family: int | None = None) -> list[float]:
+    """p-values adjusted so that the chance of any false rejection keeps the level (Holm 1979), in the given order.
+
+    Holds whatever the tests' dependence. `family` is how many hypotheses are in question where that is more than were
+    tested: the others count as never rejected, so that testing them later can only lower what is returned here.
+    """
+    size = len(p_values) if family is None else family
+    if size < len(p_values):
+        raise ValueError(f"a family of {size} has no {len(p_values)} p-values")
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (size - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def size_for_power(spread_at_threshold: float, spread: float, distance: float, confidence: float) -> float:
+    """n at which a normal mean this far from its threshold is told from it with probability `POWER`.
+
+    The spreads are standard deviations of one observation: when the threshold is true, and as it is.
+    """
+    level, power = normal_quantile((1 + confidence) / 2), normal_quantile(POWER)
+    return ((level * spread_at_threshold + power * spread) / distance) ** 2
+
+
+def above(bound: float) -> int:
+    """The smallest positive integer above a bound."""
+    return max(1, math.floor(bound) + 1)
+
+
+def normal_quantile(probability: float) -> float:
+    """The quantile of the standard normal distribution."""
+    return float(_special.ndtri(probability))
+
+
+def normal_tail(z: float) -> float:
+    """The probability that a standard normal variable is at most z."""
+    return float(_special.ndtr(z))

@@ -12,24 +12,7 @@ from claas.results.records import SCHEMA_VERSION, AdapterVersion, Baseline, Coun
 from claas.results.settings import EvalConfig, Prices
 from claas.results.verdict import Judgement, Verdict, combine, judge_run
 
-_BY_UPDATE = {"prefill_tokens": "update_prefill", "trained_tokens": "trained"}
-
-
-def update_tokens(metrics: Mapping[str, float]) -> dict[str, int]:
-    """Tokens that an update read (`update_prefill`) and trained on (`trained`), where the engine tells them."""
-    return {kind: int(metrics[name]) for name, kind in _BY_UPDATE.items() if name in metrics}
-
-
-def estimate(tokens: Mapping[str, int], prices: Prices) -> float:
-    """In the currency of `prices`: answers are sampled, prompts and scored completions are prefill."""
-    prefill = sum(tokens.get(kind, 0) for kind in ("prompt", "scored", "update_prefill"))
-    paid = tokens.get("completion", 0) * prices.sample + prefill * prices.prefill
-    return (paid + tokens.get("trained", 0) * prices.train) / 1e6
-
-
 FILE_NAME = "summary.json"
-
-Number = TypeVar("Number", int, float)
 
 
 class PreferenceSummary(Judgement):
@@ -167,12 +150,30 @@ def _counts(records: Sequence[Baseline | StepRecord]) -> dict[str, Counts]:
     }
 
 
+Number = TypeVar("Number", int, float)
+
+
 def _total(parts: Sequence[Mapping[str, Number]]) -> dict[str, Number]:
     totals: dict[str, Number] = {}
     for part in parts:
         for kind, amount in part.items():
             totals[kind] = totals[kind] + amount if kind in totals else amount
     return totals
+
+
+_BY_UPDATE = {"prefill_tokens": "update_prefill", "trained_tokens": "trained"}
+
+
+def update_tokens(metrics: Mapping[str, float]) -> dict[str, int]:
+    """Tokens that an update read (`update_prefill`) and trained on (`trained`), where the engine tells them."""
+    return {kind: int(metrics[name]) for name, kind in _BY_UPDATE.items() if name in metrics}
+
+
+def estimate(tokens: Mapping[str, int], prices: Prices) -> float:
+    """In the currency of `prices`: answers are sampled, prompts and scored completions are prefill."""
+    prefill = sum(tokens.get(kind, 0) for kind in ("prompt", "scored", "update_prefill"))
+    paid = tokens.get("completion", 0) * prices.sample + prefill * prices.prefill
+    return (paid + tokens.get("trained", 0) * prices.train) / 1e6
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,6 @@ from claas.eval.metrics.text import count_sentences, numbered_items
 from claas.results.keys import Criterion, Items, Key, Question, Role
 from claas.results.records import Transcript
 
-_FENCED = re.compile(r"```[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
-_CODE_LINE = re.compile(r"\s|def |async def |class |@|import |from \S+ import |\Z")
-
 Text = Annotated[str, Field(min_length=1)]
 Number = Annotated[int, Field(ge=1)]
 
@@ -123,6 +120,18 @@ class Python(_Kind):
 AnyCheck = Annotated[Contains | Exact | Numbered | Sentences | Avoids | Python, Field(discriminator="kind")]
 
 
+def _verdict(passed: bool, **found: Any) -> VerifierResult:
+    return VerifierResult(float(passed), passed, found)
+
+
+def _has_stem(text: str, stem: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(stem)}", text, re.IGNORECASE) is not None
+
+
+_FENCED = re.compile(r"```[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
+_CODE_LINE = re.compile(r"\s|def |async def |class |@|import |from \S+ import |\Z")
+
+
 def code_in(answer: str, entry: str) -> str:
     """The Python in an answer: the fenced block that defines `entry`, else all blocks, else lines that look like it."""
     blocks: list[str] = _FENCED.findall(answer)
@@ -132,18 +141,6 @@ def code_in(answer: str, entry: str) -> str:
     if blocks:
         return "\n".join(blocks)
     return "\n".join(line for line in answer.splitlines() if _CODE_LINE.match(line))
-
-
-def _has_stem(text: str, stem: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(stem)}", text, re.IGNORECASE) is not None
-
-
-def _verdict(passed: bool, **found: Any) -> VerifierResult:
-    return VerifierResult(float(passed), passed, found)
-
-
-_CODING = "fibonacci"
-_IFEVAL = ("three_sentences", "five_benefits", "recursion_without_function")
 
 
 class CapabilityItem(BaseModel):
@@ -158,6 +155,10 @@ class CapabilityItem(BaseModel):
 
 class _Suite(BaseModel):
     items: tuple[CapabilityItem, ...] = Field(min_length=1)
+
+
+_CODING = "fibonacci"
+_IFEVAL = ("three_sentences", "five_benefits", "recursion_without_function")
 
 
 @dataclass(frozen=True)

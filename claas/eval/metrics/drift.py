@@ -15,43 +15,6 @@ from claas.results.keys import Key, Question
 from claas.results.records import Transcript
 
 
-async def frozen_scores(subject: Subject, metric: str, prefix: str, written: Sequence[Transcript]) -> list[Transcript]:
-    """The scores of one metric's frozen answers, as transcripts of the items `{prefix}{i}`.
-
-    At baseline these are of the sampled answers `written`, and freeze them: later the same texts are scored again,
-    whatever `written` is. An answer that was lost, or says nothing, is not frozen. A score with another number of
-    tokens than at baseline is lost, because its tokens are not the same ones.
-    """
-    if subject.baseline is None:
-        sampled = [(f"{prefix}{i}", answer) for i, answer in enumerate(written) if answer.response]
-        return await together(_score(subject, metric, item, answer) for item, answer in sampled)
-    return await together(_score_again(subject, before) for before in frozen(subject.baseline.rollouts, metric, prefix))
-
-
-def frozen(rollouts: Iterable[Transcript], metric: str, prefix: str) -> list[Transcript]:
-    """The frozen answers of a metric among these transcripts, less those whose score was lost."""
-    return [
-        rollout
-        for rollout in rollouts
-        if rollout.metric == metric and rollout.item.startswith(prefix) and rollout.error is None
-    ]
-
-
-async def _score(subject: Subject, metric: str, item: str, answer: Transcript) -> Transcript:
-    messages = ({"role": "user", "content": answer.prompt},)
-    transcript, _ = await subject.score(metric, item, messages, answer.response or "")
-    return transcript.model_copy(update={"finish_reason": answer.finish_reason})
-
-
-async def _score_again(subject: Subject, before: Transcript) -> Transcript:
-    transcript = await _score(subject, before.metric, before.item, before)
-    now, then = len(transcript.logprobs or ()), len(before.logprobs or ())
-    if transcript.error is not None or now == then:
-        return transcript
-    lost = {"tokens": None, "logprobs": None, "prompt_tokens": None, "completion_tokens": None}
-    return transcript.model_copy(update=lost | {"error": f"{now} tokens, but {then} at baseline"})
-
-
 @dataclass(frozen=True)
 class Drift:
     """Forward KL(base || adapter) per token, in nats, from answers that the base model wrote once, at baseline.
@@ -150,3 +113,40 @@ def _estimates(name: str, log_ratios: Sequence[float]) -> dict[str, float | None
         f"{name}_k1": mean(-r for r in log_ratios),
         f"{name}_k3": mean(math.expm1(r) - r for r in log_ratios),
     }
+
+
+async def frozen_scores(subject: Subject, metric: str, prefix: str, written: Sequence[Transcript]) -> list[Transcript]:
+    """The scores of one metric's frozen answers, as transcripts of the items `{prefix}{i}`.
+
+    At baseline these are of the sampled answers `written`, and freeze them: later the same texts are scored again,
+    whatever `written` is. An answer that was lost, or says nothing, is not frozen. A score with another number of
+    tokens than at baseline is lost, because its tokens are not the same ones.
+    """
+    if subject.baseline is None:
+        sampled = [(f"{prefix}{i}", answer) for i, answer in enumerate(written) if answer.response]
+        return await together(_score(subject, metric, item, answer) for item, answer in sampled)
+    return await together(_score_again(subject, before) for before in frozen(subject.baseline.rollouts, metric, prefix))
+
+
+def frozen(rollouts: Iterable[Transcript], metric: str, prefix: str) -> list[Transcript]:
+    """The frozen answers of a metric among these transcripts, less those whose score was lost."""
+    return [
+        rollout
+        for rollout in rollouts
+        if rollout.metric == metric and rollout.item.startswith(prefix) and rollout.error is None
+    ]
+
+
+async def _score(subject: Subject, metric: str, item: str, answer: Transcript) -> Transcript:
+    messages = ({"role": "user", "content": answer.prompt},)
+    transcript, _ = await subject.score(metric, item, messages, answer.response or "")
+    return transcript.model_copy(update={"finish_reason": answer.finish_reason})
+
+
+async def _score_again(subject: Subject, before: Transcript) -> Transcript:
+    transcript = await _score(subject, before.metric, before.item, before)
+    now, then = len(transcript.logprobs or ()), len(before.logprobs or ())
+    if transcript.error is not None or now == then:
+        return transcript
+    lost = {"tokens": None, "logprobs": None, "prompt_tokens": None, "completion_tokens": None}
+    return transcript.model_copy(update=lost | {"error": f"{now} tokens, but {then} at baseline"})

@@ -12,12 +12,6 @@ from claas.results.keys import Key
 from claas.results.records import AdapterVersion, Baseline, Counts, Transcript, Values
 
 
-def seed_for(run_seed: int, preference: str, step: int | None, purpose: str, item: str) -> int:
-    """A 63-bit seed that depends on all its arguments and on nothing else. `step` None is the baseline."""
-    name = f"{run_seed}\x1f{preference}\x1f{'baseline' if step is None else step}\x1f{purpose}\x1f{item}"
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
-
-
 @dataclass(frozen=True)
 class Subject:
     """One adapter version under one preference, and the only door to the stack that a metric has.
@@ -76,29 +70,6 @@ class Subject:
         return await self.stack.score(self.adapter, messages, completion)
 
 
-def answered(asked: Transcript, answer: Answer) -> Transcript:
-    """The transcript of a request that was answered."""
-    return asked.model_copy(
-        update={
-            "response": answer.text,
-            "finish_reason": answer.finish_reason,
-            "rollout_id": answer.rollout_id,
-            "prompt_tokens": answer.prompt_tokens,
-            "completion_tokens": answer.completion_tokens,
-            "tokens": _listed(answer.tokens),
-            "logprobs": list(answer.logprobs),
-            "top_logprobs": [list(likeliest) for likeliest in answer.top_logprobs] or None,
-            "mean_entropy": answer.mean_entropy,
-            "sampled_with": answer.sampled_with,
-            "truncated_prompt_tokens": answer.truncated_prompt_tokens,
-        }
-    )
-
-
-def _listed(tokens: Sequence[str] | None) -> list[str] | None:
-    return None if tokens is None else list(tokens)
-
-
 @dataclass(frozen=True)
 class Measurement:
     """What one metric found: values by key, how its measurements ended, and the transcripts behind them."""
@@ -152,3 +123,32 @@ def counted(transcripts: Sequence[Transcript]) -> Counts:
         errored=len(transcripts) - len(scored),
         truncated=sum(transcript.finish_reason == "length" for transcript in scored),
     )
+
+
+def seed_for(run_seed: int, preference: str, step: int | None, purpose: str, item: str) -> int:
+    """A 63-bit seed that depends on all its arguments and on nothing else. `step` None is the baseline."""
+    name = f"{run_seed}\x1f{preference}\x1f{'baseline' if step is None else step}\x1f{purpose}\x1f{item}"
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
+
+
+def answered(asked: Transcript, answer: Answer) -> Transcript:
+    """The transcript of a request that was answered."""
+    return asked.model_copy(
+        update={
+            "response": answer.text,
+            "finish_reason": answer.finish_reason,
+            "rollout_id": answer.rollout_id,
+            "prompt_tokens": answer.prompt_tokens,
+            "completion_tokens": answer.completion_tokens,
+            "tokens": _listed(answer.tokens),
+            "logprobs": list(answer.logprobs),
+            "top_logprobs": [list(likeliest) for likeliest in answer.top_logprobs] or None,
+            "mean_entropy": answer.mean_entropy,
+            "sampled_with": answer.sampled_with,
+            "truncated_prompt_tokens": answer.truncated_prompt_tokens,
+        }
+    )
+
+
+def _listed(tokens: Sequence[str] | None) -> list[str] | None:
+    return None if tokens is None else list(tokens)
