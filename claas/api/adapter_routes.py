@@ -1,17 +1,22 @@
 """Adapters, aliases, feedback and rollouts."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
 from typing import Annotated
+from zipfile import ZIP_STORED, ZipFile
 
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Header, Query, Response
+from fastapi import Path as PathParameter
 from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator
 
 from claas.api.errors import reply
-from claas.api.models import chunks_of, zipped
 from claas.api.prompts import last_user_text
 from claas.api.services import Served
 from claas.core.checks import adapter_id, alias_name, served_name
-from claas.core.errors import Forbidden, NotFound
+from claas.core.errors import Forbidden, NotFound, StackError
 from claas.core.text import quoted
 from claas.engines.base import AdapterSpec, Weights
 from claas.wire.adapters import Alias, AliasDeleted, AliasRequest, LoraDeleted, LoraInitRequest, LoraList, LoraVersion
@@ -56,17 +61,53 @@ async def delete(lora_id: LoraId, served: Served) -> Response:
 async def export(lora_id: LoraId, served: Served, version: Annotated[int | None, Query(ge=0)] = None) -> Response:
     """A version, or the newest, as a zip of the files that PEFT loads."""
     weights = await served.engine.resolve(lora_id, version)
-    archive = await zipped(await served.engine.export_adapter(lora_id, weights.version))
+    archive = await _zipped(await served.engine.export_adapter(lora_id, weights.version))
     name = f"{served_name(lora_id)}-v{weights.version}.zip"
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "ETag": f'"{weights.digest}"'}
-    return StreamingResponse(chunks_of(archive), media_type="application/zip", headers=headers)
+    return StreamingResponse(_chunks_of(archive), media_type="application/zip", headers=headers)
+
+
+_PEFT_FILES = ("adapter_config.json", "adapter_model.safetensors")
+"""What PEFT loads; whatever else an engine keeps beside them is not exported."""
+
+
+async def _zipped(directory: Path) -> SpooledTemporaryFile[bytes]:
+    """The adapter in `directory` as a zip in a temporary file, read from its beginning; closing it removes it."""
+    return await asyncio.to_thread(_zip, directory)
+
+
+async def _chunks_of(archive: SpooledTemporaryFile[bytes]) -> AsyncIterator[bytes]:
+    """The bytes of `archive`, which is closed when they were read or nobody reads on."""
+    with archive:
+        while chunk := await asyncio.to_thread(archive.read, _CHUNK_BYTES):
+            yield chunk
+
+
+_IN_MEMORY_BYTES = 8 * 1024 * 1024
+_CHUNK_BYTES = 256 * 1024
+
+
+def _zip(directory: Path) -> SpooledTemporaryFile[bytes]:
+    archive: SpooledTemporaryFile[bytes] = SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 (the reader closes it)
+    try:
+        with ZipFile(archive, "w", ZIP_STORED) as file:  # weights do not compress
+            for name in _PEFT_FILES:
+                file.write(directory / name, name)
+    except FileNotFoundError as error:
+        archive.close()
+        raise NotFound("the adapter was deleted while it was being exported") from error
+    except OSError as error:
+        archive.close()
+        raise StackError(f"cannot export the adapter: {error.strerror or error}") from error
+    archive.seek(0)
+    return archive
 
 
 def _version(lora_id: str, weights: Weights) -> LoraVersion:
     return LoraVersion(lora_id=lora_id, version=weights.version, digest=weights.digest, model=weights.name)
 
 
-AliasName = Annotated[str, Path(), AfterValidator(alias_name)]
+AliasName = Annotated[str, PathParameter(), AfterValidator(alias_name)]
 
 
 @router.put("/v1/aliases/{name}", response_model=Alias)
@@ -107,13 +148,11 @@ async def resolve(request: ResolveRequest, served: Served) -> Response:
     other = served.rollouts.that_showed(request.text)
     if other is None:
         raise NotFound("no recorded answer showed this text")
-    raise NotFound(f"this text was not shown {_asked(request)}, but {_by(other)}")
+    raise NotFound(
+        f"this text was not shown {_asked(request)}, but by {other.model} to {quoted(last_user_text(other.messages))}"
+    )
 
 
 def _asked(request: ResolveRequest) -> str:
     parts = ["" if request.prompt is None else "to this prompt", "" if request.model is None else f"by {request.model}"]
     return " and ".join(filter(None, parts))
-
-
-def _by(other: Rollout) -> str:
-    return f"by {other.model} to {quoted(last_user_text(other.messages))}"

@@ -13,6 +13,7 @@ from claas.api.models import Models
 from claas.api.prompts import stop_strings
 from claas.core.concurrency import both, together
 from claas.core.errors import BadRequest, StackError
+from claas.core.text import PART_OF_A_CHARACTER
 from claas.engines.base import Engine, PromptLogprobs, Sample, SamplingParams, TokenIds, TokenLogprob, Weights
 from claas.wire.chat import CompletionChoice, CompletionLogprobs, CompletionRequest, CompletionResponse, Usage
 
@@ -119,9 +120,7 @@ def _choice(
 def legacy_logprobs(text: str, shown: int, reading: PromptLogprobs | None, sample: Sample | None) -> CompletionLogprobs:
     """The log probabilities of a choice: of the echoed prompt, where it was read, and of the sampled tokens.
 
-    `text` is the choice's text, the prompt included.
-
-    `shown` is how many characters of `text` are the prompt's.
+    `text` is the choice's text, of which the first `shown` characters are the prompt's.
     """
     tokens: list[str] = []
     logprobs: list[float | None] = []
@@ -133,21 +132,18 @@ def legacy_logprobs(text: str, shown: int, reading: PromptLogprobs | None, sampl
         tops += [None, *_tops(tokens[1:], reading.logprobs, reading.top_logprobs)]
         offsets += _offsets(reading.tokens, reading.token_bytes, 0, shown)
     if sample is not None:
-        known = sample.token_bytes or (None,) * len(sample.tokens)
-        sampled = list(map(_written, sample.tokens, known))
+        token_bytes = sample.token_bytes or (None,) * len(sample.tokens)
+        sampled = list(map(_written, sample.tokens, token_bytes))
         tokens += sampled
         logprobs += sample.logprobs
         tops += _tops(sampled, sample.logprobs, sample.top_logprobs)
-        offsets += _offsets(sample.tokens, known, shown, len(text))
+        offsets += _offsets(sample.tokens, token_bytes, shown, len(text))
     return CompletionLogprobs(tokens=tokens, token_logprobs=logprobs, top_logprobs=tops, text_offset=offsets)
-
-
-_PART_OF_A_CHARACTER = "\ufffd"
 
 
 def _written(token: str, raw: bytes | None) -> str:
     """A token's text, or its bytes where it is a part of a character."""
-    if raw is None or _PART_OF_A_CHARACTER not in token:
+    if raw is None or PART_OF_A_CHARACTER not in token:
         return token
     return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)
 

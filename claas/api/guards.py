@@ -41,12 +41,16 @@ class BearerAuth:
         await refusal(scope, receive, send)
 
     def _admits(self, scope: Scope) -> bool:
-        headers: list[tuple[bytes, bytes]] = scope["headers"]
-        given = [value for name, value in headers if name == b"authorization"]
+        given = _header_values(scope, b"authorization")
         scheme, _, token = given[0].partition(b" ") if given else (b"", b"", b"")
         if scheme.lower() == b"basic" and _is_page(scope):
             return hmac.compare_digest(_password(token), self._api_key)
         return hmac.compare_digest(token.strip(), self._api_key) and scheme.lower() == b"bearer"
+
+
+def _header_values(scope: Scope, name: bytes) -> list[bytes]:
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    return [value for header, value in headers if header == name]
 
 
 def _is_page(scope: Scope) -> bool:
@@ -90,7 +94,8 @@ class HostCheck:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        foreign = [] if scope["type"] != "http" else [host for host in _hosts(scope) if not is_loopback(_name(host))]
+        values = _header_values(scope, b"host") if scope["type"] == "http" else []
+        foreign = [host for value in values if not is_loopback(_without_port(host := value.decode("latin-1")))]
         if not foreign:
             await self._app(scope, receive, send)
             return
@@ -101,13 +106,8 @@ class HostCheck:
         await error_response(403, message, code="forbidden")(scope, receive, send)
 
 
-def _hosts(scope: Scope) -> list[str]:
-    headers: list[tuple[bytes, bytes]] = scope["headers"]
-    return [value.decode("latin-1") for name, value in headers if name == b"host"]
-
-
-def _name(host: str) -> str:
-    """The host without its port: `127.0.0.1` of `127.0.0.1:8080`, `::1` of `[::1]:8080`."""
+def _without_port(host: str) -> str:
+    """The name or address alone: `127.0.0.1` of `127.0.0.1:8080`, `::1` of `[::1]:8080`."""
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0].lower()
@@ -148,8 +148,7 @@ class BodyLimit:
 
 def _declared_length(scope: Scope) -> int:
     """The body's length as the client gives it; 0 when it gives none, and then the bytes are counted."""
-    headers: list[tuple[bytes, bytes]] = scope["headers"]
-    given = next((value for name, value in headers if name == b"content-length"), b"")
+    given = next(iter(_header_values(scope, b"content-length")), b"")
     return int(given) if given.isdigit() else 0
 
 

@@ -2,11 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from tempfile import SpooledTemporaryFile
-from zipfile import ZIP_STORED, ZipFile
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -188,39 +186,3 @@ class Models:
         return NotFound(
             f"unknown model {model!r}; known: {', '.join([*await self._own_names(), *self._aliases.names()])}"
         )
-
-
-PEFT_FILES = ("adapter_config.json", "adapter_model.safetensors")
-"""What PEFT loads; whatever else an engine keeps beside them stays here."""
-
-
-async def zipped(directory: Path) -> SpooledTemporaryFile[bytes]:
-    """The adapter in `directory` as a zip in a temporary file, read from its beginning; closing it removes it."""
-    return await asyncio.to_thread(_zip, directory)
-
-
-async def chunks_of(archive: SpooledTemporaryFile[bytes]) -> AsyncIterator[bytes]:
-    """The bytes of `archive`, which is closed when they were read or nobody reads on."""
-    with archive:
-        while chunk := await asyncio.to_thread(archive.read, _CHUNK_BYTES):
-            yield chunk
-
-
-_IN_MEMORY_BYTES = 8 * 1024 * 1024
-_CHUNK_BYTES = 256 * 1024
-
-
-def _zip(directory: Path) -> SpooledTemporaryFile[bytes]:
-    archive: SpooledTemporaryFile[bytes] = SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 (the reader closes it)
-    try:
-        with ZipFile(archive, "w", ZIP_STORED) as file:  # weights do not compress
-            for name in PEFT_FILES:
-                file.write(directory / name, name)
-    except FileNotFoundError as error:
-        archive.close()
-        raise NotFound("the adapter was deleted while it was being exported") from error
-    except OSError as error:
-        archive.close()
-        raise StackError(f"cannot export the adapter: {error.strerror or error}") from error
-    archive.seek(0)
-    return archive

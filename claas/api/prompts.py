@@ -1,4 +1,4 @@
-"""From a request's messages to a prompt that fits the model's window."""
+"""From what a request says to what an engine takes: messages as a prompt that fits the window, and stop strings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,26 +10,20 @@ from claas.wire.chat import DEFAULT_SYSTEM_PROMPT, ChatMessage
 Turns = tuple[dict[str, str], ...]
 
 
-def conversation(messages: Sequence[ChatMessage]) -> tuple[dict[str, str], ...]:
+def conversation(messages: Sequence[ChatMessage]) -> Turns:
     """Plain-text turns; `developer` reads as `system`, and a system turn is put first when there is none."""
-    turns = [{"role": _role(message.role), "content": message.text} for message in messages]
+    turns = [
+        {"role": "system" if message.role == "developer" else message.role, "content": message.text}
+        for message in messages
+    ]
     if not any(turn["role"] == "system" for turn in turns):
         turns.insert(0, {"role": "system", "content": DEFAULT_SYSTEM_PROMPT})
     return tuple(turns)
 
 
-def _role(role: str) -> str:
-    return "system" if role == "developer" else role
-
-
 def last_user_text(messages: Sequence[Mapping[str, str]]) -> str:
     """What the person wrote last; empty when no turn is theirs."""
     return next((turn["content"] for turn in reversed(messages) if turn["role"] == "user"), "")
-
-
-def folded(text: str) -> str:
-    """The text with every run of white space as one space."""
-    return " ".join(text.split())
 
 
 @dataclass(frozen=True)
@@ -98,7 +92,7 @@ async def _length(engine: Engine, messages: Turns) -> int:
 
 
 def stop_strings(stop: str | list[str] | None) -> tuple[str, ...]:
-    """One, several or none, of which none is empty."""
+    """The stop strings of a request, which gives one, several or none; `InvalidInput` where one is empty."""
     strings = (stop,) if isinstance(stop, str) else tuple(stop or ())
     if "" in strings:
         raise InvalidInput("stop must not hold an empty string, got ''")

@@ -9,7 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from claas.api.journal import Journal
-from claas.api.prompts import folded, last_user_text
+from claas.api.prompts import last_user_text
 from claas.core.errors import StackError
 from claas.core.text import visible_key
 from claas.engines.base import Sample, SamplingParams
@@ -123,8 +123,12 @@ def _text_key(shown: str) -> str:
 
 
 def _prompt_key(shown: str, prompt: str) -> str:
-    return f"prompt {shown} {hashlib.sha256(folded(prompt).encode()).hexdigest()}"
+    return f"prompt {shown} {hashlib.sha256(_single_spaced(prompt).encode()).hexdigest()}"
 
 
 def _contains(rollout: Rollout, prompt: str) -> bool:
-    return folded(prompt) in folded(last_user_text(rollout.messages))
+    return _single_spaced(prompt) in _single_spaced(last_user_text(rollout.messages))
+
+
+def _single_spaced(text: str) -> str:
+    return " ".join(text.split())

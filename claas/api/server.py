@@ -15,7 +15,7 @@ import claas
 from claas.api.app import create_app
 from claas.api.config import ApiConfig
 from claas.api.guards import require_key_off_loopback
-from claas.api.open_engine import open_engine, require_startable
+from claas.api.services import open_engine, require_startable
 from claas.core.errors import InvalidInput, StackError
 from claas.core.files import locked, writing
 

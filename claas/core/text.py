@@ -1,4 +1,4 @@
-"""What a person sees of a model's text, the words in it, and the key that it is found under."""
+"""What a person sees of a model's text, the words in it, its key, and how its tokens look."""
 
 import hashlib
 import re
@@ -60,3 +60,14 @@ def mentions(text: str, phrase: str) -> int:
 def quoted(text: str, at_most: int = 80) -> str:
     """The text's beginning between quotes, for messages."""
     return repr(text if len(text) <= at_most else f"{text[:at_most]}…")
+
+
+PART_OF_A_CHARACTER = "\N{REPLACEMENT CHARACTER}"
+"""What stands in the text of a token that is only a part of a character."""
+
+_SPECIAL = re.compile(r"<.+>|\[.+\]", re.DOTALL)
+
+
+def looks_special(token: str) -> bool:
+    """Whether a token looks like those that no text shows, such as `<|im_end|>`; white space around it aside."""
+    return _SPECIAL.fullmatch(token.strip()) is not None

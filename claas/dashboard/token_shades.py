@@ -7,14 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from claas.core.text import PART_OF_A_CHARACTER, looks_special
 from claas.dashboard.pages import control_pictures
 from claas.results.records import Transcript
 
 EDGES = (0.1, 0.5, 1.0, 2.0, 4.0, 7.0)
 """Nats below certainty at which a darker shade begins: 90 %, 61 %, 37 %, 14 %, 1.8 % and 0.09 %."""
 
-_PART = "\N{REPLACEMENT CHARACTER}"
-_SPECIAL = re.compile(r"<.+>|\[.+\]", re.DOTALL)
 _WHITE = {ord(" "): "␣", ord("\n"): "⏎", ord("\t"): "⇥"}
 _SPACE = re.compile(r"\s*")
 
@@ -144,7 +143,7 @@ def _along(text: str, tokens: Sequence[str], logprobs: Sequence[float]) -> list[
         group, logprob = tokens[first:last], min(logprobs[first:last])
         following = tokens[last] if last < len(tokens) else ""
         end = _end(text, at, group, following)
-        if end is None and (at == len(text) or _SPECIAL.fullmatch("".join(group).strip())):
+        if end is None and (at == len(text) or looks_special("".join(group))):
             spans.append(ShadedSpan(control_pictures("".join(group)), logprob, last - first, in_text=False))
         elif end is None:
             return None
@@ -156,7 +155,7 @@ def _along(text: str, tokens: Sequence[str], logprobs: Sequence[float]) -> list[
 
 def _groups(tokens: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Each token by itself, and parts of characters that follow each other as one."""
-    for is_part, places in groupby(range(len(tokens)), key=lambda place: _PART in tokens[place]):
+    for is_part, places in groupby(range(len(tokens)), key=lambda place: PART_OF_A_CHARACTER in tokens[place]):
         found = list(places)
         if is_part:
             yield found[0], found[-1] + 1
@@ -167,7 +166,7 @@ def _groups(tokens: Sequence[str]) -> Iterator[tuple[int, int]]:
 def _end(text: str, at: int, group: Sequence[str], following: str) -> int | None:
     """Where in the text these tokens end; space may stand between tokens that do not have it."""
     spelled = "".join(group)
-    if _PART not in spelled:
+    if PART_OF_A_CHARACTER not in spelled:
         space = _SPACE.match(text, at)
         starts = (at, space.end() if space else at)
         return next((start + len(spelled) for start in starts if text.startswith(spelled, start)), None)

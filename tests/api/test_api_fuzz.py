@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from claas.api.config import ApiConfig
-from claas.api.open_engine import open_engine
+from claas.api.services import open_engine
 from tests.api.fuzzing import fuzz
 from tests.eval.live_api import live_api
 from tests.fakes.engine import FakeEngine

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from claas.api.open_engine import open_engine
+from claas.api.services import open_engine
 from tests.api.client import LORA, NAME, Api, item, ok, running, settings
 from tests.api.server_process import ROOT, served
 

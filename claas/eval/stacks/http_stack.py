@@ -13,7 +13,7 @@ import httpx
 
 from claas.core.errors import InvalidInput, NotFound, StackError
 from claas.core.settings import API_KEY_VARIABLE, require_trainable
-from claas.core.text import quoted, visible
+from claas.core.text import PART_OF_A_CHARACTER, looks_special, quoted, visible
 from claas.eval.stacks.http_client import HttpClient, Malformed, Refused, RequestLost, Retries
 from claas.eval.stacks.stack import Answer, LostAnswer, Scored, require_weights
 from claas.results.ledger import Receipt
@@ -235,8 +235,6 @@ def _receipt(adapter: AdapterVersion, key: str, reply: FeedbackResponse, seconds
 
 _SPACE = re.compile(r"[ \t\n\r\f\v]+")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
-_SPECIAL = re.compile(r"<.+>|\[.+\]", re.DOTALL)
-_PART = "\N{REPLACEMENT CHARACTER}"
 
 
 def spells(tokens: Sequence[TokenLogprobs], text: str, *, stopped: bool) -> bool:
@@ -249,9 +247,7 @@ def spells(tokens: Sequence[TokenLogprobs], text: str, *, stopped: bool) -> bool
     counts as one. No stop strings are asked for, so none cuts the text.
     """
     return any(
-        _folded(text, partial=_PART in reading) == _folded(reading, partial=_PART in reading)
-        for full in _readings(tokens, stopped=stopped)
-        for reading in (full, visible(full))
+        _alike(text, reading) for full in _readings(tokens, stopped=stopped) for reading in (full, visible(full))
     )
 
 
@@ -263,7 +259,7 @@ def spelled(tokens: Sequence[TokenLogprobs]) -> str:
 def _readings(tokens: Sequence[TokenLogprobs], *, stopped: bool) -> list[str]:
     """What the tokens can read as: with and without the last one where that ends the turn, and any special ones."""
     turns = [tokens, tokens[:-1]] if stopped else [tokens]
-    plain = [[token for token in turn if not _SPECIAL.fullmatch(token.token.strip())] for turn in turns]
+    plain = [[token for token in turn if not looks_special(token.token)] for turn in turns]
     return [spelled(turn) for turn in (*turns, *plain)]
 
 
@@ -271,9 +267,12 @@ def _bytes(token: TokenLogprobs) -> bytes:
     try:
         return token.token.encode() if token.bytes is None else bytes(token.bytes)
     except ValueError:  # not bytes, or not a text, so not what a model said
-        return _PART.encode()
+        return PART_OF_A_CHARACTER.encode()
 
 
-def _folded(text: str, *, partial: bool) -> str:
-    text = _SPACE.sub("", text)
-    return _NOT_ASCII.sub(_PART, text) if partial else text
+def _alike(text: str, reading: str) -> bool:
+    """Whether both are the same but for white space and, where the reading has parts of characters, beyond ASCII."""
+    one, other = _SPACE.sub("", text), _SPACE.sub("", reading)
+    if PART_OF_A_CHARACTER in reading:
+        one, other = (_NOT_ASCII.sub(PART_OF_A_CHARACTER, letters) for letters in (one, other))
+    return one == other

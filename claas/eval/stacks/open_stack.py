@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from claas.api.app import create_app
 from claas.api.config import ApiConfig
-from claas.api.open_engine import open_engine, require_startable
+from claas.api.services import open_engine, require_startable
 from claas.core.errors import InvalidInput
 from claas.core.settings import API_KEY_VARIABLE, TOKEN_VARIABLE
 from claas.eval.stacks.gateway_stack import connect_through
