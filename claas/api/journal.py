@@ -152,7 +152,7 @@ async def _fsync(descriptor: int) -> None:
 
 
 def _look_at(working: asyncio.Future[None]) -> None:
-    """A failure that nobody waits for any more is no news: the next sync meets it, or mends it."""
+    """A failure that nobody waits for any more is no news: the next sync meets it again, or succeeds."""
     if not working.cancelled():
         working.exception()
 

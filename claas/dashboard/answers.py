@@ -34,7 +34,7 @@ class Conclusion:
     curve: Mapping[int, float | None] | None = None
 
 
-def answers(found: PreferenceSummary, history: History, criteria: Mapping[str, float]) -> list[Conclusion]:
+def answers(summary: PreferenceSummary, history: History, criteria: Mapping[str, float]) -> list[Conclusion]:
     """The five answers; a question whose metric was not part of the run says so.
 
     Which numbers they are made of is what the metrics declare: the role of a key, and the question that it is about.
@@ -44,27 +44,27 @@ def answers(found: PreferenceSummary, history: History, criteria: Mapping[str, f
     learned = with_role(history.keys, Role.LEARNED)
     wanted = threshold_of(learned.criterion, criteria) if learned and learned.criterion else None
     return [
-        _learned(found, learned),
+        _learned(summary, learned),
         _how_fast(history, learned, wanted),
-        _generalises(found, learned, with_role(history.keys, Role.TRAINED_ON), wanted),
-        _cost(found, history.keys),
-        _how_sure(found, titles(history.keys)),
+        _generalises(summary, learned, with_role(history.keys, Role.TRAINED_ON), wanted),
+        _cost(summary, history.keys),
+        _how_sure(summary, titles(history.keys)),
     ]
 
 
-def _learned(found: PreferenceSummary, key: Key | None) -> Conclusion:
-    ruling = _ruling(found, key)
+def _learned(summary: PreferenceSummary, key: Key | None) -> Conclusion:
+    ruling = _ruling(summary, key)
     if key is None or ruling is None:
         return _not_measured(_LEARNED)
-    before = found.baseline.get(key.key)
+    before = summary.baseline.get(key.key)
     details = [f"{_with_interval(ruling)} of the {_in_a_sentence(key.title)}, {number(ruling.threshold)} wanted"]
     if before is not None:
         details.append(f"before any feedback: {number(before)}")
-    return Conclusion(_LEARNED, _word(ruling, found), tuple(details), ruling.verdict)
+    return Conclusion(_LEARNED, _word(ruling, summary), tuple(details), ruling.verdict)
 
 
 def _how_fast(history: History, key: Key | None, wanted: float | None) -> Conclusion:
-    """From the first update after which no measurement was below what is wanted."""
+    """How many updates it took until no later measurement was below what is wanted."""
     curve = {} if key is None else history.curve(key.key)
     measured = [(updates, value) for updates, value in sorted(curve.items()) if value is not None]
     if key is None or wanted is None or not measured:
@@ -86,33 +86,37 @@ def _counted(updates: int) -> str:
 
 
 def _generalises(
-    found: PreferenceSummary, learned: Key | None, trained_on: Key | None, wanted: float | None
+    summary: PreferenceSummary, learned: Key | None, trained_on: Key | None, wanted: float | None
 ) -> Conclusion:
-    probe, held_out = _final(found, trained_on), _final(found, learned)
+    probe, held_out = _final(summary, trained_on), _final(summary, learned)
     if probe is None or held_out is None or wanted is None:
         return _not_measured(_GENERALISES)
     seen, unseen = number(probe), number(held_out)
     if probe < wanted and held_out < wanted:
         details = (f"{seen} on probe prompts and {unseen} on held-out ones: not learned",)
         return Conclusion(_GENERALISES, "Nothing to", details)
-    ruling = _ruling(found, learned)
-    word = _word(ruling, found) if ruling is not None else "Cannot tell"
+    ruling = _ruling(summary, learned)
+    word = _word(ruling, summary) if ruling is not None else "Cannot tell"
     details = (f"{seen} on probe prompts, {unseen} on held-out ones, which were never trained on",)
     return Conclusion(_GENERALISES, word, (*details, f"gap {number(probe - held_out)}"))
 
 
-def _cost(found: PreferenceSummary, keys: Sequence[Key]) -> Conclusion:
+def _cost(summary: PreferenceSummary, keys: Sequence[Key]) -> Conclusion:
     """What learning has done to the rest of the model, by the criteria that are about that."""
-    about = [(key, each) for key, each in judged(keys) if key.question in (Question.FORGETTING, Question.COLLAPSE)]
-    costs = [(key, criterion, found.criteria[criterion.name]) for key, criterion in about if _has(found, criterion)]
+    costs = [
+        (key, criterion, summary.criteria[criterion.name])
+        for key, criterion in judged(keys)
+        if key.question in (Question.FORGETTING, Question.COLLAPSE) and criterion.name in summary.criteria
+    ]
     over = with_role(keys, Role.OVER_APPLIED)
-    if not costs and _final(found, over) is None:
+    if not costs and _final(summary, over) is None:
         return _not_measured(_COSTS)
-    verdict = _worst([ruling for _, _, ruling in costs])
-    details = (*_over_application(found, over), *_losses(found, costs, with_role(keys, Role.GENERAL), titles(keys)))
-    if verdict is not Verdict.FAIL and _over_applied(found, over):  # what is certain goes before what cannot be told
+    verdicts = {ruling.verdict for _, _, ruling in costs}
+    verdict = next((one for one in (Verdict.FAIL, Verdict.INCONCLUSIVE) if one in verdicts), Verdict.PASS)
+    details = (*_over_application(summary, over), *_losses(summary, costs, with_role(keys, Role.GENERAL), titles(keys)))
+    if verdict is not Verdict.FAIL and _over_applied(summary, over):  # what is certain goes before what cannot be told
         return Conclusion(_COSTS, "Applied too widely", details, Verdict.INCONCLUSIVE)
-    if found.status is Status.RUNNING:
+    if summary.status is Status.RUNNING:
         return Conclusion(_COSTS, "Not yet known", details)
     if not costs:
         return Conclusion(_COSTS, "Damage not measured", details)
@@ -120,51 +124,47 @@ def _cost(found: PreferenceSummary, keys: Sequence[Key]) -> Conclusion:
     return Conclusion(_COSTS, word[verdict], details, verdict)
 
 
-def _over_applied(found: PreferenceSummary, key: Key | None) -> bool:
+def _over_applied(summary: PreferenceSummary, key: Key | None) -> bool:
     """Whether more users than before did not get the opposite of the preference when they asked for it."""
-    change = found.delta_ci.get(key.key) if key else None
+    change = summary.delta_ci.get(key.key) if key else None
     return change is not None and change[0] > 0
 
 
-def _over_application(found: PreferenceSummary, key: Key | None) -> Iterable[str]:
-    over = _final(found, key)
+def _over_application(summary: PreferenceSummary, key: Key | None) -> Iterable[str]:
+    over = _final(summary, key)
     if key is not None and over is not None:
-        yield f"applied to {percent(over)} of prompts that ask for the opposite{_before(found, key.key)}"
+        yield f"applied to {percent(over)} of prompts that ask for the opposite{_before(summary, key.key)}"
 
 
 def _losses(
-    found: PreferenceSummary,
+    summary: PreferenceSummary,
     costs: Sequence[tuple[Key, Criterion, Ruling]],
     general: Key | None,
     names: Mapping[str, str],
 ) -> Iterable[str]:
     for key, criterion, ruling in costs:
         if criterion.estimator == "retention" and ruling.value is not None:
-            changed = found.changed_items.get(key.items.flips or "") if key.items else None
+            changed = summary.changed_items.get(key.items.flips or "") if key.items else None
             lost = f"; {len(changed.lost)} of {changed.n} items lost" if changed else ""
             yield f"{key.heading or _in_a_sentence(key.title)} kept: {_with_interval(ruling)} of baseline{lost}"
         elif key.question is Question.FORGETTING and ruling.value is not None:
             yield f"{title(criterion.name, names)}: {_with_interval(ruling)}"
-    now = _final(found, general)
-    before = found.baseline.get(general.key) if general else None
+    now = _final(summary, general)
+    before = summary.baseline.get(general.key) if general else None
     if now is not None and before is not None and now < before:
         yield f"general score, over a few checks: {number(before)} before, {number(now)} now"
     collapse = [(criterion.name, ruling) for key, criterion, ruling in costs if key.question is Question.COLLAPSE]
-    if collapse and found.status is not Status.RUNNING:
+    if collapse and summary.status is not Status.RUNNING:
         bad = [title(name, names) for name, ruling in collapse if ruling.verdict is not Verdict.PASS]
         yield f"collapse: {', '.join(bad)} not shown to be well" if bad else "no sign of collapse"
 
 
-def _has(found: PreferenceSummary, criterion: Criterion) -> bool:
-    return criterion.name in found.criteria
+def _ruling(summary: PreferenceSummary, key: Key | None) -> Ruling | None:
+    return summary.criteria.get(key.criterion.name) if key and key.criterion else None
 
 
-def _ruling(found: PreferenceSummary, key: Key | None) -> Ruling | None:
-    return found.criteria.get(key.criterion.name) if key and key.criterion else None
-
-
-def _final(found: PreferenceSummary, key: Key | None) -> float | None:
-    return found.finals.get(key.key) if key else None
+def _final(summary: PreferenceSummary, key: Key | None) -> float | None:
+    return summary.finals.get(key.key) if key else None
 
 
 def _in_a_sentence(words: str) -> str:
@@ -172,31 +172,28 @@ def _in_a_sentence(words: str) -> str:
     return words[:1].lower() + words[1:]
 
 
-def _before(found: PreferenceSummary, key: str) -> str:
-    start = found.baseline.get(key)
+def _before(summary: PreferenceSummary, key: str) -> str:
+    start = summary.baseline.get(key)
     return "" if start is None else f", {percent(start)} before"
 
 
-def _how_sure(found: PreferenceSummary, names: Mapping[str, str]) -> Conclusion:
-    undecided = {name: ruling.note for name, ruling in found.criteria.items() if ruling.verdict is Verdict.INCONCLUSIVE}
+def _how_sure(summary: PreferenceSummary, names: Mapping[str, str]) -> Conclusion:
+    undecided = {
+        name: ruling.note for name, ruling in summary.criteria.items() if ruling.verdict is Verdict.INCONCLUSIVE
+    }
     details = [f"{title(name, names)}: {note}" for name, note in undecided.items() if note]
-    if found.status is Status.RUNNING:
+    if summary.status is Status.RUNNING:
         return Conclusion(_SURE, "Not yet known", ("a verdict comes with the last step",))
     word = {
         Verdict.PASS: "All criteria pass",
         Verdict.FAIL: "A criterion fails",
         Verdict.INCONCLUSIVE: "Undecided",
-    }[found.verdict]
-    return Conclusion(_SURE, word, (found.reason, *details), found.verdict)
+    }[summary.verdict]
+    return Conclusion(_SURE, word, (summary.reason, *details), summary.verdict)
 
 
-def _word(ruling: Ruling, found: PreferenceSummary) -> str:
-    return "Not yet known" if found.status is Status.RUNNING else _WORDS[ruling.verdict]
-
-
-def _worst(rulings: Sequence[Ruling]) -> Verdict:
-    found = {ruling.verdict for ruling in rulings}
-    return next((each for each in (Verdict.FAIL, Verdict.INCONCLUSIVE) if each in found), Verdict.PASS)
+def _word(ruling: Ruling, summary: PreferenceSummary) -> str:
+    return "Not yet known" if summary.status is Status.RUNNING else _WORDS[ruling.verdict]
 
 
 def _with_interval(ruling: Ruling) -> str:

@@ -1,4 +1,4 @@
-"""The pictures of a run, or of several, for a page: interactive charts, and the same numbers as tables."""
+"""The pictures of a run, or of several, for a page: what its script draws, and the same numbers as tables."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -82,9 +82,9 @@ class Charts:
 
 def charts_of(histories: Mapping[str, History], criteria: Mapping[str, float], intervals: Intervals) -> Charts:
     """Charts of these histories, all in each: their keys name the curves, their order gives the colours."""
-    found = [_group(picture, histories) for picture in pictures(criteria, histories, intervals)]
+    groups = [_group(picture, histories) for picture in pictures(criteria, histories, intervals)]
     series = tuple(_series(index, name, history) for index, (name, history) in enumerate(histories.items()))
-    return Charts(series, tuple(group for group in found if group.charts))
+    return Charts(series, tuple(group for group in groups if group.charts))
 
 
 def _series(index: int, name: str, history: History) -> Series:
@@ -134,7 +134,7 @@ class PanelCurve:
 
     @property
     def lost(self) -> list[int]:
-        """When a value was due and lost."""
+        """After how many updates a value was due and lost."""
         return [updates for updates, value in self.points.items() if value is None]
 
     @property
@@ -205,8 +205,8 @@ def _traces(curve: PanelCurve, index: int, name: str, opacity: float) -> list[di
     marks = _marks(curve, index) if values["mode"] == "lines" else None
     bands = _band(curve, opacity) if curve.intervals else None
     lost = _lost(curve) if curve.lost else None
-    found = {"band": bands, "value": values, "marks": marks, "lost": lost}
-    return [{**_trace(index, role, name), **drawn} for role, drawn in found.items() if drawn]
+    parts = {"band": bands, "value": values, "marks": marks, "lost": lost}
+    return [{**_trace(index, role, name), **drawn} for role, drawn in parts.items() if drawn]
 
 
 def _trace(index: int, role: str, name: str) -> dict[str, Any]:
@@ -316,7 +316,7 @@ _ROOM = 0.06
 
 
 def _range(panel: Panel, heights: Sequence[float], thresholds: Sequence[float]) -> tuple[float, float] | None:
-    """From lowest to highest with some room, thresholds included, unless the panel sets an end."""
+    """The axis from lowest to highest with some room, thresholds included, unless the panel sets an end."""
     if not heights:
         return None
     low, high = min([*heights, *thresholds]), max([*heights, *thresholds])

@@ -118,15 +118,15 @@ class Comparison:
     @property
     def pairs(self) -> dict[tuple[str, str, str], list[Difference]]:
         """The differences of each preference, other run and reference."""
-        found: dict[tuple[str, str, str], list[Difference]] = {}
-        for each in self.differences:
-            found.setdefault((each.preference, each.other, each.reference), []).append(each)
-        return found
+        pairs: dict[tuple[str, str, str], list[Difference]] = {}
+        for difference in self.differences:
+            pairs.setdefault((difference.preference, difference.other, difference.reference), []).append(difference)
+        return pairs
 
     def warnings(self, preference: str) -> list[str]:
         """Why numbers of this preference may not be of the same measurement as in the first run that has it."""
-        known = [(each.label, self.runs[each.label].metadata.get(preference)) for each in self.shared[preference]]
-        (first, reference), *others = known
+        labels = [measured.label for measured in self.shared[preference]]
+        (first, reference), *others = [(label, self.runs[label].metadata.get(preference)) for label in labels]
         return [
             f"{letter} against {first}: {words}"
             for letter, other in others
@@ -138,31 +138,36 @@ class Comparison:
         """One table for each key that two runs or more measured."""
         tables: list[KeyTable] = []
         for key in compared(self.shared[preference]):
-            finals = {each.label: each.keys[key] for each in having(self.shared[preference], key)}
+            finals = {one.label: one.keys[key] for one in having(self.shared[preference], key)}
             if len(finals) > 1:
-                found = [each for each in self.differences if (each.preference, each.key) == (preference, key)]
+                differences = {
+                    difference.other: difference
+                    for difference in self.differences
+                    if (difference.preference, difference.key) == (preference, key)
+                }
                 estimates = {letter: value(final, self.confidence) for letter, final in finals.items()}
-                table = KeyTable(key, finals, estimates, {each.other: each for each in found})
+                table = KeyTable(key, finals, estimates, differences)
                 spreads = (table.spread(seeds, self.confidence) for seeds in self._seeds(preference))
-                tables.append(replace(table, spreads=[each for each in spreads if each is not None]))
+                tables.append(replace(table, spreads=[one for one in spreads if one is not None]))
         return tables
 
     def rulings(self, preference: str) -> dict[str, list[Ruling | None]]:
-        """By criterion, the ruling of each run that has the preference; None where it has none."""
-        judged = [self.runs[each.label].summaries.get(preference) for each in self.shared[preference]]
-        rulings = [found.criteria if found else dict[str, Ruling]() for found in judged]
-        return {name: [found.get(name) for found in rulings] for name in dict.fromkeys(n for r in rulings for n in r)}
+        """The ruling of each run that has the preference, by criterion; None where it has none."""
+        summaries = [self.runs[measured.label].summaries.get(preference) for measured in self.shared[preference]]
+        rulings = [summary.criteria if summary else dict[str, Ruling]() for summary in summaries]
+        names = dict.fromkeys(name for of_run in rulings for name in of_run)
+        return {name: [of_run.get(name) for of_run in rulings] for name in names}
 
     def items(self, preference: str) -> list[ItemDifference]:
         """The sets of items that two runs or more judged."""
-        return [each for each in self._items if each.preference == preference]
+        return [difference for difference in self._items if difference.preference == preference]
 
     def _seeds(self, preference: str) -> list[list[str]]:
         """The letters of runs that differ in seed alone, and measured this preference in the same way."""
         alike: dict[tuple[str | None, str | None], list[str]] = {}
         for letter, run in self.runs.items():
-            if (known := run.metadata.get(preference)) is not None:
-                alike.setdefault((known.preference_digest, known.metrics_digest), []).append(letter)
+            if (metadata := run.metadata.get(preference)) is not None:
+                alike.setdefault((metadata.preference_digest, metadata.metrics_digest), []).append(letter)
         return [
             [letters[place] for place in places]
             for letters in alike.values()
@@ -192,20 +197,20 @@ class KeyTable:
     @property
     def decimals(self) -> int:
         """How many decimals every value in the table has."""
-        return common_decimals(each.value for each in self.estimates.values() if each.value is not None)
+        return common_decimals(estimate.value for estimate in self.estimates.values() if estimate.value is not None)
 
     @property
     def reach(self) -> float:
         """How far from 0 the intervals of the differences reach."""
-        intervals = [each.interval for each in self.differences.values() if each.interval]
+        intervals = [difference.interval for difference in self.differences.values() if difference.interval]
         return max((max(-interval.low, interval.high) for interval in intervals), default=0)
 
     def spread(self, letters: Iterable[str], confidence: float) -> SeedSpread | None:
-        """Over the runs that came furthest: what was measured after fewer updates is something else."""
-        known = {letter: self.estimates[letter].value for letter in letters if letter in self.estimates}
-        values = {letter: value for letter, value in known.items() if value is not None}
-        furthest = max((self.finals[each].updates for each in values), default=0)
-        same = {each: found for each, found in values.items() if self.finals[each].updates == furthest}
+        """The spread over those that came furthest: what was measured after fewer updates is something else."""
+        measured = {letter: self.estimates[letter].value for letter in letters if letter in self.estimates}
+        values = {letter: value for letter, value in measured.items() if value is not None}
+        furthest = max((self.finals[letter].updates for letter in values), default=0)
+        same = {letter: value for letter, value in values.items() if self.finals[letter].updates == furthest}
         spread = spread_over_seeds(list(same.values()), confidence)
         return SeedSpread(list(same), furthest, spread) if spread is not None and spread.n >= 3 else None
 
@@ -245,7 +250,7 @@ class Bar:
 
 
 def bar(difference: Difference, reach: float) -> Bar | None:
-    """On a line that holds `reach` on either side; None where there is no interval."""
+    """The bar of a difference, on a line that holds `reach` on either side; None where there is no interval."""
     if difference.interval is None or difference.value is None:
         return None
 
@@ -255,9 +260,9 @@ def bar(difference: Difference, reach: float) -> Bar | None:
     return Bar(place(difference.interval.low), place(difference.value), place(difference.interval.high))
 
 
-def summary_of(found: ItemDifference) -> str:
+def summary_of(difference: ItemDifference) -> str:
     """How many items pass in one run only."""
-    changes, reference, other = found.changes, found.reference.label, found.other.label
+    changes, reference, other = difference.changes, difference.reference.label, difference.other.label
     if not changes.n:
         return "no item was asked alike in both"
     unjudged = f"; {len(changes.unmeasured)} not judged in both" if changes.unmeasured else ""
@@ -271,13 +276,13 @@ def summary_of(found: ItemDifference) -> str:
 
 def _compared(run: RunIndex) -> ComparedRun:
     """Settings, the verdicts that stand, and the last measurements with their transcripts."""
-    judged = {name: found for name in run.points if (found := run.preference_summary(name)) is not None}
+    judged = {name: summary for name in run.points if (summary := run.preference_summary(name)) is not None}
     return ComparedRun(
         name=run.name,
         manifest=run.manifest,
         confidence=run.config.confidence,
-        summaries={name: found for name, found in judged.items() if found.status is Status.COMPLETE},
-        metadata={name: found for name, found in run.metadata.items() if found is not None},
+        summaries={name: summary for name, summary in judged.items() if summary.status is Status.COMPLETE},
+        metadata={name: metadata for name, metadata in run.metadata.items() if metadata is not None},
         finals={name: finals_of(last_measured(run, name), run.name) for name in run.points},
     )
 

@@ -30,11 +30,9 @@ def distinctions(manifests: Sequence[Manifest]) -> list[Distinction]:
     """Everything in which these runs differ, settings first, what matters first among them."""
     settings = [_settings(manifest) for manifest in manifests]
     code = [_code(manifest) for manifest in manifests]
-    found = [_distinction(name, settings) for name in _names(settings)] + [
-        _distinction(name, code) for name in _names(code)
-    ]
-    differing = [each for each in found if each is not None]
-    return [each for each in differing if each.matters] + [each for each in differing if not each.matters]
+    compared = [_distinction(name, values) for values in (settings, code) for name in _names(values)]
+    differing = [distinction for distinction in compared if distinction is not None]
+    return sorted(differing, key=lambda distinction: not distinction.matters)
 
 
 def seeds_of_one_configuration(manifests: Sequence[Manifest]) -> list[tuple[int, ...]]:
@@ -44,9 +42,9 @@ def seeds_of_one_configuration(manifests: Sequence[Manifest]) -> list[tuple[int,
     """
     groups: dict[str, dict[str, int]] = {}
     for place, manifest in enumerate(manifests):
-        known = {name: value for name, value in (_settings(manifest) | _code(manifest)).items() if _matters(name)}
-        seed = _text(known.pop("seed", None))
-        groups.setdefault(json.dumps(known, sort_keys=True), {}).setdefault(seed, place)
+        settings = {name: value for name, value in (_settings(manifest) | _code(manifest)).items() if _matters(name)}
+        seed = _text(settings.pop("seed", None))
+        groups.setdefault(json.dumps(settings, sort_keys=True), {}).setdefault(seed, place)
     return [tuple(seeds.values()) for seeds in groups.values() if len(seeds) >= 3]
 
 

@@ -45,8 +45,8 @@ class PreferenceRow(Record):
     @property
     def last_value(self) -> float | None:
         """The last measured point of the curve."""
-        known = [value for _, value in sorted(self.curve.items()) if value is not None]
-        return known[-1] if known else None
+        measured = [value for _, value in sorted(self.curve.items()) if value is not None]
+        return measured[-1] if measured else None
 
 
 class RunRow(Record):
@@ -111,9 +111,9 @@ def _listed(folder: Folder, until: float) -> Listed:
     try:
         with errors_named_after(folder.name):
             stamps = _stamps(folder.path)
-            known = read_cached(folder.path / FOLDER / _ROW, CachedRow)
-            if known is not None and (known.index_version, known.stamps) == (INDEX_VERSION, stamps):
-                return Listed(folder.name, known.row)
+            cached = read_cached(folder.path / FOLDER / _ROW, CachedRow)
+            if cached is not None and (cached.index_version, cached.stamps) == (INDEX_VERSION, stamps):
+                return Listed(folder.name, cached.row)
             if time.monotonic() > until:
                 return Listed(folder.name, None)
             return Listed(folder.name, _made(read_run(folder.name, folder.path), stamps))
@@ -166,13 +166,13 @@ def overview(run: RunIndex) -> RunRow:
 
 
 def _preference(run: RunIndex, name: str) -> PreferenceRow:
-    history, found = run.histories[name], run.preference_summary(name)
+    history, summary = run.histories[name], run.preference_summary(name)
     return PreferenceRow(
         name=name,
         steps_done=len(history.steps),
         steps_planned=history.planned_steps,
-        verdict=found.verdict if found and found.status is Status.COMPLETE else None,
-        reason=found.reason if found else None,
+        verdict=summary.verdict if summary and summary.status is Status.COMPLETE else None,
+        reason=summary.reason if summary else None,
         curve=history.curve(_drawn(history)),
     )
 
@@ -184,7 +184,7 @@ def _drawn(history: History) -> str:
 
 
 def seconds(history: History) -> float:
-    """From the start of the preference's baseline to its last record, pauses left out."""
+    """The time from the start of the preference's baseline to its last record, pauses left out."""
     baseline_s = sum(history.baseline.timing_s.values()) if history.baseline else 0.0
     return baseline_s + sum(step_seconds(history))
 
@@ -204,7 +204,7 @@ def step_seconds(history: History) -> list[float]:
 
 
 def _time(record: Baseline | StepRecord) -> datetime:
-    """When it was written; in UTC, unless it says otherwise."""
+    """When a record was written; in UTC, unless it says otherwise."""
     time = datetime.fromisoformat(record.timestamp)
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
@@ -215,9 +215,9 @@ def summaries(run: RunIndex) -> dict[str, PreferenceSummary]:
     All, because p-values are adjusted for one another.
     """
     written = {name: run.preference_summary(name) for name in run.points}
-    known = {name: found for name, found in written.items() if found is not None}
-    if len(known) == len(written):
-        return known
+    standing = {name: summary for name, summary in written.items() if summary is not None}
+    if len(standing) == len(written):
+        return standing
     made = {name: last_measured(run, name) for name in run.points}
     return build_summary(run.manifest.run_id, run.config, made).preferences
 

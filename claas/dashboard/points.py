@@ -78,12 +78,12 @@ class Points(Record):
     def interval(self, updates: int, criterion: str) -> Interval | None:
         """The interval of a criterion after so many updates; None where there is none."""
         if updates == 0:
-            found = self.baseline_intervals.get(criterion)
+            ends = self.baseline_intervals.get(criterion)
         elif updates <= len(self.points):
-            found = self.points[updates - 1].intervals.get(criterion)
+            ends = self.points[updates - 1].intervals.get(criterion)
         else:
-            found = None
-        return found and Interval(*found)
+            ends = None
+        return ends and Interval(*ends)
 
 
 def read_points(files: PreferenceFiles, known: Points | None, confidence: float, keys: tuple[Key, ...]) -> Points:
@@ -146,11 +146,11 @@ class _PointReader:
             intervals = self._intervals(baseline, baseline, str(self.files.baseline))
         except InvalidInput as error:
             return self.start.model_copy(update={"damage": str(error)})
-        found, damage = list(self.start.points), None
+        points, damage = list(self.start.points), None
         read, last = self.start.read, self.start.last
         try:
             for offset, line in self._new_lines():
-                found.append(self._point(line, offset, len(found), baseline))
+                points.append(self._point(line, offset, len(points), baseline))
                 read, last = offset + len(line), _digest(line)
         except InvalidInput as error:
             damage = str(error)
@@ -158,7 +158,7 @@ class _PointReader:
             update={
                 "baseline": baseline.model_copy(update={"rollouts": []}),
                 "baseline_intervals": intervals,
-                "points": tuple(found),
+                "points": tuple(points),
                 "read": read,
                 "last": last,
                 "damage": damage,
@@ -200,15 +200,15 @@ class _PointReader:
         none."""
         try:
             datetime.fromisoformat(record.timestamp)
-            found = intervals_of(
+            intervals = intervals_of(
                 record.rollouts, baseline.rollouts, self.start.keys, flat(record.eval), self.start.confidence
             )
         except (ValueError, ArithmeticError) as error:
             raise InvalidInput(f"{where} is damaged: {error}") from error
-        for name, interval in found.items():
+        for name, interval in intervals.items():
             if interval is not None and not all(map(math.isfinite, interval)):
                 raise InvalidInput(f"{where} is damaged: its numbers are too large for an interval of {name}")
-        return found
+        return intervals
 
 
 def read_measurement(files: PreferenceFiles, points: Points, updates: int) -> Baseline | StepRecord:

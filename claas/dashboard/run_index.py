@@ -1,4 +1,4 @@
-"""Everything about one run but its transcripts, from its records and the index kept beside them."""
+"""The runs below a results folder, and everything about one but its transcripts: its records, and their index."""
 
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -47,7 +47,7 @@ def results_folder(root: Path, asked: str | None) -> Path:
 
 def run_folder(results: Path, name: str) -> Path:
     """The folder of the run called `name`; `BadRequest` when that leads outside, `NotFound` when nothing is there."""
-    if not _below(results, results / name) or _same(results, results / name):
+    if not _below(results, results / name) or (results / name).resolve() == results.resolve():
         raise BadRequest(f"run={name} is not a folder below {results}")
     if not _is_folder(results / name):
         raise NotFound(f"there is no run {name} in {results}")
@@ -87,7 +87,7 @@ def _at(results: Path, path: Path, depth: int) -> list[Folder]:
     if (path / "config.json").is_file():
         return [Folder(name, path)]
     inner = list(_found(results, path, depth - 1)) if depth > 1 else []
-    return inner if any(each.problem is None for each in inner) else [Folder(name, path, _why_no_run(path))]
+    return inner if any(inside.problem is None for inside in inner) else [Folder(name, path, _why_no_run(path))]
 
 
 def _why_no_run(path: Path) -> str:
@@ -112,10 +112,6 @@ def _below(root: Path, path: Path) -> bool:
         return path.resolve().is_relative_to(root.resolve())
     except (OSError, ValueError, RuntimeError):  # too long a name, a NUL in it, a circle of links
         return False
-
-
-def _same(one: Path, other: Path) -> bool:
-    return one.resolve() == other.resolve()
 
 
 FOLDER = ".pages"
@@ -153,11 +149,11 @@ class RunIndex:
 
     def preference_summary(self, name: str) -> PreferenceSummary | None:
         """What the summary says of a preference; None while it is not in it, or has gone on since."""
-        found = self.summary.preferences.get(name) if self.summary is not None else None
+        summary = self.summary.preferences.get(name) if self.summary is not None else None
         points = self.points.get(name)
-        if found is None or points is None or found.steps_done != len(points.points):
+        if summary is None or points is None or summary.steps_done != len(points.points):
             return None
-        return None if found.failure is not None and self.continued else found
+        return None if summary.failure is not None and self.continued else summary
 
     def interval(self, history: History, updates: int, criterion: str) -> Interval | None:
         """The interval of a criterion of a preference's measurement, None where there is none."""
@@ -168,16 +164,16 @@ class RunIndex:
         """How far the run has come; None for one that was stopped: it is not done, and nobody works on it."""
         if self.held:
             return Status.RUNNING
-        found = [history.status for history in self.histories.values()]
-        if Status.FAILED in found:
+        statuses = [history.status for history in self.histories.values()]
+        if Status.FAILED in statuses:
             return Status.FAILED
-        done = len(found) == len(self.config.preferences) and set(found) == {Status.COMPLETE}
+        done = len(statuses) == len(self.config.preferences) and set(statuses) == {Status.COMPLETE}
         return Status.COMPLETE if done else None
 
     def _failure(self, name: str) -> str | None:
         """Why a preference ended early; None, too, once its run goes on."""
-        found = self.preference_summary(name)
-        return found.failure if found is not None else None
+        summary = self.preference_summary(name)
+        return summary.failure if summary is not None else None
 
 
 def read_run(name: str, folder: Path, *, ended: bool = False) -> RunIndex:
@@ -219,9 +215,9 @@ def _read(name: str, files: RunFiles, *, held: bool) -> RunIndex:
     problems: list[str] = []
     started = _started(files, config, problems)
     unreadable: list[str] = []
-    metadata = {each: _unless_damaged(files.preference(each).read_metadata, unreadable) for each in started}
-    points = {each: _points(files, each, config.confidence, declared_keys(metadata[each])) for each in started}
-    problems += [found.damage for found in points.values() if found.damage is not None]
+    metadata = {name: _unless_damaged(files.preference(name).read_metadata, unreadable) for name in started}
+    points = {name: _points(files, name, config.confidence, declared_keys(metadata[name])) for name in started}
+    problems += [index.damage for index in points.values() if index.damage is not None]
     summary = _unless_damaged(lambda: _summary(files.root), problems)
     problems += unreadable
     return RunIndex(
@@ -251,19 +247,19 @@ def _started(files: RunFiles, config: EvalConfig, problems: list[str]) -> list[s
     folders = {path.parent for path in records if path.parent.name not in RESERVED and path.parent.name[0] != "."}
     strange = sorted(folder for folder in folders if folder.is_symlink() or shown(folder.name) != folder.name)
     problems += [f"{shown(folder.name)} is not read: it is a link, or its name is not UTF-8" for folder in strange]
-    found = {folder.name for folder in folders.difference(strange)}
-    named = [name for name in config.preferences if name in found]
-    return named + sorted(found - set(named))
+    names = {folder.name for folder in folders.difference(strange)}
+    named = [name for name in config.preferences if name in names]
+    return named + sorted(names - set(named))
 
 
 def _points(files: RunFiles, preference: str, confidence: float, keys: tuple[Key, ...]) -> Points:
     """The preference's index, brought up to date and kept; where it cannot be kept, it is made anew each time."""
     place = files.root / FOLDER / "points" / f"{preference}.json"
-    known = read_cached(place, Points)
-    found = read_points(files.preference(preference), known, confidence, keys)
-    if found is not known:
-        write_cached(place, found)
-    return found
+    cached = read_cached(place, Points)
+    points = read_points(files.preference(preference), cached, confidence, keys)
+    if points is not cached:
+        write_cached(place, points)
+    return points
 
 
 def _summary(folder: Path) -> Summary | None:

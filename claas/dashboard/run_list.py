@@ -69,7 +69,7 @@ class RunQuery:
     def matches(self, listed: Listed) -> bool:
         """Whether the list has this folder."""
         row = listed.row
-        text = [listed.name, *((row.base_model, *(each.name for each in row.preferences)) if row else ())]
+        text = [listed.name, *((row.base_model, *(preference.name for preference in row.preferences)) if row else ())]
         folded = " ".join(text).casefold()
         return (
             all(word in folded for word in self.q.casefold().split())
@@ -94,20 +94,20 @@ class RunPage:
     @property
     def changing(self) -> bool:
         """Whether a run of this page goes on, or any has yet to be read."""
-        return self.waiting > 0 or any(each.state is State.RUNNING for each in self.runs)
+        return self.waiting > 0 or any(run.state is State.RUNNING for run in self.runs)
 
 
-def page_of_runs(found: Sequence[Listed], query: RunQuery) -> RunPage:
+def page_of_runs(folders: Sequence[Listed], query: RunQuery) -> RunPage:
     """The page that is asked for; `NotFound` beyond the last. What has no row comes last, however it is sorted."""
-    matching = [each for each in found if query.matches(each)]
+    matching = [folder for folder in folders if query.matches(folder)]
     pages = max(1, -(-len(matching) // query.per_page))
     if query.page > pages:
         raise NotFound(f"page={query.page} is beyond the last page of the runs, which is page={pages}")
-    rows = sorted((each for each in matching if each.row), key=_key(query.sort), reverse=query.descending)
-    rest = sorted((each for each in matching if not each.row), key=lambda each: each.name)
+    rows = sorted((folder for folder in matching if folder.row), key=_key(query.sort), reverse=query.descending)
+    rest = sorted((folder for folder in matching if not folder.row), key=lambda folder: folder.name)
     start = (query.page - 1) * query.per_page
-    waiting = sum(each.state is State.WAITING for each in found)
-    return RunPage([*rows, *rest][start : start + query.per_page], len(matching), len(found), waiting, pages)
+    waiting = sum(folder.state is State.WAITING for folder in folders)
+    return RunPage([*rows, *rest][start : start + query.per_page], len(matching), len(folders), waiting, pages)
 
 
 def _key(sort: str) -> Callable[[Listed], Any]:
@@ -121,7 +121,7 @@ def _key(sort: str) -> Callable[[Listed], Any]:
 
 
 def _least_compliant(row: RunRow) -> float:
-    return min((value for each in row.preferences if (value := each.last_value) is not None), default=-1.0)
+    return min((value for preference in row.preferences if (value := preference.last_value) is not None), default=-1.0)
 
 
 SORTS: dict[str, Callable[[Listed, RunRow], Any]] = {

@@ -137,7 +137,7 @@ def _compared(one: list[str], other: list[str]) -> tuple[list[Stretch], list[Str
 
 
 def _joined(stretches: list[Stretch]) -> tuple[Stretch, ...]:
-    """Without empty stretches, and neighbours of one kind as one."""
+    """The stretches without empty ones, neighbours of one kind as one."""
     joined: list[Stretch] = []
     for each in stretches:
         if each.text and joined and joined[-1].changed == each.changed:

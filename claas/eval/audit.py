@@ -118,7 +118,7 @@ class _Audited:
             return Finding(self.key, about, f"{said} (not told apart)")
         problem = (
             f"{self._named} scores the responses of {about} {said} (positive, negative), but the positive one must "
-            "score higher; mend the verifier or the pair, or, if it is not meant to tell these two apart, add "
+            "score higher; correct the verifier or the pair, or, if it is not meant to tell these two apart, add "
             "`told_apart: false` to the pair"
         )
         return Finding(self.key, about, said, None if positive > negative else problem)
@@ -129,7 +129,7 @@ class _Audited:
         said = _compared(positive, negative)
         problem = (
             f"{self._named} scores the responses of {about} {said} (positive, negative), but the positive one is not "
-            "what users want who ask for the opposite of the preference; mend the verifier"
+            "what users want who ask for the opposite of the preference; correct the verifier"
         )
         return Finding(self.key, about, said, problem if positive > negative else None)
 
@@ -200,7 +200,7 @@ def _report(preferences: Sequence[Preference]) -> int:
             problems.append(str(error))
             continue
         audited[preference.name] = (preference, findings)
-        unsound = [found.problem for found in findings if found.problem is not None]
+        unsound = [finding.problem for finding in findings if finding.problem is not None]
         problems += unsound
         if tokens and not unsound:
             notes.append(f"note: {preference.name} is also satisfied by {', '.join(map(repr, tokens))} over and over")
@@ -224,13 +224,13 @@ def audit_table(audited: Mapping[str, tuple[Preference, Sequence[Finding]]]) -> 
         if preference.out_of_scope is not None:
             rows["out_of_scope_verifier"] = preference.out_of_scope.verifier
         for key, verifier in rows.items():
-            about = {found.about: found for found in findings if found.key == key}
+            about = {finding.about: finding for finding in findings if finding.key == key}
             non_answers = [about.pop(kind) for kind in NonAnswer]
-            sound = all(found.problem is None for found in (*non_answers, *about.values()))
+            sound = all(finding.problem is None for finding in (*non_answers, *about.values()))
             table.add_row(
                 Text(name),
                 Text(type(verifier).__name__),
-                *(_cell([found]) for found in non_answers),
+                *(_cell([finding]) for finding in non_answers),
                 _cell(list(about.values())),
                 Text("yes" if sound else "NO", style="" if sound else "bold red"),
             )
@@ -238,7 +238,7 @@ def audit_table(audited: Mapping[str, tuple[Preference, Sequence[Finding]]]) -> 
 
 
 def _cell(findings: Sequence[Finding]) -> Text:
-    lines = [Text(found.said, style="red" if found.problem else "") for found in findings]
+    lines = [Text(finding.said, style="red" if finding.problem else "") for finding in findings]
     return Text("\n").join(lines)
 
 

@@ -53,9 +53,9 @@ class Panel:
 
     def points(self, history: History) -> dict[int, float]:
         """The curve by number of updates, in order; NaN, which is drawn as a gap, where it was due and lost."""
-        known = self.curve(history, self.key)
-        points = {updates: math.nan if value is None else value for updates, value in known.items()}
-        if self.at_baseline is not None and history.baseline and known:
+        curve = self.curve(history, self.key)
+        points = {updates: math.nan if value is None else value for updates, value in curve.items()}
+        if self.at_baseline is not None and history.baseline and curve:
             points.setdefault(0, self.at_baseline)
         return dict(sorted(points.items()))
 
@@ -63,11 +63,11 @@ class Panel:
         """Those there are, by number of updates: none at a gap, and no width where the value is known by definition."""
         if self.band is None:
             return {}
-        known = self.curve(history, self.key)
-        found = {updates: self.band(history, updates) for updates, value in known.items() if value is not None}
-        if self.at_baseline is not None and history.baseline and known:
-            found[0] = Interval(self.at_baseline, self.at_baseline)
-        return {updates: interval for updates, interval in found.items() if interval is not None}
+        curve = self.curve(history, self.key)
+        intervals = {updates: self.band(history, updates) for updates, value in curve.items() if value is not None}
+        if self.at_baseline is not None and history.baseline and curve:
+            intervals[0] = Interval(self.at_baseline, self.at_baseline)
+        return {updates: interval for updates, interval in intervals.items() if interval is not None}
 
     def lines(self, histories: Iterable[History]) -> list[tuple[float, int | None]]:
         """Where the threshold stands, and by its place whose it is; None where it is the same for all."""
@@ -126,11 +126,11 @@ def pictures(criteria: Mapping[str, float], histories: Mapping[str, History], in
 
 def declared_in(histories: Iterable[History]) -> dict[str, Key]:
     """The declarations of all these histories, by key; of two that differ the first."""
-    found: dict[str, Key] = {}
+    declared: dict[str, Key] = {}
     for history in histories:
         for key in history.keys:
-            found.setdefault(key.key, key)
-    return found
+            declared.setdefault(key.key, key)
+    return declared
 
 
 @dataclass(frozen=True)
@@ -260,12 +260,12 @@ def intervals_of(
     `before` are the transcripts at baseline. A criterion whose key is not in `due` is absent; None where the
     transcripts cannot give an interval.
     """
-    found = {
+    intervals = {
         criterion.name: estimate(key, after, before, 0.0, confidence).interval
         for key, criterion in judged(keys)
         if key.key in due
     }
-    return {name: interval and (interval.low, interval.high) for name, interval in found.items()}
+    return {name: interval and (interval.low, interval.high) for name, interval in intervals.items()}
 
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")

@@ -48,12 +48,12 @@ class Final:
     @cached_property
     def behind(self) -> Mapping[str, Mapping[str, Transcript]]:
         """The transcripts that every item's value is made of, by their own names."""
-        found: dict[str, dict[str, Transcript]] = {}
+        transcripts: dict[str, dict[str, Transcript]] = {}
         for rollout in self.rollouts:
             item = item_of(rollout, self.items)
             if item is not None:
-                found.setdefault(item, {})[rollout.item] = rollout
-        return found
+                transcripts.setdefault(item, {})[rollout.item] = rollout
+        return transcripts
 
 
 @dataclass(frozen=True)
@@ -144,13 +144,13 @@ def finals_of(history: History, label: str) -> Finals:
 
 def compared(finals: Iterable[Finals]) -> list[str]:
     """The keys that any of these measured, in the order in which the metrics declare them."""
-    return list(dict.fromkeys(key for each in finals for key in each.keys))
+    return list(dict.fromkeys(key for measured in finals for key in measured.keys))
 
 
 def having(finals: Iterable[Finals], key: str) -> list[Finals]:
     """Those that measured the key in the same way as the first that did."""
-    found = [each for each in finals if key in each.keys]
-    return [each for each in found if each.keys[key].items == found[0].keys[key].items]
+    measured = [one for one in finals if key in one.keys]
+    return [one for one in measured if one.keys[key].items == measured[0].keys[key].items]
 
 
 def compare(preferences: Mapping[str, Sequence[Finals]], confidence: float) -> list[Difference]:
@@ -160,22 +160,24 @@ def compare(preferences: Mapping[str, Sequence[Finals]], confidence: float) -> l
     out 0 and its p-value, adjusted over all of them (Holm 1979), is at most 1 - confidence. The chance that equal runs
     are said to differ in anything is then at most that, as far as `statistics.mean_interval` keeps its level.
     """
-    found = [
+    differences = [
         _difference(preference, key, measured[0], other, confidence)
         # Keys first: measurements of one size are resampled together.
-        for key in compared(each for finals in preferences.values() for each in finals)
+        for key in compared(one for finals in preferences.values() for one in finals)
         for preference, finals in preferences.items()
         if (measured := having(finals, key))
         for other in measured[1:]
     ]
-    tested = [each for each in found if each.p is not None]
-    adjusted = iter(holm([each.p for each in tested if each.p is not None]))
-    read = [
-        _read(replace(each, p_holm=None if each.p is None else next(adjusted), family=len(tested)), confidence)
-        for each in found
+    p_values = [difference.p for difference in differences if difference.p is not None]
+    adjusted, family = iter(holm(p_values)), len(p_values)
+    decided = [
+        _with_direction(
+            replace(difference, p_holm=None if difference.p is None else next(adjusted), family=family), confidence
+        )
+        for difference in differences
     ]
     places = {preference: place for place, preference in enumerate(preferences)}
-    return sorted(read, key=lambda each: places[each.preference])
+    return sorted(decided, key=lambda difference: places[difference.preference])
 
 
 def value(final: Final, confidence: float) -> Estimate:
@@ -188,17 +190,17 @@ def item_differences(preferences: Mapping[str, Sequence[Finals]]) -> list[ItemDi
 
     McNemar's p-values are adjusted over all that is returned.
     """
-    found = [
+    differences = [
         ItemDifference(preference, key, items, measured[0], other, _changes(key, items, measured[0], other))
         for preference, finals in preferences.items()
         for key, items in _sets(finals)
         if (measured := having(finals, key.key))
         for other in measured[1:]
     ]
-    adjusted = holm([each.changes.mcnemar_p for each in found])
+    adjusted = holm([difference.changes.mcnemar_p for difference in differences])
     return [
-        replace(each, changes=each.changes.model_copy(update={"mcnemar_p_holm": p}))
-        for each, p in zip(found, adjusted, strict=True)
+        replace(difference, changes=difference.changes.model_copy(update={"mcnemar_p_holm": p}))
+        for difference, p in zip(differences, adjusted, strict=True)
     ]
 
 
@@ -213,7 +215,7 @@ def spread_over_seeds(values: Sequence[float], confidence: float) -> Spread | No
 
 def _sets(finals: Sequence[Finals]) -> list[tuple[Key, Items]]:
     """The keys of all these whose items are right or wrong."""
-    return sets_of_items({name: final.key for each in finals for name, final in each.keys.items()}.values())
+    return sets_of_items({name: final.key for measured in finals for name, final in measured.keys.items()}.values())
 
 
 def _difference(preference: str, key: str, reference: Finals, other: Finals, confidence: float) -> Difference:
@@ -249,13 +251,13 @@ def _changes(key: Key, items: Items, reference: Finals, other: Finals) -> ItemCh
 
 def _measured_alike(reference: Final, other: Final) -> list[str]:
     """The items that are in both, and whose transcripts, as far as both have them, are of the same question."""
-    found: list[str] = []
+    items: list[str] = []
     for item, one in reference.behind.items():
         another = other.behind.get(item, {})
         shared = [name for name in one if name in another]
         if shared and all(alike(one[name], another[name], reference.items) for name in shared):
-            found.append(item)
-    return found
+            items.append(item)
+    return items
 
 
 def _two_sided(differences: Sequence[float]) -> float | None:
@@ -264,9 +266,9 @@ def _two_sided(differences: Sequence[float]) -> float | None:
     return None if below is None or above is None else min(1.0, 2 * min(below, above))
 
 
-def _read(found: Difference, confidence: float) -> Difference:
-    if found.interval is None or found.p_holm is None or found.p_holm > 1 - confidence:
-        return found
-    if found.interval.low > 0:
-        return replace(found, direction=Direction.HIGHER)
-    return replace(found, direction=Direction.LOWER) if found.interval.high < 0 else found
+def _with_direction(difference: Difference, confidence: float) -> Difference:
+    if difference.interval is None or difference.p_holm is None or difference.p_holm > 1 - confidence:
+        return difference
+    if difference.interval.low > 0:
+        return replace(difference, direction=Direction.HIGHER)
+    return replace(difference, direction=Direction.LOWER) if difference.interval.high < 0 else difference

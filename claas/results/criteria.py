@@ -245,7 +245,7 @@ def _bounds(key: Key) -> tuple[float, float]:
 
 
 def _changes(after: ByItem, before: ByItem) -> tuple[list[float], int]:
-    """After less before of what was measured both times, and how many items were not."""
+    """The values after less those before, of what was measured both times; and how many items were not."""
     now, was, lost = paired(after, before)
     return [new - old for new, old in zip(now, was, strict=True)], lost
 

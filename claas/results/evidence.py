@@ -37,7 +37,7 @@ def item_of(rollout: Transcript, items: Items) -> str | None:
 
 
 def paired(after: ByItem, before: ByItem) -> tuple[list[float], list[float], int]:
-    """After and before of what was measured both times, and how many of the two's items were not."""
+    """The values after and before of what was measured both times, and how many of the two's items were not."""
     pairs = [(after.get(item), before.get(item)) for item in {**before, **after}]
     whole = [(new, old) for new, old in pairs if new is not None and old is not None]
     return [new for new, _ in whole], [old for _, old in whole], len(pairs) - len(whole)
@@ -144,4 +144,4 @@ _VALUES: Mapping[str, _Value] = {
     "self_rouge_l": _Value(_similarity, several=True),
     "mean_logprob": _Value(lambda found: _mean(written_logprobs(found[-1])), given=True),
 }
-"""By the name that `Items.value` gives it."""
+"""Every kind of value, by the name that `Items.value` gives it."""

@@ -197,8 +197,8 @@ _DASHES = ("solid", "dashed", "dotted", "dashdot")
 
 
 def _style(index: int) -> dict[str, Any]:
-    found = curve_style(index)
-    return {"color": COLOURS[found.colour], "marker": _MARKERS[found.marker], "linestyle": _DASHES[found.dash]}
+    style = curve_style(index)
+    return {"color": COLOURS[style.colour], "marker": _MARKERS[style.marker], "linestyle": _DASHES[style.dash]}
 
 
 def _colour(index: int) -> str:

@@ -49,17 +49,17 @@ def item_changes(history: History) -> dict[str, ItemChanges]:
 
 def changes_between(before: Sequence[Transcript], after: Sequence[Transcript], items: Items) -> ItemChanges:
     """The changes of one set from one measurement to the other; the p-value is not adjusted yet."""
-    found = flips(before, after, items)
+    changed = flips(before, after, items)
     one, other = _by_item(before, items), _by_item(after, items)
-    p = mcnemar_exact(len(found.lost), len(found.gained))
+    p = mcnemar_exact(len(changed.lost), len(changed.gained))
     return ItemChanges(
-        n=found.n,
-        lost=found.lost,
-        gained=found.gained,
-        unmeasured=found.unmeasured,
+        n=changed.n,
+        lost=changed.lost,
+        gained=changed.gained,
+        unmeasured=changed.unmeasured,
         mcnemar_p=p,
         mcnemar_p_holm=p,
-        answers={item: _answers(one[item], other[item]) for item in (*found.lost, *found.gained)},
+        answers={item: _answers(one[item], other[item]) for item in (*changed.lost, *changed.gained)},
     )
 
 
@@ -87,8 +87,8 @@ def flips(before: Iterable[Transcript], after: Iterable[Transcript], items: Item
 
 def passed(rollout: Transcript | None) -> bool | None:
     """What its verdict says, strictly read; None without one."""
-    found = (rollout.verdict or {}).get("passed") if rollout else None
-    return found if isinstance(found, bool) else None
+    verdict = (rollout.verdict or {}).get("passed") if rollout else None
+    return verdict if isinstance(verdict, bool) else None
 
 
 def _by_item(rollouts: Iterable[Transcript], items: Items) -> Mapping[str, Transcript]:

@@ -63,7 +63,7 @@ class ProgressLine:
         return fmean(recent) if recent else None
 
     def time_left(self) -> str:
-        """At the pace of the last few steps; `?` before the first."""
+        """The time left at the pace of the last few steps; `?` before the first."""
         return "?" if self.step_s is None else duration(self.step_s * self.left)
 
     def alarms(self) -> list[str]:
@@ -99,9 +99,11 @@ class ProgressLine:
 
     def plain(self) -> str:
         """All numbers there are, with their names."""
-        known = [f"{column.heading} {self.cell(column)}" for column in columns(self.keys) if column.key in self.values]
+        numbers = [
+            f"{column.heading} {self.cell(column)}" for column in columns(self.keys) if column.key in self.values
+        ]
         losses = lost(self.counts)
-        return ", ".join([*known, *([losses] if losses else []), *(alarm.upper() for alarm in self.alarms())])
+        return ", ".join([*numbers, *([losses] if losses else []), *(alarm.upper() for alarm in self.alarms())])
 
 
 def columns(keys: Iterable[Key]) -> list[Key]:
@@ -118,25 +120,25 @@ def seconds_left(lines: Sequence[ProgressLine], parallel: int) -> float | None:
 
 def measured(counts: Mapping[str, Counts]) -> str:
     """`measurements: 130 planned, 127 scored`, over all metrics; what the bound cut off is among the scored."""
-    planned, scored = sum(each.planned for each in counts.values()), sum(each.scored for each in counts.values())
+    planned, scored = sum(count.planned for count in counts.values()), sum(count.scored for count in counts.values())
     return f"measurements: {planned} planned, {scored} scored"
 
 
 def lost(counts: Mapping[str, Counts]) -> str | None:
     """`answers lost: 3 of 64 of heldout, 1 of 4 of sample`; None when all came."""
-    return _listed("answers lost", {name: (each.errored, each.planned) for name, each in counts.items()})
+    return _listed("answers lost", {name: (count.errored, count.planned) for name, count in counts.items()})
 
 
 def cut_off(counts: Mapping[str, Counts]) -> str | None:
     """`answers cut at the token bound: 2 of 64 of heldout`, of those that came; None when none was."""
     return _listed(
-        "answers cut at the token bound", {name: (each.truncated, each.scored) for name, each in counts.items()}
+        "answers cut at the token bound", {name: (count.truncated, count.scored) for name, count in counts.items()}
     )
 
 
 def _listed(what: str, parts: Mapping[str, tuple[int, int]]) -> str | None:
-    found = [f"{number} of {of} of {name}" for name, (number, of) in parts.items() if number]
-    return f"{what}: {', '.join(found)}" if found else None
+    listed = [f"{number} of {of} of {name}" for name, (number, of) in parts.items() if number]
+    return f"{what}: {', '.join(listed)}" if listed else None
 
 
 def total(counts: Mapping[str, Counts], more: Mapping[str, Counts]) -> dict[str, Counts]:

@@ -66,19 +66,19 @@ def build_summary(run_id: str, config: EvalConfig, histories: Mapping[str, Histo
         name: _preference(history, judgement, config.confidence)
         for (name, history), judgement in zip(histories.items(), judged, strict=True)
     }
-    tokens = _total([each.tokens for each in preferences.values()])
+    tokens = _total([preference.tokens for preference in preferences.values()])
     waiting = max(0, len(config.preferences) - len(histories))
     statuses = [history.status for history in histories.values()] + [Status.RUNNING] * waiting
     return Summary(
         run_id=run_id,
-        status=next((each for each in (Status.RUNNING, Status.FAILED) if each in statuses), Status.COMPLETE),
-        verdict=combine([each.verdict for each in judged] + [Verdict.INCONCLUSIVE] * waiting),
+        status=next((status for status in (Status.RUNNING, Status.FAILED) if status in statuses), Status.COMPLETE),
+        verdict=combine([judgement.verdict for judgement in judged] + [Verdict.INCONCLUSIVE] * waiting),
         confidence=config.confidence,
         base_model=config.base_model,
         seed=config.seed,
         tokens=tokens,
         cost=None if config.prices is None else estimate(tokens, config.prices),
-        timing_s=_total([each.timing_s for each in preferences.values()]),
+        timing_s=_total([preference.timing_s for preference in preferences.values()]),
         preferences=preferences,
     )
 
@@ -131,13 +131,13 @@ def _delta_intervals(
     history: History, finals_at: Mapping[str, int], confidence: float
 ) -> dict[str, tuple[float, float] | None]:
     """The interval of the change of every key that is a mean over items, measured at baseline and after it."""
-    found: dict[str, tuple[float, float] | None] = {}
+    intervals: dict[str, tuple[float, float] | None] = {}
     for key in sorted(history.keys, key=lambda key: key.key):
         updates = finals_at.get(key.key, 0)
         if key.items is not None and updates > 0 and 0 in history.curve(key.key):
             interval = change_interval(key, history.rollouts(updates), history.rollouts(0), confidence)
-            found[key.key] = interval and (interval.low, interval.high)
-    return found
+            intervals[key.key] = interval and (interval.low, interval.high)
+    return intervals
 
 
 def _counts(records: Sequence[Baseline | StepRecord]) -> dict[str, Counts]:

@@ -105,8 +105,8 @@ def declared(metric: Metric) -> tuple[Key, ...]:
 
 def mean(values: Iterable[float]) -> float | None:
     """The arithmetic mean; of nothing it is None: due, but not measured."""
-    found = list(values)
-    return sum(found) / len(found) if found else None
+    numbers = list(values)
+    return sum(numbers) / len(numbers) if numbers else None
 
 
 def difference(one: float | None, other: float | None) -> float | None:

@@ -143,7 +143,7 @@ def compare_transcripts(
 
 
 def _by_request(transcripts: Sequence[Transcript]) -> dict[str, Transcript]:
-    """By metric and item; a request that was made more than once is numbered."""
+    """The transcripts by metric and item; a request that was made more than once is numbered."""
     times: Counter[str] = Counter()
     named: dict[str, Transcript] = {}
     for transcript in transcripts:
