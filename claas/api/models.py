@@ -41,7 +41,7 @@ class Aliases:
         """Forget `name`; False when it was no alias. One writer at a time."""
         if name not in self._targets:
             return False
-        await self._replace({known: target for known, target in self._targets.items() if known != name})
+        await self._replace({alias: target for alias, target in self._targets.items() if alias != name})
         return True
 
     async def _replace(self, targets: dict[str, str]) -> None:
@@ -132,7 +132,7 @@ class Models:
 
     def forget(self, lora_id: str) -> None:
         """Drop what was remembered of an adapter that was deleted. Its aliases stay, and mean nothing until reset."""
-        self._lora_ids = {name: known for name, known in self._lora_ids.items() if known != lora_id}
+        self._lora_ids = {name: adapter for name, adapter in self._lora_ids.items() if adapter != lora_id}
 
     async def _own_weights(self, model: str) -> Weights:
         """The weights of a name that is no alias."""
@@ -174,13 +174,13 @@ class Models:
 
     async def _look_up(self, name: str, model: str) -> str:
         ids = [weights.lora_id for weights in await self._engine.list_adapters() if weights.lora_id]
-        found = [name] if name in ids else [lora_id for lora_id in ids if served_name(lora_id) == name]
-        if not found:
+        meant = [name] if name in ids else [lora_id for lora_id in ids if served_name(lora_id) == name]
+        if not meant:
             raise await self._unknown(model)
-        if len(found) > 1:
-            raise Conflict(f"model {model!r} could be any of {', '.join(found)}; use the id itself")
-        self._lora_ids[name] = found[0]
-        return found[0]
+        if len(meant) > 1:
+            raise Conflict(f"model {model!r} could be any of {', '.join(meant)}; use the id itself")
+        self._lora_ids[name] = meant[0]
+        return meant[0]
 
     async def _unknown(self, model: str) -> NotFound:
         return NotFound(

@@ -22,7 +22,7 @@ async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 async def both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) -> tuple[T, U]:
-    """`together`, for two of different kinds."""
+    """Run two whose results are of different kinds, as `together` does."""
     waiting: list[Coroutine[Any, Any, Any]] = [first, second]
     one, other = await together(waiting)
     return one, other

@@ -92,14 +92,14 @@ class Setting:
 
 def settings_of(kind: type) -> list[Setting]:
     """Every setting of a settings dataclass in order, those of its sections after the section itself."""
-    found: list[Setting] = []
+    settings: list[Setting] = []
     for field in fields(kind):
         limits, meaning = field.metadata.get(_LIMITS, Bounds()), field.metadata.get(_MEANING, "")
-        found.append(Setting(field.name, _default(field), meaning, limits))
+        settings.append(Setting(field.name, _default(field), meaning, limits))
         section = _section(kind, field.name)
         if section is not None:
-            found += [dataclasses.replace(inner, key=f"{field.name}.{inner.key}") for inner in settings_of(section)]
-    return found
+            settings += [dataclasses.replace(inner, key=f"{field.name}.{inner.key}") for inner in settings_of(section)]
+    return settings
 
 
 def known_keys(kind: type) -> list[str]:

@@ -1,7 +1,7 @@
 """The pictures of a run, or of several, for a page: what its script draws, and the same numbers as tables."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -162,10 +162,10 @@ class PanelCurve:
 
     def texts(self) -> dict[int, str]:
         """Every point as a person reads it: the number with its interval, or `lost`."""
-        return {updates: self._text(updates, value) for updates, value in self.points.items()}
-
-    def _text(self, updates: int, value: float | None) -> str:
-        return "lost" if value is None else f"{figure(value)} {interval_figures(self.intervals.get(updates))}".rstrip()
+        return {
+            at: "lost" if value is None else f"{figure(value)} {interval_figures(self.intervals.get(at))}".rstrip()
+            for at, value in self.points.items()
+        }
 
 
 _BAND_OPACITY = 0.2
@@ -287,7 +287,10 @@ def _layout(
     panel: Panel, histories: Mapping[str, History], curves: Sequence[PanelCurve], planned: int
 ) -> dict[str, Any]:
     lines = panel.lines(histories.values())
-    ranges = [_range(panel, curve.heights(), _own(lines, index)) for index, curve in enumerate(curves)]
+    ranges = [
+        _range(panel, curve.heights(), [at for at, whose in lines if whose in (None, index)])
+        for index, curve in enumerate(curves)
+    ]
     everything = [height for curve in curves for height in curve.heights()]
     low, high = _range(panel, everything, [at for at, _ in lines]) or (0.0, 1.0)
     margin = 0.03 * planned + 0.1
@@ -306,10 +309,6 @@ def _layout(
         far = low - beyond if panel.threshold.above else high + beyond
         layout["shapes"].append(_zone(panel.threshold.at, far))
     return layout
-
-
-def _own(lines: Iterable[tuple[float, int | None]], index: int) -> list[float]:
-    return [at for at, whose in lines if whose in (None, index)]
 
 
 _ROOM = 0.06

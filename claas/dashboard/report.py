@@ -66,8 +66,8 @@ class _Held:
 
     def address(self, preference: str, updates: int) -> str | None:
         """Where a measurement is in the file, None where it is not."""
-        found = self.landings.get((preference, updates))
-        return found and f"#{found}"
+        landing = self.landings.get((preference, updates))
+        return landing and f"#{landing}"
 
     def add(self, preference: str, updates: int, parts: dict[str, str]) -> None:
         """Put a measurement in, unless it has no transcripts, or is too much."""
@@ -91,7 +91,7 @@ def _held(run: RunIndex) -> _Held:
 
 
 def _telling(recorded: int) -> list[int]:
-    """The last, the first, and evenly spread ones between them."""
+    """The measurements that tell most: the last, the first, and evenly spread ones between them."""
     spread = {round(place * recorded / (MOST_STEPS - 1)) for place in range(MOST_STEPS)}
     return list(dict.fromkeys([recorded, 0, *sorted(spread)]))
 
@@ -102,15 +102,15 @@ def _fragments(run: RunIndex, preference: str, updates: int) -> dict[str, str]:
     pairs = paired(baseline.rollouts, []) if step is None else paired(step.rollouts, baseline.rollouts)
     turned = dict.fromkeys(StepQuery(updates, pair.kind, TranscriptFilter.FLIPS) for pair in pairs if pair.flipped)
     whole = dict.fromkeys(StepQuery(updates, pair.kind) for pair in pairs)
-    names = {each: _id(preference, each) for each in (*turned, *whole)}
+    names = {query: _id(preference, query) for query in (*turned, *whole)}
 
     def link(place: StepQuery) -> str | None:
         return f"#{names[place]}" if place in names else None
 
     everything = max(1, len(pairs))
     return {
-        name: step_fragment(step_view(run, preference, baseline, step, each, link, per_page=everything))
-        for each, name in names.items()
+        name: step_fragment(step_view(run, preference, baseline, step, query, link, per_page=everything))
+        for query, name in names.items()
     }
 
 
@@ -121,5 +121,5 @@ def _id(preference: str, asked: StepQuery) -> str:
 
 def _pictures(run: RunIndex) -> dict[str, str]:
     """The run's PNGs as addresses that hold them, for readers without scripts."""
-    found = {name: plot_file(run.files.root, name).read_bytes() for name in picture_names(run.files.root)}
-    return {name: f"data:image/png;base64,{base64.b64encode(png).decode()}" for name, png in found.items()}
+    pictures = {name: plot_file(run.files.root, name).read_bytes() for name in picture_names(run.files.root)}
+    return {name: f"data:image/png;base64,{base64.b64encode(png).decode()}" for name, png in pictures.items()}

@@ -119,8 +119,8 @@ def paired(now: Sequence[Transcript], baseline: Sequence[Transcript]) -> list[Pa
         before.setdefault((transcript.metric, transcript.item), []).append(transcript)
     pairs: list[Pair] = []
     for transcript, kind in zip(now, _kinds(now), strict=True):
-        found = before.get((transcript.metric, transcript.item))
-        pairs.append(Pair(transcript, found.pop(0) if found else None, kind))
+        counterparts = before.get((transcript.metric, transcript.item))
+        pairs.append(Pair(transcript, counterparts.pop(0) if counterparts else None, kind))
     return pairs
 
 
@@ -145,6 +145,9 @@ def page_of(pairs: Sequence[Pair], page: int, per_page: int = PER_PAGE) -> Page:
 
 def _kinds(transcripts: Sequence[Transcript]) -> list[str]:
     """`metric/first part of the item`, or the metric alone where its items have no parts, or too many."""
-    names = [(each.metric, each.item.partition("/")[0] if "/" in each.item else "") for each in transcripts]
+    names = [
+        (transcript.metric, transcript.item.partition("/")[0] if "/" in transcript.item else "")
+        for transcript in transcripts
+    ]
     counted = Counter(metric for metric, _ in dict.fromkeys(names))
     return [f"{metric}/{part}" if part and counted[metric] <= _MOST_KINDS else metric for metric, part in names]

@@ -25,7 +25,7 @@ from claas.dashboard.token_shades import least_likely, legend, shaded
 from claas.dashboard.transcript import LISTED, WHOLE, Excerpts, changes, details, measured, outcome, sampling
 from claas.results.items import Flips, flips, passed
 from claas.results.keys import Items, Key, keys_of_schema_1, sets_of_items
-from claas.results.records import Baseline, StepRecord, Transcript, flat
+from claas.results.records import Baseline, StepRecord, flat
 
 MOST_NAMED = 60
 """Items that turned one way which are named; the others are counted."""
@@ -83,7 +83,7 @@ class StepView:
 
     @property
     def values_before(self) -> Mapping[str, float | None]:
-        """The baseline's."""
+        """The baseline's numbers."""
         return flat(self.baseline.eval)
 
     @property
@@ -99,10 +99,13 @@ class StepView:
             return []
         declared = [items for _, items in sets_of_items(self.keys)]
         covered = {items.metric for items in declared}
-        judged = dict.fromkeys(each.metric for each in self.step.rollouts if each.verdict is not None)
+        judged = dict.fromkeys(rollout.metric for rollout in self.step.rollouts if rollout.verdict is not None)
         every = [*declared, *(Items(metric=metric, flips=metric) for metric in judged if metric not in covered)]
-        now = {items: [each for each in self.step.rollouts if _is_of(each, items)] for items in every}
-        return [(items, flips(self.baseline.rollouts, found, items)) for items, found in now.items() if found]
+        now = {
+            items: [rollout for rollout in self.step.rollouts if items.covers(rollout.metric, rollout.item)]
+            for items in every
+        }
+        return [(items, flips(self.baseline.rollouts, rollouts, items)) for items, rollouts in now.items() if rollouts]
 
     @cached_property
     def pairs(self) -> list[Pair]:
@@ -142,10 +145,6 @@ class StepView:
     def following(self) -> str | None:
         """Where the same of the next measurement is."""
         return self.link(self.query.at(self.query.updates + 1)) if self.query.updates < self.recorded else None
-
-
-def _is_of(transcript: Transcript, items: Items) -> bool:
-    return transcript.metric == items.metric and transcript.item.startswith(items.prefix)
 
 
 def step_view(

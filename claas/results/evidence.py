@@ -31,7 +31,7 @@ def by_item(rollouts: Iterable[Transcript], items: Items) -> ByItem:
 
 def item_of(rollout: Transcript, items: Items) -> str | None:
     """The item that the transcript belongs to, None for none of these: samples and sides of one share a name."""
-    if rollout.metric != items.metric or not rollout.item.startswith(items.prefix):
+    if not items.covers(rollout.metric, rollout.item):
         return None
     return rollout.item.rpartition("/")[0] if _value(items).several else rollout.item
 

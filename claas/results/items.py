@@ -92,11 +92,7 @@ def passed(rollout: Transcript | None) -> bool | None:
 
 
 def _by_item(rollouts: Iterable[Transcript], items: Items) -> Mapping[str, Transcript]:
-    return {
-        rollout.item: rollout
-        for rollout in rollouts
-        if rollout.metric == items.metric and rollout.item.startswith(items.prefix)
-    }
+    return {rollout.item: rollout for rollout in rollouts if items.covers(rollout.metric, rollout.item)}
 
 
 def _answers(before: Transcript, after: Transcript) -> Answers:

@@ -83,6 +83,10 @@ class Items(_Declaration):
     flips: str | None = None
     title: str | None = None
 
+    def covers(self, metric: str, item: str) -> bool:
+        """Whether an item of a metric is one of these."""
+        return metric == self.metric and item.startswith(self.prefix)
+
 
 Relation = Literal[">=", ">", "<"]
 
@@ -160,14 +164,14 @@ class Key(_Declaration):
 
 def judged(keys: Iterable[Key]) -> list[tuple[Key, Criterion]]:
     """The keys that have a criterion, with it, in the order in which criteria are listed."""
-    found = [(key, key.criterion) for key in keys if key.criterion is not None]
-    return sorted(found, key=lambda pair: list(Question).index(pair[0].question))
+    pairs = [(key, key.criterion) for key in keys if key.criterion is not None]
+    return sorted(pairs, key=lambda pair: list(Question).index(pair[0].question))
 
 
 def sets_of_items(keys: Iterable[Key]) -> list[tuple[Key, Items]]:
     """The keys whose items are right or wrong one by one; what any model should be able to do stands first."""
-    found = [(key, key.items) for key in keys if key.items is not None and key.items.flips is not None]
-    return sorted(found, key=lambda pair: pair[0].question is not Question.FORGETTING)
+    pairs = [(key, key.items) for key in keys if key.items is not None and key.items.flips is not None]
+    return sorted(pairs, key=lambda pair: pair[0].question is not Question.FORGETTING)
 
 
 def in_picture(keys: Iterable[Key], question: Question) -> list[Key]:

@@ -126,11 +126,11 @@ def _comparable(config: Mapping[str, Any], old_steps: int) -> dict[str, Any]:
 
 def _versions() -> dict[str, str]:
     """The versions of this package and of what is installed of those that it, or an engine, stands on."""
-    found = {"claas": claas.__version__}
+    versions = {"claas": claas.__version__}
     for package in sorted({*_PACKAGES, *(package for mode in MODES.values() for package in mode.packages)}):
         with suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
+            versions[package] = metadata.version(package)
+    return versions
 
 
 def _git_commit() -> str | None:

@@ -9,7 +9,7 @@ from rich.text import Text
 from claas.results.criteria import is_beyond, threshold_of
 from claas.results.keys import Key
 from claas.results.numbers import duration
-from claas.results.records import Baseline, Counts, StepRecord, flat
+from claas.results.records import Baseline, Counts, StepRecord, flat, total_counts
 
 _RECENT = 5
 
@@ -39,7 +39,7 @@ class ProgressLine:
     def measured(self, record: Baseline | StepRecord) -> None:
         """Take over a record's numbers."""
         self.values |= flat(record.eval)
-        self.counts, self.all_counts = record.counts, total(self.all_counts, record.counts)
+        self.counts, self.all_counts = record.counts, total_counts([self.all_counts, record.counts])
         self.state = "running"
         if isinstance(record, Baseline):
             self._at_baseline = flat(record.eval)
@@ -139,17 +139,6 @@ def cut_off(counts: Mapping[str, Counts]) -> str | None:
 def _listed(what: str, parts: Mapping[str, tuple[int, int]]) -> str | None:
     listed = [f"{number} of {of} of {name}" for name, (number, of) in parts.items() if number]
     return f"{what}: {', '.join(listed)}" if listed else None
-
-
-def total(counts: Mapping[str, Counts], more: Mapping[str, Counts]) -> dict[str, Counts]:
-    """Both together, metric by metric."""
-    none = Counts(planned=0, scored=0, errored=0)
-    return {name: _sum(counts.get(name, none), more.get(name, none)) for name in {**counts, **more}}
-
-
-def _sum(one: Counts, other: Counts) -> Counts:
-    added = {name: getattr(one, name) + getattr(other, name) for name in Counts.model_fields}
-    return Counts(**added)
 
 
 def printable(text: str) -> str:

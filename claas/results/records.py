@@ -1,6 +1,7 @@
 """What a run writes: frozen, closed, versioned records. `None` means due but not measured; not due is absent."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -50,6 +51,15 @@ class Counts(Record):
     scored: int
     errored: int
     truncated: int = 0
+
+
+def total_counts(parts: Iterable[Mapping[str, Counts]]) -> dict[str, Counts]:
+    """The counts of several measurements together, metric by metric."""
+    totals: dict[str, Counter[str]] = {}
+    for part in parts:
+        for metric, counts in part.items():
+            totals.setdefault(metric, Counter()).update(counts.model_dump())
+    return {metric: Counts(**{how: total[how] for how in Counts.model_fields}) for metric, total in totals.items()}
 
 
 class Transcript(Record):

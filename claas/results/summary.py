@@ -1,6 +1,5 @@
 """summary.json: what a run found, rewritten as preferences finish, so that a run in progress can be read."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TypeVar
 
 from claas.core.files import dump_json, write_atomically
 from claas.results.criteria import change_interval
-from claas.results.records import SCHEMA_VERSION, AdapterVersion, Baseline, Counts, History, Record, Status, StepRecord
+from claas.results.records import SCHEMA_VERSION, AdapterVersion, Counts, History, Record, Status, total_counts
 from claas.results.settings import EvalConfig, Prices
 from claas.results.verdict import Judgement, Verdict, combine, judge_run
 
@@ -117,7 +116,7 @@ def _preference(history: History, judgement: Judgement, confidence: float) -> Pr
         finals_at=finals_at,
         deltas={key: _delta(finals[key], start, finals_at.get(key, 0)) for key, start in baseline.items()},
         delta_ci=_delta_intervals(history, finals_at, confidence),
-        counts=_counts(records),
+        counts=total_counts(record.counts for record in records),
         tokens=_total([record.tokens for record in records]),
         timing_s=_total([record.timing_s for record in records]),
     )
@@ -138,16 +137,6 @@ def _delta_intervals(
             interval = change_interval(key, history.rollouts(updates), history.rollouts(0), confidence)
             intervals[key.key] = interval and (interval.low, interval.high)
     return intervals
-
-
-def _counts(records: Sequence[Baseline | StepRecord]) -> dict[str, Counts]:
-    totals: dict[str, Counter[str]] = {}
-    for record in records:
-        for metric, counts in record.counts.items():
-            totals.setdefault(metric, Counter()).update(counts.model_dump())
-    return {
-        metric: Counts(**{field: total[field] for field in Counts.model_fields}) for metric, total in totals.items()
-    }
 
 
 Number = TypeVar("Number", int, float)

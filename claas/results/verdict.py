@@ -104,11 +104,11 @@ def judge_run(histories: Sequence[History], criteria: Mapping[str, float], plann
     One that is running or failed is inconclusive whatever its records show. It counts in the family all the same, as
     do those that have not started: what is said to fail while a run goes on still fails at its end.
     """
-    found = [_estimates(history, criteria) for history in histories]
-    family = _family(histories, found, confidence_of(criteria), planned)
+    by_history = [_estimates(history, criteria) for history in histories]
+    family = _family(histories, by_history, confidence_of(criteria), planned)
     return [
         _judgement(history, estimates, items, criteria, family)
-        for history, estimates, items in zip(histories, found, _items(histories, planned), strict=True)
+        for history, estimates, items in zip(histories, by_history, _items(histories, planned), strict=True)
     ]
 
 
@@ -138,41 +138,43 @@ def _estimate(key: Key, threshold: float, history: History, confidence: float) -
 
 
 def _family(
-    histories: Sequence[History], found: Sequence[Mapping[str, Estimate]], confidence: float, planned: int
+    histories: Sequence[History], by_history: Sequence[Mapping[str, Estimate]], confidence: float, planned: int
 ) -> Family:
     """What has no p-value, or is not at the declared checkpoint, rejects nothing."""
     p_values = {
         (history.preference, name): estimate.p
-        for history, estimates in zip(histories, found, strict=True)
+        for history, estimates in zip(histories, by_history, strict=True)
         for name, estimate in estimates.items()
         if estimate.p is not None and history.status is Status.COMPLETE
     }
-    most = max((len(estimates) for estimates in found), default=0)
+    most = max((len(estimates) for estimates in by_history), default=0)
     return Family.of(p_values, planned * most, confidence)
 
 
 def _items(histories: Sequence[History], planned: int) -> list[dict[str, ItemChanges]]:
     """Changes of items by set, their p-values adjusted over all sets of all preferences."""
-    found = [item_changes(history) for history in histories]
-    every = [(place, name) for place, changes in enumerate(found) for name in changes]
-    most = max((len(changes) for changes in found), default=0)
-    adjusted = holm([found[place][name].mcnemar_p for place, name in every], max(len(every), planned * most))
+    by_history = [item_changes(history) for history in histories]
+    every = [(place, name) for place, changes in enumerate(by_history) for name in changes]
+    most = max((len(changes) for changes in by_history), default=0)
+    adjusted = holm([by_history[place][name].mcnemar_p for place, name in every], max(len(every), planned * most))
     for (place, name), p in zip(every, adjusted, strict=True):
-        found[place][name] = found[place][name].model_copy(update={"mcnemar_p_holm": p})
-    return found
+        by_history[place][name] = by_history[place][name].model_copy(update={"mcnemar_p_holm": p})
+    return by_history
 
 
 def _judgement(
     history: History,
-    found: Mapping[str, Estimate],
+    estimates: Mapping[str, Estimate],
     items: dict[str, ItemChanges],
     criteria: Mapping[str, float],
     family: Family,
 ) -> Judgement:
     rulings = {
-        criterion.name: _rule(key, criterion, found[criterion.name], threshold_of(criterion, criteria), history, family)
+        criterion.name: _rule(
+            key, criterion, estimates[criterion.name], threshold_of(criterion, criteria), history, family
+        )
         for key, criterion in judged(history.keys)
-        if criterion.name in found
+        if criterion.name in estimates
     }
     verdict, reason = _overall(history, rulings)
     known = [*(criterion.name for _, criterion in judged(history.keys)), *criteria]
@@ -180,15 +182,15 @@ def _judgement(
         verdict=verdict,
         reason=reason,
         criteria=rulings,
-        not_measured=[name for name in dict.fromkeys(known) if name not in found and name != CONFIDENCE],
+        not_measured=[name for name in dict.fromkeys(known) if name not in estimates and name != CONFIDENCE],
         changed_items=items,
     )
 
 
 def _rule(
-    key: Key, criterion: Criterion, found: Estimate, threshold: float, history: History, family: Family
+    key: Key, criterion: Criterion, estimate: Estimate, threshold: float, history: History, family: Family
 ) -> Ruling:
-    verdict, notes = _side(criterion.relation, found.interval, threshold), [found.note]
+    verdict, notes = _side(criterion.relation, estimate.interval, threshold), [estimate.note]
     p_holm = family.adjusted.get((history.preference, criterion.name))
     if history.status is not Status.COMPLETE:
         verdict = Verdict.INCONCLUSIVE
@@ -198,14 +200,14 @@ def _rule(
             verdict = Verdict.INCONCLUSIVE
             notes.append(f"beyond the threshold, but not as one of the run's {family.size} criteria (Holm)")
         if verdict is Verdict.INCONCLUSIVE:
-            notes.append(_needs(criterion.relation, found, threshold, family))
+            notes.append(_needs(criterion.relation, estimate, threshold, family))
     return Ruling(
-        value=found.value,
-        ci=(found.interval.low, found.interval.high) if found.interval else None,
+        value=estimate.value,
+        ci=(estimate.interval.low, estimate.interval.high) if estimate.interval else None,
         relation=criterion.relation,
         threshold=threshold,
-        n=found.n,
-        p=found.p,
+        n=estimate.n,
+        p=estimate.p,
         p_holm=p_holm,
         verdict=verdict,
         formula=formula_of(key),
@@ -227,18 +229,18 @@ def _side(relation: str, interval: Interval | None, threshold: float) -> Verdict
     return Verdict.FAIL if bad else Verdict.INCONCLUSIVE
 
 
-def _needs(relation: str, found: Estimate, threshold: float, family: Family) -> str | None:
+def _needs(relation: str, estimate: Estimate, threshold: float, family: Family) -> str | None:
     """How many would conclude: at the interval's level towards a pass, at the family's towards a fail."""
-    if found.n == 0 or found.value is None:
+    if estimate.n == 0 or estimate.value is None:
         return None
-    if found.interval is None and found.n == 1:
+    if estimate.interval is None and estimate.n == 1:
         return "a single measurement has no spread, needs n ≥ 2"
-    if found.interval is None:
-        return f"all {found.n} are equal, needs n ≥ {fewest_identical(family.confidence)}"
-    met = found.value < threshold if relation == "<" else found.value >= threshold
-    needed = found.needed(family.confidence if met else family.strictest)
-    if needed is None or needed <= found.n:
-        return None if found.note else f"{found.n} are too few, or too close to the threshold, to call"
+    if estimate.interval is None:
+        return f"all {estimate.n} are equal, needs n ≥ {fewest_identical(family.confidence)}"
+    met = estimate.value < threshold if relation == "<" else estimate.value >= threshold
+    needed = estimate.needed(family.confidence if met else family.strictest)
+    if needed is None or needed <= estimate.n:
+        return None if estimate.note else f"{estimate.n} are too few, or too close to the threshold, to call"
     return f"needs n ≥ {needed} to conclude with probability {POWER:g}, if the truth is as estimated"
 
 

@@ -44,8 +44,8 @@ class Contains(_Kind):
 
     async def check(self, answer: str) -> VerifierResult:
         """Check one answer."""
-        found = next((wanted for wanted in self.any_of if mentions(answer, wanted)), None)
-        return _verdict(found is not None, found=found or "")
+        mentioned = next((wanted for wanted in self.any_of if mentions(answer, wanted)), None)
+        return _verdict(mentioned is not None, found=mentioned or "")
 
 
 class Exact(_Kind):
@@ -120,8 +120,8 @@ class Python(_Kind):
 AnyCheck = Annotated[Contains | Exact | Numbered | Sentences | Avoids | Python, Field(discriminator="kind")]
 
 
-def _verdict(passed: bool, **found: Any) -> VerifierResult:
-    return VerifierResult(float(passed), passed, found)
+def _verdict(passed: bool, **details: Any) -> VerifierResult:
+    return VerifierResult(float(passed), passed, details)
 
 
 def _has_stem(text: str, stem: str) -> bool:
@@ -238,7 +238,7 @@ class General:
     async def measure(self, subject: Subject) -> Measurement:
         """Answer every prompt and check every answer."""
         asked = await together(_checked(subject, item) for item in self.items)
-        verdicts = {found.item: found.verdict for found in asked if found.verdict is not None}
+        verdicts = {transcript.item: transcript.verdict for transcript in asked if transcript.verdict is not None}
         coding = verdicts.get(_CODING)
         correct = None if coding is None else float(coding.get("correct") is True)
         ifeval = _pass_rate(verdicts, _IFEVAL)

@@ -160,8 +160,8 @@ def judge(verifier: Verifier, prompt: str, response: str, acceptable: Collection
 
 def with_verdict(transcript: Transcript, result: VerifierResult) -> Transcript:
     """The transcript with what the verifier said of it."""
-    found = {key: _stored(value) for key, value in result.metadata.items()}
-    return transcript.model_copy(update={"verdict": found | {"score": result.score, "passed": result.passed}})
+    metadata = {key: _stored(value) for key, value in result.metadata.items()}
+    return transcript.model_copy(update={"verdict": metadata | {"score": result.score, "passed": result.passed}})
 
 
 def _stored(value: object) -> float | str | bool:
@@ -172,4 +172,6 @@ def _stored(value: object) -> float | str | bool:
 
 def mean_score(transcripts: Iterable[Transcript]) -> float | None:
     """The mean over the answers that have a verdict, in [0, 1]; None without any."""
-    return mean(float(found.verdict["score"] or 0.0) for found in transcripts if found.verdict is not None)
+    return mean(
+        float(transcript.verdict["score"] or 0.0) for transcript in transcripts if transcript.verdict is not None
+    )

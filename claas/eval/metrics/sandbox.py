@@ -70,21 +70,21 @@ class CodeResult:
 
 _DEFAULT = Limits()
 _MOST_KEPT = 1024
-_known: dict[tuple[str, str, str, Limits], CodeResult] = {}
+_results: dict[tuple[str, str, str, Limits], CodeResult] = {}
 
 
 async def run_cases(source: str, entry: str, cases: Sequence[Case], limits: Limits = _DEFAULT) -> CodeResult:
     """Run `source` and call `entry` once per case. The same question is answered from memory the second time."""
     expected = json.dumps([[case.arguments, case.returns] for case in cases])
     key = (source, entry, expected, limits)
-    if key not in _known:
+    if key not in _results:
         result, repeatable = await _judge(source, entry, cases, limits)
         if not repeatable:
             return result
-        if len(_known) >= _MOST_KEPT:
-            _known.pop(next(iter(_known)))
-        _known[key] = result
-    return _known[key]
+        if len(_results) >= _MOST_KEPT:
+            _results.pop(next(iter(_results)))
+        _results[key] = result
+    return _results[key]
 
 
 _MOST_BYTES = 64 * 1024
@@ -125,21 +125,21 @@ async def _reply(job: bytes, wall_s: float) -> tuple[bytes, bool]:
             )
         except OSError as error:
             raise SandboxError(f"cannot start the sandbox process: {error}") from error
-        said = bytearray()
+        output = bytearray()
         in_time = False
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wall_s):
-                    await _converse(process, job, said)
+                    await _converse(process, job, output)
                 in_time = True
         finally:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
-    return bytes(said), in_time
+    return bytes(output), in_time
 
 
-async def _converse(process: asyncio.subprocess.Process, job: bytes, said: bytearray) -> None:
+async def _converse(process: asyncio.subprocess.Process, job: bytes, output: bytearray) -> None:
     """Send the job, then read into `said` until the process ends or has said too much."""
     stdin, stdout = process.stdin, process.stdout
     assert stdin is not None
@@ -148,16 +148,16 @@ async def _converse(process: asyncio.subprocess.Process, job: bytes, said: bytea
         stdin.write(job)
         await stdin.drain()
         stdin.close()
-    while len(said) < _MOST_BYTES and (chunk := await stdout.read(_MOST_BYTES)):
-        said += chunk[: _MOST_BYTES - len(said)]
+    while len(output) < _MOST_BYTES and (chunk := await stdout.read(_MOST_BYTES)):
+        output += chunk[: _MOST_BYTES - len(output)]
 
 
 def _read(reply: bytes, cases: Sequence[Case]) -> CodeResult:
     """The verdict on a reply, none of which can be trusted to be well formed."""
-    said = [value for line in reply.splitlines() if (value := _parsed(line)) is not None]
-    first = said[0] if said else {"error": "used up its time or memory, or crashed"}
+    lines = [value for line in reply.splitlines() if (value := _parsed(line)) is not None]
+    first = lines[0] if lines else {"error": "used up its time or memory, or crashed"}
     returned = {
-        line["call"]: line["returned"] for line in said if isinstance(line.get("call"), int) and "returned" in line
+        line["call"]: line["returned"] for line in lines if isinstance(line.get("call"), int) and "returned" in line
     }
     ok = tuple(index in returned and _same(returned[index], case.returns) for index, case in enumerate(cases))
     error = first.get("error")

@@ -95,9 +95,9 @@ def _labelled(name: str, verdict: Verdict, remark: str = "") -> Text:
 
 
 def _places(run_dir: Path) -> Iterable[RenderableType]:
-    found = [place for place in (FILE_NAME, "report.html", "plots") if (run_dir / place).exists()]
-    for place in found:
-        yield Text(f"  {run_dir / place}", no_wrap=True, overflow="fold")
+    for name in (FILE_NAME, "report.html", "plots"):
+        if (run_dir / name).exists():
+            yield Text(f"  {run_dir / name}", no_wrap=True, overflow="fold")
 
 
 def _listed(items: list[str]) -> str:
