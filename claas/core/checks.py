@@ -13,13 +13,17 @@ _ID = re.compile(rf"{_PART}(?:/{_PART})*")
 
 
 def in_range(name: str, value: float, low: float, high: float = math.inf, *, above: bool = False) -> None:
-    """Require `low <= value <= high` (`low < value` where `above`); NaN and infinity never pass."""
-    too_low = value <= low if above else value < low
-    if isinstance(value, bool) or not math.isfinite(value) or too_low or value > high:
+    """Require `low <= value <= high` (`low < value` where `above`); NaN, infinity and what is no number never pass."""
+    if not is_finite(value) or value < low or (above and value == low) or value > high:
         bounds = f"> {low:g}" if above else f">= {low:g}"
         if math.isfinite(high):
             bounds += f" and <= {high:g}"
         raise InvalidInput(f"{name} must be {bounds}, got {value!r}")
+
+
+def is_finite(value: object) -> bool:
+    """Whether this is a number, neither NaN nor infinite. A truth value is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def one_of(name: str, value: str, known: Collection[str]) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Generic, NoReturn, TypeVar, cast
 import hydra
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -90,7 +91,7 @@ class Command(Generic[T]):
             folders.reverse()  # Hydra looks for the file itself in the first folder only
         jobs: list[Job[T]] = []
         with (
-            _one_line_for_what_hydra_says(self.settings),
+            _one_line_for_what_hydra_says(self),
             hydra.initialize_config_dir(version_base="1.3", config_dir=str(folders[0]), job_name=self.module),
         ):
             for overrides in _swept(given.overrides) if given.multirun else [given.overrides]:
@@ -137,7 +138,9 @@ def _swept(overrides: Sequence[str]) -> list[list[str]]:
         key = override.get_key_element()
         if not override.is_sweep_override():
             choices[key] = [str(override.input_line)]
-        elif override.is_discrete_sweep() and not override.is_hydra_override():
+        elif (
+            override.is_discrete_sweep() and not isinstance(override.value(), Glob) and not override.is_hydra_override()
+        ):
             choices[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
         else:
             raise InvalidInput(f"cannot sweep over {override.input_line}: list values of a setting, as in seed=1,2,3")
@@ -149,31 +152,31 @@ def _settable(override: str, settings: type, folders: Sequence[Path]) -> str:
     key, is_assignment, value = override.partition("=")
     if not is_assignment or not re.fullmatch(r"[A-Za-z_][\w.]*", key) or key.startswith("hydra."):
         return override
-    if any((folder / key).is_dir() for folder in folders):
+    if any((folder / key).is_dir() for folder in folders) and not value.lstrip().startswith("{"):
         return override  # `criteria=strict`
     require_known(settings, key)
     return f"++{key}={value}"
 
 
 @contextmanager
-def _one_line_for_what_hydra_says(settings: type) -> Generator[None, None, None]:
+def _one_line_for_what_hydra_says(command: Command[Any]) -> Generator[None, None, None]:
     try:
         yield
     except InvalidInput:
         raise
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
-        raise _mistake(error, settings) from error
+        raise _mistake(error, command) from error
 
 
-def _mistake(error: Exception, settings: type) -> InvalidInput:
+def _mistake(error: Exception, command: Command[Any]) -> InvalidInput:
     """What Hydra says in many ways, on one line, with the key that was meant."""
-    message = " ".join(str(error).split())
+    message = " ".join(str(error).split()).replace("override ++", "override ").replace("'++", "'")
     unknown = re.match(r"Could not override '([^']+)'", message)
     if unknown:
-        return unknown_key(settings, unknown[1])
+        return unknown_key(command.settings, unknown[1])
     if message.startswith("Error parsing override") or "hydra.cc" in message:
         shown = re.search(r"'([^']+)'", message)
-        where = f" at {shown[1].removeprefix('++')!r}" if shown else ""
+        where = f" at {shown[1]!r}" if shown else ""
         return InvalidInput(
             f"cannot read the arguments{where}: each is key=value, a list is key=[a,b], and text with other characters "
             "than letters, digits and ./:_- stands in quotes of its own: 'key=\"some text\"'"
@@ -184,7 +187,9 @@ def _mistake(error: Exception, settings: type) -> InvalidInput:
             "--config-dir"
         )
     if message.startswith("Ambiguous value for argument"):
-        problem = message.partition(" 1. ")[0].replace("'++", "'")
-        return InvalidInput(f"{problem}: write a list as key=[a,b]; to run each value, add -m")
+        sweep = "; to run each value, add -m" if command.can_sweep else ""
+        return InvalidInput(f"{message.partition(' 1. ')[0]}: write a list as key=[a,b]{sweep}")
+    if "HydraConfig was not set" in message:
+        return InvalidInput("${hydra:...} has no value here: use a setting, as in 'output_dir=data/evals/${seed}'")
     cause = "" if error.__cause__ is None else f" ({' '.join(str(error.__cause__).split())})"
     return InvalidInput(f"{message}{cause}")

@@ -54,7 +54,7 @@ def setting(
 ) -> T:
     """A field of a settings dataclass: its default, what it means in a few words, and its limits.
 
-    None is always within the limits: a field that must not be None has a type that says so.
+    None is within the limits of a field whose type has it.
     """
     metadata = {_MEANING: meaning, _LIMITS: Bounds(low, high, above, choices)}
     if isinstance(default, list | dict) or is_dataclass(default):
@@ -64,14 +64,16 @@ def setting(
 
 def check_limits(settings: Any, section: str = "") -> None:
     """Require every field of a settings dataclass to be within its limits; for its `__post_init__`."""
+    hints = _hints(settings.__class__)
     for field in fields(settings):
         limits: Bounds | None = field.metadata.get(_LIMITS)
-        value, name = getattr(settings, field.name), f"{section}{field.name}"
-        if limits is None or value is None:
+        is_absent = getattr(settings, field.name) is None and NoneType in get_args(hints[field.name])
+        if limits is None or is_absent:
             continue
+        value, name = getattr(settings, field.name), f"{section}{field.name}"
         if limits.choices:
             one_of(name, value, limits.choices)
-        elif isinstance(value, int | float) and str(limits):
+        elif str(limits):
             in_range(name, value, limits.low, limits.high, above=limits.above)
 
 

@@ -63,7 +63,7 @@ def prepare(config: EvalConfig) -> tuple[EvalConfig, dict[str, Preference], dict
     """
     check_stack(config)
     preferences, metrics = load(config)
-    criteria = resolve_criteria(config.criteria, declared_keys(metrics), config.config_dir)
+    criteria = resolve_criteria(config.criteria, metrics, config.config_dir)
     return replace(config, criteria=criteria), preferences, metrics
 
 

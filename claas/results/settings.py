@@ -1,11 +1,10 @@
 """The configuration of a run, checked once, the same from Hydra, from Python and from a record."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from claas.core.checks import adapter_id, alias_name, in_range
+from claas.core.checks import adapter_id, alias_name, in_range, is_finite
 from claas.core.configuration import check_limits, checked, setting
 from claas.core.errors import InvalidInput
 from claas.core.settings import (
@@ -101,7 +100,8 @@ class EvalConfig:
             raise InvalidInput("metrics must name at least one metric or preset, got []")
         if len(set(self.preferences)) != len(self.preferences):
             raise InvalidInput(f"preferences must be distinct, got {self.preferences}")
-        in_range("fail_on_error", float(self.fail_on_error), 0.0, 1.0)
+        if not isinstance(self.fail_on_error, bool):
+            in_range("fail_on_error", self.fail_on_error, 0.0, 1.0)
         _check_criteria(self.criteria)
         adapter_id(self.lora_id_prefix)
         alias_name(self.openclaw_alias)
@@ -140,7 +140,7 @@ def _check_criteria(criteria: Mapping[str, float]) -> None:
     """Which names there are is known once the metrics are: `claas.eval.config.catalog` checks that."""
     in_range(f"criteria.{CONFIDENCE}", confidence_of(criteria), 0.5, 0.9999)
     for name, threshold in criteria.items():
-        if not math.isfinite(threshold):
+        if not is_finite(threshold):
             raise InvalidInput(f"criteria.{name} must be a finite number, got {threshold!r}")
 
 

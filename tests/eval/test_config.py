@@ -92,6 +92,15 @@ def test_a_setting_that_no_file_names_can_be_given(mine: Path) -> None:
     )
 
 
+def test_a_section_can_be_given_in_one_also_where_a_file_of_it_can_be_chosen() -> None:
+    (job,) = compose(["criteria={heldout_compliance: 0.9}", "training={alpha: 0.25}"])
+    assert job.config == EvalConfig(
+        criteria={"heldout_compliance": 0.9, "confidence": 0.95}, training=TrainingConfig(alpha=0.25)
+    )
+    jobs = compose(["-m", "criteria={margin_gain: 1},{margin_gain: 2}"])
+    assert [each.config.criteria["margin_gain"] for each in jobs] == [1.0, 2.0]
+
+
 def test_a_sweep_runs_every_combination() -> None:
     jobs = compose(["-m", "seed=range(1,3)", "criteria=default", "num_steps=3,4", "plots=false"])
     assert [(job.config.seed, job.config.num_steps) for job in jobs] == [(1, 3), (1, 4), (2, 3), (2, 4)]
@@ -138,8 +147,11 @@ def test_nothing_is_left_behind_by_hydra(tmp_path: Path, monkeypatch: pytest.Mon
         (["--config-name", "nope"], "there is no config 'nope': --config-name takes the name"),
         (["--config-dir", "/nope"], "'/nope' not found"),
         (["--bogus"], "unrecognized arguments: --bogus"),
+        (["preferences={a:1}"], "Error merging override preferences={a:1} (Cannot merge"),
+        (["output_dir=${hydra:job.name}"], "use a setting, as in 'output_dir=data/evals/${seed}'"),
         (["prices.smaple=1"], "unknown key 'prices.smaple'; did you mean prices.sample?"),
         (["-m", "seed=interval(1,2)"], "cannot sweep over seed=interval(1,2): list values of a setting"),
+        (["-m", "criteria=glob(*)"], "cannot sweep over criteria=glob(*): list values of a setting"),
         (["-m", "num_steps=5,abc"], "num_steps: input should be a valid integer, got 'abc'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -176,3 +188,22 @@ def test_help_says_what_can_be_set_and_chosen(mine: Path, capsys: pytest.Capture
 
 def test_a_whole_number_does_for_a_real_one() -> None:
     assert eval_config({"temperature": 1}).temperature == 1.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"num_steps": "3"}, "num_steps must be >= 1, got '3'"),
+        ({"batch_size": None}, "batch_size must be >= 1 and <= 64, got None"),
+        ({"temperature": "0.7"}, "temperature must be >= 0 and <= 2, got '0.7'"),
+        ({"mode": None}, "unknown mode None; known: local, modal, tinker"),
+        ({"fail_on_error": "yes"}, "fail_on_error must be >= 0 and <= 1, got 'yes'"),
+        ({"criteria": {"margin_gain": "2"}}, "criteria.margin_gain must be a finite number, got '2'"),
+        ({"criteria": {"margin_gain": True}}, "criteria.margin_gain must be a finite number, got True"),
+        ({"criteria": {"confidence": None}}, "criteria.confidence must be >= 0.5 and <= 0.9999, got None"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_a_mistake_from_python_too(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidInput) as mistake:
+        EvalConfig(**settings)
+    assert str(mistake.value) == said

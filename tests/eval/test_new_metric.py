@@ -152,9 +152,11 @@ def test_its_declarations_are_recorded_so_that_nothing_else_is_needed_to_judge_t
 
 def test_its_threshold_can_be_set_for_one_run_and_a_wrong_name_or_value_is_refused(mine: EvalConfig) -> None:
     assert prepare(replace(mine, criteria={"politeness": 0.9}))[0].criteria["politeness"] == 0.9
-    with pytest.raises(InvalidInput, match=r"unknown key 'criteria\.politenes'; did you mean politeness\?"):
+    with pytest.raises(InvalidInput, match=r"unknown key 'criteria\.politenes'; did you mean criteria\.politeness\?"):
         prepare(replace(mine, criteria={"politenes": 0.9}))
-    with pytest.raises(InvalidInput, match=r"unknown key 'criteria\.zzz'; known: heldout_compliance, politeness, "):
+    with pytest.raises(
+        InvalidInput, match=r"unknown key 'criteria\.zzz'; known: criteria\.heldout_compliance, criteria\.politeness, "
+    ):
         prepare(replace(mine, criteria={"zzz": 0.9}))
     with pytest.raises(InvalidInput, match=r"criteria\.politeness must be >= 0 and <= 1, got 2"):
         prepare(replace(mine, criteria={"politeness": 2.0}))

@@ -13,7 +13,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from claas.core import yaml_files
 from claas.core.errors import InvalidInput
@@ -43,6 +43,9 @@ def _reason(error: BaseException) -> str:
     """The deepest cause, in one line; what we said ourselves of a cause is better than the cause."""
     while not isinstance(error, InvalidInput) and (cause := error.__cause__ or error.__context__) is not None:
         error = cause
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return f"{error.title} {'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}"
     text = " ".join(str(error).split())
     return text if isinstance(error, InvalidInput) else f"{type(error).__name__}: {text}"
 
@@ -195,6 +198,10 @@ def load_metrics(names: Sequence[str], config_dir: ConfigDir = None) -> dict[str
 def declared_keys(metrics: Mapping[str, Metric]) -> tuple[Key, ...]:
     """What these metrics declare of their numbers; `InvalidInput` when two mean different things by one name."""
     keys = [key for metric in metrics.values() for key in declared(metric)]
+    if any(criterion.name == CONFIDENCE for _, criterion in judged(keys)):
+        raise InvalidInput(
+            f"no criterion can be called {CONFIDENCE!r}: criteria.{CONFIDENCE} is that of every interval"
+        )
     names = [key.key for key in keys] + [f"criteria.{criterion.name}" for _, criterion in judged(keys)]
     for name, times in Counter(names).items():
         if times > 1:
@@ -202,30 +209,34 @@ def declared_keys(metrics: Mapping[str, Metric]) -> tuple[Key, ...]:
     return tuple(keys)
 
 
-def known_criteria(config_dir: ConfigDir = None, chosen: Iterable[Key] = ()) -> dict[str, tuple[Key, Criterion]]:
-    """Every criterion by its name, with the key that it judges: those of `chosen`, and those of all other metrics that
-    can be measured."""
-    found = {criterion.name: (key, criterion) for key, criterion in judged(chosen)}
+def known_criteria(
+    config_dir: ConfigDir = None, chosen: Mapping[str, Metric] | None = None
+) -> dict[str, tuple[Key, Criterion]]:
+    """Every criterion by its name, with the key that it judges: those of the metrics that were `chosen`, and those of
+    all others that can be measured."""
+    chosen = chosen or {}
+    found = {criterion.name: (key, criterion) for key, criterion in judged(declared_keys(chosen))}
     file = _metrics_file(config_dir)
-    for name in file.metrics:
-        with suppress(InvalidInput):  # a metric that cannot be made, and that nobody asked for, has no criteria
-            for key, criterion in judged(declared(_metric(name, file.metrics[name]))):
+    for name in [name for name in file.metrics if name not in chosen]:
+        with suppress(Exception):  # a metric of which anything fails, and that nobody asked for, has no criteria
+            for key, criterion in judged(declared_keys({name: _metric(name, file.metrics[name])})):
                 found.setdefault(criterion.name, (key, criterion))
     return {criterion.name: (key, criterion) for key, criterion in judged(key for key, _ in found.values())}
 
 
 def resolve_criteria(
-    criteria: Mapping[str, float], keys: Iterable[Key], config_dir: ConfigDir = None
+    criteria: Mapping[str, float], metrics: Mapping[str, Metric], config_dir: ConfigDir = None
 ) -> dict[str, float]:
     """The threshold of every criterion there is, measured in this run or not, and the confidence.
 
     `InvalidInput` for a name that no metric declares, and for a threshold that makes no sense.
     """
-    known = known_criteria(config_dir, keys)
+    known = known_criteria(config_dir, metrics)
     for name in criteria:
         if name != CONFIDENCE and name not in known:
-            close = difflib.get_close_matches(name, known, n=2)
-            hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join([*known, CONFIDENCE])}"
+            close = difflib.get_close_matches(name, [*known, CONFIDENCE], n=2)
+            names = [f"criteria.{each}" for each in close or [*known, CONFIDENCE]]
+            hint = f"did you mean {' or '.join(names)}?" if close else f"known: {', '.join(names)}"
             raise InvalidInput(f"unknown key {f'criteria.{name}'!r}; {hint}")
     thresholds = {name: threshold_of(criterion, criteria) for name, (_, criterion) in known.items()}
     for name, (key, criterion) in known.items():
