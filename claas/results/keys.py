@@ -19,6 +19,7 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     TypeAdapter,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -147,6 +148,12 @@ class Key(_Declaration):
     alarm: str | None = None
     items: Items | None = None
     criterion: Criterion | None = None
+
+    @field_validator("form")
+    @classmethod
+    def _is_a_format(cls, form: str) -> str:
+        format(0.0, form)
+        return form
 
     @model_validator(mode="after")
     def _can_be_estimated(self) -> Self:
