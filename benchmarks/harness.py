@@ -18,7 +18,7 @@ from claas.core.settings import TrainingConfig
 from claas.eval.run.canary import COMPLETION, PROMPT
 from claas.eval.runner import load, run_harness
 from claas.eval.stacks.open_stack import open_stack
-from claas.eval.stacks.stack import Answer, Scored, Stack
+from claas.eval.stacks.stack import Answer, CompletionScore, Stack
 from claas.results.ledger import Receipt
 from claas.results.records import AdapterVersion
 from claas.results.run_files import RunFiles
@@ -174,7 +174,9 @@ class Watched:
                 top_logprobs=top_logprobs,
             )
 
-    async def score(self, adapter: AdapterVersion, messages: Sequence[Mapping[str, str]], completion: str) -> Scored:
+    async def score(
+        self, adapter: AdapterVersion, messages: Sequence[Mapping[str, str]], completion: str
+    ) -> CompletionScore:
         with self:
             return await self.inner.score(adapter, messages, completion)
 

@@ -44,10 +44,10 @@ class BatchPage:
 def batch_page(directory: Path, page: int, per_page: int) -> BatchPage:
     """A page of the log in `directory`, newest batch first; `NotFound` beyond the last page."""
     names = sorted(_names(directory), reverse=True)
-    found = BatchPage(directory, page, per_page, len(names), tuple(names[(page - 1) * per_page :][:per_page]))
-    if page > found.pages:
-        raise NotFound(f"page={page} is beyond the last page of the feedback log, which is page={found.pages}")
-    return found
+    shown = BatchPage(directory, page, per_page, len(names), tuple(names[(page - 1) * per_page :][:per_page]))
+    if page > shown.pages:
+        raise NotFound(f"page={page} is beyond the last page of the feedback log, which is page={shown.pages}")
+    return shown
 
 
 def _names(directory: Path) -> list[str]:
@@ -74,6 +74,6 @@ def _read(path: Path) -> FeedbackLogEntry | Unreadable:
 
 def feedback_page(directory: Path, page: int, per_page: int) -> str:
     """HTML of one page of the log in `directory`; `NotFound` beyond the last."""
-    found = batch_page(directory, page, per_page)
+    batches = batch_page(directory, page, per_page)
     first = (page - 1) * per_page + 1
-    return render("feedback.html", log=found, first=first)
+    return render("feedback.html", log=batches, first=first)

@@ -80,10 +80,10 @@ class Addresses:
         return self._address("/plot", {"run": run, "picture": picture})
 
     def _address(self, page: str, query: Mapping[str, object]) -> str:
-        known = {name: value for name, value in query.items() if value not in (None, "", [])}
+        parameters = {name: value for name, value in query.items() if value not in (None, "", [])}
         if self.results_dir is not None:
-            known["results_dir"] = self.results_dir
-        return f"{ROOT}{page}?{urlencode(known, doseq=True)}" if known else f"{ROOT}{page}"
+            parameters["results_dir"] = self.results_dir
+        return f"{ROOT}{page}?{urlencode(parameters, doseq=True)}" if parameters else f"{ROOT}{page}"
 
 
 def clipped(text: str, most: int = 4000) -> str:

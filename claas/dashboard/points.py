@@ -37,10 +37,10 @@ class Stamp(Record):
     def of(cls, path: Path) -> "Stamp | None":
         """The stamp of a file; None where there is none."""
         try:
-            found = path.stat()
+            status = path.stat()
         except FileNotFoundError:
             return None
-        return cls(size=found.st_size, mtime_ns=found.st_mtime_ns)
+        return cls(size=status.st_size, mtime_ns=status.st_mtime_ns)
 
 
 class Point(Record):
@@ -86,48 +86,48 @@ class Points(Record):
         return ends and Interval(*ends)
 
 
-def read_points(files: PreferenceFiles, known: Points | None, confidence: float, keys: tuple[Key, ...]) -> Points:
-    """The index of a preference's files as they are now; what `known` has of them is not read again.
+def read_points(files: PreferenceFiles, cached: Points | None, confidence: float, keys: tuple[Key, ...]) -> Points:
+    """The index of a preference's files as they are now; what `cached` has of them is not read again.
 
     `keys` are what is declared of the preference's numbers, and `confidence` is that of the intervals.
     """
-    if known is not None and not _holds(known, confidence, keys):
-        known = None
+    if cached is not None and not _holds(cached, confidence, keys):
+        cached = None
     stamps = Stamp.of(files.baseline), Stamp.of(files.steps)
-    unchanged = known is not None and (known.baseline_stamp, known.steps_stamp) == stamps
-    if known is not None and unchanged:
-        return known
-    if known is not None and _goes_on(known, files, stamps):
-        start = known.model_copy(update={"steps_stamp": stamps[1]})
+    unchanged = cached is not None and (cached.baseline_stamp, cached.steps_stamp) == stamps
+    if cached is not None and unchanged:
+        return cached
+    if cached is not None and _goes_on(cached, files, stamps):
+        start = cached.model_copy(update={"steps_stamp": stamps[1]})
     else:
         start = Points(confidence=confidence, keys=keys, baseline_stamp=stamps[0], steps_stamp=stamps[1])
     return _PointReader(files, start).to_the_end()
 
 
-def _holds(known: Points, confidence: float, keys: tuple[Key, ...]) -> bool:
+def _holds(cached: Points, confidence: float, keys: tuple[Key, ...]) -> bool:
     """Whether it was made as it would be now; what was damaged may be readable by now."""
-    made = (known.index_version, known.confidence, known.keys)
-    return made == (INDEX_VERSION, confidence, keys) and known.damage is None
+    made = (cached.index_version, cached.confidence, cached.keys)
+    return made == (INDEX_VERSION, confidence, keys) and cached.damage is None
 
 
-def _goes_on(known: Points, files: PreferenceFiles, stamps: tuple[Stamp | None, Stamp | None]) -> bool:
-    """Whether the files are those that `known` was made of, with lines added at most.
+def _goes_on(cached: Points, files: PreferenceFiles, stamps: tuple[Stamp | None, Stamp | None]) -> bool:
+    """Whether the files are those that `cached` was made of, with lines added at most.
 
     A line is known again by what the last one says and where it stands; a file that was touched without having grown
     was rewritten.
     """
     baseline, steps = stamps
-    if known.baseline_stamp != baseline:
+    if cached.baseline_stamp != baseline:
         return False
-    if steps is None or steps.size < known.read:
+    if steps is None or steps.size < cached.read:
         return False
-    if known.steps_stamp is not None and steps.size == known.steps_stamp.size:
+    if cached.steps_stamp is not None and steps.size == cached.steps_stamp.size:
         return False
-    if not known.points:
+    if not cached.points:
         return True
     with files.steps.open("rb") as file:
-        file.seek(known.points[-1].offset)
-        return _digest(file.read(known.points[-1].length)) == known.last
+        file.seek(cached.points[-1].offset)
+        return _digest(file.read(cached.points[-1].length)) == cached.last
 
 
 @dataclass(frozen=True)
@@ -214,9 +214,9 @@ class _PointReader:
 def read_measurement(files: PreferenceFiles, points: Points, updates: int) -> Baseline | StepRecord:
     """One record with all its transcripts; `NotFound` where nothing was measured, `InvalidInput` where it changed."""
     if updates == 0 and points.baseline is not None:
-        found = files.read_baseline()
-        if found is not None:
-            return found
+        baseline = files.read_baseline()
+        if baseline is not None:
+            return baseline
     if not 0 < updates <= len(points.points):
         last = f"the last one is after {len(points.points)}" if points.baseline else "not even the baseline was"
         raise NotFound(f"nothing was measured after {updates} updates; {last}")

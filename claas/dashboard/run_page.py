@@ -106,8 +106,8 @@ def run_values(
 
 def run_view(run: RunIndex) -> RunView:
     """Everything on record about a run, without transcripts."""
-    found = summaries(run)
-    views = [_preference(run, name, found[name]) for name in run.points]
+    verdicts = summaries(run)
+    views = [_preference(run, name, verdicts[name]) for name in run.points]
     lines = [view.progress for view in views]
     started = {view.name for view in views}
     waiting = [name for name in run.config.preferences if name not in started and not name.endswith((".yaml", ".yml"))]

@@ -185,15 +185,15 @@ class _Drawer:
         greatest = 1.0 if criterion.estimator == "retention" else math.inf
 
         def interval(history: History, updates: int) -> Interval | None:
-            found = self.intervals(history, updates, criterion.name)
-            if found is None or of_baseline is None:
-                return found
+            bounds = self.intervals(history, updates, criterion.name)
+            if bounds is None or of_baseline is None:
+                return bounds
             start = history.curve(key).get(0)
             if start is None:
                 return None
             if of_baseline == "times":
-                return Interval(start * found.low, min(greatest, start * found.high))
-            return Interval(start + found.low, start + found.high)
+                return Interval(start * bounds.low, min(greatest, start * bounds.high))
+            return Interval(start + bounds.low, start + bounds.high)
 
         return interval
 

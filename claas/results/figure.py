@@ -29,7 +29,9 @@ def write_plots(run_dir: Path, run_id: str, config: EvalConfig, histories: Mappi
     caption, bands = _caption(run_id, config), f"bands: {100 * config.confidence:g} % confidence"
     written: list[Path] = []
     for picture in pictures(config.criteria, histories, from_transcripts(config.confidence)):
-        png = draw(picture, histories, f"{caption} · {bands}" if any(each.band for each in picture.panels) else caption)
+        png = draw(
+            picture, histories, f"{caption} · {bands}" if any(panel.band for panel in picture.panels) else caption
+        )
         if png is not None:
             written.append(run_dir / FOLDER / f"{picture.name}.png")
             _write(written[-1], png)

@@ -69,20 +69,20 @@ def ratio_interval(after: Sequence[float], before: Sequence[float], confidence: 
     Its error is that of the linearised ratio, whose residuals are (after - ratio * before) / mean before (Cochran 1977,
     "Sampling techniques", section 6.3).
     """
-    found = _ratio(tuple(after), tuple(before))
-    return found and found.interval(confidence)
+    ratio = _ratio(tuple(after), tuple(before))
+    return ratio and ratio.interval(confidence)
 
 
 def ratio_p(after: Sequence[float], before: Sequence[float], threshold: float) -> float | None:
     """One-sided p-value that the ratio is `threshold` or more; None where `ratio_interval` has none."""
-    found = _ratio(tuple(after), tuple(before))
-    return found and found.p_at_least(threshold)
+    ratio = _ratio(tuple(after), tuple(before))
+    return ratio and ratio.p_at_least(threshold)
 
 
 def ratio_p_at_most(after: Sequence[float], before: Sequence[float], threshold: float) -> float | None:
     """One-sided p-value that the ratio is `threshold` or less; None where `ratio_interval` has none."""
-    found = _ratio(tuple(after), tuple(before))
-    return found and found.p_at_most(threshold)
+    ratio = _ratio(tuple(after), tuple(before))
+    return ratio and ratio.p_at_most(threshold)
 
 
 def needed_for_mean(values: Sequence[float], threshold: float, confidence: float = 0.95) -> int | None:

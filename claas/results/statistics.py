@@ -116,7 +116,7 @@ def needed_for_retention(
     if statistic == 0 or not math.isfinite(statistic):
         return None
     mean = math.fsum(excess) / n
-    spread = math.sqrt(math.fsum((each - mean) ** 2 for each in excess) / n)
+    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in excess) / n)
     return above(size_for_power(math.sqrt(n) * mean / statistic, spread, mean, confidence))
 
 

@@ -76,7 +76,7 @@ def build_summary(run_id: str, config: EvalConfig, histories: Mapping[str, Histo
         base_model=config.base_model,
         seed=config.seed,
         tokens=tokens,
-        cost=None if config.prices is None else estimate(tokens, config.prices),
+        cost=None if config.prices is None else estimated_cost(tokens, config.prices),
         timing_s=_total([preference.timing_s for preference in preferences.values()]),
         preferences=preferences,
     )
@@ -158,8 +158,8 @@ def update_tokens(metrics: Mapping[str, float]) -> dict[str, int]:
     return {kind: int(metrics[name]) for name, kind in _BY_UPDATE.items() if name in metrics}
 
 
-def estimate(tokens: Mapping[str, int], prices: Prices) -> float:
-    """In the currency of `prices`: answers are sampled, prompts and scored completions are prefill."""
+def estimated_cost(tokens: Mapping[str, int], prices: Prices) -> float:
+    """What tokens cost in the currency of `prices`: answers are sampled, prompts and scored completions are prefill."""
     prefill = sum(tokens.get(kind, 0) for kind in ("prompt", "scored", "update_prefill"))
     paid = tokens.get("completion", 0) * prices.sample + prefill * prices.prefill
     return (paid + tokens.get("trained", 0) * prices.train) / 1e6

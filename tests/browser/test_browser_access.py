@@ -24,7 +24,7 @@ PAGES = {
 
 
 def violations(page: Page, options: dict[str, Any] | None = None) -> list[str]:
-    """Of WCAG 2 A and AA, and of axe's best practices: those that keep somebody from reading, and where."""
+    """What breaks WCAG 2 A or AA, or axe's best practices, so that somebody cannot read the page; and where."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     said = axe.run(page, options=options).response
     assert said["passes"], "it has looked"

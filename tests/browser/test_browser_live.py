@@ -81,7 +81,7 @@ class LiveRun:
 
     @property
     def left(self) -> str:
-        """Of the whole run, as the terminal says it."""
+        """The time left for the whole run, as the terminal says it."""
         waiting = ProgressLine("identity", STEPS, self.history.keys, self.config.criteria)
         found = seconds_left([self.line, waiting], 1)
         assert found is not None

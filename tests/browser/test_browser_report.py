@@ -32,7 +32,7 @@ def golden(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def long_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of a run with more steps than its report holds."""
+    """The report of a run with more steps than a report holds."""
     run = tmp_path_factory.mktemp("long") / "run"
     write_run(run, {"concise": few(steps=12), "identity": few("identity", steps=12)})
     return write_report(run)

@@ -17,7 +17,7 @@ from claas.core.errors import StackError
 from claas.eval.runner import OpenStack
 from claas.eval.stacks.http_client import Retries
 from claas.eval.stacks.http_stack import connect
-from claas.eval.stacks.stack import Answer, LostAnswer, Scored, Stack
+from claas.eval.stacks.stack import Answer, CompletionScore, LostAnswer, Stack
 from claas.results.ledger import Receipt
 from claas.results.records import AdapterVersion
 from claas.results.settings import EvalConfig
@@ -79,7 +79,9 @@ class FaultyStack:
             self.usable.add((answer.rollout_id, answer.text.strip()))
         return answer
 
-    async def score(self, adapter: AdapterVersion, messages: Sequence[Mapping[str, str]], completion: str) -> Scored:
+    async def score(
+        self, adapter: AdapterVersion, messages: Sequence[Mapping[str, str]], completion: str
+    ) -> CompletionScore:
         fault = self._fault()
         scored = await self.inner.score(adapter, messages, completion)
         logprobs = damaged_numbers(scored.logprobs, fault)

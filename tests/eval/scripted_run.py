@@ -17,7 +17,7 @@ from claas.eval.run.folder import OpenRun, open_run
 from claas.eval.run.preference_run import open_preference
 from claas.eval.run.reporter import Reporter, Silent
 from claas.eval.run.step import run_preference
-from claas.eval.stacks.stack import Answer, Scored
+from claas.eval.stacks.stack import Answer, CompletionScore
 from claas.results.ledger import Receipt
 from claas.results.records import AdapterVersion, Counts
 from claas.results.run_files import PreferenceRecords
@@ -122,7 +122,9 @@ class Halting:
                 adapter, prompt, temperature=temperature, seed=seed, max_tokens=max_tokens, top_logprobs=top_logprobs
             )
 
-    async def score(self, adapter: AdapterVersion, messages: Sequence[Mapping[str, str]], completion: str) -> Scored:
+    async def score(
+        self, adapter: AdapterVersion, messages: Sequence[Mapping[str, str]], completion: str
+    ) -> CompletionScore:
         async with self._door("measure", adapter.version):
             return await self.inner.score(adapter, messages, completion)
 

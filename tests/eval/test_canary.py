@@ -14,7 +14,7 @@ from claas.core.errors import StackError
 from claas.core.settings import TrainingConfig
 from claas.eval.run.canary import COMPLETION, ROUNDING, Canaries
 from claas.eval.runner import run_harness
-from claas.eval.stacks.stack import LostAnswer, Scored, WrongWeights
+from claas.eval.stacks.stack import CompletionScore, LostAnswer, WrongWeights
 from claas.results.records import AdapterVersion, Canary
 from claas.results.settings import EvalConfig
 from tests.eval.scripted_run import Halting, outcome, run, settings, talkative
@@ -122,7 +122,7 @@ class LosesCanaries(Halting):
 
     versions: tuple[int, ...] = ()
 
-    async def score(self, adapter: Any, messages: Any, completion: str) -> Scored:
+    async def score(self, adapter: Any, messages: Any, completion: str) -> CompletionScore:
         if completion == COMPLETION and adapter.version in self.versions:
             raise LostAnswer("HTTP 500")
         return await super().score(adapter, messages, completion)

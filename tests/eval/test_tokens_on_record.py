@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from claas.eval.runner import run_harness
-from claas.eval.stacks.stack import Answer, Scored
+from claas.eval.stacks.stack import Answer, CompletionScore
 from claas.results.records import AdapterVersion, Transcript
 from tests.eval import record_files
 from tests.eval.every_metric import every_metric, opening
@@ -30,7 +30,7 @@ class Told(FakeStack):
     async def answer(self, adapter: AdapterVersion, prompt: str, **asked: Any) -> Answer:
         return replace(await super().answer(adapter, prompt, **asked), tokens=self.told)
 
-    async def score(self, adapter: AdapterVersion, messages: Any, completion: str) -> Scored:
+    async def score(self, adapter: AdapterVersion, messages: Any, completion: str) -> CompletionScore:
         return replace(await super().score(adapter, messages, completion), tokens=self.told)
 
 

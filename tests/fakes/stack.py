@@ -7,7 +7,7 @@ from itertools import chain, islice, repeat
 
 from claas.core.checks import versioned_name
 from claas.eval.run.canary import COMPLETION
-from claas.eval.stacks.stack import Answer, LostAnswer, Scored
+from claas.eval.stacks.stack import Answer, CompletionScore, LostAnswer
 from claas.results.ledger import Receipt
 from claas.results.records import AdapterVersion, utc_now
 from claas.wire.feedback import FeedbackItem
@@ -90,13 +90,15 @@ class FakeStack:
             tokens=_tokens(text, len(logprobs)),
         )
 
-    async def score(self, adapter: AdapterVersion, messages: Sequence[Mapping[str, str]], completion: str) -> Scored:
+    async def score(
+        self, adapter: AdapterVersion, messages: Sequence[Mapping[str, str]], completion: str
+    ) -> CompletionScore:
         """The scripted logprobs."""
         self.asked.append(Asked("score", adapter, completion))
         if completion in self.lost:
             raise LostAnswer(f"scripted loss of {completion!r}")
         logprobs = tuple(self._logprobs(adapter, completion))
-        return Scored(logprobs, prompt_tokens=len(messages), tokens=_tokens(completion, len(logprobs)))
+        return CompletionScore(logprobs, prompt_tokens=len(messages), tokens=_tokens(completion, len(logprobs)))
 
     async def give_feedback(self, adapter: AdapterVersion, items: Sequence[FeedbackItem], key: str) -> Receipt:
         """The next version, once per key."""

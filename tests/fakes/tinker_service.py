@@ -73,7 +73,7 @@ class FakeTinker:
 
 
 def logprobs(tokens: list[int], trained: int) -> list[float]:
-    """Of all tokens but the first."""
+    """The logprob of every token but the first."""
     return [
         -1.0 - ((tokens[i] * 31 + tokens[i - 1] * 17 + sum(tokens[:i]) + trained * 7) % 50) / 100
         for i in range(1, len(tokens))

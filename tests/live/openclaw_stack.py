@@ -122,7 +122,7 @@ class Processes:
 
 @contextmanager
 def processes(folder: Path, version: str) -> Generator[Processes]:
-    """None running yet; all ended at the end, the gateway's own files gone."""
+    """The processes, none of which runs yet; at the end all are ended, and the gateway's own files are gone."""
     require_installed(version)
     folder.mkdir(parents=True, exist_ok=True)
     made = Processes(folder, version)

@@ -38,7 +38,7 @@ class Effect:
 
 
 AT_EVERY_THRESHOLD = Effect(compliance=0.8, gain=2.0, kept=0.9, entropy=0.6, likeness=0.85, shift=-2.0)
-"""Of the default criteria."""
+"""Every effect stands at the threshold of its default criterion."""
 
 
 def chance_history(effect: Effect, seed: int, preference: str = "concise") -> History:

@@ -5,7 +5,7 @@ import pytest
 from claas.core.errors import InvalidInput
 from claas.core.settings import TrainingConfig
 from claas.results.settings import EvalConfig, Prices
-from claas.results.summary import estimate, update_tokens
+from claas.results.summary import estimated_cost, update_tokens
 
 
 def test_every_kind_of_token_has_its_price() -> None:
@@ -16,8 +16,10 @@ def test_every_kind_of_token_has_its_price() -> None:
         "completion": 100_000,
         "trained": 50_000,
     }
-    assert estimate(tokens, Prices(sample=10.0, prefill=1.0, train=20.0)) == pytest.approx(1.0 + 2.0 + 1.0)
-    assert estimate({"prompt": 1_000_000, "completion": 0, "scored": 0}, Prices(prefill=3.0)) == pytest.approx(3.0)
+    assert estimated_cost(tokens, Prices(sample=10.0, prefill=1.0, train=20.0)) == pytest.approx(1.0 + 2.0 + 1.0)
+    assert estimated_cost({"prompt": 1_000_000, "completion": 0, "scored": 0}, Prices(prefill=3.0)) == pytest.approx(
+        3.0
+    )
 
 
 def test_an_update_tells_what_it_read_and_trained() -> None:

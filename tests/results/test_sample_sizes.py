@@ -35,7 +35,7 @@ def test_of_pairs(gain: float, threshold: float) -> None:
 
 @pytest.mark.parametrize(("kept", "gained"), [(0.99, 0.3), (0.75, 0.1), (1.0, 0.0)])
 def test_of_capability_items(kept: float, gained: float) -> None:
-    """Of a thousand items nine hundred pass before; so many of them pass after, and of the others."""
+    """Nine hundred of a thousand items pass before; afterwards a share of these passes, and a share of the others."""
     before = [1.0] * 900 + [0.0] * 100
     after = [1.0] * round(900 * kept) + [0.0] * round(900 * (1 - kept)) + [1.0] * round(100 * gained)
     needed = needed_for_retention(after + [0.0] * (1000 - len(after)), before, 0.9)

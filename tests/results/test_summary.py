@@ -110,7 +110,7 @@ def test_a_preference_that_failed_keeps_its_reason_and_its_numbers() -> None:
 
 
 def test_p_values_are_adjusted_over_every_set_of_items_of_every_preference() -> None:
-    """Of each preference the capability items, the held-out prompts and the probes: nine tests."""
+    """Each of three preferences has capability items, held-out prompts and probes: nine tests."""
     histories = {name: make_history(Collapsing(), name) for name in ("a", "b", "c")}
     found = build_summary("r", config(*histories), histories).preferences["a"].changed_items
     p_values = {name: items.mcnemar_p for name, items in found.items()}

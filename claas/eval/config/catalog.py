@@ -215,13 +215,13 @@ def known_criteria(
     """Every criterion by its name, with the key that it judges: those of the metrics that were `chosen`, and those of
     all others that can be measured."""
     chosen = chosen or {}
-    found = {criterion.name: (key, criterion) for key, criterion in judged(declared_keys(chosen))}
+    by_name = {criterion.name: (key, criterion) for key, criterion in judged(declared_keys(chosen))}
     file = _metrics_file(config_dir)
     for name in [name for name in file.metrics if name not in chosen]:
         with suppress(Exception):  # a metric of which anything fails, and that nobody asked for, has no criteria
             for key, criterion in judged(declared_keys({name: _metric(name, file.metrics[name])})):
-                found.setdefault(criterion.name, (key, criterion))
-    return {criterion.name: (key, criterion) for key, criterion in judged(key for key, _ in found.values())}
+                by_name.setdefault(criterion.name, (key, criterion))
+    return {criterion.name: (key, criterion) for key, criterion in judged(key for key, _ in by_name.values())}
 
 
 def resolve_criteria(
@@ -250,13 +250,13 @@ def _metrics_file(config_dir: ConfigDir) -> _MetricsFile:
     users = Path(config_dir).expanduser() / "metrics.yaml" if config_dir is not None else shipped
     paths = [shipped, users] if users != shipped and users.is_file() else [shipped]
     files = [yaml_files.checked(_MetricsFile, yaml_files.read(path), path).model_dump() for path in paths]
-    known = {"config_dir": None if config_dir is None else str(config_dir)}
+    given = {"config_dir": None if config_dir is None else str(config_dir)}
     try:
-        found = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.merge(known, *files), resolve=True))
+        merged = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.merge(given, *files), resolve=True))
     except OmegaConfBaseException as error:
         raise InvalidInput(f"{paths[-1]}: {' '.join(str(error).split())}") from error
-    del found["config_dir"]
-    return yaml_files.checked(_MetricsFile, found, paths[-1])
+    del merged["config_dir"]
+    return yaml_files.checked(_MetricsFile, merged, paths[-1])
 
 
 def _metric(name: str, config: Mapping[str, Any]) -> Metric:

@@ -7,7 +7,7 @@ from typing import Protocol, cast
 
 from claas.core.errors import InvalidInput
 from claas.eval.metrics.preference import Preference
-from claas.eval.stacks.stack import Answer, LostAnswer, Scored, Stack
+from claas.eval.stacks.stack import Answer, CompletionScore, LostAnswer, Stack
 from claas.results.keys import Key
 from claas.results.records import AdapterVersion, Baseline, Counts, Transcript, Values
 
@@ -43,16 +43,16 @@ class Subject:
 
     async def score(
         self, metric: str, item: str, messages: tuple[Mapping[str, str], ...], completion: str
-    ) -> tuple[Transcript, Scored | None]:
+    ) -> tuple[Transcript, CompletionScore | None]:
         """Score one completion. A lost score comes back as None beside a transcript that says why."""
         asked = Transcript(metric=metric, item=item, prompt=messages[-1]["content"], response=completion)
         try:
             scored = await self._rate(asked, messages, completion)
         except LostAnswer as error:
             return asked.model_copy(update={"error": str(error)}), None
-        found = {"tokens": _listed(scored.tokens), "logprobs": list(scored.logprobs)}
+        written = {"tokens": _listed(scored.tokens), "logprobs": list(scored.logprobs)}
         counted = {"prompt_tokens": scored.prompt_tokens, "completion_tokens": len(scored.logprobs)}
-        return asked.model_copy(update=found | counted), scored
+        return asked.model_copy(update=written | counted), scored
 
     async def _ask(self, asked: Transcript, seed: int, temperature: float, top_logprobs: int) -> Answer:
         """What answers a request; `LostAnswer` when nothing does."""
@@ -65,7 +65,9 @@ class Subject:
             top_logprobs=top_logprobs,
         )
 
-    async def _rate(self, asked: Transcript, messages: tuple[Mapping[str, str], ...], completion: str) -> Scored:
+    async def _rate(
+        self, asked: Transcript, messages: tuple[Mapping[str, str], ...], completion: str
+    ) -> CompletionScore:
         """What scores a completion; `LostAnswer` when nothing does."""
         return await self.stack.score(self.adapter, messages, completion)
 

@@ -11,7 +11,7 @@ from claas.eval.metrics.metric import Metric, Subject, counted
 from claas.eval.metrics.preference import Preference
 from claas.eval.run.measuring import measure_all, tokens
 from claas.eval.run.step import PURPOSE
-from claas.eval.stacks.stack import Answer, LostAnswer, Scored, Stack
+from claas.eval.stacks.stack import Answer, CompletionScore, LostAnswer, Stack
 from claas.results.records import AdapterVersion, Baseline, Counts, StepRecord, Transcript
 from claas.results.settings import EvalConfig
 from claas.results.summary import update_tokens
@@ -188,9 +188,11 @@ class Replay(Subject):
             tokens=_tokens(transcript),
         )
 
-    async def _rate(self, asked: Transcript, messages: tuple[Mapping[str, str], ...], completion: str) -> Scored:
+    async def _rate(
+        self, asked: Transcript, messages: tuple[Mapping[str, str], ...], completion: str
+    ) -> CompletionScore:
         transcript = self._transcript(asked)
-        return Scored(
+        return CompletionScore(
             logprobs=tuple(transcript.logprobs or ()),
             prompt_tokens=transcript.prompt_tokens or 0,
             tokens=_tokens(transcript),

@@ -15,7 +15,7 @@ from claas.core.errors import InvalidInput, NotFound, StackError
 from claas.core.settings import API_KEY_VARIABLE, require_trainable
 from claas.core.text import PART_OF_A_CHARACTER, looks_special, quoted, visible
 from claas.eval.stacks.http_client import HttpClient, Malformed, Refused, RequestLost, Retries
-from claas.eval.stacks.stack import Answer, LostAnswer, Scored, require_weights
+from claas.eval.stacks.stack import Answer, CompletionScore, LostAnswer, require_weights
 from claas.results.ledger import Receipt
 from claas.results.records import AdapterVersion, utc_now
 from claas.results.settings import EvalConfig
@@ -108,7 +108,9 @@ class HttpStack:
         require_weights(adapter, reply.model, reply.system_fingerprint)
         return _answer(reply)
 
-    async def score(self, adapter: AdapterVersion, messages: Sequence[Mapping[str, str]], completion: str) -> Scored:
+    async def score(
+        self, adapter: AdapterVersion, messages: Sequence[Mapping[str, str]], completion: str
+    ) -> CompletionScore:
         """Score a completion under exactly this version."""
         turns = [ChatMessage.model_validate(dict(message)) for message in messages]
         request = ScoreRequest(model=adapter.model, messages=turns, completion=completion)
@@ -171,10 +173,12 @@ def _version(lora: LoraVersion) -> AdapterVersion:
     return AdapterVersion(lora_id=lora.lora_id, version=lora.version, digest=lora.digest)
 
 
-def _scored(reply: ScoreResponse) -> Scored:
+def _scored(reply: ScoreResponse) -> CompletionScore:
     if len(reply.tokens) != reply.completion_tokens:
         raise LostAnswer(f"the reply has {len(reply.tokens)} log probabilities for {reply.completion_tokens} tokens")
-    return Scored(logprobs=tuple(reply.logprobs), prompt_tokens=reply.prompt_tokens, tokens=tuple(reply.tokens))
+    return CompletionScore(
+        logprobs=tuple(reply.logprobs), prompt_tokens=reply.prompt_tokens, tokens=tuple(reply.tokens)
+    )
 
 
 def _answer(reply: ChatResponse) -> Answer:

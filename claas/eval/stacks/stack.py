@@ -64,7 +64,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Scored:
+class CompletionScore:
     """Log probabilities of a given completion's C tokens, end-of-turn token included. Nats; `LostAnswer` without any.
 
     `tokens` are the tokens' texts, None when the stack cannot tell.
@@ -122,7 +122,9 @@ class Stack(Protocol):
         """Sample one answer to `prompt` from exactly this version; where versions cannot be pinned, in its turn."""
         ...
 
-    async def score(self, adapter: AdapterVersion, messages: Sequence[Mapping[str, str]], completion: str) -> Scored:
+    async def score(
+        self, adapter: AdapterVersion, messages: Sequence[Mapping[str, str]], completion: str
+    ) -> CompletionScore:
         """Score a completion under exactly this version."""
         ...
 
