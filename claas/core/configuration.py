@@ -104,9 +104,10 @@ def settings_of(kind: type) -> list[Setting]:
     return settings
 
 
-def known_keys(kind: type) -> list[str]:
+@cache  # a list of runs reads the settings of each
+def known_keys(kind: type) -> tuple[str, ...]:
     """Every key, those at the top first, those of the sections dotted."""
-    return [each.key for each in sorted(settings_of(kind), key=lambda each: each.section != "")]
+    return tuple(each.key for each in sorted(settings_of(kind), key=lambda each: each.section != ""))
 
 
 def unknown_key(kind: type, key: str) -> InvalidInput:
