@@ -3,21 +3,12 @@
 import hashlib
 import re
 
-_THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
-_STRAY_CLOSE = re.compile(r"\A(?:(?!<think>).)*?</think>", re.DOTALL)
+from claas.core.thinking import without_thinking
 
 
 def visible(text: str) -> str:
-    """The text without its thinking, stripped. Idempotent.
-
-    Thinking is everything between ``<think>`` and ``</think>``; a block that was cut off before it closed is
-    thinking to the end, and a leading block whose opening tag sits in the prompt ends at the first ``</think>``.
-    """
-    previous = None
-    while previous != text:
-        previous = text
-        text = _STRAY_CLOSE.sub("", _THINKING.sub("", text)).strip()
-    return text
+    """The text without the thinking at its front, stripped. Idempotent."""
+    return without_thinking(text).strip()
 
 
 def visible_key(text: str) -> str:
