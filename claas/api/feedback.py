@@ -253,7 +253,7 @@ class UsedKeys:
 
     async def write(self, used: KeyUse) -> None:
         """Put `used` in place of what stood under its key."""
-        self._journal.append(used.model_dump_json().encode(), (used.key,))
+        self._journal.append(used.model_dump_json().encode())
         await self._journal.sync()
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -9,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from claas.core.errors import StackError
 from claas.core.files import sync_directory, writing
+from claas.core.text import quoted
+
+_log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Place:
-    """Where a line stands: `start` counts from the journal's first byte ever, `size` is without the line break."""
+    """Where a line stands in the file: `size` is without the line break."""
 
     start: int
     size: int
@@ -31,12 +34,15 @@ class Journal:
     """
 
     def __init__(self, path: Path, capacity: int, keys_of: Callable[[bytes], Sequence[str]]) -> None:
-        """Open or create `path`. `keys_of` gives a line's keys and raises ValueError for what is no such line."""
+        """Open or create `path`. `keys_of` gives a line's keys and raises ValueError for what is no such line.
+
+        Lines of the file that are none are set aside in `<path>.bad`, and the log says so.
+        """
         self._path = path
         self._capacity = capacity
+        self._keys_of = keys_of
         self._places: deque[_Place] = deque()
         self._by_key: dict[str, list[_Place]] = {}
-        self._cut_bytes = 0
         self._lines_in_file = 0
         self._appended = 0
         self._synced = 0
@@ -44,18 +50,19 @@ class Journal:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = _open(path)
-            self._load(keys_of)
+            self._load()
             sync_directory(path.parent)
 
-    def append(self, line: bytes, keys: Sequence[str]) -> None:
-        """Add one line under its keys; the oldest is dropped beyond the capacity."""
+    def append(self, line: bytes) -> None:
+        """Add one line; the oldest is dropped beyond the capacity. ValueError for one that could not be read again."""
         if b"\n" in line:
             raise ValueError("a line must not contain a line break")
+        keys = tuple(self._keys_of(line))
         with writing(self._path):
             start = _append_whole(self._file, line + b"\n")
             self._appended += 1
             self._lines_in_file += 1
-            self._remember(_Place(self._cut_bytes + start, len(line), tuple(keys)))
+            self._remember(_Place(start, len(line), keys))
             if self._lines_in_file >= 2 * self._capacity:
                 self._compact()
 
@@ -82,26 +89,42 @@ class Journal:
         """Let go of the file; every line is in it already."""
         self._file.close()
 
-    def _load(self, keys_of: Callable[[bytes], Sequence[str]]) -> None:
-        newest: deque[tuple[int, int]] = deque(maxlen=self._capacity)
+    def _load(self) -> None:
+        lines: list[tuple[int, int]] = []
         end = 0
         with self._path.open("rb") as file:
             for line in file:
                 if not line.endswith(b"\n"):
                     break  # torn by a crash
-                newest.append((end, len(line) - 1))
-                self._lines_in_file += 1
+                lines.append((end, len(line) - 1))
                 end += len(line)
         os.ftruncate(self._file.fileno(), end)
-        for start, size in newest:
-            line = os.pread(self._file.fileno(), size, start)
+        self._lines_in_file = len(lines)
+        newest: list[_Place] = []
+        bad: list[_Place] = []
+        why = ""
+        while lines and len(newest) < self._capacity:
+            place = _Place(*lines.pop(), ())
             try:
-                self._remember(_Place(start, size, tuple(keys_of(line))))
+                place.keys = tuple(self._keys_of(self._read(place)))
+                newest.append(place)
             except ValueError as error:
-                raise StackError(
-                    f"{self._path} holds a line at byte {start} that is not a record of this version; "
-                    "move the file away to begin an empty one"
-                ) from error
+                bad.append(place)
+                why = quoted(str(error), 300)
+        for place in reversed(newest):
+            self._remember(place)
+        if bad:
+            self._set_aside(bad[::-1], why)
+
+    def _set_aside(self, bad: Sequence[_Place], why: str) -> None:
+        """Move these lines to a file beside this one. `why` says what is wrong with the first."""
+        aside = self._path.with_name(f"{self._path.name}.bad")
+        with aside.open("ab") as file:
+            file.writelines(self._read(place) + b"\n" for place in bad)
+            file.flush()
+            os.fsync(file.fileno())
+        self._compact()
+        _log.warning("%s: %d lines cannot be read and are in %s now; the first: %s", self._path, len(bad), aside, why)
 
     def _remember(self, place: _Place) -> None:
         self._places.append(place)
@@ -118,13 +141,14 @@ class Journal:
                 del self._by_key[key]
 
     def _read(self, place: _Place) -> bytes:
-        return os.pread(self._file.fileno(), place.size, place.start - self._cut_bytes)
+        return os.pread(self._file.fileno(), place.size, place.start)
 
     def _compact(self) -> None:
-        first = self._places[0].start - self._cut_bytes
         staged = self._path.with_name(f".{self._path.name}.tmp")
+        starts: list[int] = []
         with staged.open("wb") as file:
             for place in self._places:
+                starts.append(file.tell())
                 file.write(self._read(place) + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -132,7 +156,8 @@ class Journal:
         sync_directory(self._path.parent)
         self._file.close()
         self._file = _open(self._path)
-        self._cut_bytes += first
+        for place, start in zip(self._places, starts, strict=True):
+            place.start = start
         self._lines_in_file = len(self._places)
 
 

@@ -1,16 +1,19 @@
 """Which weights a model name means: the base model, an adapter's newest version, one version of it, or an alias."""
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from claas.core.checks import served_name
-from claas.core.errors import Conflict, NotFound, StackError
-from claas.core.files import dump_json, write_atomically
+from claas.core.checks import alias_name, served_name
+from claas.core.errors import Conflict, InvalidInput, NotFound
+from claas.core.files import dump_json, set_aside, write_atomically
+from claas.core.text import quoted
 from claas.engines.base import Engine, Weights
 
 
@@ -18,7 +21,7 @@ class Aliases:
     """Alias → target, as clients wrote them. What is set is on disk before `put` and `remove` return."""
 
     def __init__(self, path: Path) -> None:
-        """Read `path` if it is there; `StackError` where it is not what this class wrote."""
+        """Read `path` if it is there. What this class did not write is set aside beside it, and the log says so."""
         self._path = path
         self._targets: Mapping[str, str] = _read(path)
 
@@ -46,20 +49,40 @@ class Aliases:
 
     async def _replace(self, targets: dict[str, str]) -> None:
         if targets != self._targets:
-            await asyncio.to_thread(write_atomically, self._path, dump_json(targets, indent=2) + "\n")
+            await asyncio.to_thread(write_atomically, self._path, _written(targets))
         self._targets = targets
 
 
-_FILE = TypeAdapter(dict[str, str])
+_log = logging.getLogger(__name__)
+_FILE = TypeAdapter(dict[str, Any])
 
 
 def _read(path: Path) -> dict[str, str]:
+    """The aliases on record, without what is none."""
     if not path.exists():
         return {}
     try:
-        return _FILE.validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise StackError(f"{path} is not a list of aliases; restore it, or move it away to begin with none") from error
+        entries = _FILE.validate_json(path.read_bytes())
+    except (IsADirectoryError, ValidationError):
+        _log.warning("%s is no list of aliases and was moved to %s; there are none now", path, set_aside(path))
+        return {}
+    aliases = {name: target for name, target in entries.items() if _is_alias(name, target)}
+    if bad := sorted(entries.keys() - aliases.keys()):
+        aside = set_aside(path)
+        write_atomically(path, _written(aliases))
+        _log.warning("%s: no aliases are %s; the file as it was is now %s", path, quoted(", ".join(bad), 300), aside)
+    return aliases
+
+
+def _is_alias(name: str, target: object) -> bool:
+    try:
+        return alias_name(name) == name and isinstance(target, str) and target != ""
+    except InvalidInput:
+        return False
+
+
+def _written(aliases: Mapping[str, str]) -> str:
+    return dump_json(aliases, indent=2) + "\n"
 
 
 _VERSIONED = re.compile(r"(?P<name>.+?)(?:@(?P<version>[0-9]{1,9}))?")
@@ -176,6 +199,8 @@ class Models:
         ids = [weights.lora_id for weights in await self._engine.list_adapters() if weights.lora_id]
         meant = [name] if name in ids else [lora_id for lora_id in ids if served_name(lora_id) == name]
         if not meant:
+            with suppress(NotFound, InvalidInput):
+                await self._engine.resolve(name)  # an adapter that cannot be read is not listed, and says why
             raise await self._unknown(model)
         if len(meant) > 1:
             raise Conflict(f"model {model!r} could be any of {', '.join(meant)}; use the id itself")

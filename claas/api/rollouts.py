@@ -23,7 +23,7 @@ class RolloutStore:
     """The newest `capacity` answers, found by id or by what a person saw; survives a restart."""
 
     def __init__(self, path: Path, capacity: int) -> None:
-        self._journal = Journal(path, capacity, lambda line: _keys(Rollout.model_validate_json(line)))
+        self._journal = Journal(path, capacity, _keys)
 
     async def record(
         self,
@@ -58,7 +58,7 @@ class RolloutStore:
             ),
             truncated_prompt_tokens=truncated_prompt_tokens,
         )
-        self._journal.append(rollout.model_dump_json().encode(), _keys(rollout))
+        self._journal.append(rollout.model_dump_json().encode())
         await self._journal.sync()
         return rollout
 
@@ -109,7 +109,8 @@ class RolloutStore:
         return next((rollout for rollout in map(Rollout.model_validate_json, newest) if fits(rollout)), None)
 
 
-def _keys(rollout: Rollout) -> tuple[str, ...]:
+def _keys(line: bytes) -> tuple[str, ...]:
+    rollout = Rollout.model_validate_json(line)
     shown = visible_key(rollout.text)
     return _id_key(rollout.id), _text_key(shown), _prompt_key(shown, last_user_text(rollout.messages))
 

@@ -66,6 +66,17 @@ def dump_json(value: Any, *, indent: int | None = None) -> str:
     return json.dumps(value, allow_nan=False, ensure_ascii=False, indent=indent)
 
 
+def set_aside(path: Path) -> Path:
+    """Move what cannot be read to a name beside it that nothing has yet, so that it is not lost; where it is then."""
+    number, aside = 1, path.with_name(f"{path.name}.bad")
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.name}.bad{number}")
+    with writing(aside):
+        path.rename(aside)
+    return aside
+
+
 @contextmanager
 def writing(path: Path) -> Generator[None, None, None]:
     """Turn what the file system refuses (full disk, no permission) into an error that names the path."""

@@ -1,6 +1,8 @@
 """Adapters on disk, each a chain of versions: recorded once, indexed in memory, restored by opening the same root."""
 
 import asyncio
+import logging
+import re
 import shutil
 import threading
 from abc import ABC, abstractmethod
@@ -9,11 +11,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from claas.core.checks import adapter_id, served_name
-from claas.core.errors import Conflict, NotFound, StackError
+from claas.core.checks import adapter_id, served_name, versioned_name
+from claas.core.errors import Conflict, InvalidInput, NotFound, StackError
 from claas.core.files import sync_directory, writing
+from claas.core.text import quoted
 from claas.engines.base import Update, Weights
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -24,6 +27,8 @@ STAGED = ".staged-"
 """How the names of what is still being written begin."""
 
 _DELETED = ".deleted-"
+_NUMBER = re.compile(r"[0-9]{6,}")
+_log = logging.getLogger(__name__)
 
 
 class StoredVersion(BaseModel):
@@ -32,7 +37,7 @@ class StoredVersion(BaseModel):
     `key` is that update's idempotency key, None at version 0.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     schema_version: int = 1
     lora_id: str
@@ -70,6 +75,9 @@ class VersionStore(ABC, Generic[V]):
     def __init__(self, root: Path, kind: type[V], persist: Callable[[], None] = lambda: None) -> None:
         """Open `root`, clear what a crash left half-made, and index the records, which are of `kind`.
 
+        An adapter of which a record cannot be read is left as it is, and the log says so: whoever asks for it gets a
+        `StackError`. It is not listed, its name stays taken, and it can be deleted.
+
         `persist` makes durable what was written, where the file system alone does not (a network volume). An adapter's
         files are removed only after it has returned.
         """
@@ -78,11 +86,12 @@ class VersionStore(ABC, Generic[V]):
         self._persist = persist
         self._lock = threading.Lock()
         self._adapters: dict[str, dict[int, V]] = {}
+        self._unreadable: dict[str, str] = {}
         with writing(root):
             root.mkdir(parents=True, exist_ok=True)
             for home in sorted(path for path in root.iterdir() if path.is_dir()):
                 if home.name.startswith(_DELETED):
-                    shutil.rmtree(home)
+                    shutil.rmtree(home, ignore_errors=True)
                 elif not home.name.startswith("."):
                     self._recover(home)
 
@@ -95,6 +104,8 @@ class VersionStore(ABC, Generic[V]):
         """All versions of an adapter, oldest first. Raises `NotFound`."""
         with self._lock:
             versions = self._adapters.get(adapter_id(lora_id))
+            if versions is None and (damage := self._unreadable.get(served_name(lora_id))):
+                raise StackError(damage)
             if versions is None:
                 raise NotFound(f"no adapter {lora_id!r}")
             return [versions[number] for number in sorted(versions)]
@@ -124,6 +135,8 @@ class VersionStore(ABC, Generic[V]):
     def require_new(self, lora_id: str) -> None:
         """Raise `Conflict` where `lora_id`, or another id with its served name, exists."""
         name = served_name(adapter_id(lora_id))
+        if damage := self._unreadable.get(name):
+            raise Conflict(f"adapter {lora_id!r} exists already: {damage}")
         for known in self.adapters():
             if known == lora_id:
                 raise Conflict(f"adapter {lora_id!r} exists already; delete it first or choose another id")
@@ -133,15 +146,16 @@ class VersionStore(ABC, Generic[V]):
     def delete(self, lora_id: str) -> bool:
         """Remove an adapter and all its versions; False when there was none."""
         with self._lock:
-            if adapter_id(lora_id) not in self._adapters:
-                return False
             home = self._home(lora_id)
+            if lora_id not in self._adapters and home.name not in self._unreadable:
+                return False
             doomed = home.with_name(f"{_DELETED}{home.name}")
             with writing(home):
                 shutil.rmtree(doomed, ignore_errors=True)
                 home.rename(doomed)
                 sync_directory(self._root)
-            del self._adapters[lora_id]
+            self._adapters.pop(lora_id, None)
+            self._unreadable.pop(home.name, None)
         self._persist()
         shutil.rmtree(doomed, ignore_errors=True)
         return True
@@ -159,21 +173,30 @@ class VersionStore(ABC, Generic[V]):
             self._adapters.setdefault(record.lora_id, {})[record.version] = record
 
     def _recover(self, home: Path) -> None:
-        for path in list(home.iterdir()):
-            if path.name.startswith(STAGED):
-                shutil.rmtree(path)
-            elif path.stem.isdigit():
-                self._index(self._read(self._path(home, int(path.stem))))
+        for left in home.glob(f"{STAGED}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        numbers = [int(path.stem) for path in home.iterdir() if _NUMBER.fullmatch(path.stem)]
+        try:
+            records = [self._read(home, number) for number in numbers]
+        except StackError as error:
+            self._unreadable[home.name] = str(error)
+            _log.warning("%s", error)
+            return
+        for record in records:
+            self._index(record)
         if not any(home.iterdir()):
             home.rmdir()
 
-    def _read(self, path: Path) -> V:
+    def _read(self, home: Path, number: int) -> V:
+        path = self._path(home, number)
         try:
-            return self._kind.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError) as error:
-            raise StackError(
-                f"{path} cannot be read: {error}; restore it, or delete that adapter's directory"
-            ) from error
+            record = self._kind.model_validate_json(path.read_bytes())
+            if (served_name(adapter_id(record.lora_id)), record.version) != (home.name, number):
+                raise InvalidInput(f"it is the record of {versioned_name(record.lora_id, record.version)}")
+        except (OSError, ValueError) as error:
+            reason = quoted(" ".join(str(error).split()), 300)
+            raise StackError(f"{path} cannot be read: {reason}; restore it, or delete that adapter") from error
+        return record
 
 
 class AdapterLocks:

@@ -3,9 +3,11 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from claas.core.errors import InvalidInput
 from claas.core.settings import TrainingConfig
+from claas.core.text import quoted
 from claas.wire import Body
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
@@ -161,3 +163,11 @@ class Rollout(Body):
     mean_entropy: float | None
     truncated_prompt_tokens: int = 0
     sampling: Sampling | None = None
+
+    @field_validator("messages")
+    @classmethod
+    def _turns(cls, messages: list[dict[str, str]]) -> list[dict[str, str]]:
+        for turn in messages:
+            if not {"role", "content"} <= turn.keys():
+                raise InvalidInput(f"a turn must have a role and a content, got {quoted(repr(turn))}")
+        return messages

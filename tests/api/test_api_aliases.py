@@ -7,7 +7,6 @@ from typing import Any
 import httpx
 import pytest
 
-from claas.core.errors import StackError
 from claas.engines.base import AdapterSpec, Weights
 from tests.api.client import LORA, NAME, Api, error, item, ok, serving
 from tests.fakes.engine import BASE_MODEL, FakeEngine
@@ -131,13 +130,31 @@ async def test_aliases_outlive_a_restart(tmp_path: Path, engine: FakeEngine) -> 
         assert (await api.chat(model="three")).model == f"{NAME}@0"
 
 
-@pytest.mark.parametrize("damaged", [b'{"house": "eval-', b'{"house": 3}', b"\xff"])
-async def test_a_damaged_file_of_aliases_is_named(tmp_path: Path, damaged: bytes) -> None:
-    (tmp_path / "store").mkdir()
-    (tmp_path / "store" / "aliases.json").write_bytes(damaged)
-    with pytest.raises(StackError, match=r"aliases\.json.*move it away"):
-        async with serving(tmp_path):
-            pass
+@pytest.mark.parametrize(
+    ("damaged", "left"),
+    [
+        (b'{"house": "eval-', []),
+        (b"\xff", []),
+        (b"[]", []),
+        (b'{"house": 3, "one": "eval-concise"}', ["one"]),
+        (b'{"../up": "fake-base", "one": "eval-concise", "two": ""}', ["one"]),
+        (b'{"house": %s}' % (b"9" * 5000), []),
+    ],
+)
+async def test_what_is_no_alias_is_set_aside_and_the_others_serve(
+    tmp_path: Path, engine: FakeEngine, caplog: pytest.LogCaptureFixture, damaged: bytes, left: list[str]
+) -> None:
+    file = tmp_path / "store" / "aliases.json"
+    file.parent.mkdir()
+    for attempt, aside in enumerate((file.with_name("aliases.json.bad"), file.with_name("aliases.json.bad2"))):
+        file.write_bytes(damaged)
+        async with serving(tmp_path, engine) as api:
+            assert await names(api) == [BASE_MODEL, NAME, *left]
+            ok(await put(api, NAME, "another"))
+        assert aside.read_bytes() == damaged
+        assert str(aside) in caplog.messages[attempt]
+    async with serving(tmp_path, engine) as api:
+        assert await names(api) == [BASE_MODEL, NAME, "another", *left]
 
 
 async def test_a_model_that_is_none_is_not_found(tmp_path: Path) -> None:

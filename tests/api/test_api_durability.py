@@ -88,14 +88,14 @@ async def test_an_answer_that_cannot_be_kept_is_not_given(tmp_path: Path, engine
 
 async def test_lines_that_wait_together_share_one_fsync(tmp_path: Path, disk: Disk) -> None:
     journal = Journal(tmp_path / "journal.jsonl", 1000, lambda line: (line.decode(),))
-    journal.append(b"first", ("first",))
+    journal.append(b"first")
     disk.calls = 0
     disk.opened.clear()
     first = asyncio.create_task(journal.sync())
     await asyncio.sleep(0.05)  # its fsync has begun, so what follows is not in it
     others: list[asyncio.Task[None]] = []
     for number in range(64):
-        journal.append(b"%d" % number, (str(number),))
+        journal.append(b"%d" % number)
         others.append(asyncio.create_task(journal.sync()))
     others[0].cancel()
     disk.opened.set()
@@ -109,7 +109,7 @@ async def test_lines_that_wait_together_share_one_fsync(tmp_path: Path, disk: Di
 async def test_a_caller_that_gives_up_leaves_the_journal_usable(tmp_path: Path, disk: Disk) -> None:
     journal = Journal(tmp_path / "journal.jsonl", 3, lambda line: (line.decode(),))
     disk.opened.clear()
-    journal.append(b"a", ("a",))
+    journal.append(b"a")
     waiting = asyncio.create_task(journal.sync())
     await asyncio.sleep(0.05)
     waiting.cancel()
@@ -117,10 +117,10 @@ async def test_a_caller_that_gives_up_leaves_the_journal_usable(tmp_path: Path, 
         await waiting
     disk.opened.set()
     for line in (b"b", b"c", b"d", b"e", b"f"):  # the file is replaced on the way
-        journal.append(line, (line.decode(),))
+        journal.append(line)
     await journal.sync()
     disk.failure = OSError(28, "No space left on device")
-    journal.append(b"g", ("g",))
+    journal.append(b"g")
     with pytest.raises(StackError, match=r"journal\.jsonl: No space left"):
         await journal.sync()
     disk.failure = None

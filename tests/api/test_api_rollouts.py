@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from claas.core.errors import StackError
 from claas.wire.feedback import Rollout, Sampling
 from tests.api.client import LORA, NAME, Api, error, item, ok, running, serving, settings
 from tests.fakes.engine import BASE_MODEL, END_OF_TURN, FakeEngine, prompt_ids, token_id
@@ -138,10 +137,26 @@ async def test_only_the_newest_answers_are_kept(tmp_path: Path, engine: FakeEngi
         error(await api.http.post("/v1/rollouts/resolve", json={"text": texts[-3]}), 404)
 
 
-async def test_a_store_that_cannot_be_read_is_refused_by_name(tmp_path: Path, engine: FakeEngine) -> None:
+NO_ROLLOUTS: dict[str, tuple[str, str]] = {
+    "from another program": ('"id":', '"number":'),
+    "a turn without a role": ('"role":"user"', '"by":"user"'),
+    "a number of 5000 digits": ('"version":0', f'"version":{"9" * 5000}'),
+    "half of a character": ('"text":"', r'"text":"\ud800'),
+}
+
+
+@pytest.mark.parametrize(("old", "new"), NO_ROLLOUTS.values(), ids=NO_ROLLOUTS.keys())
+async def test_a_line_that_is_no_rollout_is_set_aside_and_the_others_serve(
+    tmp_path: Path, engine: FakeEngine, old: str, new: str
+) -> None:
     file = tmp_path / "store" / "rollouts.jsonl"
-    file.parent.mkdir()
-    file.write_text('{"id": "from another program"}\n')
-    with pytest.raises(StackError, match=r"rollouts\.jsonl.*move the file away"):
-        async with serving(tmp_path, engine):
-            pass
+    async with serving(tmp_path, engine) as api:
+        said = [await api.said(f"Question {i}") for i in range(3)]
+    first, second, third = file.read_text().splitlines()
+    bad = second.replace(old, new)
+    file.write_text(f"{first}\n{bad}\n{third}\n")
+    async with serving(tmp_path, engine) as api:
+        for kept in (said[0], said[2]):
+            assert (await resolve(api, kept.message.content)).id == kept.rollout_id
+        error(await api.http.post("/v1/rollouts/resolve", json={"text": said[1].message.content}), 404)
+    assert file.with_name("rollouts.jsonl.bad").read_text() == f"{bad}\n"

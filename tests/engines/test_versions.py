@@ -1,6 +1,8 @@
 """Adapters on disk: whole or not at all, checked when read, restored by opening the same root."""
 
 import json
+import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +65,36 @@ async def test_a_missing_file_is_named(open_engine: Any) -> None:
         await ask(first, weights, "hi")
 
 
-async def test_an_unreadable_record_is_named_when_opening(engine: Any, tmp_path: Path) -> None:
+async def test_an_adapter_whose_record_cannot_be_read_is_named_and_the_others_serve(
+    engine: Any, open_engine: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    others = [await engine.init_adapter(AdapterSpec(f"other/{name}", rank=8)) for name in "ab"]
     await engine.init_adapter(SMALL)
-    (await engine.export_adapter(SMALL.lora_id) / "version.json").write_text("{")
-    with pytest.raises(StackError, match=r"version\.json cannot be read"):
-        LocalStore(tmp_path / "adapters")
+    home = tmp_path / "adapters" / "eval-concise"
+    (home / "000000" / "version.json").write_text("{")
+    shutil.copytree(home.with_name("other-a"), home.with_name("copy"))
+    again = open_engine()
+    assert await again.list_adapters() == others
+    assert [message.partition(" cannot be read")[0] for message in sorted(caplog.messages)] == [
+        str(home.with_name(name) / "000000" / "version.json") for name in ("copy", "eval-concise")
+    ]
+    for refused in (again.resolve(SMALL.lora_id, 0), teach(again, SMALL.lora_id, "key"), again.resolve("copy")):
+        with pytest.raises(StackError, match=r"version\.json cannot be read"):
+            await refused
+    with pytest.raises(Conflict, match=r"version\.json cannot be read"):
+        await again.init_adapter(SMALL)
+    assert await again.delete_adapter(SMALL.lora_id)
+    assert not home.exists()
+    assert (await again.init_adapter(SMALL)).version == 0
+
+
+async def test_what_an_algorithm_reports_that_is_no_number_can_be_read_again(engine: Any, tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "adapters")
+    await engine.init_adapter(SMALL)
+    record = LocalStore(tmp_path / "adapters").get(SMALL.lora_id)
+    with store.staging(SMALL.lora_id):
+        store.commit(record.model_copy(update={"version": 1, "metrics": {"loss": math.inf}}))
+    assert LocalStore(tmp_path / "adapters").get(SMALL.lora_id).metrics == {"loss": math.inf}
 
 
 @pytest.mark.parametrize("wrong", ["../up", "/etc", "a/../b", "a//b", ".hidden", "", "a b", "a\n"])

@@ -5,18 +5,22 @@ And what is exported of them, made complete for PEFT.
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from pydantic import TypeAdapter, ValidationError
+
 from claas.core.checks import adapter_id
 from claas.core.errors import Conflict, NotFound, StackError
-from claas.core.files import dump_json, write_atomically
+from claas.core.files import dump_json, set_aside, write_atomically
 from claas.engines.base import Weights
 from claas.engines.store import ADAPTER_CONFIG, ADAPTER_WEIGHTS, StoredVersion, VersionStore
 
 _UNNEEDED = "unneeded.json"
+_log = logging.getLogger(__name__)
 _MODULE = re.compile(r"\.([^.]+)\.lora_[AB]\.")
 
 
@@ -117,16 +121,18 @@ class TinkerStore(VersionStore[TinkerVersion]):
         return home / f"{version:06d}.json"
 
 
+_PATHS = TypeAdapter(list[str])
+
+
 def _read_paths(path: Path) -> list[str]:
     if not path.exists():
         return []
     try:
-        paths = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise StackError(f"{path} cannot be read: {error}; restore it, or delete it") from error
-    if not isinstance(paths, list) or not all(isinstance(each, str) for each in cast(list[object], paths)):
-        raise StackError(f"{path} must be a list of paths; restore it, or delete it")
-    return cast(list[str], paths)
+        return _PATHS.validate_json(path.read_bytes())
+    except (IsADirectoryError, ValidationError):
+        aside = set_aside(path)
+        _log.warning("%s is no list of paths and was moved to %s; the checkpoints on it stay at Tinker", path, aside)
+        return []
 
 
 def complete(files: Mapping[str, bytes]) -> dict[str, bytes]:

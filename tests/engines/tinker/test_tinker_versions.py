@@ -97,20 +97,24 @@ def test_a_deleted_adapter_is_gone_and_its_checkpoints_are_listed(tmp_path: Path
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"lora_id": "x"}', "[]"])
-def test_a_damaged_record_is_named(tmp_path: Path, content: str) -> None:
+def test_a_damaged_record_is_named_when_it_is_asked_for(tmp_path: Path, content: str) -> None:
     store = TinkerStore(tmp_path)
     store.commit(record(0))
     path = tmp_path / "eval-concise" / "000000.json"
     path.write_text(content)
+    again = TinkerStore(tmp_path)
+    assert again.adapters() == []
     with pytest.raises(StackError, match=str(path)):
-        TinkerStore(tmp_path)
+        again.get("eval/concise")
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]"])
-def test_a_damaged_list_is_named(tmp_path: Path, content: str) -> None:
-    (tmp_path / "unneeded.json").write_text(content)
-    with pytest.raises(StackError, match=r"unneeded\.json"):
-        TinkerStore(tmp_path)
+def test_a_damaged_list_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str) -> None:
+    path = tmp_path / "unneeded.json"
+    path.write_text(content)
+    assert TinkerStore(tmp_path).all_unneeded() == []
+    assert (tmp_path / "unneeded.json.bad").read_text() == content
+    assert f"moved to {path}.bad" in caplog.text
 
 
 def test_two_versions_never_have_one_digest() -> None:
