@@ -13,11 +13,12 @@ from uuid import uuid4
 from weakref import WeakValueDictionary
 
 from claas.api.journal import Journal
-from claas.api.rollouts import RolloutStore
+from claas.api.prompts import last_user_text
+from claas.api.rollouts import RolloutStore, is_answer_to, is_part_of
 from claas.core.checks import adapter_id
-from claas.core.errors import BadRequest, ClaasError, Conflict, NotFound, StackError
+from claas.core.errors import BadRequest, ClaasError, Conflict, InvalidInput, NotFound, StackError
 from claas.core.files import write_atomically
-from claas.core.text import visible_key
+from claas.core.text import quoted, visible_key
 from claas.engines.base import Engine, TrainingItem, Update
 from claas.wire import Body
 from claas.wire.feedback import (
@@ -108,6 +109,8 @@ class Feedback:
         if item.rollout_id is None:
             rollout = self._rollouts.answered_by(item.lora_id, item.response, item.prompt)
             if rollout is None:
+                if longer := self._rollouts.answered_more(item.lora_id, item.response, item.prompt):
+                    raise _only_a_part(item, longer, where)
                 raise NotFound(
                     f"{where}: neither {item.lora_id!r} nor the base model is on record with this response to this "
                     "prompt; nothing was trained"
@@ -121,12 +124,26 @@ class Feedback:
                 f"{where}: rollout {item.rollout_id!r} showed another text than this response; it was altered on "
                 "the way, nothing was trained"
             )
+        if not is_answer_to(item.prompt, rollout):
+            if is_part_of(item.prompt, rollout):
+                raise _only_a_part(item, rollout, where)
+            raise BadRequest(
+                f"{where}: rollout {item.rollout_id!r} answered {quoted(last_user_text(rollout.messages))}, not "
+                f"{quoted(item.prompt)}; nothing was trained"
+            )
         if rollout.lora_id not in (item.lora_id, None):
             raise BadRequest(
                 f"{where}: rollout {item.rollout_id!r} was sampled from {rollout.model!r}, not from "
                 f"{item.lora_id!r} or the base model; nothing was trained"
             )
         return rollout
+
+
+def _only_a_part(item: FeedbackItem, rollout: Rollout, where: str) -> InvalidInput:
+    return InvalidInput(
+        f"{where}.prompt: {quoted(item.prompt)} is only a part of what was asked, "
+        f"{quoted(last_user_text(rollout.messages))}; send all of it; nothing was trained"
+    )
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,9 @@ async def uncut(engine: Engine, messages: Turns) -> FittedPrompt:
     return FittedPrompt(messages)
 
 
-_GAP = "\n[...]\n"
+GAP = "\n[...]\n"
+"""What stands in a turn that was cut, where the rest of it was."""
+
 _ANSWER_SHARE = 4
 _FEEDBACK_SHARE = 8
 _FEWEST_CHARACTERS = 64
@@ -81,10 +83,10 @@ def _cut(messages: Sequence[dict[str, str]], characters: int) -> Turns:
 
 
 def _middle_out(text: str, characters: int) -> str:
-    if len(text) <= characters + len(_GAP):
+    if len(text) <= characters + len(GAP):
         return text
     head = characters // 2
-    return text[:head] + _GAP + text[len(text) - (characters - head) :]
+    return text[:head] + GAP + text[len(text) - (characters - head) :]
 
 
 async def _length(engine: Engine, messages: Turns) -> int:

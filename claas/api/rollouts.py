@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
@@ -9,7 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from claas.api.journal import Journal
-from claas.api.prompts import last_user_text
+from claas.api.prompts import GAP, last_user_text
 from claas.core.errors import StackError
 from claas.core.text import visible_key
 from claas.engines.base import Sample, SamplingParams
@@ -69,8 +70,7 @@ class RolloutStore:
     def that_showed(self, text: str, prompt: str | None = None, model: str | None = None) -> Rollout | None:
         """The latest answer that reads like `text`, to `prompt` and by the weights `model` where those are named.
 
-        One given to exactly this prompt comes first; else its last user turn must contain it: a gateway may have put
-        something around what the person wrote. White space does not matter.
+        One given to exactly this prompt comes first, then one that `is_answer_to` it.
         """
         shown = visible_key(text)
 
@@ -80,28 +80,33 @@ class RolloutStore:
         if prompt is None:
             return self._latest(_text_key(shown), by_model)
         return self._latest(_prompt_key(shown, prompt), by_model) or self._latest(
-            _text_key(shown), lambda rollout: by_model(rollout) and _contains(rollout, prompt)
+            _text_key(shown), lambda rollout: by_model(rollout) and is_answer_to(prompt, rollout)
         )
 
     def answered_by(self, lora_id: str, text: str, prompt: str) -> Rollout | None:
         """The answer that reads like `text`, given to `prompt` by this adapter or by the base model.
 
-        The latest one given to exactly this prompt, else the latest whose last user turn contains it.
+        The latest one given to exactly this prompt, else the latest that `is_answer_to` it.
         """
         shown = visible_key(text)
-        for owner in (lora_id, None):
-            if exact := self._latest(_prompt_key(shown, prompt), lambda rollout, by=owner: rollout.lora_id == by):
-                return exact
-        for owner in (lora_id, None):
-            if wrapped := self._latest(
-                _text_key(shown), lambda rollout, by=owner: rollout.lora_id == by and _contains(rollout, prompt)
-            ):
-                return wrapped
-        return None
+        return self._by(lora_id, _prompt_key(shown, prompt), lambda _: True) or self._by(
+            lora_id, _text_key(shown), lambda rollout: is_answer_to(prompt, rollout)
+        )
+
+    def answered_more(self, lora_id: str, text: str, prompt: str) -> Rollout | None:
+        """The latest answer by this adapter or the base model that reads like `text`, to more than this `prompt`."""
+        return self._by(lora_id, _text_key(visible_key(text)), lambda rollout: is_part_of(prompt, rollout))
 
     def close(self) -> None:
         """Let go of the file; every line is in it already."""
         self._journal.close()
+
+    def _by(self, lora_id: str, key: str, fits: Callable[[Rollout], bool]) -> Rollout | None:
+        """The newest answer under `key` that fits, of this adapter or else of the base model."""
+        for owner in (lora_id, None):
+            if found := self._latest(key, lambda rollout, by=owner: rollout.lora_id == by and fits(rollout)):
+                return found
+        return None
 
     def _latest(self, key: str, fits: Callable[[Rollout], bool]) -> Rollout | None:
         """The newest answer under `key` that fits, among the newest of those; a model may say one thing for ever."""
@@ -127,7 +132,35 @@ def _prompt_key(shown: str, prompt: str) -> str:
     return f"prompt {shown} {hashlib.sha256(_single_spaced(prompt).encode()).hexdigest()}"
 
 
-def _contains(rollout: Rollout, prompt: str) -> bool:
+_NOTES = re.compile(r"\s*(?:(?:\[[^\[\]]*\]|<[^<>]*>)\s*)*")
+"""`[Fri 21:58 UTC]`, `<message>` and the like."""
+
+
+def is_answer_to(prompt: str, rollout: Rollout) -> bool:
+    """Whether who wrote `prompt` got this answer: that is the last user turn, white space aside, or stands out in it.
+
+    A gateway may put something around what a person wrote: lines before it, and notes in brackets before and behind it.
+    Of a turn that was cut to fit the window, its beginning and its end are what has to agree.
+    """
+    asked, turn = _single_spaced(prompt), last_user_text(rollout.messages)
+    if asked == _single_spaced(turn):
+        return True
+    if rollout.truncated_prompt_tokens and GAP in turn:
+        head, tail = map(_single_spaced, turn.split(GAP, 1))
+        return len(asked) > len(head) + len(tail) and asked.startswith(head) and asked.endswith(tail)
+    lines = "\n".join(filter(None, map(_single_spaced, turn.splitlines())))
+    spaced = lines.replace("\n", " ")
+    ends = [spaced.find(asked) + len(asked)] if asked in spaced else []
+    if spaced.endswith(asked):
+        ends.append(len(spaced))
+    return any(
+        _NOTES.fullmatch(lines[: end - len(asked)].rpartition("\n")[2]) and _NOTES.fullmatch(lines[end:])
+        for end in ends
+    )
+
+
+def is_part_of(prompt: str, rollout: Rollout) -> bool:
+    """Whether `prompt` is found in what this answered; that alone says nothing: `a` is a part of nearly every text."""
     return _single_spaced(prompt) in _single_spaced(last_user_text(rollout.messages))
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import unicodedata
 
 from claas.core.thinking import without_thinking
 
@@ -46,6 +47,16 @@ def mentions(text: str, phrase: str) -> int:
     """How often a phrase occurs as whole words, ignoring case."""
     pattern = r"\s+".join(re.escape(part) for part in phrase.split())
     return len(re.findall(rf"(?<!\w){pattern}(?!\w)", text, re.IGNORECASE)) if pattern else 0
+
+
+_UNSEEN = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp", "Mn", "Me"})
+_FILLERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and a symbol that are drawn as nothing: Hangul fillers and the Braille blank."""
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing can be seen of a text: it is empty, or all white space, controls and invisible characters."""
+    return all(character in _FILLERS or unicodedata.category(character) in _UNSEEN for character in text)
 
 
 def quoted(text: str, at_most: int = 80) -> str:

@@ -1,29 +1,51 @@
 """Feedback, what is logged of it, and the rollouts that it is about."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from claas.core.errors import InvalidInput
 from claas.core.settings import TrainingConfig
-from claas.core.text import quoted
+from claas.core.text import is_blank, quoted
 from claas.wire import Body
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 
 
+def _says_something(text: str) -> str:
+    if is_blank(text):
+        raise InvalidInput(f"must say something, got {text[:40]!r}")
+    return text
+
+
+SaidText = Annotated[str, AfterValidator(_says_something)]
+"""Text that is neither empty nor blank; a blank one would be found in every other."""
+
+
+def _one_step_unless_said(training: object) -> object:
+    """Training settings as a client sent them, with one optimiser step where they do not say how many."""
+    return {"steps_per_batch": 1, **cast(dict[str, Any], training)} if isinstance(training, dict) else training
+
+
+ItemTraining = Annotated[TrainingConfig, BeforeValidator(_one_step_unless_said)]
+
+
 class FeedbackItem(Body):
     """What a client knows: the prompt, the answer as shown, and the feedback on it.
 
-    The API trains on the rollout it recorded, found by `rollout_id`, else by the visible text of `response`.
+    The API trains on the rollout it recorded, found by `rollout_id`, else by the visible text of `response`; either way
+    `prompt` must be what that answered.
     """
 
     lora_id: str
-    prompt: str
+    prompt: SaidText
     response: str
-    feedback: str = Field(min_length=1)
-    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    feedback: SaidText
+    training: ItemTraining = Field(
+        default_factory=lambda: TrainingConfig(steps_per_batch=1),
+        description="without `steps_per_batch`, one optimiser step is made",
+    )
     rollout_id: str | None = None
 
 
@@ -122,12 +144,12 @@ class FeedbackLogEntry(Body):
 class ResolveRequest(Body):
     """A text as a person saw it, and which of several answers that read alike is meant; the latest of those left.
 
-    Thinking and white space do not matter. `prompt`: it was given to this, or to a last user turn that contains this: a
-    gateway may have put something around what a person wrote. `model`: these weights gave it (`eval-concise@7`).
+    Thinking and white space do not matter. `prompt`: it was given to this, or to a last user turn in which a gateway
+    put lines before it or notes in brackets around it. `model`: these weights gave it (`eval-concise@7`).
     """
 
     text: str
-    prompt: str | None = None
+    prompt: SaidText | None = None
     model: str | None = None
 
 

@@ -1,6 +1,6 @@
 """Feedback: trained on exactly what was sampled, or refused with nothing trained."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,8 @@ import pytest
 
 from claas.core.errors import Conflict, InvalidInput, StackError
 from claas.core.settings import TrainingConfig
-from claas.wire.feedback import FeedbackLogEntry
+from claas.results.settings import EvalConfig
+from claas.wire.feedback import FeedbackItem, FeedbackLogEntry
 from tests.api.client import LORA, NAME, Api, error, item, ok, serving
 from tests.fakes.engine import BASE_MODEL, FakeEngine
 
@@ -53,7 +54,23 @@ async def test_the_training_settings_reach_the_engine(tmp_path: Path, engine: Fa
     async with serving(tmp_path, engine) as api:
         await api.feedback(item("Hi", await api.said("Hi"), training=asdict(settings)))
         await api.feedback(item("Hi", await api.said("Hi")))
-    assert [trained.training for trained in engine.trained] == [settings, TrainingConfig()]
+        await api.feedback(item("Hi", await api.said("Hi"), training={"alpha": 1.0}))
+    one_step = TrainingConfig(steps_per_batch=1)
+    assert [trained.training for trained in engine.trained] == [settings, one_step, replace(one_step, alpha=1.0)]
+
+
+async def test_the_harness_says_how_many_steps_it_wants(tmp_path: Path, engine: FakeEngine) -> None:
+    async with serving(tmp_path, engine) as api:
+        choice = await api.said("Hi")
+        sent = FeedbackItem(
+            lora_id=LORA,
+            prompt="Hi",
+            response=choice.message.content,
+            feedback="Short.",
+            training=EvalConfig().training,
+        )
+        await api.feedback(sent.model_dump(mode="json"))
+    assert engine.trained[0].training == TrainingConfig(steps_per_batch=4)
 
 
 async def test_an_answer_is_found_by_its_prompt_among_those_that_read_alike(tmp_path: Path, engine: FakeEngine) -> None:
@@ -68,11 +85,74 @@ async def test_an_answer_is_found_by_its_prompt_among_those_that_read_alike(tmp_
     assert [one.rollout_id for one in logged.items] == [mine.rollout_id]
 
 
-async def test_a_prompt_that_a_gateway_wrapped_is_still_found(tmp_path: Path, engine: FakeEngine) -> None:
+WRAPPED = [
+    "[from Ada, 10:31] Who  are you? [end]",
+    "[Fri 2026-11-20 21:58 UTC] Who are you?",
+    "Conversation so far (not from the user):\n```json\n{}\n```\n\nWho are\nyou?\n[message_id: 7]",
+    "<message>\nWho are you?\n</message>",
+    "About: Who are you?\nWho are you?",
+]
+
+
+@pytest.mark.parametrize("turn", WRAPPED)
+async def test_a_prompt_that_a_gateway_wrapped_is_still_found(tmp_path: Path, engine: FakeEngine, turn: str) -> None:
     async with serving(tmp_path, engine) as api:
-        choice = await api.said("[from Ada, 10:31] Who  are you? [end]")
+        choice = await api.said(turn)
         await api.feedback(item("Who are you?", choice))
-    assert engine.trained[0].items[0].messages[-1]["content"] == "[from Ada, 10:31] Who  are you? [end]"
+        await api.feedback(item("Who are you?", choice, rollout_id=choice.rollout_id))
+    assert [one.items[0].messages[-1]["content"] for one in engine.trained] == [turn, turn]
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["by id", "by text"])
+@pytest.mark.parametrize(
+    ("turn", "part"),
+    [
+        ("Tell me a story", "a"),
+        ("Tell me a story", "Tell me"),
+        ("Tell me a story", "story"),
+        ("Tell me a story", "Tell me a stor"),
+        ("Sort [3, 1, 2] fast", "fast"),
+        ("Hi\nTell me a story", "Hi"),
+        ("[21:58] Tell me a story", "[21:58]"),
+    ],
+)
+async def test_a_part_of_the_prompt_is_not_the_prompt(
+    tmp_path: Path, engine: FakeEngine, turn: str, part: str, known: bool
+) -> None:
+    async with serving(tmp_path, engine) as api:
+        choice = await api.said(turn)
+        about = item(part, choice, rollout_id=choice.rollout_id if known else None)
+        message = error(await api.try_feedback(about), 422)
+    assert f"requests.0.prompt: {part!r} is only a part of what was asked, {turn!r}; send all of it" in message
+    assert engine.trained == []
+
+
+BLANK = ["", " ", "\n\t", "\u00a0", "\u200b", "\u2060\ufeff", "\u3164", "\u034f", "\u00ad", "\x00", "\ufe0f"]
+
+
+@pytest.mark.parametrize("blank", BLANK, ids=ascii)
+@pytest.mark.parametrize("field", ["prompt", "feedback"])
+async def test_feedback_that_says_nothing_is_refused(
+    tmp_path: Path, engine: FakeEngine, field: str, blank: str
+) -> None:
+    async with serving(tmp_path, engine) as api:
+        choice = await api.said("Hi")
+        response = await api.try_feedback(item("Hi", choice, rollout_id=choice.rollout_id) | {field: blank})
+        resolved = await api.http.post("/v1/rollouts/resolve", json={"text": choice.message.content, "prompt": blank})
+    assert error(response, 422) == f"requests.0.{field}: must say something, got {blank!r}"
+    assert "must say something" in error(resolved, 422)
+    assert engine.trained == []
+
+
+async def test_a_prompt_that_was_cut_to_fit_is_known_by_its_ends(tmp_path: Path) -> None:
+    engine = FakeEngine(tmp_path / "engine", window=200)
+    long = " ".join(f"word{number}" for number in range(1000))
+    async with serving(tmp_path, engine, truncate_prompt="middle") as api:
+        choice = await api.said(long)
+        for other in ("word0 and word999", f"{long} more", f"Not {long}"):
+            error(await api.try_feedback(item(other, choice, rollout_id=choice.rollout_id)), 400)
+        await api.feedback(item(long, choice, rollout_id=choice.rollout_id))
+    assert len(engine.trained) == 1
 
 
 async def test_an_answer_of_the_base_model_can_be_learned_from(tmp_path: Path, engine: FakeEngine) -> None:
@@ -91,6 +171,11 @@ async def other_prompt(api: Api) -> dict[str, Any]:
 
 async def unknown_rollout(api: Api) -> dict[str, Any]:
     return item("Hi", await api.said("Hi"), rollout_id="rollout-unknown")
+
+
+async def other_prompt_of_a_rollout(api: Api) -> dict[str, Any]:
+    choice = await api.said("Hi")
+    return item("Bye", choice, rollout_id=choice.rollout_id)
 
 
 async def altered_text(api: Api) -> dict[str, Any]:
@@ -120,6 +205,7 @@ async def unknown_adapter(api: Api) -> dict[str, Any]:
         (other_prompt, 404, "requests.1: neither"),
         (said_by_another_adapter, 404, "requests.1: neither"),
         (unknown_rollout, 404, "requests.1: unknown rollout_id 'rollout-unknown'"),
+        (other_prompt_of_a_rollout, 400, "answered 'Hi', not 'Bye'; nothing was trained"),
         (altered_text, 400, "altered on the way"),
         (of_another_adapter, 400, "sampled from 'eval-other@0'"),
     ],

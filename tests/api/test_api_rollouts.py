@@ -55,7 +55,7 @@ async def test_which_of_several_answers_is_meant_can_be_told(tmp_path: Path, eng
     async with serving(tmp_path, engine) as api:
         said = {
             (prompt, model): (await api.said(prompt, model=model)).rollout_id
-            for prompt in ("First?", "Is it the second?", "Second?")
+            for prompt in ("First?", "Is it the second?", "[Fri 21:58] the second?", "Second?")
             for model in (NAME, BASE_MODEL)
         }
 
@@ -69,7 +69,7 @@ async def test_which_of_several_answers_is_meant_can_be_told(tmp_path: Path, eng
         assert await found(prompt="First?") == said["First?", base]
         assert await found(model=f"{NAME}@0") == said["Second?", NAME]
         assert await found(prompt=" Is  it the second?", model=base) == said["Is it the second?", base]
-        assert await found(prompt="the second", model=f"{NAME}@0") == said["Is it the second?", NAME]
+        assert await found(prompt="the second?", model=f"{NAME}@0") == said["[Fri 21:58] the second?", NAME]
 
 
 @pytest.mark.parametrize(
