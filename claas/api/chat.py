@@ -10,6 +10,7 @@ from claas.api.prompts import FittedPrompt, conversation, cut_to_fit, stop_strin
 from claas.api.rollouts import RolloutStore
 from claas.core.concurrency import together
 from claas.core.errors import BadRequest
+from claas.core.thinking import told_apart
 from claas.engines.base import Engine, OnPiece, Piece, Sample, SamplingParams, TokenLogprob, Weights
 from claas.wire.chat import (
     AnswerMessage,
@@ -56,7 +57,7 @@ class PreparedChat:
         seed = self.params.seed
         params = self.params if seed is None else replace(self.params, seed=seed + index)
         sample = await self.engine.sample(self.weights, self.prompt.messages, params, on_piece)
-        recorded = await self.rollouts.record(self.prompt.messages, params, sample, self.prompt.dropped_tokens)
+        recorded = await self.rollouts.record(self.prompt, params, sample)
         return sample, recorded
 
 
@@ -119,9 +120,10 @@ def _sampling_params(request: ChatRequest) -> SamplingParams:
 
 
 def _choice(index: int, sample: Sample, rollout: Rollout, *, with_logprobs: bool) -> Choice:
+    spoken = told_apart(rollout.text, opened=rollout.opens_thinking)
     return Choice(
         index=index,
-        message=AnswerMessage(content=sample.text),
+        message=AnswerMessage(content=spoken.answer, reasoning_content=spoken.thinking or None),
         finish_reason=sample.finish_reason,
         logprobs=choice_logprobs(sample.rest()) if with_logprobs else None,
         rollout_id=rollout.id,

@@ -119,7 +119,7 @@ class Feedback:
         rollout = self._rollouts.with_id(item.rollout_id)
         if rollout is None:
             raise NotFound(f"{where}: unknown rollout_id {item.rollout_id!r}; nothing was trained")
-        if visible_key(rollout.text) != visible_key(item.response):
+        if visible_key(rollout.content) != visible_key(item.response):
             raise BadRequest(
                 f"{where}: rollout {item.rollout_id!r} showed another text than this response; it was altered on "
                 "the way, nothing was trained"

@@ -28,16 +28,21 @@ def last_user_text(messages: Sequence[Mapping[str, str]]) -> str:
 
 @dataclass(frozen=True)
 class FittedPrompt:
-    """A conversation that fits, and how many tokens of its prompt were dropped to make it."""
+    """A conversation that fits, and how many tokens of its prompt were dropped to make it.
+
+    `opens_thinking`: the answer begins inside a block of thinking, which the chat template has opened.
+    """
 
     messages: Turns
+    opens_thinking: bool
     dropped_tokens: int = 0
 
 
 async def uncut(engine: Engine, messages: Turns) -> FittedPrompt:
     """`messages` as they are. Raises `PromptTooLong`, before anything is sampled, where they leave no room."""
-    require_window(await _length(engine, messages), 1, window=engine.window, base_model=engine.base_model)
-    return FittedPrompt(messages)
+    encoded = await engine.encode(messages)
+    require_window(len(encoded.ids), 1, window=engine.window, base_model=engine.base_model)
+    return FittedPrompt(messages, encoded.opens_thinking)
 
 
 GAP = "\n[...]\n"
@@ -56,9 +61,10 @@ async def cut_to_fit(engine: Engine, messages: Turns, max_tokens: int) -> Fitted
     """
     window = engine.window
     budget = window - min(max_tokens, window // _ANSWER_SHARE) - window // _FEEDBACK_SHARE
-    length = await _length(engine, messages)
+    encoded = await engine.encode(messages)
+    length = len(encoded.ids)
     if length <= budget:
-        return FittedPrompt(messages)
+        return FittedPrompt(messages, encoded.opens_thinking)
     if await _length(engine, _cut(messages, _FEWEST_CHARACTERS)) > budget:
         raise PromptTooLong(
             f"the prompt has {length} tokens and cannot be cut to {budget}, which leave room for an answer in "
@@ -74,7 +80,7 @@ async def cut_to_fit(engine: Engine, messages: Turns, max_tokens: int) -> Fitted
         else:
             beyond = between
     cut = _cut(messages, fits)
-    return FittedPrompt(cut, length - await _length(engine, cut))
+    return FittedPrompt(cut, encoded.opens_thinking, length - await _length(engine, cut))
 
 
 def _cut(messages: Sequence[dict[str, str]], characters: int) -> Turns:

@@ -4,13 +4,13 @@ import hashlib
 import math
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from uuid import uuid4
 
 from claas.api.journal import Journal
-from claas.api.prompts import GAP, last_user_text
+from claas.api.prompts import GAP, FittedPrompt, last_user_text
 from claas.core.errors import StackError
 from claas.core.text import visible_key
 from claas.engines.base import Sample, SamplingParams
@@ -26,14 +26,8 @@ class RolloutStore:
     def __init__(self, path: Path, capacity: int) -> None:
         self._journal = Journal(path, capacity, _keys)
 
-    async def record(
-        self,
-        messages: Sequence[Mapping[str, str]],
-        params: SamplingParams,
-        sample: Sample,
-        truncated_prompt_tokens: int,
-    ) -> Rollout:
-        """Keep one answer to `messages`, from which so many tokens had been cut, sampled by `params`.
+    async def record(self, prompt: FittedPrompt, params: SamplingParams, sample: Sample) -> Rollout:
+        """Keep one answer to `prompt`, sampled by `params`.
 
         It outlives a power cut when this returns, so that a client may name it in feedback later. Answers
         recorded at the same time share one fsync.
@@ -47,7 +41,7 @@ class RolloutStore:
             lora_id=sample.weights.lora_id,
             version=sample.weights.version,
             digest=sample.weights.digest,
-            messages=[dict(turn) for turn in messages],
+            messages=[dict(turn) for turn in prompt.messages],
             text=sample.text,
             finish_reason=sample.finish_reason,
             prompt_ids=list(sample.prompt_ids),
@@ -57,7 +51,8 @@ class RolloutStore:
             sampling=Sampling(
                 temperature=params.temperature, top_p=params.top_p, seed=params.seed, max_tokens=params.max_tokens
             ),
-            truncated_prompt_tokens=truncated_prompt_tokens,
+            truncated_prompt_tokens=prompt.dropped_tokens,
+            opens_thinking=prompt.opens_thinking,
         )
         self._journal.append(rollout.model_dump_json().encode())
         await self._journal.sync()
@@ -116,7 +111,7 @@ class RolloutStore:
 
 def _keys(line: bytes) -> tuple[str, ...]:
     rollout = Rollout.model_validate_json(line)
-    shown = visible_key(rollout.text)
+    shown = visible_key(rollout.content)
     return _id_key(rollout.id), _text_key(shown), _prompt_key(shown, last_user_text(rollout.messages))
 
 

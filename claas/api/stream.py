@@ -15,6 +15,7 @@ from claas.api.chat import PreparedChat, choice_logprobs, usage
 from claas.api.errors import error_body
 from claas.core.concurrency import together
 from claas.core.errors import ClaasError
+from claas.core.thinking import GrowingSpeech
 from claas.engines.base import Piece, Sample
 from claas.wire.chat import ChatChunk, ChunkChoice, Delta, Usage
 from claas.wire.feedback import Rollout
@@ -59,11 +60,15 @@ async def _disconnected(receive: Receive) -> None:
 async def chunks(chat: PreparedChat) -> AsyncGenerator[ChatChunk]:
     """Every answer in pieces, those of all answers as they come, then the usage if that was asked for.
 
-    The content of a choice's chunks is, put together, the text of the same request without `stream`. An answer is
-    recorded before the chunk that finishes it. Closing the generator stops the sampling.
+    The content of a choice's chunks is, put together, that of the same request without `stream`, and so is the
+    thinking in front of it, unless a mark that ends thinking comes after the answer began. An answer is recorded before
+    the chunk that finishes it. Closing the generator stops the sampling.
     """
     grown: asyncio.Queue[ChunkChoice | None] = asyncio.Queue()
-    answers = [_Growing(index, grown, with_logprobs=chat.request.logprobs) for index in range(chat.request.n)]
+    answers = [
+        _Growing(index, grown, GrowingSpeech(opened=chat.prompt.opens_thinking), with_logprobs=chat.request.logprobs)
+        for index in range(chat.request.n)
+    ]
     work = asyncio.create_task(together(_sample(chat, answer) for answer in answers))
     work.add_done_callback(lambda _: grown.put_nowait(None))
     with_usage = chat.request.stream_options is not None and chat.request.stream_options.include_usage
@@ -83,24 +88,28 @@ class _Growing:
 
     index: int
     grown: "asyncio.Queue[ChunkChoice | None]"
+    speech: GrowingSpeech
     with_logprobs: bool
     characters: int = field(default=0, init=False)
     tokens: int = field(default=0, init=False)
     started: bool = field(default=False, init=False)
 
-    def emit(self, piece: Piece) -> None:
-        """A part of the answer; the first is preceded by the role."""
+    def emit(self, piece: Piece, *, last: bool = False) -> None:
+        """A part of the answer; the first is preceded by the role. Tokens go with the last text they brought."""
         if not self.started:
             self._put(Delta(role="assistant", content=""))
             self.started = True
         self.characters += len(piece.text)
         self.tokens += len(piece.tokens)
-        if piece.text or (self.with_logprobs and piece.tokens):
-            self._put(Delta(content=piece.text), piece)
+        spoken = self.speech.grow(piece.text, whole=last)
+        if spoken.thinking:
+            self._put(Delta(reasoning_content=spoken.thinking), None if spoken.answer else piece)
+        if spoken.answer or (self.with_logprobs and piece.tokens and not spoken.thinking):
+            self._put(Delta(content=spoken.answer), piece)
 
     def finish(self, sample: Sample, rollout: Rollout) -> None:
         """The part that was not emitted yet, and how the answer ended."""
-        self.emit(sample.rest(self.characters, self.tokens))
+        self.emit(sample.rest(self.characters, self.tokens), last=True)
         self.grown.put_nowait(
             ChunkChoice(
                 index=self.index,

@@ -4,12 +4,12 @@ import hashlib
 import re
 import unicodedata
 
-from claas.core.thinking import without_thinking
+from claas.core.thinking import told_apart
 
 
 def visible(text: str) -> str:
     """The text without the thinking at its front, stripped. Idempotent."""
-    return without_thinking(text).strip()
+    return told_apart(text).answer.strip()
 
 
 def visible_key(text: str) -> str:

@@ -15,9 +15,10 @@ Message: TypeAlias = Mapping[str, str]
 
 @dataclass(frozen=True)
 class TokenIds:
-    """A prompt as tokens, which no chat template touches."""
+    """A prompt as tokens, which no chat template touches. `opens_thinking`: its end begins a block of thinking."""
 
     ids: tuple[int, ...]
+    opens_thinking: bool = False
 
 
 Prompt: TypeAlias = Sequence[Message] | TokenIds
@@ -89,9 +90,9 @@ OnPiece: TypeAlias = Callable[[Piece], None]
 class Sample:
     """One sampled answer with everything an exact update needs. T = number of sampled tokens.
 
-    `token_ids` are as sampled, the end-of-turn token included when it was sampled; `text` is what they read as,
-    without special tokens and cut before a stop string. `mean_entropy` is nats per token over the full
-    distribution, None where the engine cannot see it.
+    `token_ids` are as sampled, the end-of-turn token included when it was sampled; `text` is what they read as, cut
+    before a stop string and without special tokens, but for those that tell thinking from the answer. `mean_entropy` is
+    nats per token over the full distribution, None where the engine cannot see it.
     """
 
     weights: Weights

@@ -11,12 +11,14 @@ from transformers import AutoTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from claas.core.errors import BadRequest, InvalidInput
+from claas.core.thinking import opens_thinking, thinking_tokens
 from claas.engines.base import Message, Prompt, TokenIds, TokenLogprob
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 _SPACE = "▁"
 _MARK = "mark"
 _REMEMBERED_CHARACTERS = 4096
+_OPENING_TOKENS = 32
 
 
 class _Vocabulary(Protocol):
@@ -49,6 +51,7 @@ class ChatFormat:
         self._tokenizer = tokenizer
         self.stop_ids = stop_ids
         self.end_of_turn = end_of_turn
+        self._hidden = _hidden_tokens(tokenizer)
         self.token_text = lru_cache(maxsize=65536)(self._token_text)
         self.token_bytes = lru_cache(maxsize=65536)(TokenBytes(tokenizer).of)
         self._short_prompt_ids = lru_cache(maxsize=1024)(self._render)
@@ -89,7 +92,10 @@ class ChatFormat:
 
     def encode(self, prompt: Sequence[Message] | str) -> TokenIds:
         """The tokens of a conversation by the chat template, or of plain text as it is."""
-        return TokenIds(tuple(self.text_ids(prompt) if isinstance(prompt, str) else self.prompt_ids(prompt)))
+        if isinstance(prompt, str):
+            return TokenIds(tuple(self.text_ids(prompt)))
+        ids = self.prompt_ids(prompt)
+        return TokenIds(tuple(ids), opens_thinking(self.text(ids[-_OPENING_TOKENS:], special=True)))
 
     def decode(self, prompt: TokenIds) -> str:
         """What tokens read as, special ones included. Raises `InvalidInput` on an id that is no token."""
@@ -111,8 +117,11 @@ class ChatFormat:
         return [*self._tokenizer.encode(completion, add_special_tokens=False), self.end_of_turn]
 
     def text(self, token_ids: Sequence[int], *, special: bool = False) -> str:
-        """What the tokens read as, without special ones, or with them."""
-        return self._tokenizer.decode(list(token_ids), skip_special_tokens=not special)
+        """What the tokens read as: without special ones but those that tell thinking from the answer, or with all."""
+        if self._hidden is None or special:
+            return self._tokenizer.decode(list(token_ids), skip_special_tokens=not special)
+        shown = [token for token in token_ids if token not in self._hidden]
+        return self._tokenizer.decode(shown, skip_special_tokens=False)
 
     def tokens(self, token_ids: Sequence[int]) -> tuple[str, ...]:
         """Each token's own text; part of a character reads as U+FFFD."""
@@ -127,6 +136,13 @@ class ChatFormat:
 
     def _token_text(self, token: int) -> str:
         return self._tokenizer.decode([token], skip_special_tokens=False)
+
+
+def _hidden_tokens(tokenizer: _Vocabulary) -> frozenset[int] | None:
+    """The special tokens that no text shows, where some are shown: the marks of thinking. None where none are."""
+    special = {token: str(added) for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+    marks = thinking_tokens(special.values())
+    return frozenset(token for token, text in special.items() if text not in marks) if marks else None
 
 
 def _render(tokenizer: _Tokenizer, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool) -> list[int]:

@@ -91,10 +91,11 @@ class ChoiceLogprobs(OpenAIBody):
 
 
 class AnswerMessage(OpenAIBody):
-    """The assistant's turn."""
+    """The assistant's turn. `reasoning_content` is what the model thought in front of it, None where it did not."""
 
     role: Literal["assistant"] = "assistant"
     content: str
+    reasoning_content: str | None = None
 
 
 class Choice(OpenAIBody):
@@ -133,6 +134,7 @@ class Delta(OpenAIBody):
     """What the assistant's turn grew by; a choice's first one names the role, its last one is empty."""
 
     role: Literal["assistant"] | None = None
+    reasoning_content: str | None = None
     content: str | None = None
 
 

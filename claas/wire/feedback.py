@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 from claas.core.errors import InvalidInput
 from claas.core.settings import TrainingConfig
 from claas.core.text import is_blank, quoted
+from claas.core.thinking import told_apart
 from claas.wire import Body
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
@@ -167,6 +168,7 @@ class Rollout(Body):
 
     `token_ids` and `logprobs` (nats) are the sampler's own; `model` is `name@version`, `digest` that of the weights.
     `messages` are what the model read: where the prompt did not fit, `truncated_prompt_tokens` had been cut from them.
+    `text` is all that was said, thinking included, and begins inside it where the prompt `opens_thinking`.
     `sampling` is None in records of earlier versions.
     """
 
@@ -185,6 +187,7 @@ class Rollout(Body):
     mean_entropy: float | None
     truncated_prompt_tokens: int = 0
     sampling: Sampling | None = None
+    opens_thinking: bool = False
 
     @field_validator("messages")
     @classmethod
@@ -193,3 +196,8 @@ class Rollout(Body):
             if not {"role", "content"} <= turn.keys():
                 raise InvalidInput(f"a turn must have a role and a content, got {quoted(repr(turn))}")
         return messages
+
+    @property
+    def content(self) -> str:
+        """What a person was shown: the text without the thinking in front of it."""
+        return told_apart(self.text, opened=self.opens_thinking).answer

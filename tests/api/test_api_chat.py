@@ -133,12 +133,6 @@ async def test_a_request_without_a_system_turn_gets_the_default_one(tmp_path: Pa
     ]
 
 
-async def test_thinking_stays_in_the_answer(tmp_path: Path, engine: FakeEngine) -> None:
-    engine.script = lambda *_: "<think>hm</think> Yes."
-    async with serving(tmp_path, engine) as api:
-        assert (await api.said()).message.content == "<think>hm</think> Yes."
-
-
 @pytest.mark.parametrize(
     ("fields", "status", "said"),
     [

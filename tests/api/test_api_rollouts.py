@@ -24,10 +24,11 @@ async def test_a_recorded_answer_is_found_by_what_a_person_saw(tmp_path: Path, e
         error(await api.http.post("/v1/rollouts/resolve", json={"text": "Three words"}), 404)
     rollout = found[0]
     assert found == [rollout] * 3
-    assert (rollout.id, rollout.text) == (choice.rollout_id, choice.message.content)
+    assert (rollout.id, rollout.content) == (choice.rollout_id, choice.message.content)
+    assert rollout.text == "<think>let me see</think>\n Two  words"
     assert (rollout.model, rollout.lora_id, rollout.version) == ("eval-concise@0", LORA, 0)
     assert rollout.digest == engine.adapters[LORA][0].digest
-    words = choice.message.content.split(" ")
+    words = rollout.text.split(" ")
     assert rollout.token_ids == [*(token_id(word) for word in words), END_OF_TURN]
     assert rollout.logprobs == [*(-0.1 * (i + 1) for i in range(len(words))), -0.01]
     assert rollout.prompt_ids == list(prompt_ids(rollout.messages))

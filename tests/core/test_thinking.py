@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claas.core.text import visible
+from claas.core.thinking import GrowingSpeech, Spoken, opens_thinking, told_apart
 
 PIECES = st.lists(
     st.sampled_from(
@@ -115,3 +116,73 @@ def test_a_block_of_thinking_in_front_changes_nothing(text: str, thought: str) -
 )
 def test_megabytes_of_marks_are_read_at_once(text: str, seen: str) -> None:
     assert visible(text) == seen
+
+
+@pytest.mark.parametrize(
+    ("text", "thinking", "answer"),
+    [
+        (" Hello. ", "", " Hello. "),
+        ("<think>\nhm\n</think>\n\nHello.\n", "hm", "Hello.\n"),
+        ("<think>one</think>\n<think></think><think> two </think>Hello.", "one\ntwo", "Hello."),
+        ("<think>cut off", "cut off", ""),
+        ("hm</think>Hello.", "hm", "Hello."),
+    ],
+)
+def test_thinking_and_answer_are_told_apart(text: str, thinking: str, answer: str) -> None:
+    assert told_apart(text) == Spoken(thinking, answer)
+
+
+def test_an_answer_to_a_prompt_that_opens_a_block_begins_inside_it() -> None:
+    assert opens_thinking("<|im_start|>assistant\n<think>\n")
+    assert not opens_thinking("<|im_start|>assistant\n<think>\n\n</think>\n\n")
+    assert not opens_thinking("Say <think>, please.")
+    assert told_apart("cut off", opened=True) == Spoken("cut off", "")
+    assert told_apart("hm</think>Hello.", opened=True) == Spoken("hm", "Hello.")
+
+
+GROWN = [
+    "<think>",
+    "</think>",
+    "<|end|><|start|>assistant",
+    "<|channel|>final<|message|>",
+    "<|channel|>analysis to=x",
+    "<|message|>",
+    "[THINK]",
+    "[/THINK]",
+    "`",
+    " ",
+    "\n",
+    "a",
+    "<thi",
+    "nk>",
+]
+
+
+def spoken(pieces: list[str], *, opened: bool) -> Spoken:
+    speech = GrowingSpeech(opened=opened)
+    grown = [*(speech.grow(piece) for piece in pieces), speech.grow("", whole=True)]
+    return Spoken("".join(each.thinking for each in grown), "".join(each.answer for each in grown))
+
+
+@given(st.lists(st.sampled_from(GROWN), max_size=12).map("".join), st.booleans(), st.integers(1, 5))
+def test_a_text_that_grows_says_what_the_whole_one_says(text: str, opened: bool, size: int) -> None:
+    pieces = [text[at : at + size] for at in range(0, len(text), size)]
+    grown, whole = spoken(pieces, opened=opened), told_apart(text, opened=opened)
+    late_mark = visible(grown.answer) != grown.answer.strip()
+    assert grown == whole or late_mark
+    assert visible(grown.answer) == visible(whole.answer)
+
+
+def test_no_part_of_a_mark_is_given_out_and_nothing_else_is_held_back() -> None:
+    speech = GrowingSpeech()
+    pieces = ["  <th", "ink>so ", "what?</", "th", "ink>\n", "\n", "Use <", "think>"]
+    assert [speech.grow(piece) for piece in pieces] == [
+        Spoken("", ""),
+        Spoken("so", ""),
+        Spoken(" what?", ""),
+        Spoken("", ""),
+        Spoken("", ""),
+        Spoken("", ""),
+        Spoken("", "Use <"),
+        Spoken("", "think>"),
+    ]

@@ -90,6 +90,31 @@ def test_thinking_may_be_left_in_or_taken_out() -> None:
     assert spells(tokens, "<think>Short.</think>\n\nKuro it is.", stopped=True)
     assert spells(tokens, "Kuro it is.", stopped=True)
     assert not spells(tokens, "Kuro it is not.", stopped=True)
+    assert spells(tokens, "Kuro it is.", thinking="Short.", stopped=True)
+
+
+def test_thinking_whose_beginning_stands_in_the_prompt_is_told_apart_from_the_answer() -> None:
+    assert spells(of_text("Short.</think>\n\nKuro it is."), "Kuro it is.", thinking="Short.", stopped=True)
+    assert spells(of_text("Cut off"), "", thinking="Cut off", stopped=False)
+    assert not spells(of_text("Cut off"), "", thinking="Cut", stopped=False)
+
+
+def test_channels_that_special_tokens_mark_are_thinking() -> None:
+    said = [
+        "<|channel|>",
+        "analysis",
+        "<|message|>",
+        "Kuro?",
+        "<|end|>",
+        "<|start|>",
+        "assistant",
+        "<|channel|>",
+        "final",
+    ]
+    tokens = of_words(*said, "<|message|>", "Hello.", "<|return|>")
+    assert spells(tokens, "Hello.", stopped=True)
+    assert spells(tokens, "Hello.", thinking="Kuro?", stopped=True)
+    assert not spells(tokens, "Kuro?", stopped=True)
 
 
 def test_the_end_of_the_turn_may_be_any_token_and_need_not_be_told() -> None:

@@ -73,6 +73,7 @@ class FakeEngine:
     update_s: float = 0.0
     ok: bool = True
     window: int = 4096
+    opens_thinking: bool = False
     metrics: dict[str, float] = field(default_factory=lambda: {"total_loss": 0.5, "tokens_processed": 7.0})
     trained: list[Trained] = field(default_factory=list[Trained])
     sampled: list[Sampled] = field(default_factory=list[Sampled])
@@ -85,7 +86,9 @@ class FakeEngine:
         return BASE_MODEL
 
     async def encode(self, prompt: Sequence[Message] | str) -> TokenIds:
-        return TokenIds(words_ids(prompt) if isinstance(prompt, str) else prompt_ids(prompt))
+        if isinstance(prompt, str):
+            return TokenIds(words_ids(prompt))
+        return TokenIds(prompt_ids(prompt), self.opens_thinking)
 
     async def decode(self, prompt: TokenIds) -> str:
         return " ".join(f"<{token}>" for token in prompt.ids)

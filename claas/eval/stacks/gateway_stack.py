@@ -123,7 +123,7 @@ class GatewayStack(HttpStack):
                 raise
             raise LostAnswer(self._why_unknown(shown, str(error))) from error
         require_weights(adapter, rollout.model, rollout.digest)
-        if visible_key(rollout.text) != visible_key(shown):
+        if visible_key(rollout.content) != visible_key(shown):
             raise LostAnswer(f"the gateway showed {quoted(shown)}, and the API found it said {quoted(rollout.text)}")
         return rollout
 

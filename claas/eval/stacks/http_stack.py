@@ -14,6 +14,7 @@ import httpx
 from claas.core.errors import InvalidInput, NotFound, StackError
 from claas.core.settings import API_KEY_VARIABLE, require_trainable
 from claas.core.text import PART_OF_A_CHARACTER, looks_special, quoted, visible
+from claas.core.thinking import unmarked
 from claas.eval.stacks.http_client import HttpClient, Malformed, Refused, RequestLost, Retries
 from claas.eval.stacks.stack import Answer, CompletionScore, LostAnswer, require_weights
 from claas.results.ledger import Receipt
@@ -213,9 +214,10 @@ def _require_unaltered(choice: Choice, tokens: Sequence[TokenLogprobs]) -> None:
     Where they do not, this one answer is lost, whichever of the two is the true one. The weights are not to blame: the
     reply names the right ones, and what stands between them and us does not change from version to version.
     """
-    if not spells(tokens, choice.message.content, stopped=choice.finish_reason == "stop"):
+    message, stopped = choice.message, choice.finish_reason == "stop"
+    if not spells(tokens, message.content, thinking=message.reasoning_content or "", stopped=stopped):
         raise LostAnswer(
-            f"the answer was altered on the way: it reads {quoted(choice.message.content)}, and its tokens "
+            f"the answer was altered on the way: it reads {quoted(message.content)}, and its tokens "
             f"{quoted(spelled(tokens))}"
         )
 
@@ -241,8 +243,8 @@ _SPACE = re.compile(r"[ \t\n\r\f\v]+")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
-def spells(tokens: Sequence[TokenLogprobs], text: str, *, stopped: bool) -> bool:
-    """Whether `text` is what `tokens` spell, thinking left in or taken out.
+def spells(tokens: Sequence[TokenLogprobs], text: str, *, thinking: str = "", stopped: bool) -> bool:
+    """Whether `text` is what `tokens` spell, thinking left in or taken out, and then told apart as `thinking` or not.
 
     A `stopped` answer's last token is the end of the turn, which no text shows. The rest is exact to the character,
     with three allowances that a right answer may need: tokens that look special (`<|im_start|>`) may be left out; white
@@ -251,7 +253,8 @@ def spells(tokens: Sequence[TokenLogprobs], text: str, *, stopped: bool) -> bool
     counts as one. No stop strings are asked for, so none cuts the text.
     """
     return any(
-        _alike(text, reading) for full in _readings(tokens, stopped=stopped) for reading in (full, visible(full))
+        _alike(text, full) or _alike(text, visible(full)) or (thinking and _alike(thinking + text, unmarked(full)))
+        for full in _readings(tokens, stopped=stopped)
     )
 
 
