@@ -112,18 +112,18 @@ class LocalEngine(VersionedEngine[LocalVersion]):
         return self._directory_of(self._store.get(lora_id, version))
 
     async def health(self) -> Health:
-        """What runs where, and how much there is to do."""
-        return Health(
-            ok=self._batcher.alive and self._scorer.alive,
-            base_model=self.base_model,
-            detail={
-                "engine": "local",
-                "device": self._device.type,
-                "window": self.window,
-                "adapters": len(self._store.adapters()),
-                "requests": self._batcher.load,
-            },
-        )
+        """What runs where, and how much there is to do. Not well once threads have ended, for the `reason` given."""
+        troubles = [part.trouble for part in (self._batcher, self._scorer, self._trainer)]
+        detail: dict[str, str | int | float | bool] = {
+            "engine": "local",
+            "device": self._device.type,
+            "window": self.window,
+            "adapters": len(self._store.adapters()),
+            "requests": self._batcher.load,
+        }
+        if reason := next(filter(None, troubles), None):
+            return Health(False, self.base_model, {**detail, "reason": reason})
+        return Health(True, self.base_model, detail)
 
     async def close(self) -> None:
         """Stop the threads. An update under way is finished; answers and scores under way fail."""

@@ -2,19 +2,21 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from peft import PeftModel
 from torch import Tensor
 
-from claas.core.errors import StackError
+from claas.core.errors import ClaasError, StackError
 from claas.core.settings import TrainingConfig, default_learning_rate
 from claas.engines.base import AdapterSpec, TrainingItem, Weights
 from claas.engines.local.lora import LoraShape, config_json, from_bytes, new_tensors, to_bytes, wrap
 from claas.engines.local.model import LoadedModel
+from claas.engines.local.threads import Inbox, Workers, answering
 from claas.engines.local.versions import OPTIMIZER, LocalStore, LocalVersion
 from claas.engines.store import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from claas.engines.versioned import Clock, Learner
@@ -29,6 +31,15 @@ from claas.training.update import (
 T = TypeVar("T")
 
 
+@dataclass(eq=False)
+class LearnJob(Generic[T]):
+    """Something to do in the learning thread. `what` names it where it fails."""
+
+    what: str
+    work: Callable[[], T]
+    result: Future[T] = field(default_factory=Future[T])
+
+
 class LocalLearner(Learner[LocalVersion]):
     """Trains in a thread of its own; the model that it trains shares the base parameters with all others."""
 
@@ -36,28 +47,35 @@ class LocalLearner(Learner[LocalVersion]):
         super().__init__(base.weights, base.chat, base.window, store)
         self._model = base
         self._store = store
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="claas-learn")
+        self._thread = Workers[LearnJob[Any]]("learning", [_serve])
         self._wrapped: tuple[LoraShape, PeftModel] | None = None
 
     async def init(self, spec: AdapterSpec) -> Weights:
         """Version 0. Raises `Conflict` where the id is taken."""
-        return (await self._in_thread(lambda: self._first(spec))).weights
+        return (await self._in_thread("making the adapter", lambda: self._first(spec))).weights
 
     async def delete(self, lora_id: str) -> bool:
         """Remove an adapter and all its versions; False when there was none."""
-        return await self._in_thread(lambda: self._store.delete(lora_id))
+        return await self._in_thread("deleting the adapter", lambda: self._store.delete(lora_id))
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing is learned any more; None while the thread runs."""
+        return self._thread.trouble
 
     def close(self) -> None:
         """Finish the update that is under way, and begin no other."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._thread.close()
 
     async def _next(
         self, newest: LocalVersion, items: Sequence[TrainingItem], training: TrainingConfig, key: str
     ) -> LocalVersion:
-        return await self._in_thread(lambda: self._trained(newest, items, training, key))
+        return await self._in_thread("the update", lambda: self._trained(newest, items, training, key))
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    async def _in_thread(self, what: str, work: Callable[[], T]) -> T:
+        job = LearnJob(what, work)
+        self._thread.submit(job)
+        return await asyncio.wrap_future(job.result)
 
     def _first(self, spec: AdapterSpec) -> LocalVersion:
         self._store.require_new(spec.lora_id)
@@ -121,6 +139,19 @@ class LocalLearner(Learner[LocalVersion]):
             )
             self._store.commit(record)
         return record
+
+
+def _serve(inbox: Inbox[LearnJob[Any]]) -> None:
+    while (arrived := inbox.take(1, wait=True)) is not None:
+        for job in arrived:
+            if job.result.set_running_or_notify_cancel():
+                try:
+                    with answering(job.what):
+                        done = job.work()
+                except ClaasError as error:
+                    job.result.set_exception(error)
+                else:
+                    job.result.set_result(done)
 
 
 @torch.no_grad()

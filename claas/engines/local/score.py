@@ -12,7 +12,7 @@ from torch import Tensor
 
 from claas.engines.local.forward import Forward, round_up
 from claas.engines.local.linear import ModelWeights, Segment
-from claas.engines.local.threads import Inbox, Workers, fail
+from claas.engines.local.threads import Inbox, Workers, fail, told
 from claas.engines.versioned import ScoredIds
 
 _MOST_AT_ONCE = 256
@@ -42,7 +42,7 @@ class Scorer:
     def __init__(self, forwards: Sequence[Forward], device: torch.device) -> None:
         self._device = device
         self._threads = len(forwards)
-        self._workers = Workers("claas-score", [partial(self._serve, forward) for forward in forwards])
+        self._workers = Workers("scoring", [partial(self._serve, forward) for forward in forwards])
 
     def submit(self, job: ScoreJob) -> Future[ScoredIds]:
         """The completion's logprobs, once scored. Raises `StackError` once closed."""
@@ -50,9 +50,9 @@ class Scorer:
         return job.result
 
     @property
-    def alive(self) -> bool:
-        """Whether every thread runs."""
-        return self._workers.alive
+    def trouble(self) -> str | None:
+        """Why nothing is scored any more; None while every thread runs."""
+        return self._workers.trouble
 
     def close(self) -> None:
         """Stop the threads; unfinished jobs fail with `StackError`."""
@@ -63,8 +63,8 @@ class Scorer:
             for batch in _batches([job for job in arrived if not job.result.cancelled()]):
                 try:
                     self._score(forward, batch)
-                except RuntimeError as error:  # what torch raises, above all when memory runs out
-                    fail(batch, f"scoring failed: {error}", error)
+                except BaseException as error:  # whatever it is, those who wait are told
+                    fail(batch, told("scoring", error), error)
 
     @torch.inference_mode()
     def _score(self, forward: Forward, batch: Sequence[ScoreJob]) -> None:

@@ -1,21 +1,24 @@
 """The threads that compute: an inbox for each, rows that join and leave a batch, and text as it grows."""
 
 import asyncio
+import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
-from claas.core.errors import StackError
+from claas.core.errors import ClaasError, StackError
 from claas.engines.base import OnPiece, Piece
 from claas.engines.local.decode import DecodeJob, Decoder
 from claas.engines.text import ChatFormat, cut
 from claas.engines.versioned import SampledIds
 
 _PART_OF_A_CHARACTER = "\ufffd"
+_SHOWN_CHARACTERS = 300
+_log = logging.getLogger(__name__)
 
 
 class QueuedJob(Protocol):
@@ -29,9 +32,10 @@ T = TypeVar("T", bound=QueuedJob)
 
 
 class Inbox(Generic[T]):
-    """Jobs in order of arrival, put from any thread and each taken by one."""
+    """Jobs in order of arrival, put from any thread and each taken by one. Once closed, it says for what reason."""
 
     def __init__(self) -> None:
+        self.reason = "the engine is closed"
         self._waiting: deque[T] = deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -43,7 +47,7 @@ class Inbox(Generic[T]):
         """Queue a job. Raises `StackError` once closed."""
         with self._changed:
             if self._closed:
-                raise StackError("the engine is closed")
+                raise StackError(self.reason)
             self._waiting.append(job)
             self._changed.notify()
 
@@ -60,15 +64,16 @@ class Inbox(Generic[T]):
             share = -(-len(self._waiting) // among)
             return [self._waiting.popleft() for _ in range(min(most, share))]
 
-    def close(self) -> None:
-        """Let nothing more be put or taken."""
+    def close(self, reason: str | None = None) -> None:
+        """Let nothing more be put or taken. The first reason given stays."""
         with self._changed:
+            if reason is not None and not self._closed:
+                self.reason = reason
             self._closed = True
             self._changed.notify_all()
 
     def left(self) -> list[T]:
-        """Close, and return the jobs that nobody will take."""
-        self.close()
+        """The jobs that nobody will take from a closed inbox."""
         with self._changed:
             return [self._waiting.popleft() for _ in range(len(self._waiting))]
 
@@ -79,10 +84,11 @@ class Workers(Generic[T]):
     When one of them ends, of a bug or because all are to end, so do the others, and what still waits is failed.
     """
 
-    def __init__(self, name: str, serve: Sequence[Callable[[Inbox[T]], None]]) -> None:
+    def __init__(self, what: str, serve: Sequence[Callable[[Inbox[T]], None]]) -> None:
+        self._what = what
         self._inbox = Inbox[T]()
         self._threads = [
-            threading.Thread(target=self._run, args=(each,), name=f"{name}-{index}", daemon=True)
+            threading.Thread(target=self._run, args=(each,), name=f"claas-{what}-{index}", daemon=True)
             for index, each in enumerate(serve)
         ]
         for thread in self._threads:
@@ -98,12 +104,12 @@ class Workers(Generic[T]):
         return len(self._inbox)
 
     @property
-    def alive(self) -> bool:
-        """Whether the threads run: not once closed, nor after a bug has ended one."""
-        return all(thread.is_alive() for thread in self._threads)
+    def trouble(self) -> str | None:
+        """Why no more jobs are taken; None while all threads run."""
+        return None if all(thread.is_alive() for thread in self._threads) else self._inbox.reason
 
     def close(self) -> None:
-        """Stop the threads; unfinished jobs fail with `StackError`."""
+        """Stop the threads; jobs that they have not finished fail with `StackError`."""
         self._inbox.close()
         for thread in self._threads:
             thread.join()
@@ -111,17 +117,38 @@ class Workers(Generic[T]):
     def _run(self, serve: Callable[[Inbox[T]], None]) -> None:
         try:
             serve(self._inbox)
+        except BaseException as error:  # nobody else would hear of it
+            self._inbox.close(f"{told(self._what, error)}; it has ended: start the server again")
         finally:
-            fail(self._inbox.left())
+            self._inbox.close()
+            fail(self._inbox.left(), self._inbox.reason)
 
 
-def fail(jobs: Iterable[QueuedJob], message: str = "the engine was closed", cause: Exception | None = None) -> None:
+def fail(jobs: Iterable[QueuedJob], message: str, cause: BaseException | None = None) -> None:
     """Raise `StackError` for everyone who still awaits the result of one of `jobs`."""
     for result in (job.result for job in jobs):
-        if not result.done() and result.set_running_or_notify_cancel():
+        if not result.done() and (result.running() or result.set_running_or_notify_cancel()):
             failure = StackError(message)
             failure.__cause__ = cause
             result.set_exception(failure)
+
+
+def told(what: str, error: BaseException) -> str:
+    """What failed and why, in one line; the log has it with its traceback."""
+    message = f"{what} failed: {type(error).__name__}: {' '.join(str(error).split())[:_SHOWN_CHARACTERS]}"
+    _log.error(message, exc_info=error)
+    return message
+
+
+@contextmanager
+def answering(what: str) -> Generator[None]:
+    """Let what is raised in a thread be an answer: one of our own errors as it is, anything else as `StackError`."""
+    try:
+        yield
+    except ClaasError:
+        raise
+    except BaseException as error:  # KeyboardInterrupt and SystemExit, too: in the event loop they would end the server
+        raise StackError(told(what, error)) from error
 
 
 class Batcher:
@@ -133,7 +160,7 @@ class Batcher:
     def __init__(self, decoders: Sequence[Decoder], max_rows: int) -> None:
         self._decoders = decoders
         self._max_rows = max_rows
-        self._workers = Workers("claas-decode", [partial(self._serve, decoder) for decoder in decoders])
+        self._workers = Workers("decoding", [partial(self._serve, decoder) for decoder in decoders])
 
     def submit(self, job: DecodeJob) -> Future[SampledIds]:
         """The answer, once it is decoded. Raises `StackError` once closed."""
@@ -146,9 +173,9 @@ class Batcher:
         return self._workers.waiting + sum(len(decoder.rows) for decoder in self._decoders)
 
     @property
-    def alive(self) -> bool:
-        """Whether every thread runs."""
-        return self._workers.alive
+    def trouble(self) -> str | None:
+        """Why nothing is decoded any more; None while every thread runs."""
+        return self._workers.trouble
 
     def close(self) -> None:
         """Stop the threads; unfinished jobs fail with `StackError`."""
@@ -156,21 +183,23 @@ class Batcher:
 
     def _serve(self, decoder: Decoder, inbox: Inbox[DecodeJob]) -> None:
         try:
-            self._decode(decoder, inbox)
+            while (arrived := inbox.take(self._max_rows - len(decoder.rows), wait=not decoder.rows)) is not None:
+                try:
+                    _advance(decoder, arrived)
+                except BaseException as error:  # whatever it is, those who wait are told
+                    fail((*decoder.rows, *arrived), told("decoding", error), error)
+                    decoder.reset()
         finally:
-            fail(decoder.rows)
+            fail(decoder.rows, inbox.reason)
 
-    def _decode(self, decoder: Decoder, inbox: Inbox[DecodeJob]) -> None:
-        while (arrived := inbox.take(self._max_rows - len(decoder.rows), wait=not decoder.rows)) is not None:
-            try:
-                decoder.drop(_withdrawn)
-                if admitted := [job for job in arrived if not _withdrawn(job)]:
-                    decoder.admit(admitted)
-                if decoder.rows:
-                    decoder.step()
-            except RuntimeError as error:  # what torch raises, above all when memory runs out
-                fail((*decoder.rows, *arrived), f"decoding failed: {error}", error)
-                decoder.reset()
+
+def _advance(decoder: Decoder, arrived: Sequence[DecodeJob]) -> None:
+    """One more token for every row, those of the jobs that have arrived included."""
+    decoder.drop(_withdrawn)
+    if admitted := [job for job in arrived if not _withdrawn(job)]:
+        decoder.admit(admitted)
+    if decoder.rows:
+        decoder.step()
 
 
 def _withdrawn(job: DecodeJob) -> bool:

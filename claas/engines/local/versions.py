@@ -15,6 +15,7 @@ from claas.engines.base import Weights
 from claas.engines.local.linear import ModelWeights, linear_op
 from claas.engines.local.lora import LoraShape, base_weights, from_bytes, prepared
 from claas.engines.local.model import LoadedModel, matrix_of, output_head
+from claas.engines.local.threads import answering
 from claas.engines.store import ADAPTER_WEIGHTS, STAGED, StoredVersion, VersionStore
 
 OPTIMIZER = "optimizer.safetensors"
@@ -91,13 +92,13 @@ class LocalStore(VersionStore[LocalVersion]):
         """Make the staged directory `record.version`, in one step."""
         staged, final = self._staged(record.lora_id), self.directory(record)
         Staging(staged).write(_RECORD, record.model_dump_json(indent=2).encode())
-        with writing(final):
-            sync_directory(staged)
-            staged.rename(final)
-            sync_directory(final.parent)
-            sync_directory(self._root)
         with ExitStack() as on_failure:
             on_failure.callback(shutil.rmtree, final, ignore_errors=True)
+            with writing(final):
+                sync_directory(staged)
+                staged.rename(final)
+                sync_directory(final.parent)
+                sync_directory(self._root)
             self._persist()
             on_failure.pop_all()
         self._index(record)
@@ -165,7 +166,8 @@ class AdapterCache:
         return ready
 
     def _load(self, weights: Weights) -> ModelWeights:
-        record = self._store.exactly(weights)
-        record.require_base(self._base.weights)
-        tensors = from_bytes(self._store.read_adapter(record))
-        return prepared(record.shape, tensors, self._base.model, self._base_ready, merge=self._base.small)
+        with answering(f"loading {weights.name}"):
+            record = self._store.exactly(weights)
+            record.require_base(self._base.weights)
+            tensors = from_bytes(self._store.read_adapter(record))
+            return prepared(record.shape, tensors, self._base.model, self._base_ready, merge=self._base.small)

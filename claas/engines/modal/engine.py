@@ -76,7 +76,7 @@ class ModalService:
                 return await work
         except TimeoutError:
             raise StackError(late) from None
-        except _SDK_ERRORS as error:
+        except Exception as error:  # the SDK is another's: what it may raise is nowhere said
             self._remote = None  # a deployment made meanwhile is found by the next call
             raise failure(what, error, self.app, self._base_model) from error
 
@@ -202,7 +202,9 @@ class ModalEngine:
 
 def failure(what: str, error: Exception, app: str, base_model: str) -> ClaasError:
     """What `error` of Modal's package means for the caller who asked `app` for `what`."""
-    message = " ".join(str(error).split())[:_SHOWN_CHARACTERS] or type(error).__name__
+    message = " ".join(str(error).split())[:_SHOWN_CHARACTERS]
+    if not message or not isinstance(error, _SDK_ERRORS):
+        message = f"{type(error).__name__}: {message}".rstrip(": ")  # a bug there or here, whose message says little
     if isinstance(error, exception.AuthError):
         return Forbidden(
             f"Modal does not accept the credentials for {what}: {message}; run `modal setup`, or check "

@@ -15,7 +15,6 @@ from claas.core.errors import BadRequest, ClaasError, Conflict, Forbidden, NotFo
 from claas.engines.tinker.names import KEY_VARIABLE
 
 T = TypeVar("T")
-_SDK_ERRORS = (tinker.TinkerError, ValueError, RuntimeError, httpx.HTTPError)
 _PROBE_S = 5.0
 _SHOWN_CHARACTERS = 300
 
@@ -44,7 +43,7 @@ class BoundedCalls:
                 return await work
         except TimeoutError:
             raise await asyncio.to_thread(self._late, what) from None
-        except _SDK_ERRORS as error:
+        except Exception as error:  # the SDK is another's: what it may raise is nowhere said
             raise failure(what, error, self._key) from error
 
     def in_thread(self, what: str, work: Callable[[], T]) -> T:
@@ -54,7 +53,7 @@ class BoundedCalls:
         def run() -> None:
             try:
                 done.set_result(work())
-            except (*_SDK_ERRORS, ClaasError) as error:
+            except BaseException as error:  # whatever it is, who waits is told
                 done.set_exception(error)
 
         threading.Thread(target=run, name="claas-tinker-open", daemon=True).start()
@@ -62,9 +61,7 @@ class BoundedCalls:
             return done.result(self.timeout_s)
         except TimeoutError:
             raise self._late(what) from None
-        except ClaasError:
-            raise
-        except _SDK_ERRORS as error:
+        except Exception as error:
             raise failure(what, error, self._key) from error
 
     def _late(self, what: str) -> ClaasError:
@@ -113,10 +110,14 @@ def _named(error: httpx.HTTPError) -> str:
 
 def failure(what: str, error: Exception, key: str) -> ClaasError:
     """What `error` of the SDK at `what` means for the caller; the key is cut out of the service's message."""
+    if isinstance(error, ClaasError):
+        return error
     cause = error.__cause__
     if isinstance(error, ValueError) and isinstance(cause, tinker.APIStatusError):
         error = cause  # how the SDK wraps the failure of a result
     message = " ".join(str(error).split()).replace(key, "[key]")[:_SHOWN_CHARACTERS]
+    if not isinstance(error, tinker.TinkerError | ValueError | RuntimeError | httpx.HTTPError):
+        message = f"{type(error).__name__}: {message}"  # a bug there or here, whose message alone says little
     if isinstance(error, tinker.APIStatusError):
         return of_status(what, error.status_code, message)
     if isinstance(error, tinker.RequestFailedError) and error.category == "user":

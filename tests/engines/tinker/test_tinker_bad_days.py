@@ -8,6 +8,7 @@ import pytest
 
 from claas.core.errors import BadRequest, ClaasError, Conflict, Forbidden, InvalidInput, NotFound, StackError
 from claas.engines.base import AdapterSpec
+from claas.engines.tinker.calls import BoundedCalls
 from claas.engines.tinker.names import require_key
 from tests.engines.talk import ask
 from tests.engines.tinker.test_tinker_engine import LORA, QUICK, batch, taught
@@ -54,6 +55,21 @@ async def test_a_status_is_one_line_in_time(
     line = str(raised.value)
     assert "\n" not in line
     assert "tml-secret" not in line
+
+
+@pytest.mark.parametrize("raised", [KeyError("model_id"), TypeError("no len"), AssertionError(), MemoryError()])
+async def test_what_the_sdk_should_not_raise_is_said_at_once(raised: Exception) -> None:
+    def fail() -> None:
+        raise raised
+
+    async def fail_later() -> None:
+        raise raised
+
+    calls = BoundedCalls("http://127.0.0.1:9", "tml-secret", 600.0)
+    with pytest.raises(StackError, match=f"Tinker failed at opening a session: {type(raised).__name__}"):
+        calls.in_thread("opening a session", fail)
+    with pytest.raises(StackError, match=f"Tinker failed at sampling: {type(raised).__name__}"):
+        await calls.within("sampling", fail_later())
 
 
 async def test_a_service_that_fails_is_not_healthy(open_tinker: Any, fake: FakeTinker) -> None:
