@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from uuid import uuid4
 
 from claas.api.models import Models
@@ -54,8 +54,7 @@ class PreparedChat:
 
     async def choice(self, index: int, on_piece: OnPiece | None = None) -> tuple[Sample, Rollout]:
         """Sample answer `index` and record it. With a seed, choices differ and yet repeat: each has the next one."""
-        seed = self.params.seed
-        params = self.params if seed is None else replace(self.params, seed=seed + index)
+        params = self.params.of_choice(index)
         sample = await self.engine.sample(self.weights, self.prompt.messages, params, on_piece)
         recorded = await self.rollouts.record(self.prompt, params, sample)
         return sample, recorded

@@ -6,7 +6,6 @@ import codecs
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from uuid import uuid4
 
 from claas.api.models import Models
@@ -94,8 +93,7 @@ async def _sampled(
     """Continuation `index`, with a seed of its own; None where no token is wanted."""
     if params.max_tokens == 0:
         return None
-    seed = None if params.seed is None else params.seed + index
-    sample = await engine.sample(weights, prompt, replace(params, seed=seed))
+    sample = await engine.sample(weights, prompt, params.of_choice(index))
     _require_numbers(weights, sample.logprobs)
     return sample
 

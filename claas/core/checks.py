@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Collection
 
 from claas.core.errors import InvalidInput
@@ -22,8 +23,10 @@ def in_range(name: str, value: float, low: float, high: float = math.inf, *, abo
 
 
 def is_finite(value: object) -> bool:
-    """Whether this is a number, neither NaN nor infinite. A truth value is none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether this is a number that a float can hold, neither NaN nor infinite. A truth value is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return -sys.float_info.max <= value <= sys.float_info.max
 
 
 def one_of(name: str, value: str, known: Collection[str]) -> None:

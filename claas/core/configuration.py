@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 _LIMITS = "limits"
 _MEANING = "description"  # pydantic's word, so that the schema of the HTTP API has the text, too
+_STRICT = "strict"  # pydantic's word, too: no text and no truth value for a number
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Bounds:
         if self.choices:
             return " | ".join(self.choices)
         if math.isfinite(self.high):
-            return f"{self.low:g} to {self.high:g}"
+            return f"{'above ' if self.above else ''}{self.low:g} to {self.high:g}"
         return f"{'>' if self.above else '>='} {self.low:g}" if math.isfinite(self.low) else ""
 
 
@@ -56,7 +57,9 @@ def setting(
 
     None is within the limits of a field whose type has it.
     """
-    metadata = {_MEANING: meaning, _LIMITS: Bounds(low, high, above, choices)}
+    metadata: dict[str, Any] = {_MEANING: meaning, _LIMITS: Bounds(low, high, above, choices)}
+    if math.isfinite(low) or math.isfinite(high):
+        metadata[_STRICT] = True
     if isinstance(default, list | dict) or is_dataclass(default):
         return cast(T, dataclasses.field(default_factory=partial(copy, cast(Any, default)), metadata=metadata))
     return cast(T, dataclasses.field(default=default, metadata=metadata))

@@ -17,7 +17,7 @@ class TrainingConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
-    learning_rate: float | None = setting(None, "null: the base model's default", low=0.0, above=True)
+    learning_rate: float | None = setting(None, "null: the base model's default", low=0.0, high=1.0, above=True)
     alpha: float = setting(
         0.5,
         "divergence between student and teacher: 0 forward KL, 1 reverse KL",

@@ -1,7 +1,7 @@
 """The engine protocol: one base model, many adapters, each a chain of immutable versions."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
@@ -56,6 +56,12 @@ class SamplingParams:
     stop: tuple[str, ...] = ()
     seed: int | None = None
     top_logprobs: int = 0
+
+    def of_choice(self, index: int) -> "SamplingParams":
+        """Those of answer `index` of several: each has the next seed, that after the largest being the smallest."""
+        if self.seed is None:
+            return self
+        return replace(self, seed=(self.seed + index + 2**63) % 2**64 - 2**63)
 
 
 @dataclass(frozen=True)

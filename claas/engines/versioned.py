@@ -166,7 +166,7 @@ class VersionedEngine(Generic[V]):
         in_range("top_logprobs", params.top_logprobs, 0, MOST_TOP_LOGPROBS)
         self._require_window(prompt_tokens, 1)
         room = self.window - prompt_tokens
-        seed = int.from_bytes(os.urandom(8)) if params.seed is None else params.seed
+        seed = int.from_bytes(os.urandom(8)) if params.seed is None else params.seed % 2**64  # -1 is not 1
         stops = tuple(stop for stop in params.stop if stop)
         return replace(params, max_tokens=min(params.max_tokens, room), seed=seed, stop=stops)
 

@@ -1,14 +1,20 @@
 """The HTTP contract as pydantic models, shared by server, harness and plug-ins; and how each of them behaves."""
 
-from typing import cast
+from typing import Annotated, TypeAlias, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+Int64: TypeAlias = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+"""An integer that other programs can read: an integer of Python has no bound, and one of 4301 digits no reader."""
+
+Count: TypeAlias = Annotated[int, Field(ge=0, lt=2**63)]
+"""How many there are of something, or which of them."""
 
 
 class Body(BaseModel):
-    """A body of our own endpoints: an unknown field is an error."""
+    """A body of our own endpoints: an unknown field is an error, and so is a text or a truth value for a number."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class OpenAIBody(BaseModel):

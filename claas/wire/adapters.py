@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from claas.wire import Body, OpenAIBody
+from claas.wire import Body, Count, OpenAIBody
 
 SERVICE_NAME = "claas"
 """How an API of ours introduces itself at `/`, so that a harness knows what it talks to."""
@@ -69,7 +69,7 @@ class LoraInitRequest(Body):
     lora_r: int = Field(default=32, ge=4, le=128)
     lora_alpha: int | None = Field(default=None, ge=8, le=256)
     target_modules: list[str] | None = Field(default=None, min_length=1)
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    seed: Count = 0
 
 
 class LoraVersion(Body):

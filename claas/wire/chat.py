@@ -5,7 +5,7 @@ from typing import Literal, TypeGuard, cast
 from pydantic import Field, field_validator, model_validator
 
 from claas.core.errors import InvalidInput
-from claas.wire import Body, OpenAIBody, without_nulls
+from claas.wire import Body, Count, Int64, OpenAIBody, without_nulls
 
 DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant."
 """The system turn of a request that has none."""
@@ -38,23 +38,23 @@ class ChatMessage(OpenAIBody):
         return self
 
 
-class StreamOptions(OpenAIBody):
+class StreamOptions(OpenAIBody, strict=True):
     """`include_usage`: a last chunk that counts the tokens."""
 
     include_usage: bool = False
 
 
-class ChatRequest(OpenAIBody):
+class ChatRequest(OpenAIBody, strict=True):
     """What to answer, by which weights, and how to sample."""
 
     model: str
     messages: list[ChatMessage] = Field(min_length=1)
-    max_tokens: int | None = Field(default=None, ge=1)
-    max_completion_tokens: int | None = Field(default=None, ge=1)
+    max_tokens: Count | None = Field(default=None, ge=1)
+    max_completion_tokens: Count | None = Field(default=None, ge=1)
     temperature: float = Field(default=1.0, ge=0.0, le=2.0)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     stop: str | list[str] | None = None
-    seed: int | None = None
+    seed: Int64 | None = None
     n: int = Field(default=1, ge=1, le=64)
     logprobs: bool = False
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
@@ -161,7 +161,7 @@ class ChatChunk(OpenAIBody):
     usage: Usage | None = None
 
 
-class CompletionRequest(OpenAIBody):
+class CompletionRequest(OpenAIBody, strict=True):
     """What to continue, by which weights, and how to sample.
 
     `prompt` is a text, a list of texts, a list of token ids, or a list of such lists. With `echo` the answer begins
@@ -170,12 +170,12 @@ class CompletionRequest(OpenAIBody):
 
     model: str
     prompt: str | list[str] | list[int] | list[list[int]]
-    max_tokens: int = Field(default=16, ge=0)
+    max_tokens: Count = 16
     temperature: float = Field(default=1.0, ge=0.0, le=2.0)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     n: int = Field(default=1, ge=1, le=64)
     stop: str | list[str] | None = None
-    seed: int | None = None
+    seed: Int64 | None = None
     echo: bool = False
     logprobs: int | None = Field(default=None, ge=0, le=5)
     stream: bool = False
@@ -246,7 +246,7 @@ class CompletionResponse(OpenAIBody):
 def _are_ids(value: object) -> TypeGuard[list[int]]:
     if not isinstance(value, list) or not value:
         return False
-    return all(isinstance(item, int) and not isinstance(item, bool) for item in cast(list[object], value))
+    return all(type(item) is int and 0 <= item < 2**63 for item in cast(list[object], value))
 
 
 class ScoreRequest(Body):

@@ -9,7 +9,7 @@ from claas.core.errors import InvalidInput
 from claas.core.settings import TrainingConfig
 from claas.core.text import is_blank, quoted
 from claas.core.thinking import told_apart
-from claas.wire import Body
+from claas.wire import Body, Count, Int64
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 
@@ -159,8 +159,8 @@ class Sampling(Body):
 
     temperature: float
     top_p: float
-    seed: int | None
-    max_tokens: int
+    seed: Int64 | None
+    max_tokens: Count
 
 
 class Rollout(Body):
@@ -176,16 +176,16 @@ class Rollout(Body):
     created: float
     model: str
     lora_id: str | None
-    version: int
+    version: Count
     digest: str
     messages: list[dict[str, str]]
     text: str
     finish_reason: str
-    prompt_ids: list[int]
-    token_ids: list[int]
+    prompt_ids: list[Count]
+    token_ids: list[Count]
     logprobs: list[float]
     mean_entropy: float | None
-    truncated_prompt_tokens: int = 0
+    truncated_prompt_tokens: Count = 0
     sampling: Sampling | None = None
     opens_thinking: bool = False
 

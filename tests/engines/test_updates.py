@@ -89,10 +89,10 @@ async def test_an_update_does_not_depend_on_what_is_decoded_meanwhile_or_trained
 async def test_a_failed_update_leaves_the_newest_version_and_the_next_one_works(engine: Any) -> None:
     await engine.init_adapter(SMALL)
     batch = await some_items(engine)
+    diverging = TrainingConfig(max_grad_norm=0.0)
+    diverging.learning_rate = 1e30  # beyond what a caller may ask for
     with pytest.raises(StackError, match=r"(?i)grad_norm|loss|finite|nan|inf"):
-        await engine.update(
-            SMALL.lora_id, batch, TrainingConfig(learning_rate=1e30, max_grad_norm=0.0, steps_per_batch=4), "bad"
-        )
+        await engine.update(SMALL.lora_id, batch, diverging, "bad")
     assert (await engine.resolve(SMALL.lora_id)).version == 0
     await engine.init_adapter(AdapterSpec("same", rank=8, alpha=16))
     assert (await engine.update(SMALL.lora_id, batch, QUICK, "good")).weights.version == 1

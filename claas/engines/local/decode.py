@@ -268,10 +268,14 @@ def _floats(matrix: Tensor) -> list[list[float]]:
     return cast(list[list[float]], matrix.tolist())  # pyright: ignore[reportUnknownMemberType]
 
 
+_COLDEST = 1e-30
+"""A temperature from which on only the likeliest token is left, while logits divided by it are still numbers."""
+
+
 def _tokens(logits: Tensor, temperatures: list[float], top_ps: list[float], uniforms: list[float]) -> Tensor:
     """The chosen token of every row, (B,)."""
     tokens = logits.argmax(-1)
-    warm = [row for row, temperature in enumerate(temperatures) if temperature]
+    warm = [row for row, temperature in enumerate(temperatures) if temperature > _COLDEST]
     if warm:
         divisors = logits.new_tensor([temperatures[row] for row in warm])[:, None]
         probabilities = (logits[warm] / divisors).softmax(-1)
@@ -283,10 +287,12 @@ def _tokens(logits: Tensor, temperatures: list[float], top_ps: list[float], unif
 
 
 def _nucleus(probabilities: Tensor, top_p: Tensor) -> Tensor:
-    """Zero all but the likeliest tokens whose probabilities reach `top_p` (B,); the sum is below 1 afterwards."""
+    """Zero all but the likeliest tokens whose probabilities reach `top_p` (B,), of which there is always one."""
     ranked, order = probabilities.sort(-1, descending=True)
     before = ranked.cumsum(-1) - ranked
-    return torch.zeros_like(probabilities).scatter(-1, order, ranked.masked_fill(before >= top_p[:, None], 0.0))
+    return torch.zeros_like(probabilities).scatter(
+        -1, order, ranked.masked_fill((before >= top_p[:, None]) & (before > 0.0), 0.0)
+    )
 
 
 def _inverse_cdf(probabilities: Tensor, uniforms: list[float]) -> Tensor:
