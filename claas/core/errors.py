@@ -63,3 +63,18 @@ class MissingExtra(ClaasError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed; install it with: pip install 'claas[{extra}]'")
+
+
+BREAKDOWNS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What a verifier or a metric of somebody's own raises where its author did not think of something."""

@@ -41,12 +41,13 @@ def answers(summary: PreferenceSummary, history: History, criteria: Mapping[str,
     """
     if not history.steps and history.status is Status.RUNNING:
         return [Conclusion(question, "Not yet known", ()) for question in _QUESTIONS]
-    learned = with_role(history.keys, Role.LEARNED)
+    unseen, trained_on = with_role(history.keys, Role.LEARNED), with_role(history.keys, Role.TRAINED_ON)
+    learned = unseen or trained_on
     wanted = threshold_of(learned.criterion, criteria) if learned and learned.criterion else None
     return [
         _learned(summary, learned),
         _how_fast(history, learned, wanted),
-        _generalises(summary, learned, with_role(history.keys, Role.TRAINED_ON), wanted),
+        _generalises(summary, unseen, trained_on, wanted),
         _cost(summary, history.keys),
         _how_sure(summary, titles(history.keys)),
     ]
@@ -89,6 +90,8 @@ def _generalises(
     summary: PreferenceSummary, learned: Key | None, trained_on: Key | None, wanted: float | None
 ) -> Conclusion:
     probe, held_out = _final(summary, trained_on), _final(summary, learned)
+    if learned is None and trained_on and trained_on.criterion and trained_on.criterion.note:
+        return Conclusion(_GENERALISES, "Not measured", (trained_on.criterion.note,))
     if probe is None or held_out is None or wanted is None:
         return _not_measured(_GENERALISES)
     seen, unseen = number(probe), number(held_out)

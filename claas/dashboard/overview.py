@@ -14,7 +14,7 @@ from pydantic import Field
 from claas.core.errors import ClaasError
 from claas.dashboard.points import INDEX_VERSION, Stamp, read_cached, read_measurement, write_cached
 from claas.dashboard.run_index import FOLDER, Folder, RunIndex, errors_named_after, read_run
-from claas.results.keys import Role, judged, with_role
+from claas.results.keys import Key, Role, judged, with_role
 from claas.results.records import Baseline, History, Record, Status, StepRecord
 from claas.results.run_files import RESERVED
 from claas.results.summary import FILE_NAME, PreferenceSummary, build_summary
@@ -33,9 +33,14 @@ class State(StrEnum):
 
 
 class PreferenceRow(Record):
-    """One preference of a run; `curve` shows how it was learned, by number of updates, None where that was lost."""
+    """One preference of a run; `curve` shows how it was learned, by number of updates, None where that was lost.
+
+    `drawn` says what of, and `note` what has to be said of that.
+    """
 
     name: str
+    drawn: str
+    note: str | None
     steps_done: int
     steps_planned: int
     verdict: Verdict | None
@@ -167,20 +172,24 @@ def overview(run: RunIndex) -> RunRow:
 
 def _preference(run: RunIndex, name: str) -> PreferenceRow:
     history, summary = run.histories[name], run.preference_summary(name)
+    drawn = _drawn(history)
+    judged_by = drawn.criterion if drawn else None
     return PreferenceRow(
         name=name,
+        drawn=(judged_by and judged_by.title) or (drawn.title if drawn else "nothing"),
+        note=judged_by and judged_by.note,
         steps_done=len(history.steps),
         steps_planned=history.planned_steps,
         verdict=summary.verdict if summary and summary.status is Status.COMPLETE else None,
         reason=summary.reason if summary else None,
-        curve=history.curve(_drawn(history)),
+        curve=history.curve(drawn.key) if drawn else {},
     )
 
 
-def _drawn(history: History) -> str:
+def _drawn(history: History) -> Key | None:
     """The key that shows whether the preference was learned, or else the first that is judged."""
     learned = with_role(history.keys, Role.LEARNED)
-    return next((key.key for key in (learned, *(key for key, _ in judged(history.keys))) if key is not None), "")
+    return next((key for key in (learned, *(key for key, _ in judged(history.keys))) if key is not None), None)
 
 
 def seconds(history: History) -> float:

@@ -23,7 +23,7 @@ from claas.results.records import Baseline, History, Record, StepRecord, flat
 from claas.results.run_files import PreferenceFiles, parsed
 from claas.results.statistics import Interval
 
-INDEX_VERSION = 2
+INDEX_VERSION = 3
 Intervals = dict[str, tuple[float, float] | None]
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from claas.core.errors import ClaasError, InvalidInput
+from claas.core.errors import BREAKDOWNS, ClaasError, InvalidInput
 from claas.eval.config.catalog import known_preferences, load_preference
 from claas.eval.metrics.compliance import judge
 from claas.eval.metrics.preference import LogprobPair, NonAnswer, Preference, Verifier
@@ -72,10 +72,6 @@ def gamed_by(preference: Preference) -> list[str]:
     return [token for token in tokens if own.score(preference.probe_prompts[0], _repeated(token)) > 0.0]
 
 
-_BREAKDOWNS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-"""What a verifier raises that did not think of a text."""
-
-
 @dataclass(frozen=True)
 class _Audited:
     """One verifier of a preference, and the key that it stands under."""
@@ -91,7 +87,7 @@ class _Audited:
             return judge(self.verifier, prompt, text, self.acceptable).score
         except InvalidInput as error:
             raise InvalidInput(f"{self._named}: {error}") from error
-        except _BREAKDOWNS as error:
+        except BREAKDOWNS as error:
             raised = " ".join(f"{type(error).__name__}: {error}".split())
             raise InvalidInput(f"{self._named} raises {raised} on {_shown(text)}; it must score any text") from error
 
@@ -169,7 +165,7 @@ UNSOUND, MISTAKE = 1, 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0 all sound, 1 some not, 2 the user's mistake."""
-    asked = _parser().parse_args(arguments)
+    asked = _parser().parse_intermixed_args(arguments)
     try:
         names = asked.preferences or known_preferences(asked.config_dir)
         preferences = [load_preference(name, asked.config_dir) for name in names]
@@ -202,6 +198,9 @@ def _report(preferences: Sequence[Preference]) -> int:
         audited[preference.name] = (preference, findings)
         unsound = [finding.problem for finding in findings if finding.problem is not None]
         problems += unsound
+        if not preference.heldout_prompts:
+            judged = "judged on prompts that were trained on; no held-out prompts given"
+            notes.append(f"note: compliance of {preference.name} is {judged}")
         if tokens and not unsound:
             notes.append(f"note: {preference.name} is also satisfied by {', '.join(map(repr, tokens))} over and over")
     console = Console(highlight=False)

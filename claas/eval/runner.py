@@ -43,7 +43,8 @@ async def run_harness(
     with open_run(config) as run:
         records = {name: PreferenceRecords.read_whole(run.files.preference(name)) for name in preferences}
         work = _Work(run, preferences, metrics, records, reporter or Silent())
-        work.reporter.run_started(run.config, run.files.root, declared_keys(metrics))
+        keys = {name: declared_keys(metrics, preference) for name, preference in preferences.items()}
+        work.reporter.run_started(run.config, run.files.root, keys)
         if any(len(record.steps) < run.config.num_steps for record in records.values()):
             async with open_stack(run.config, run.files.stack) as stack:
                 await work.run_all(stack)
@@ -63,7 +64,7 @@ def prepare(config: EvalConfig) -> tuple[EvalConfig, dict[str, Preference], dict
     """
     check_stack(config)
     preferences, metrics = load(config)
-    criteria = resolve_criteria(config.criteria, metrics, config.config_dir)
+    criteria = resolve_criteria(config.criteria, metrics, config.config_dir, preferences.values())
     return replace(config, criteria=criteria), preferences, metrics
 
 

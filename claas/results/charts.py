@@ -125,11 +125,12 @@ def pictures(criteria: Mapping[str, float], histories: Mapping[str, History], in
 
 
 def declared_in(histories: Iterable[History]) -> dict[str, Key]:
-    """The declarations of all these histories, by key; of two that differ the first."""
+    """The declarations of all these histories, by key; where they differ the first that is judged, else the first."""
     declared: dict[str, Key] = {}
-    for history in histories:
-        for key in history.keys:
-            declared.setdefault(key.key, key)
+    for key in (key for history in histories for key in history.keys):
+        known = declared.setdefault(key.key, key)
+        if known.criterion is None and key.criterion is not None:
+            declared[key.key] = key
     return declared
 
 
@@ -146,7 +147,7 @@ class _Drawer:
         criterion, own = self._shown(key)
         return Panel(
             key=key.key,
-            title=key.title,
+            title=self._title(key),
             label=key.unit or _own_name(key.key),
             band=None if criterion is None or criterion.name == key.line else self._band(key.key, criterion, own),
             threshold=criterion and self._threshold(criterion, own),
@@ -158,6 +159,17 @@ class _Drawer:
         """A panel under the key itself, as it stands in the records."""
         key = self.keys.get(name)
         return Panel(name, name, _own_name(name)) if key is None else replace(self.panel(key), title=name)
+
+    def _title(self, key: Key) -> str:
+        """The key's; where preferences declare it under several titles, whose is which."""
+        titles: dict[str, list[str]] = {}
+        for name, history in self.histories.items():
+            for each in history.keys:
+                if each.key == key.key:
+                    titles.setdefault(each.title, []).append(name)
+        if len(titles) < 2:
+            return key.title
+        return "; ".join(f"{', '.join(names)}: {title}" for title, names in titles.items())
 
     def _shown(self, key: Key) -> tuple[Criterion | None, bool]:
         """The criterion that the panel of a key shows, and whether that is judged from this very key."""
@@ -239,11 +251,12 @@ def _own_name(key: str) -> str:
 
 
 def from_transcripts(confidence: float) -> Intervals:
-    """Estimates each interval when it is asked for, from the history's own transcripts."""
+    """Estimates each interval when it is asked for, from the history's own transcripts; None where the history's
+    preference is not judged by that criterion."""
 
     def interval(history: History, updates: int, name: str) -> Interval | None:
-        [key] = [key for key, criterion in judged(history.keys) if criterion.name == name]
-        return estimate(key, history.rollouts(updates), history.rollouts(0), 0.0, confidence).interval
+        key = next((key for key, criterion in judged(history.keys) if criterion.name == name), None)
+        return key and estimate(key, history.rollouts(updates), history.rollouts(0), 0.0, confidence).interval
 
     return interval
 

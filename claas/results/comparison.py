@@ -181,8 +181,10 @@ def compare(preferences: Mapping[str, Sequence[Finals]], confidence: float) -> l
 
 
 def value(final: Final, confidence: float) -> Estimate:
-    """A run's own final value, over all that it measured."""
-    return mean_of(final.key, final.by_item, confidence)
+    """A run's own final value, over all that it measured, with what has to be said of its criterion."""
+    estimate, criterion = mean_of(final.key, final.by_item, confidence), final.key.criterion
+    notes = [note for note in (criterion and criterion.note, estimate.note) if note]
+    return replace(estimate, note="; ".join(notes) or None)
 
 
 def item_differences(preferences: Mapping[str, Sequence[Finals]]) -> list[ItemDifference]:

@@ -63,6 +63,7 @@ def _write(path: Path, data: bytes) -> None:
 DOTS_PER_INCH = 180
 _INK = "#333333"
 _ALARM = "#B2182B"
+_LONGEST_TITLE = 32
 
 
 def draw(picture: Picture, histories: Mapping[str, History], caption: str) -> bytes | None:
@@ -115,7 +116,7 @@ class _Page:
 
 
 def _draw_panel(axes: Any, panel: Panel, histories: Mapping[str, History]) -> None:
-    axes.set_title(panel.title, fontsize=9.5, color=_INK, loc="left")
+    axes.set_title(textwrap.fill(panel.title, _LONGEST_TITLE), fontsize=9.5, color=_INK, loc="left")
     if panel.threshold is not None:
         axes.set_title(f"╌╌ {panel.threshold.label}", fontsize=7.5, color=_INK, loc="right")
     axes.set_ylabel(panel.label, fontsize=8.5, color=_INK)

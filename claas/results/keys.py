@@ -102,7 +102,7 @@ class Criterion(_Declaration):
     two shares. `threshold` is the default, which `criteria.<name>=...` overrides. `meaning` says in a few words what
     the threshold asks for, and `formula` what is estimated. `drawn_on` is the key whose panel shows the estimates,
     where that is another one than the key that is judged, which then stands among everything else. `alarm` shades the
-    panel's bad side.
+    panel's bad side. `note` is what has to be said wherever the criterion is judged.
     """
 
     name: str = Field(pattern=r"^[A-Za-z]\w*$")
@@ -114,6 +114,7 @@ class Criterion(_Declaration):
     title: str | None = None
     drawn_on: str | None = None
     alarm: bool = False
+    note: str | None = None
 
     @property
     def above(self) -> bool:

@@ -58,7 +58,9 @@ class EvalConfig:
         choices=("none", PARAPHRASE),
     )
     collapse_steps: list[int] | None = setting(
-        None, "steps (from 0) at which collapse and scope are measured; null: five, spread evenly, the last too"
+        None,
+        "steps (from 0) at which collapse and scope are measured, those beyond num_steps left out; null: five, spread "
+        "evenly, the last too",
     )
     plots: bool = setting(True, "draw plots/*.png and write report.html at the end")
     seed: int = setting(42, "decides every sampling seed and the order of prompts")
@@ -107,11 +109,7 @@ class EvalConfig:
         alias_name(self.openclaw_alias)
         require_trainable(self.mode, self.training)
         for step in self.collapse_steps or []:
-            if not 0 <= step < self.num_steps:
-                raise InvalidInput(
-                    f"collapse_steps: step {step} is outside the run's steps 0..{self.num_steps - 1}; "
-                    "leave it out or raise num_steps"
-                )
+            in_range("collapse_steps", step, 0)
 
     @property
     def confidence(self) -> float:
@@ -129,6 +127,17 @@ class EvalConfig:
             training=replace(self.training, learning_rate=rate),
             collapse_steps=self.collapse_steps if self.collapse_steps is not None else spread(self.num_steps),
         )
+
+
+def left_out(config: EvalConfig) -> list[str]:
+    """What has to be said of the `collapse_steps` that the run does not have; nothing where it has all of them."""
+    beyond = [str(step) for step in config.collapse_steps or [] if step >= config.num_steps]
+    if not beyond:
+        return []
+    return [
+        f"collapse_steps {', '.join(beyond)} left out: with num_steps={config.num_steps} the last step is "
+        f"{config.num_steps - 1}"
+    ]
 
 
 def confidence_of(criteria: Mapping[str, float]) -> float:

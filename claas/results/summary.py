@@ -8,7 +8,7 @@ from typing import TypeVar
 from claas.core.files import dump_json, write_atomically
 from claas.results.criteria import change_interval
 from claas.results.records import SCHEMA_VERSION, AdapterVersion, Counts, History, Record, Status, total_counts
-from claas.results.settings import EvalConfig, Prices
+from claas.results.settings import EvalConfig, Prices, left_out
 from claas.results.verdict import Judgement, Verdict, combine, judge_run
 
 FILE_NAME = "summary.json"
@@ -21,7 +21,8 @@ class PreferenceSummary(Judgement):
     updates that was (0 is the baseline); `deltas` are finals less baseline, for values measured after it. `delta_ci`
     has the intervals of those deltas that are means over prompts, items or pairs, over what was measured both times;
     None where that is too little (`statistics.mean_interval` says how they are made). `counts` are over all
-    measurements, `tokens` and `timing_s` totals by kind and by phase. `adapter` is the newest version.
+    measurements, `tokens` and `timing_s` totals by kind and by phase. `adapter` is the newest version. `notes` are what
+    a reader has to know of how all this was measured.
     """
 
     status: Status
@@ -37,6 +38,7 @@ class PreferenceSummary(Judgement):
     counts: dict[str, Counts]
     tokens: dict[str, int]
     timing_s: dict[str, float]
+    notes: tuple[str, ...] = ()
 
 
 class Summary(Record):
@@ -62,7 +64,7 @@ def build_summary(run_id: str, config: EvalConfig, histories: Mapping[str, Histo
     """Summarise what has been recorded so far; a preference without a history has not been started."""
     judged = judge_run(list(histories.values()), config.criteria, len(config.preferences))
     preferences = {
-        name: _preference(history, judgement, config.confidence)
+        name: _preference(history, judgement, config.confidence, left_out(config))
         for (name, history), judgement in zip(histories.items(), judged, strict=True)
     }
     tokens = _total([preference.tokens for preference in preferences.values()])
@@ -94,7 +96,7 @@ def read(run_dir: Path) -> Summary:
     return Summary.model_validate_json((run_dir / FILE_NAME).read_text(encoding="utf-8"))
 
 
-def _preference(history: History, judgement: Judgement, confidence: float) -> PreferenceSummary:
+def _preference(history: History, judgement: Judgement, confidence: float, notes: Sequence[str]) -> PreferenceSummary:
     records = [record for record in (history.baseline, *history.steps) if record is not None]
     curves = {key: history.curve(key) for key in history.known_keys()}
     baseline = {key: curve[0] for key, curve in curves.items() if 0 in curve}
@@ -119,6 +121,7 @@ def _preference(history: History, judgement: Judgement, confidence: float) -> Pr
         counts=total_counts(record.counts for record in records),
         tokens=_total([record.tokens for record in records]),
         timing_s=_total([record.timing_s for record in records]),
+        notes=tuple(notes),
     )
 
 

@@ -81,7 +81,8 @@ class Ruling(Record):
 
 
 class Judgement(Record):
-    """One preference's verdict. `not_measured` names the criteria whose metric was not part of the run.
+    """One preference's verdict. `not_measured` names the criteria whose metric was not part of the run, or had nothing
+    to measure them by, as held-out compliance without held-out prompts.
 
     `changed_items` holds, by set of prompts, which of them the training turned right or wrong.
     """
@@ -190,7 +191,7 @@ def _judgement(
 def _rule(
     key: Key, criterion: Criterion, estimate: Estimate, threshold: float, history: History, family: Family
 ) -> Ruling:
-    verdict, notes = _side(criterion.relation, estimate.interval, threshold), [estimate.note]
+    verdict, notes = _side(criterion.relation, estimate.interval, threshold), [criterion.note, estimate.note]
     p_holm = family.adjusted.get((history.preference, criterion.name))
     if history.status is not Status.COMPLETE:
         verdict = Verdict.INCONCLUSIVE
@@ -255,7 +256,8 @@ def _overall(history: History, rulings: dict[str, Ruling]) -> tuple[Verdict, str
     if not rulings:
         return Verdict.INCONCLUSIVE, "no criterion was measured"
     verdict = combine([ruling.verdict for ruling in rulings.values()])
+    notes = [f"; {each.name} is {each.note}" for _, each in judged(history.keys) if each.note and each.name in rulings]
     if verdict is Verdict.PASS:
-        return verdict, f"all {len(rulings)} criteria measured pass"
+        return verdict, f"all {len(rulings)} criteria measured pass{''.join(notes)}"
     names = [name for name, ruling in rulings.items() if ruling.verdict is verdict]
-    return verdict, f"{'failed' if verdict is Verdict.FAIL else 'undecided'}: {', '.join(names)}"
+    return verdict, f"{'failed' if verdict is Verdict.FAIL else 'undecided'}: {', '.join(names)}{''.join(notes)}"

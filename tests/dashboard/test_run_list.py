@@ -16,7 +16,16 @@ from claas.results.verdict import Verdict
 
 def preference(name: str = "concise", curve: dict[int, float | None] | None = None) -> PreferenceRow:
     curve = {0: 0.0, 1: 1.0} if curve is None else curve
-    return PreferenceRow(name=name, steps_done=1, steps_planned=2, verdict=None, reason=None, curve=curve)
+    return PreferenceRow(
+        name=name,
+        drawn="polite answers",
+        note=None,
+        steps_done=1,
+        steps_planned=2,
+        verdict=None,
+        reason=None,
+        curve=curve,
+    )
 
 
 def run(name: str, **changed: Any) -> Listed:

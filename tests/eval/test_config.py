@@ -138,7 +138,7 @@ def test_nothing_is_left_behind_by_hydra(tmp_path: Path, monkeypatch: pytest.Mon
         (["mode=cloud"], "unknown mode 'cloud'; known: local, modal, tinker"),
         (["metrics=[]"], "metrics must name at least one metric or preset, got []"),
         (["preferences=concise,identity"], "write a list as key=[a,b]; to run each value, add -m"),
-        (["collapse_steps=[99]"], "step 99 is outside the run's steps 0..19"),
+        (["collapse_steps=[-1]"], "collapse_steps must be >= 0, got -1"),
         (["output_dir=${nowhere}"], "Interpolation key 'nowhere' not found"),
         (["num_steps"], "cannot read the arguments at 'num_steps': each is key=value"),
         (["preferences=[concise"], "cannot read the arguments at '[concise'"),

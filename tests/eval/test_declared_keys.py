@@ -96,6 +96,20 @@ def test_no_criterion_is_called_as_the_confidence() -> None:
         declared_keys({"one": Declares(judged_key("confidence"))})
 
 
+@pytest.mark.parametrize("raised", [RuntimeError("boom"), AttributeError("no"), KeyError("gone"), ImportError("x")])
+def test_keys_that_cannot_be_had_are_one_clear_line(raised: Exception) -> None:
+    class Raises(Declares):
+        @property
+        def keys(self) -> tuple[Key, ...]:
+            raise raised
+
+        @keys.setter
+        def keys(self, keys: tuple[Key, ...]) -> None: ...
+
+    with pytest.raises(InvalidInput, match=rf"Raises\.keys cannot be read: {type(raised).__name__}"):
+        declared_keys({"mine": Raises()})
+
+
 def test_a_format_that_is_none_is_refused_where_it_is_declared() -> None:
     with pytest.raises(ValueError, match="form"):
         Key(key="polite", title="Polite", heading="polite", form="bad{")

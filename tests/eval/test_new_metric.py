@@ -155,7 +155,8 @@ def test_its_threshold_can_be_set_for_one_run_and_a_wrong_name_or_value_is_refus
     with pytest.raises(InvalidInput, match=r"unknown key 'criteria\.politenes'; did you mean criteria\.politeness\?"):
         prepare(replace(mine, criteria={"politenes": 0.9}))
     with pytest.raises(
-        InvalidInput, match=r"unknown key 'criteria\.zzz'; known: criteria\.heldout_compliance, criteria\.politeness, "
+        InvalidInput,
+        match=r"unknown key 'criteria\.zzz'; known: criteria\.heldout_compliance, criteria\.probe_compliance, ",
     ):
         prepare(replace(mine, criteria={"zzz": 0.9}))
     with pytest.raises(InvalidInput, match=r"criteria\.politeness must be >= 0 and <= 1, got 2"):

@@ -4,7 +4,7 @@ import difflib
 import os
 import sys
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -88,7 +88,7 @@ class _PreferenceFile(_Closed):
     verifier: dict[str, Any]
     logprob_pairs: list[_Pair] = Field(min_length=1)
     probe_prompts: list[Text] = Field(min_length=1)
-    heldout_prompts: list[Text] = Field(min_length=1)
+    heldout_prompts: list[Text] = []
     feedback_paraphrases: list[Text] = []
     out_of_scope_prompts: list[Text] = []
     out_of_scope_verifier: dict[str, Any] | None = None
@@ -195,9 +195,12 @@ def load_metrics(names: Sequence[str], config_dir: ConfigDir = None) -> dict[str
     return {name: _metric(name, file.metrics[name]) for name in dict.fromkeys(chosen)}
 
 
-def declared_keys(metrics: Mapping[str, Metric]) -> tuple[Key, ...]:
-    """What these metrics declare of their numbers; `InvalidInput` when two mean different things by one name."""
-    keys = [key for metric in metrics.values() for key in declared(metric)]
+def declared_keys(metrics: Mapping[str, Metric], preference: Preference | None = None) -> tuple[Key, ...]:
+    """What these metrics declare of their numbers, of those of one preference where one is named.
+
+    `InvalidInput` when two mean different things by one name.
+    """
+    keys = [key for metric in metrics.values() for key in declared(metric, preference)]
     if any(criterion.name == CONFIDENCE for _, criterion in judged(keys)):
         raise InvalidInput(
             f"no criterion can be called {CONFIDENCE!r}: criteria.{CONFIDENCE} is that of every interval"
@@ -225,9 +228,14 @@ def known_criteria(
 
 
 def resolve_criteria(
-    criteria: Mapping[str, float], metrics: Mapping[str, Metric], config_dir: ConfigDir = None
+    criteria: Mapping[str, float],
+    metrics: Mapping[str, Metric],
+    config_dir: ConfigDir = None,
+    preferences: Collection[Preference] = (),
 ) -> dict[str, float]:
     """The threshold of every criterion there is, measured in this run or not, and the confidence.
+
+    Left out, unless it is given, is a criterion whose number all `preferences` of the run have, and none is judged by.
 
     `InvalidInput` for a name that no metric declares, and for a threshold that makes no sense.
     """
@@ -241,6 +249,11 @@ def resolve_criteria(
     thresholds = {name: threshold_of(criterion, criteria) for name, (_, criterion) in known.items()}
     for name, (key, criterion) in known.items():
         require_threshold(key, criterion, thresholds[name])
+    by_preference = [{key.key: key for key in declared_keys(metrics, each)} for each in preferences]
+    for key, criterion in judged(declared_keys(metrics)) if by_preference else []:
+        own = [keys.get(key.key) for keys in by_preference]
+        if criterion.name not in criteria and all(each is not None and each.criterion is None for each in own):
+            del thresholds[criterion.name]
     return thresholds | {CONFIDENCE: confidence_of(criteria)}
 
 

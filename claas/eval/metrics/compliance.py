@@ -9,14 +9,20 @@ from claas.core.concurrency import together
 from claas.core.errors import InvalidInput
 from claas.core.text import says_back, visible
 from claas.eval.metrics.metric import Measurement, Subject, counted, difference, mean
-from claas.eval.metrics.preference import NonAnswer, Verifier, VerifierResult
+from claas.eval.metrics.preference import NonAnswer, Preference, Verifier, VerifierResult
 from claas.results.keys import Criterion, Items, Key, Question, Role
 from claas.results.records import Transcript
+
+_TRAINED_ON = "on prompts that were trained on; no held-out prompts given"
 
 
 @dataclass(frozen=True)
 class Compliance:
-    """Mean verifier score, in [0, 1], over greedy answers; the generalisation gap is probe minus held-out."""
+    """Mean verifier score, in [0, 1], over greedy answers; the generalisation gap is probe minus held-out.
+
+    Without held-out prompts only the probe prompts are answered, and `probe_compliance` is judged. That says less: an
+    answer that was learnt by heart passes, too.
+    """
 
     keys: ClassVar[tuple[Key, ...]] = (
         Key(
@@ -52,9 +58,27 @@ class Compliance:
             heading="probe",
             line="heldout_compliance",
             items=Items(metric="compliance", prefix="probe/", cluster="prompts", flips="probe"),
+            criterion=Criterion(
+                name="probe_compliance",
+                relation=">=",
+                threshold=0.8,
+                estimator="share",
+                meaning="where no held-out prompts are given: compliance on the probe prompts is at least this",
+                formula=f"mean verifier score {_TRAINED_ON}",
+                title=f"compliance {_TRAINED_ON}",
+                note=f"judged {_TRAINED_ON}",
+            ),
         ),
         Key(key="generalisation_gap", title="Probe compliance less held-out compliance", limits=(-1.0, 1.0)),
     )
+
+    def keys_for(self, preference: Preference) -> tuple[Key, ...]:
+        """The probe prompts are judged only where no held-out ones are given."""
+        heldout, probe, gap = self.keys
+        if preference.heldout_prompts:
+            return heldout, probe.model_copy(update={"criterion": None}), gap
+        named = {"title": f"Probe prompts: {_TRAINED_ON}", "heading": "trained on", "line": None}
+        return (probe.model_copy(update=named),)
 
     def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
         """At every step."""
@@ -71,15 +95,12 @@ class Compliance:
         )
         on_probe, on_heldout = asked[: len(probe)], asked[len(probe) :]
         compliance, heldout_compliance = mean_score(on_probe), mean_score(on_heldout)
-        return Measurement(
-            values={
-                "preference_compliance": compliance,
-                "heldout_compliance": heldout_compliance,
-                "generalisation_gap": difference(compliance, heldout_compliance),
-            },
-            counts={"compliance": counted(on_probe), "heldout": counted(on_heldout)},
-            rollouts=tuple(asked),
-        )
+        values, counts = {"preference_compliance": compliance}, {"compliance": counted(on_probe)}
+        if heldout:
+            values["heldout_compliance"] = heldout_compliance
+            values["generalisation_gap"] = difference(compliance, heldout_compliance)
+            counts["heldout"] = counted(on_heldout)
+        return Measurement({**values}, counts, tuple(asked))
 
 
 @dataclass(frozen=True)

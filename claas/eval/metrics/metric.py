@@ -3,9 +3,10 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from inspect import getattr_static
+from typing import Any, Protocol, cast
 
-from claas.core.errors import InvalidInput
+from claas.core.errors import BREAKDOWNS, InvalidInput
 from claas.eval.metrics.preference import Preference
 from claas.eval.stacks.stack import Answer, CompletionScore, LostAnswer, Stack
 from claas.results.keys import Key
@@ -86,6 +87,7 @@ class Metric(Protocol):
 
     What its numbers mean, and whether they are judged, stands in an attribute `keys`, a tuple of
     `claas.results.keys.Key`. A metric without one works, too: its numbers are recorded and drawn under their own names.
+    Where a preference decides which of them there are, a method `keys_for(preference)` says those.
     """
 
     def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
@@ -97,11 +99,21 @@ class Metric(Protocol):
         ...
 
 
-def declared(metric: Metric) -> tuple[Key, ...]:
-    """What the metric declares of its numbers; nothing when it does not."""
-    keys = getattr(metric, "keys", ())
+def declared(metric: Metric, preference: Preference | None = None) -> tuple[Key, ...]:
+    """What the metric declares of its numbers, of those of one preference where one is named; nothing when it does not.
+
+    `InvalidInput` when that is none or cannot be had.
+    """
+    name, stated = type(metric).__name__, cast(Any, metric)
+    try:
+        if preference is not None and getattr_static(metric, "keys_for", None) is not None:
+            keys = stated.keys_for(preference)
+        else:
+            keys = () if getattr_static(metric, "keys", None) is None else stated.keys
+    except BREAKDOWNS as error:
+        raise InvalidInput(f"{name}.keys cannot be read: {type(error).__name__}: {error}") from error
     if not isinstance(keys, tuple | list) or not all(isinstance(key, Key) for key in cast(Sequence[object], keys)):
-        raise InvalidInput(f"{type(metric).__name__}.keys must be a tuple of claas.results.keys.Key, got {keys!r}")
+        raise InvalidInput(f"{name}.keys must be a tuple of claas.results.keys.Key, got {keys!r}")
     return tuple(cast(Sequence[Key], keys))
 
 

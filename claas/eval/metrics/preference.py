@@ -58,6 +58,7 @@ class OutOfScope:
 class Preference:
     """One preference. Feedback is given on answers to `probe_prompts`; `heldout_prompts` are never trained on.
 
+    Without `heldout_prompts` nothing shows whether what was learnt holds for prompts that were not trained on.
     `acceptable`: non-answers that show this preference after all, and that its verifier may therefore accept.
     """
 
@@ -66,7 +67,7 @@ class Preference:
     verifier: Verifier
     logprob_pairs: tuple[LogprobPair, ...]
     probe_prompts: tuple[str, ...]
-    heldout_prompts: tuple[str, ...]
+    heldout_prompts: tuple[str, ...] = ()
     feedback_paraphrases: tuple[str, ...] = ()
     out_of_scope: OutOfScope | None = None
     acceptable: tuple[NonAnswer, ...] = ()

@@ -16,7 +16,7 @@ DISAGREEMENT, MISTAKE = 1, 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0 all agree, 1 something does not, 2 the user's mistake."""
-    asked = _parser().parse_args(arguments)
+    asked = _parser().parse_intermixed_args(arguments)
     codes: list[int] = []
     for folder in asked.runs:
         try:

@@ -2,9 +2,8 @@
 
 import os
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -16,15 +15,12 @@ from rich.text import Text
 from claas.core.settings import MODES
 from claas.eval.reporters.verdict_table import verdict_report
 from claas.eval.run.reporter import Reporter
-from claas.results.keys import Key
+from claas.results.keys import Key, judged
 from claas.results.numbers import duration
 from claas.results.progress import ProgressLine, columns, printable, seconds_left
 from claas.results.records import Baseline, StepRecord
-from claas.results.settings import EvalConfig
+from claas.results.settings import EvalConfig, left_out
 from claas.results.summary import RunResults
-
-_NEW_LINE = partial(ProgressLine, planned=0, keys=(), criteria={})
-"""Makes the line of a preference, before it is known what is run."""
 
 
 @contextmanager
@@ -51,16 +47,17 @@ class PlainReporter:
         self._progress = progress
         self._results = results
         self._lines: dict[str, ProgressLine] = {}
-        self._new_line = _NEW_LINE
 
-    def run_started(self, config: EvalConfig, run_dir: Path, keys: Sequence[Key]) -> None:
+    def run_started(self, config: EvalConfig, run_dir: Path, keys: Mapping[str, Sequence[Key]]) -> None:
         """Say what is run, and where."""
-        self._new_line = partial(ProgressLine, planned=config.num_steps, keys=keys, criteria=config.criteria)
-        self._say(headline(config, run_dir))
+        self._lines = {name: ProgressLine(name, config.num_steps, of, config.criteria) for name, of in keys.items()}
+        for line in headlines(config, run_dir, keys):
+            self._say(line)
 
     def preference_started(self, name: str, resumed_at: int) -> None:
         """Say so when earlier steps are on record."""
-        line = self._lines[name] = self._new_line(name, done=resumed_at)
+        line = self._lines[name]
+        line.done = resumed_at
         if resumed_at:
             self._say(f"{name}: continues after step {resumed_at} of {line.planned}")
 
@@ -96,27 +93,24 @@ class LiveReporter:
     def __init__(self, progress: Console, results: Console) -> None:
         self._results = results
         self._lines: dict[str, ProgressLine] = {}
-        self._headline = ""
-        self._new_line = _NEW_LINE
+        self._headlines: list[str] = []
         self._columns: list[Key] = []
         self._parallel = 1
         self._started = time.monotonic()
         self._live = Live(console=progress, get_renderable=self._render, refresh_per_second=4)
 
-    def run_started(self, config: EvalConfig, run_dir: Path, keys: Sequence[Key]) -> None:
+    def run_started(self, config: EvalConfig, run_dir: Path, keys: Mapping[str, Sequence[Key]]) -> None:
         """Show every preference as waiting."""
-        self._headline = headline(config, run_dir)
+        self._headlines = headlines(config, run_dir, keys)
         self._parallel = config.parallel_preferences
         self._started = time.monotonic()
-        self._new_line = partial(ProgressLine, planned=config.num_steps, keys=keys, criteria=config.criteria)
-        self._columns = columns(keys)
-        named = [name for name in config.preferences if not name.endswith((".yaml", ".yml"))]  # a file has its own name
-        self._lines = {name: self._new_line(name) for name in named}
+        self._lines = {name: ProgressLine(name, config.num_steps, of, config.criteria) for name, of in keys.items()}
+        self._columns = columns({key.key: key for of in keys.values() for key in of}.values())
         self._live.start()
 
     def preference_started(self, name: str, resumed_at: int) -> None:
         """Show it as under way."""
-        line = self._lines.setdefault(name, self._new_line(name))
+        line = self._lines[name]
         line.done, line.state = resumed_at, "baseline" if resumed_at == 0 else "running"
 
     def baseline_measured(self, name: str, baseline: Baseline) -> None:
@@ -156,8 +150,11 @@ class LiveReporter:
             left = line.time_left() if line.left else ""
             step = f"{line.done}/{line.planned}"
             table.add_row(Text(printable(line.name)), step, bar, *cells, left, line.remark())
-        head = Text(printable(self._headline), style="bold", no_wrap=True, overflow="ellipsis")
-        return Group(head, table, Text(self._footer(), style="dim"))
+        heads = [
+            Text(printable(line), "" if place else "bold", no_wrap=True, overflow="ellipsis")
+            for place, line in enumerate(self._headlines)
+        ]
+        return Group(*heads, table, Text(self._footer(), style="dim"))
 
     def _footer(self) -> str:
         elapsed = f"elapsed {duration(time.monotonic() - self._started)}"
@@ -165,8 +162,13 @@ class LiveReporter:
         return elapsed if left is None else f"{elapsed}, about {duration(left)} left"
 
 
-def headline(config: EvalConfig, run_dir: Path) -> str:
-    """One line that says what is run."""
+def headlines(config: EvalConfig, run_dir: Path, keys: Mapping[str, Sequence[Key]]) -> list[str]:
+    """What is run, on one line, and what has to be said of it, each on another one."""
+    notes = [f"{name}: {each.name} is {each.note}" for name, of in keys.items() for _, each in judged(of) if each.note]
+    return [_headline(config, run_dir), *left_out(config), *notes]
+
+
+def _headline(config: EvalConfig, run_dir: Path) -> str:
     through = "" if config.openclaw_url is None else f" through OpenClaw at {config.openclaw_url}"
     return (
         f"{run_dir}: {len(config.preferences)} × {config.num_steps} steps on {config.base_model}{through}, "

@@ -51,8 +51,10 @@ def _remarks(preference: PreferenceSummary) -> Iterable[Text]:
     for criterion, ruling in preference.criteria.items():
         if ruling.note and preference.status is Status.COMPLETE:  # otherwise the reason says it once
             yield Text(f"{criterion}: {printable(ruling.note)}")
+    for note in preference.notes:
+        yield Text(printable(note), style="yellow")
     if preference.not_measured:
-        yield Text(f"not part of this run: {', '.join(preference.not_measured)}", style="dim")
+        yield Text(f"not judged: {', '.join(preference.not_measured)}", style="dim")
     if preference.counts:
         yield Text(measured(preference.counts), style="dim")
     if words := lost(preference.counts):

@@ -195,7 +195,7 @@ def _require_same_content(run: PreferenceRun) -> None:
                 preference_digest=content_digest(run.preference),
                 metrics_digest=content_digest(run.metrics),
                 notes=[] if run.config.openclaw_url is None else [THROUGH_GATEWAY],
-                keys=tuple(key for metric in run.metrics.values() for key in declared(metric)),
+                keys=tuple(key for metric in run.metrics.values() for key in declared(metric, run.preference)),
             )
         )
     elif changed := what_changed(recorded, run.preference, run.metrics):

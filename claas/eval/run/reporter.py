@@ -1,6 +1,6 @@
 """Watching a run: a reporter hears of everything as it happens, and decides nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,8 +13,8 @@ from claas.results.summary import RunResults
 class Reporter(Protocol):
     """Every method returns at once and raises nothing; one that a subclass leaves out does nothing."""
 
-    def run_started(self, config: EvalConfig, run_dir: Path, keys: Sequence[Key]) -> None:
-        """The run folder is open; `config` is the resolved configuration, `keys` what its metrics declare."""
+    def run_started(self, config: EvalConfig, run_dir: Path, keys: Mapping[str, Sequence[Key]]) -> None:
+        """The run folder is open; `config` is the resolved one, `keys` are those that each preference declares."""
 
     def preference_started(self, name: str, resumed_at: int) -> None:
         """Work on a preference begins, `resumed_at` of its steps being on record from before."""
