@@ -13,10 +13,11 @@ from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator
 
 from claas.api.errors import reply
+from claas.api.models import own_id
 from claas.api.prompts import last_user_text
 from claas.api.services import Served
 from claas.core.checks import adapter_id, alias_name, served_name
-from claas.core.errors import Forbidden, NotFound, StackError
+from claas.core.errors import Conflict, Forbidden, NotFound, StackError
 from claas.core.text import quoted
 from claas.engines.base import AdapterSpec, Weights
 from claas.wire.adapters import Alias, AliasDeleted, AliasRequest, LoraDeleted, LoraInitRequest, LoraList, LoraVersion
@@ -29,10 +30,16 @@ LoraId = Annotated[str, Query(), AfterValidator(adapter_id)]
 
 @router.post("/v1/lora/init", response_model=LoraVersion)
 async def init(request: LoraInitRequest, served: Served) -> Response:
-    """Make version 0 of a new adapter."""
+    """Version 0 of a new adapter; of one that exists where that is just what would be made.
+
+    What has been learnt stays: where the adapter has been trained, a new one gets the first free id of `<id>-anew-2`,
+    `<id>-anew-3`, ..., which the reply names.
+    """
     lora_id, base_model = adapter_id(request.lora_id), served.engine.base_model
     if request.base_model not in (None, base_model):
         raise Forbidden(f"base_model {request.base_model!r} is not served here; this API serves {base_model!r}")
+    if request.if_trained == "anew":
+        lora_id = await served.models.untrained_id(lora_id)
     modules = None if request.target_modules is None else tuple(request.target_modules)
     spec = AdapterSpec(
         lora_id, rank=request.lora_r, alpha=request.lora_alpha, target_modules=modules, seed=request.seed
@@ -44,14 +51,18 @@ async def init(request: LoraInitRequest, served: Served) -> Response:
 
 @router.get("/v1/lora", response_model=LoraList)
 async def newest_versions(served: Served, prefix: str = "") -> Response:
-    """The newest version of every adapter whose id begins with `prefix`."""
-    adapters = await served.engine.list_adapters(prefix)
-    return reply(LoraList(loras=[_version(weights.lora_id, weights) for weights in adapters if weights.lora_id]))
+    """Every adapter whose id begins with `prefix`, and its newest version."""
+    newest = await served.engine.list_adapters(prefix)
+    adapters = [_version(weights.lora_id, weights) for weights in newest if weights.lora_id]
+    return reply(LoraList(loras=[adapter.lora_id for adapter in adapters], adapters=adapters))
 
 
 @router.delete("/v1/lora", response_model=LoraDeleted)
 async def delete(lora_id: LoraId, served: Served) -> Response:
-    """Remove an adapter and all its versions; to remove it again is no error."""
+    """Remove an adapter and all its versions; to remove it again is no error. It must be called by its own id."""
+    own = await own_id(served.engine, lora_id)
+    if own != lora_id:
+        raise Conflict(f"{lora_id!r} is another name of adapter {own!r}; to remove that, say lora_id={own}")
     deleted = await served.engine.delete_adapter(lora_id)
     served.models.forget(lora_id)
     return reply(LoraDeleted(deleted=deleted))
@@ -60,6 +71,7 @@ async def delete(lora_id: LoraId, served: Served) -> Response:
 @router.get("/v1/lora/export", response_model=None, responses={200: {"content": {"application/zip": {}}}})
 async def export(lora_id: LoraId, served: Served, version: Annotated[int | None, Query(ge=0)] = None) -> Response:
     """A version, or the newest, as a zip of the files that PEFT loads."""
+    lora_id = await own_id(served.engine, lora_id)
     weights = await served.engine.resolve(lora_id, version)
     archive = await _zipped(await served.engine.export_adapter(lora_id, weights.version))
     name = f"{served_name(lora_id)}-v{weights.version}.zip"

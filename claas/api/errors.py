@@ -95,7 +95,7 @@ async def _validation_error(request: Request, error: Exception) -> Response:
 
 def _body(status: int, message: str, code: str | None, param: str | None = None) -> ErrorBody:
     kind = "server_error" if status >= 500 else "invalid_request_error"
-    return ErrorBody(error=ErrorDetail(message=message, type=kind, param=param, code=code))
+    return ErrorBody(error=ErrorDetail(message=message, type=kind, param=param, code=code), detail=message)
 
 
 def _response(status: int, body: ErrorBody, headers: Mapping[str, str] | None = None) -> Response:

@@ -13,6 +13,7 @@ from uuid import uuid4
 from weakref import WeakValueDictionary
 
 from claas.api.journal import Journal
+from claas.api.models import own_id
 from claas.api.prompts import last_user_text
 from claas.api.rollouts import RolloutStore, is_answer_to, is_part_of
 from claas.core.checks import adapter_id
@@ -51,12 +52,14 @@ class Feedback:
         used for other feedback it raises `Conflict`. Without a key every request is a new one.
         """
         _require_one_batch(request.requests)
-        await self._engine.resolve(request.requests[0].lora_id)
+        lora_id = await own_id(self._engine, request.requests[0].lora_id)
+        await self._engine.resolve(lora_id)
+        items = [item.model_copy(update={"lora_id": lora_id}) for item in request.requests]
         if key is None:
-            return await self._train(self._find_all(request.requests), f"unkeyed-{uuid4().hex}")
+            return await self._train(self._find_all(items), f"unkeyed-{uuid4().hex}")
         lock = self._under_way.setdefault(key, asyncio.Lock())
         async with lock:
-            return await self._train_once(request.requests, key)
+            return await self._train_once(items, key)
 
     async def _train_once(self, items: Sequence[FeedbackItem], key: str) -> FeedbackResponse:
         fingerprint = _fingerprint(items)

@@ -1,9 +1,10 @@
 """Which weights a model name means: the base model, an adapter's newest version, one version of it, or an alias."""
 
 import asyncio
+import itertools
 import logging
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,12 @@ class Models:
         finally:
             self._being_made.remove(name)
 
+    async def untrained_id(self, lora_id: str) -> str:
+        """The id itself, or where it has been trained the first of `<id>-anew-2`, `-anew-3`, ... that has not."""
+        trained = {weights.lora_id for weights in await self._engine.list_adapters(lora_id) if weights.version > 0}
+        fresh = (f"{lora_id}-anew-{number}" for number in itertools.count(2))
+        return next(each for each in itertools.chain([lora_id], fresh) if each not in trained)
+
     def forget(self, lora_id: str) -> None:
         """Drop what was remembered of an adapter that was deleted. Its aliases stay, and mean nothing until reset."""
         self._lora_ids = {name: adapter for name, adapter in self._lora_ids.items() if adapter != lora_id}
@@ -188,16 +195,18 @@ class Models:
             raise Conflict(f"adapter id {lora_id!r} would be served under the base model's name; choose another")
         if name in self._aliases:
             raise Conflict(f"adapter id {lora_id!r} would be served as {name!r}, which is an alias; choose another")
-        for weights in await self._engine.list_adapters():
-            if weights.lora_id and weights.lora_id != lora_id and served_name(weights.lora_id) == name:
+        others = [weights.lora_id for weights in await self._engine.list_adapters() if weights.lora_id]
+        if lora_id in others:
+            return
+        for other in others:
+            if served_name(other) in (name, _without_second_name(name)):
                 raise Conflict(
-                    f"adapter id {lora_id!r} would be served as {name!r}, the name of {weights.lora_id!r}; "
-                    "choose another"
+                    f"adapter id {lora_id!r} would be served as {name!r}, a name of {other!r}; choose another"
                 )
 
     async def _look_up(self, name: str, model: str) -> str:
         ids = [weights.lora_id for weights in await self._engine.list_adapters() if weights.lora_id]
-        meant = [name] if name in ids else [lora_id for lora_id in ids if served_name(lora_id) == name]
+        meant = _called(name, ids) or _called(_without_second_name(name), ids)
         if not meant:
             with suppress(NotFound, InvalidInput):
                 await self._engine.resolve(name)  # an adapter that cannot be read is not listed, and says why
@@ -211,3 +220,28 @@ class Models:
         return NotFound(
             f"unknown model {model!r}; known: {', '.join([*await self._own_names(), *self._aliases.names()])}"
         )
+
+
+_SECOND_NAMES = ("-latest", "-init")
+"""What kfallah/CLaaS adds to an adapter's id: its `user/a-init`, also called `user/a-latest`, is `user/a` here."""
+
+
+def _without_second_name(name: str) -> str:
+    for ending in _SECOND_NAMES:
+        if name.endswith(ending):
+            return name.removesuffix(ending)
+    return name
+
+
+async def own_id(engine: Engine, lora_id: str) -> str:
+    """The id of the adapter that a client calls `lora_id`, an unknown one as it is."""
+    first = _without_second_name(lora_id)
+    if first == lora_id:
+        return lora_id
+    known = {weights.lora_id for weights in await engine.list_adapters(first)}
+    return first if first in known and lora_id not in known else lora_id
+
+
+def _called(name: str, ids: Sequence[str]) -> list[str]:
+    """The adapters of this id, else of this served name."""
+    return [name] if name in ids else [lora_id for lora_id in ids if served_name(lora_id) == name]

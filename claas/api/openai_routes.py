@@ -14,7 +14,7 @@ from claas.api.services import Served
 from claas.api.stream import chunks, event_stream, while_connected
 from claas.core.errors import StackError
 from claas.engines.base import Health
-from claas.wire.adapters import SERVICE_NAME, HealthResponse, ModelCard, ModelList, ServiceInfo
+from claas.wire.adapters import SERVICE_NAME, HealthResponse, ModelCard, ModelList, ServiceInfo, WorkerHealth
 from claas.wire.chat import (
     ChatRequest,
     ChatResponse,
@@ -70,7 +70,12 @@ async def model(model: str, served: Served) -> Response:
 
 def _health(health: Health) -> Response:
     body = HealthResponse(
-        status="ok" if health.ok else "unavailable", base_model=health.base_model, detail=dict(health.detail)
+        status="ok" if health.ok else "unavailable",
+        base_model=health.base_model,
+        detail=dict(health.detail),
+        worker=WorkerHealth(status="healthy")
+        if health.ok
+        else WorkerHealth(status="unhealthy", error="the engine cannot serve"),
     )
     return reply(body, 200 if health.ok else 503)
 

@@ -26,7 +26,7 @@ from claas.wire.adapters import ErrorBody
 router = APIRouter()
 
 Page = Annotated[int, Query(ge=1)]
-PerPage = Annotated[int, Query(ge=1, le=100)]
+PerPage = Annotated[int, Query(ge=1, le=200)]
 
 
 @router.get("/favicon.ico", include_in_schema=False)

@@ -268,7 +268,11 @@ class Engine(Protocol):
         ...
 
     async def init_adapter(self, spec: AdapterSpec) -> Weights:
-        """Create version 0, which answers exactly as the base model. An existing id raises `Conflict`."""
+        """Create version 0, which answers exactly as the base model.
+
+        One that exists is returned as it is while it has not been trained and `spec` would make the same; any other
+        existing id raises `Conflict`.
+        """
         ...
 
     async def list_adapters(self, prefix: str = "") -> list[Weights]:

@@ -132,6 +132,12 @@ class VersionStore(ABC, Generic[V]):
         """The version that the update with this idempotency key made; None where it made none. Raises `NotFound`."""
         return next((record for record in self.versions(lora_id) if record.key == key), None)
 
+    def untrained(self, lora_id: str) -> V | None:
+        """Version 0 of an adapter that has no other version; None where there is none."""
+        with self._lock:
+            versions = self._adapters.get(adapter_id(lora_id), {})
+            return versions.get(0) if len(versions) == 1 else None
+
     def require_new(self, lora_id: str) -> None:
         """Raise `Conflict` where `lora_id`, or another id with its served name, exists."""
         name = served_name(adapter_id(lora_id))

@@ -137,7 +137,7 @@ class VersionedEngine(Generic[V]):
         return await self._exclusively(lora_id, lambda: self._learner.update(lora_id, items, training, key))
 
     async def init_adapter(self, spec: AdapterSpec) -> Weights:
-        """Create version 0, which answers exactly as the base model. An existing id raises `Conflict`."""
+        """Create version 0, which answers exactly as the base model, unless just that exists."""
         return await self._exclusively(spec.lora_id, lambda: self._learner.init(spec))
 
     async def list_adapters(self, prefix: str = "") -> list[Weights]:

@@ -11,12 +11,21 @@ SERVICE_NAME = "claas"
 
 
 class ServiceInfo(OpenAIBody):
-    """Who answers at `/`."""
+    """Who answers at `/`, and where it says what can be asked."""
 
     name: str
     version: str
     mode: str
     base_model: str
+    description: str = "Continual learning as a service: chat, and feedback that changes the weights"
+    docs: str = "/docs"
+
+
+class WorkerHealth(OpenAIBody):
+    """What `HealthResponse` says, as clients of kfallah/CLaaS read it."""
+
+    status: Literal["healthy", "unhealthy"]
+    error: str | None = None
 
 
 class HealthResponse(OpenAIBody):
@@ -25,6 +34,7 @@ class HealthResponse(OpenAIBody):
     status: Literal["ok", "unavailable"]
     base_model: str
     detail: dict[str, str | int | float | bool] = Field(default_factory=dict[str, str | int | float | bool])
+    worker: WorkerHealth
 
 
 class ModelCard(OpenAIBody):
@@ -53,15 +63,17 @@ class ErrorDetail(OpenAIBody):
 
 
 class ErrorBody(Body):
-    """Every error response."""
+    """Every error response. `detail` is the message again, where clients of kfallah/CLaaS look for it."""
 
     error: ErrorDetail
+    detail: str = ""
 
 
 class LoraInitRequest(Body):
     """A new adapter; `base_model` must be the one this API serves, None means that one.
 
-    `lora_alpha` None means the engine's own, 64 where it can be chosen. `seed` decides its A.
+    `lora_alpha` None means the engine's own, 64 where it can be chosen. `seed` decides its A. `if_trained` says what
+    happens where `lora_id` has learnt something: a new adapter is made under an id of its own, or none (409).
     """
 
     lora_id: str
@@ -70,6 +82,7 @@ class LoraInitRequest(Body):
     lora_alpha: int | None = Field(default=None, ge=8, le=256)
     target_modules: list[str] | None = Field(default=None, min_length=1)
     seed: Count = 0
+    if_trained: Literal["anew", "refuse"] = "anew"
 
 
 class LoraVersion(Body):
@@ -82,9 +95,10 @@ class LoraVersion(Body):
 
 
 class LoraList(Body):
-    """The newest version of each adapter."""
+    """The ids of adapters, and the newest version of each."""
 
-    loras: list[LoraVersion]
+    loras: list[str]
+    adapters: list[LoraVersion]
 
 
 class LoraDeleted(Body):

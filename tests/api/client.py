@@ -67,9 +67,10 @@ def error(response: httpx.Response, status: int) -> str:
     """The message of an error, after a look at its status and shape."""
     assert response.status_code == status, response.text
     body = response.json()
-    assert set(body) == {"error"}
+    assert set(body) == {"error", "detail"}
     assert set(body["error"]) == {"message", "type", "param", "code"}
-    return body["error"]["message"]
+    assert body["detail"] == body["error"]["message"]
+    return body["detail"]
 
 
 @asynccontextmanager

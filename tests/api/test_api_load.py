@@ -55,7 +55,7 @@ async def everything_is_there(url: str, load: Load, folder: Path) -> None:
     kept = [json.loads(line)["id"] for line in (folder / "data/store/rollouts.jsonl").read_text().splitlines()]
     assert set(load.rollouts) <= set(kept)
     async with client(url) as http:
-        loras = LoraList.model_validate((await http.get("/v1/lora")).json()).loras
+        loras = LoraList.model_validate((await http.get("/v1/lora")).json()).adapters
         assert {lora.lora_id: lora.version for lora in loras} == load.newest
         assert [load.digest_of[lora.model] for lora in loras] == [lora.digest for lora in loras]
         for key, (body, receipt) in load.receipts.items():

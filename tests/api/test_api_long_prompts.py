@@ -49,7 +49,7 @@ async def test_the_real_engine_refuses_what_does_not_fit_on_every_endpoint(tmp_p
         refused = await api.try_feedback(item("Hi", said, feedback=LONG))
         assert "beyond the window of 2048 tokens" in error(refused, 400)
         assert "nothing was trained" in error(refused, 400)
-        assert ok(await api.http.get("/v1/lora"))["loras"][0]["version"] == 0
+        assert ok(await api.http.get("/v1/lora"))["adapters"][0]["version"] == 0
 
 
 async def test_a_cut_prompt_is_answered_recorded_and_trained_on_as_it_was_read(tmp_path: Path) -> None:

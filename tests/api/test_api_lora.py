@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from claas.wire.adapters import LoraList, LoraVersion
-from tests.api.client import LORA, error, item, ok, serving
+from tests.api.client import LORA, NAME, error, item, ok, serving
 from tests.fakes.engine import BASE_MODEL, FakeEngine
 
 pytestmark = pytest.mark.anyio
@@ -27,8 +27,11 @@ async def test_a_new_adapter_begins_at_version_0(tmp_path: Path, engine: FakeEng
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [
-        ({"lora_id": LORA}, 409, LORA),
+        ({"lora_id": LORA, "lora_r": 8}, 409, LORA),
+        ({"lora_id": LORA, "seed": 1}, 409, LORA),
         ({"lora_id": "eval-concise"}, 409, "'eval/concise'"),
+        ({"lora_id": "eval/concise-latest"}, 409, "a name of 'eval/concise'"),
+        ({"lora_id": "eval-concise-init"}, 409, "a name of 'eval/concise'"),
         ({"lora_id": BASE_MODEL}, 409, "base model's name"),
         ({"lora_id": "a", "base_model": "other/model"}, 403, "'other/model'"),
         ({"lora_id": "a", "lora_r": 2}, 422, "lora_r: Input should be greater than or equal to 4, got 2"),
@@ -44,6 +47,62 @@ async def test_an_adapter_that_cannot_be_made_is_refused(
     async with serving(tmp_path, engine) as api:
         assert said in error(await api.http.post("/v1/lora/init", json=body), status)
     assert list(engine.adapters) == [LORA]
+
+
+async def test_to_make_an_adapter_again_before_it_has_learnt_makes_nothing(tmp_path: Path, engine: FakeEngine) -> None:
+    body = {"lora_id": "eval/new", "lora_r": 8, "seed": 3}
+    async with serving(tmp_path, engine) as api:
+        again = [
+            ok(await api.http.post("/v1/lora/init", json=body | {"if_trained": each})) for each in ("anew", "refuse")
+        ]
+        assert again[0] == again[1]
+    assert [weights.digest for weights in engine.adapters["eval/new"]] == [again[0]["digest"]]
+
+
+async def test_an_adapter_that_has_learnt_stays_and_a_new_one_gets_an_id_of_its_own(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    async with serving(tmp_path, engine) as api:
+
+        async def init() -> tuple[str, int]:
+            made = ok(await api.http.post("/v1/lora/init", json={"lora_id": LORA}))
+            return made["lora_id"], made["version"]
+
+        await api.feedback(item("Hi", await api.said("Hi")))
+        learnt = list(engine.adapters[LORA])
+        assert [await init(), await init()] == [(f"{LORA}-anew-2", 0)] * 2
+        await api.feedback(item("Hi", await api.said("Hi", model=f"{NAME}-anew-2"), lora_id=f"{LORA}-anew-2"))
+        assert await init() == (f"{LORA}-anew-3", 0)
+        refused = await api.http.post("/v1/lora/init", json={"lora_id": LORA, "if_trained": "refuse"})
+        assert "exists already" in error(refused, 409)
+    assert engine.adapters[LORA] == learnt
+
+
+@pytest.mark.parametrize("ending", ["-latest", "-init"])
+async def test_an_adapter_is_known_by_its_second_names(tmp_path: Path, engine: FakeEngine, ending: str) -> None:
+    async with serving(tmp_path, engine) as api:
+        reply = await api.chat("Hi", model=NAME + ending)
+        assert reply.model == f"{NAME}@0"
+        receipt = await api.feedback(item("Hi", reply.choices[0], lora_id=LORA + ending))
+        assert (receipt.lora_id, receipt.version) == (LORA, 1)
+        assert (await api.chat("Hi", model=f"{NAME}{ending}@0")).model == f"{NAME}@0"
+        exported = await api.http.get("/v1/lora/export", params={"lora_id": LORA + ending})
+        assert exported.headers["ETag"] == f'"{engine.adapters[LORA][1].digest}"'
+        deleted = await api.http.delete("/v1/lora", params={"lora_id": LORA + ending})
+        assert "say lora_id=eval/concise" in error(deleted, 409)
+        assert len(engine.adapters[LORA]) == 2
+
+
+async def test_an_adapter_of_that_very_id_comes_before_a_second_name(tmp_path: Path, engine: FakeEngine) -> None:
+    async with serving(tmp_path, engine) as api:
+        await api.init("team/a-latest")
+        await api.init("team/a")
+        reply = await api.chat("Hi", model="team-a-latest")
+        assert reply.model == "team-a-latest@0"
+        receipt = await api.feedback(item("Hi", reply.choices[0], lora_id="team/a-latest"))
+        assert receipt.lora_id == "team/a-latest"
+        ok(await api.http.delete("/v1/lora", params={"lora_id": "team/a-latest"}))
+        assert (await api.chat("Hi", model="team-a-latest")).model == "team-a@0"
 
 
 @pytest.mark.parametrize("lora_id", ESCAPING, ids=repr)
@@ -69,9 +128,10 @@ async def test_adapters_are_listed_by_prefix_at_their_newest_version(tmp_path: P
         await api.feedback(item("Hi", await api.said("Hi")))
         everything = LoraList.model_validate(ok(await api.http.get("/v1/lora")))
         some = LoraList.model_validate(ok(await api.http.get("/v1/lora", params={"prefix": "eval/"})))
-    assert [(lora.lora_id, lora.version) for lora in everything.loras] == [(LORA, 1), ("team/a", 0)]
-    assert [lora.model for lora in some.loras] == ["eval-concise@1"]
-    assert some.loras[0].digest == engine.adapters[LORA][1].digest
+    assert everything.loras == [LORA, "team/a"]
+    assert [(lora.lora_id, lora.version) for lora in everything.adapters] == [(LORA, 1), ("team/a", 0)]
+    assert [lora.model for lora in some.adapters] == ["eval-concise@1"]
+    assert some.adapters[0].digest == engine.adapters[LORA][1].digest
 
 
 async def test_deleting_twice_is_no_error(tmp_path: Path, engine: FakeEngine) -> None:

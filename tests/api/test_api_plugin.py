@@ -40,7 +40,7 @@ async def answers(api: Api) -> list[tuple[str, str]]:
 
 
 async def version(http: httpx.AsyncClient) -> int:
-    (adapter,) = ok(await http.get("/v1/lora"))["loras"]
+    (adapter,) = ok(await http.get("/v1/lora"))["adapters"]
     return adapter["version"]
 
 

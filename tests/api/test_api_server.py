@@ -49,7 +49,7 @@ def test_the_local_engine_learns_from_what_it_said(tmp_path: Path) -> None:
             assert await scored(api, f"{NAME}@0") != await scored(api, NAME)
         async with running(open_engine(config), config) as api:
             assert await api.feedback(*said, key="k") == receipt
-            listed = ok(await api.http.get("/v1/lora"))["loras"]
+            listed = ok(await api.http.get("/v1/lora"))["adapters"]
             assert [(lora["lora_id"], lora["version"], lora["digest"]) for lora in listed] == [
                 (LORA, 1, receipt.digest)
             ]

@@ -118,7 +118,8 @@ async def test_what_fails_on_the_way_is_the_last_event(tmp_path: Path, engine: F
         response = await api.try_chat(stream=True)
         *parts, last, after = response.text.split("\n\n")
         assert json.loads(last.removeprefix("data: ")) == {
-            "error": {"message": "the device is gone", "type": "server_error", "param": None, "code": "stack_error"}
+            "error": {"message": "the device is gone", "type": "server_error", "param": None, "code": "stack_error"},
+            "detail": "the device is gone",
         }
         assert (len(parts), after, "[DONE]" in response.text) == (4, "", False)
         text = "".join(json.loads(part.removeprefix("data: "))["choices"][0]["delta"]["content"] for part in parts)

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +107,19 @@ async def test_ids_that_could_leave_the_store_are_refused(engine: Any, wrong: st
 
 async def test_an_id_or_served_name_that_is_taken_is_a_conflict(engine: Any) -> None:
     await engine.init_adapter(SMALL)
-    with pytest.raises(Conflict, match="exists already"):
-        await engine.init_adapter(SMALL)
+    for other in (replace(SMALL, rank=4), replace(SMALL, alpha=32), replace(SMALL, seed=7)):
+        with pytest.raises(Conflict, match="exists already"):
+            await engine.init_adapter(other)
     with pytest.raises(Conflict, match="served as 'eval-concise'"):
         await engine.init_adapter(AdapterSpec("eval-concise"))
+
+
+async def test_what_is_made_again_before_it_was_trained_is_the_same(engine: Any) -> None:
+    made = await engine.init_adapter(SMALL)
+    assert await engine.init_adapter(SMALL) == made
+    await teach(engine, SMALL.lora_id, "key", steps_per_batch=1)
+    with pytest.raises(Conflict, match="exists already"):
+        await engine.init_adapter(SMALL)
 
 
 async def test_unknown_adapters_and_versions_are_not_found(engine: Any) -> None:

@@ -156,23 +156,19 @@ def test_an_update_that_made_another_version_is_noticed() -> None:
 VERSION = {"lora_id": "eval/kuro", "version": 0, "digest": "d0", "model": "eval-kuro@0"}
 
 
-def test_an_adapter_that_a_crash_left_untrained_is_taken() -> None:
-    server = Server(v1_lora_init=error(409), v1_lora=ok({"loras": [VERSION]}))
-    assert call(server, lambda stack: stack.init_adapter("eval/kuro", 0)).digest == "d0"
-
-
-def test_an_adapter_that_another_run_trained_is_not() -> None:
-    server = Server(v1_lora_init=error(409), v1_lora=ok({"loras": [VERSION | {"version": 2}]}))
-    with pytest.raises(InvalidInput, match="choose another output_dir or lora_id_prefix"):
+def test_an_adapter_that_another_run_trained_is_not_taken() -> None:
+    server = Server(v1_lora_init=error(409, "adapter 'eval/kuro' exists already"))
+    with pytest.raises(InvalidInput, match=r"exists already.* choose another output_dir or lora_id_prefix"):
         call(server, lambda stack: stack.init_adapter("eval/kuro", 0))
+    assert json.loads(server.requests[0].content)["if_trained"] == "refuse"
 
 
 def test_the_newest_version_is_of_that_adapter_and_of_no_longer_name() -> None:
     other = VERSION | {"lora_id": "eval/kuro-2", "version": 9}
-    server = Server(v1_lora=ok({"loras": [other, VERSION | {"version": 5}]}))
+    server = Server(v1_lora=ok({"loras": [], "adapters": [other, VERSION | {"version": 5}]}))
     assert call(server, lambda stack: stack.newest("eval/kuro")).model == "eval-kuro@5"
     with pytest.raises(NotFound):
-        call(Server(v1_lora=ok({"loras": [other]})), lambda stack: stack.newest("eval/kuro"))
+        call(Server(v1_lora=ok({"loras": [], "adapters": [other]})), lambda stack: stack.newest("eval/kuro"))
 
 
 def base_score(stack: HttpStack) -> Any:

@@ -175,10 +175,10 @@ class FakeEngine:
 
     async def init_adapter(self, spec: AdapterSpec) -> Weights:
         adapter_id(spec.lora_id)
-        if spec.lora_id in self.adapters:
+        first = self._weights(spec.lora_id, 0, salt=str(spec))
+        if self.adapters.setdefault(spec.lora_id, [first]) != [first]:
             raise Conflict(f"adapter {spec.lora_id!r} exists already")
-        self.adapters[spec.lora_id] = [self._weights(spec.lora_id, 0, salt=str(spec))]
-        return self.adapters[spec.lora_id][0]
+        return first
 
     async def list_adapters(self, prefix: str = "") -> list[Weights]:
         return [versions[-1] for lora_id, versions in sorted(self.adapters.items()) if lora_id.startswith(prefix)]

@@ -1,6 +1,7 @@
 """Updates on this machine: from the newest version of an adapter and a batch of feedback to its next version."""
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -51,7 +52,7 @@ class LocalLearner(Learner[LocalVersion]):
         self._wrapped: tuple[LoraShape, PeftModel] | None = None
 
     async def init(self, spec: AdapterSpec) -> Weights:
-        """Version 0. Raises `Conflict` where the id is taken."""
+        """Version 0, made now unless just that exists. Raises `Conflict` where the id is taken otherwise."""
         return (await self._in_thread("making the adapter", lambda: self._first(spec))).weights
 
     async def delete(self, lora_id: str) -> bool:
@@ -78,9 +79,13 @@ class LocalLearner(Learner[LocalVersion]):
         return await asyncio.wrap_future(job.result)
 
     def _first(self, spec: AdapterSpec) -> LocalVersion:
-        self._store.require_new(spec.lora_id)
         shape = LoraShape.of(spec, self._model.model)
         tensors = new_tensors(shape, self._model.model, spec.seed)
+        made = self._store.untrained(spec.lora_id)
+        digest = hashlib.sha256(to_bytes(tensors)).hexdigest()
+        if made is not None and (made.shape, made.digest, made.base_digest) == (shape, digest, self.base.digest):
+            return made
+        self._store.require_new(spec.lora_id)
         return self._save(spec.lora_id, 0, shape, tensors, {}, None, {}, Clock())
 
     def _trained(

@@ -157,7 +157,7 @@ class ModalEngine:
             return await self._service.call("update", lora_id, items, training, key)
 
     async def init_adapter(self, spec: AdapterSpec) -> Weights:
-        """Create version 0, which answers exactly as the base model. An existing id raises `Conflict`."""
+        """Create version 0, which answers exactly as the base model, unless just that exists."""
         async with self._locks.holding(spec.lora_id):
             return await self._service.call("init_adapter", spec)
 

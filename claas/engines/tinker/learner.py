@@ -48,13 +48,19 @@ class TinkerLearner(Learner[TinkerVersion]):
         self._making: set[str] = set()
 
     async def init(self, spec: AdapterSpec) -> Weights:
-        """Version 0. Raises `Conflict` where the id is taken, `InvalidInput` for a shape that Tinker has not."""
-        self._store.require_new(spec.lora_id)
+        """Version 0, made now unless just that exists.
+
+        Raises `Conflict` where the id is taken otherwise, `InvalidInput` for a shape that Tinker has not.
+        """
         _require_shape(spec)
+        made = self._store.untrained(spec.lora_id)
+        if made is not None and (made.base_model, made.rank, made.seed) == (self.base.base_model, spec.rank, spec.seed):
+            return made.weights
+        self._store.require_new(spec.lora_id)
         clock = Clock()
         with clock.timing("load"):
             run = await self._service.new_run(spec.rank, spec.seed)
-        return (await self._save(run, spec.lora_id, 0, spec.rank, None, {}, clock)).weights
+        return (await self._save(run, spec.lora_id, 0, spec.rank, None, {}, clock, spec.seed)).weights
 
     async def _next(
         self, newest: TinkerVersion, items: Sequence[TrainingItem], training: TrainingConfig, key: str
@@ -132,6 +138,7 @@ class TinkerLearner(Learner[TinkerVersion]):
         key: str | None,
         metrics: Mapping[str, float],
         clock: Clock,
+        seed: int | None = None,
     ) -> TinkerVersion:
         """Make the checkpoints of a version and put it on record."""
         name = _name(lora_id, version)
@@ -152,6 +159,7 @@ class TinkerLearner(Learner[TinkerVersion]):
                 metrics=metrics,
                 timing_ms=clock.timing_ms,
                 created=datetime.now(UTC).isoformat(),
+                seed=seed,
             )
             self._store.commit(record)
             self._store.needed(expected)

@@ -27,12 +27,13 @@ _MODULE = re.compile(r"\.([^.]+)\.lora_[AB]\.")
 class TinkerVersion(StoredVersion):
     """Where the service has one version: weights and optimiser at `state_path`, to answer with at `sampler_path`.
 
-    `kept` is False once these checkpoints were given up; the receipt stays.
+    `kept` is False once these checkpoints were given up; the receipt stays. `seed` is that of version 0, else None.
     """
 
     state_path: str
     sampler_path: str
     kept: bool = True
+    seed: int | None = None
 
     @property
     def weights(self) -> Weights:

@@ -66,18 +66,21 @@ class HttpStack:
 
     async def init_adapter(self, lora_id: str, seed: int) -> AdapterVersion:
         """Version 0 of `lora_id`, made now; one that exists is taken only while it has not been trained."""
+        request = LoraInitRequest(lora_id=lora_id, seed=seed, if_trained="refuse")
         try:
-            made = await self._client.post("/v1/lora/init", LoraInitRequest(lora_id=lora_id, seed=seed), LoraVersion)
+            return _version(await self._client.post("/v1/lora/init", request, LoraVersion))
         except Refused as error:
             if error.status != 409:
                 raise
-            return await self._require_untrained(lora_id)
-        return _version(made)
+            raise InvalidInput(
+                f"{self._client.base_url} has no new adapter for this run: {error}; or choose another output_dir or "
+                "lora_id_prefix"
+            ) from error
 
     async def newest(self, lora_id: str) -> AdapterVersion:
         """The newest version of `lora_id`; `NotFound` when the API has no such adapter."""
         listed = await self._client.get("/v1/lora", LoraList, params={"prefix": lora_id})
-        for lora in listed.loras:
+        for lora in listed.adapters:
             if lora.lora_id == lora_id:
                 return _version(lora)
         raise NotFound(f"{self._client.base_url} has no adapter {lora_id!r}")
@@ -137,15 +140,6 @@ class HttpStack:
                 raise
             raise StackError(f"the update of {adapter.model} was refused: {error}") from error
         return _receipt(adapter, key, reply, time.monotonic() - started)
-
-    async def _require_untrained(self, lora_id: str) -> AdapterVersion:
-        newest = await self.newest(lora_id)
-        if newest.version != 0:
-            raise InvalidInput(
-                f"adapter {lora_id!r} exists at {self._client.base_url} and has been trained to version "
-                f"{newest.version} by another run; choose another output_dir or lora_id_prefix"
-            )
-        return newest
 
 
 async def _require_claas(client: HttpClient, config: EvalConfig) -> None:

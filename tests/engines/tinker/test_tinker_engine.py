@@ -175,6 +175,17 @@ async def test_the_digest_is_that_of_the_checkpoint(open_tinker: Any, fake: Fake
     assert weights.digest == digest_of(sampler)
 
 
+async def test_an_adapter_made_again_before_it_was_trained_costs_nothing(open_tinker: Any, fake: FakeTinker) -> None:
+    engine = await open_tinker()
+    made = await engine.init_adapter(AdapterSpec(LORA, seed=3))
+    checkpoints = list(fake.checkpoints)
+    assert await (await open_tinker()).init_adapter(AdapterSpec(LORA, seed=3)) == made
+    assert list(fake.checkpoints) == checkpoints
+    for other in (AdapterSpec(LORA, seed=4), AdapterSpec(LORA, rank=8, seed=3)):
+        with pytest.raises(Conflict, match="exists already"):
+            await engine.init_adapter(other)
+
+
 async def test_a_key_trains_once_even_after_a_restart(open_tinker: Any, fake: FakeTinker) -> None:
     engine = await open_tinker()
     await engine.init_adapter(AdapterSpec(LORA))
