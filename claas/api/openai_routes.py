@@ -101,7 +101,7 @@ async def completions(request: CompletionRequest, served: Served, http: Request)
 
 @router.post("/v1/score", response_model=ScoreResponse)
 async def score(request: ScoreRequest, served: Served) -> Response:
-    """Log probabilities of a given answer; a request without a system turn gets the one that chat gives it."""
+    """Log probabilities of a given answer to a conversation, which the model reads as it does in a chat."""
     weights = await served.models.weights(request.model)
     scored = await served.engine.score(weights, conversation(request.messages), request.completion)
     total = math.fsum(scored.logprobs)

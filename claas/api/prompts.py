@@ -5,20 +5,17 @@ from dataclasses import dataclass
 
 from claas.core.errors import InvalidInput, PromptTooLong
 from claas.engines.base import Engine, require_window
-from claas.wire.chat import DEFAULT_SYSTEM_PROMPT, ChatMessage
+from claas.wire.chat import ChatMessage
 
 Turns = tuple[dict[str, str], ...]
 
 
 def conversation(messages: Sequence[ChatMessage]) -> Turns:
-    """Plain-text turns; `developer` reads as `system`, and a system turn is put first when there is none."""
-    turns = [
+    """The turns that the client sent, and no others, as plain text; `developer` reads as `system`."""
+    return tuple(
         {"role": "system" if message.role == "developer" else message.role, "content": message.text}
         for message in messages
-    ]
-    if not any(turn["role"] == "system" for turn in turns):
-        turns.insert(0, {"role": "system", "content": DEFAULT_SYSTEM_PROMPT})
-    return tuple(turns)
+    )
 
 
 def last_user_text(messages: Sequence[Mapping[str, str]]) -> str:

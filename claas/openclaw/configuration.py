@@ -14,7 +14,6 @@ from claas.core.errors import InvalidInput
 from claas.core.files import write_atomically, writing
 from claas.core.settings import DEFAULT_ALIAS
 from claas.openclaw.install import DEFAULT_VERSION, release
-from claas.wire.chat import DEFAULT_SYSTEM_PROMPT
 
 _PROVIDER = "vllm"
 """The provider whose key OpenClaw reads from the environment (`VLLM_API_KEY`); other providers' keys go into a file."""
@@ -41,7 +40,7 @@ class GatewaySettings:
     port: int = 18789
     api_url: str = "http://127.0.0.1:8080/v1"
     alias: str = DEFAULT_ALIAS
-    system_prompt: str | None = DEFAULT_SYSTEM_PROMPT
+    system_prompt: str | None = "You are a helpful assistant."
     temperature: float = 0.7
     max_tokens: int = 400
     concurrency: int = 32

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from claas.tiny.corpus import banks
-from claas.tiny.corpus.conversation import Message, sample
+from claas.tiny.corpus.conversation import SYSTEM_PROMPT, Message, sample
 
 Tokenizer: TypeAlias = Any
 """A `PreTrainedTokenizerFast`, which transformers leaves partly untyped."""
@@ -27,6 +27,8 @@ WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 CHAT_TEMPLATE = (
+    "{% if not messages | selectattr('role', 'equalto', 'system') | list %}"
+    f"<|im_start|>system\n{SYSTEM_PROMPT}<|im_end|>\n{{% endif %}}"
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )

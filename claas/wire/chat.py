@@ -7,9 +7,6 @@ from pydantic import Field, field_validator, model_validator
 from claas.core.errors import InvalidInput
 from claas.wire import Body, Count, Int64, OpenAIBody, without_nulls
 
-DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant."
-"""The system turn of a request that has none."""
-
 
 class TextPart(OpenAIBody):
     """One part of a message's content."""

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from claas.engines.base import AdapterSpec
-from claas.wire.chat import DEFAULT_SYSTEM_PROMPT
 from tests.api.client import LORA, NAME, error, item, ok, serving
 from tests.fakes.engine import BASE_MODEL, FakeEngine
 
@@ -114,7 +113,7 @@ async def test_logprobs_come_only_when_asked_for(tmp_path: Path) -> None:
     assert plain.logprobs.content[0].top_logprobs == []
 
 
-async def test_a_request_without_a_system_turn_gets_the_default_one(tmp_path: Path, engine: FakeEngine) -> None:
+async def test_the_model_reads_the_turns_that_were_sent_and_no_others(tmp_path: Path, engine: FakeEngine) -> None:
     turns = [
         [{"role": "user", "content": "Hi"}],
         [{"role": "developer", "content": "Obey."}, {"role": "user", "content": "Hi"}],
@@ -126,10 +125,10 @@ async def test_a_request_without_a_system_turn_gets_the_default_one(tmp_path: Pa
             ok(await api.http.post("/v1/chat/completions", json={"model": NAME, "messages": messages}))
     user = {"role": "user", "content": "Hi"}
     assert [list(sampled.messages) for sampled in engine.sampled] == [
-        [{"role": "system", "content": DEFAULT_SYSTEM_PROMPT}, user],
+        [user],
         [{"role": "system", "content": "Obey."}, user],
         [{"role": "system", "content": "Sing."}, user],
-        [{"role": "system", "content": DEFAULT_SYSTEM_PROMPT}, user],
+        [user],
     ]
 
 

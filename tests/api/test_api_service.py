@@ -7,7 +7,7 @@ import pytest
 import claas
 from claas.core.errors import StackError
 from claas.wire.adapters import HealthResponse, ServiceInfo
-from claas.wire.chat import DEFAULT_SYSTEM_PROMPT, ScoreResponse
+from claas.wire.chat import ScoreResponse
 from tests.api.client import LORA, NAME, error, ok, serving
 from tests.fakes.engine import BASE_MODEL, FakeEngine, prompt_ids
 
@@ -22,8 +22,7 @@ async def test_a_score_says_what_each_token_weighs_under_which_weights(tmp_path:
     assert (score.model, score.system_fingerprint) == ("eval-concise@0", engine.adapters[LORA][0].digest)
     assert (score.tokens, score.logprobs, score.logprob_sum) == (["Hello", "you", "<end>"], [-0.5] * 3, -1.5)
     assert score.completion_tokens == 3
-    asked = [{"role": "system", "content": DEFAULT_SYSTEM_PROMPT}, *messages]
-    assert score.prompt_tokens == len(prompt_ids(asked))
+    assert score.prompt_tokens == len(prompt_ids(messages))
 
 
 @pytest.mark.parametrize(

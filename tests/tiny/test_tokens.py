@@ -4,7 +4,7 @@ import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from claas.tiny import WEIGHTS_DIR
-from claas.tiny.corpus.conversation import Message, sample
+from claas.tiny.corpus.conversation import SYSTEM_PROMPT, Message, sample
 from claas.tiny.tokens import batches, encode
 
 
@@ -14,13 +14,14 @@ def tokenizer() -> PreTrainedTokenizerBase:
 
 
 def test_training_sees_what_the_chat_template_writes(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Up to the template's last newline, which is never generated."""
+    """Up to the template's last newline, which is never generated, and without the system turn that some lack."""
     rng = Random(0)
     for _ in range(100):
         messages = sample(rng)
         chat = [{"role": message.role, "content": message.text} for message in messages]
         written = tokenizer.apply_chat_template(chat, tokenize=False)
-        assert tokenizer.decode(encode([messages], tokenizer)[0].ids) == written.removesuffix("\n")
+        default = "" if messages[0].role == "system" else f"<|im_start|>system\n{SYSTEM_PROMPT}<|im_end|>\n"
+        assert default + tokenizer.decode(encode([messages], tokenizer)[0].ids) == written.removesuffix("\n")
 
 
 def test_a_prompt_is_tokenized_alike_in_training_and_in_use(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -30,6 +31,17 @@ def test_a_prompt_is_tokenized_alike_in_training_and_in_use(tokenizer: PreTraine
     encoded = encode([messages], tokenizer)[0]
     assert encoded.ids[: len(prompt)] == prompt
     assert encoded.learnt[: len(prompt)] == [False] * len(prompt)
+
+
+def test_a_conversation_without_a_system_turn_gets_the_one_that_training_saw(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    turns = [{"role": "user", "content": "Hi!"}]
+    default = {"role": "system", "content": SYSTEM_PROMPT}
+    own = [*turns, {"role": "system", "content": "Be kind."}]
+    written = [tokenizer.apply_chat_template(each, tokenize=False) for each in (turns, [default, *turns], own)]
+    assert written[0] == written[1]
+    assert SYSTEM_PROMPT not in written[2]
 
 
 def test_only_the_assistants_words_and_their_end_are_learnt(tokenizer: PreTrainedTokenizerBase) -> None:

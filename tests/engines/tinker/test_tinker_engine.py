@@ -126,8 +126,8 @@ async def test_an_update_trains_on_teacher_less_student(open_tinker: Any, fake: 
         teacher_prompt = chat().prompt_ids(user(hint))
         teacher = logprobs([*teacher_prompt, *item.token_ids], 0)[len(teacher_prompt) - 1 :]
         student = logprobs(whole, 0)[start:]
-        gaps = [a - b for a, b in zip(teacher, student, strict=True)]
-        assert inputs["advantages"] == pytest.approx([0.0] * start + gaps, abs=1e-6), "strong enough for a gain of 1"
+        gained = [update.metrics["kl_gain"] * (a - b) for a, b in zip(teacher, student, strict=True)]
+        assert inputs["advantages"] == pytest.approx([0.0] * start + gained, abs=1e-6)
     tokens = sum(len(item.token_ids) for item in taken)
     adam = fake.bodies("optim_step")[0]["adam_params"]
     assert (adam["learning_rate"], adam["beta1"], adam["beta2"], adam["eps"]) == (1e-3, 0.9, 0.999, 1e-8)
