@@ -37,6 +37,7 @@ class Receipt(Record):
 
     `step` is the number of updates before it, which is the version that was trained. `stack_ms` are milliseconds by
     part of the update as the stack measured them, `update_s` the seconds that the harness waited for all of it.
+    `lost_metrics` are those that cannot be, with what stood in their place; None when there are none.
     """
 
     kind: Literal["receipt"] = "receipt"
@@ -46,6 +47,7 @@ class Receipt(Record):
     timestamp: str
     adapter: AdapterVersion
     sdpo_metrics: dict[str, float]
+    lost_metrics: dict[str, str] | None = None
     stack_ms: dict[str, float]
     update_s: float
 

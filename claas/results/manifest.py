@@ -28,6 +28,8 @@ MAY_DIFFER = frozenset(
         "plots",
         "max_concurrency",
         "parallel_preferences",
+        "request_timeout_s",
+        "retry_for_s",
         "fail_on_error",
         "fail_on_verdict",
         "criteria",

@@ -144,6 +144,7 @@ class StepRecord(Record):
 
     `adapter` is the version that the step's update made, and that `eval` measures. `prompts`, `responses` and
     `rollout_ids` are of the answers that were trained on. A lost answer appears in `rollouts` with its error.
+    `lost_metrics` are what the update reported that cannot be, with what stood in its place; None when nothing was.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -157,6 +158,7 @@ class StepRecord(Record):
     responses: list[str]
     rollout_ids: list[str]
     sdpo_metrics: dict[str, float]
+    lost_metrics: dict[str, str] | None = None
     eval: Values
     counts: dict[str, Counts]
     rollouts: list[Transcript]

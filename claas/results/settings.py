@@ -82,6 +82,17 @@ class EvalConfig:
     parallel_preferences: int = setting(1, "preferences run side by side", low=1)
     temperature: float = setting(0.7, "of the answers that feedback is given on", low=0.0, high=2.0)
     max_tokens: int = setting(400, "bound of every sampled answer", low=1)
+    request_timeout_s: float = setting(
+        600.0,
+        "seconds that a request to claas_url or openclaw_url may take before it is sent again",
+        low=0.0,
+        above=True,
+    )
+    retry_for_s: float = setting(
+        120.0,
+        "seconds for which a request that fails is sent again, so that a restart of the API is waited for",
+        low=0.0,
+    )
     fail_on_error: bool | float = setting(
         0.1, "true: the first lost answer ends a preference; false: none does; 0.1: more than 10 % of a step's"
     )

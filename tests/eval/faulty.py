@@ -199,7 +199,11 @@ SPOILING: Mapping[str, Callable[[dict[str, Any]], Any]] = {
 
 
 def over_the_wire(engine: FakeEngine, folder: Path, wires: list[FaultyWire], chance: Chance) -> OpenStack:
-    """Opens the real API around `engine`, behind a faulty wire that is added to `wires`; retries come at once."""
+    """Opens the real API around `engine`, behind a faulty wire that is added to `wires`.
+
+    Retries come at once, and every other seed has none.
+    """
+    retries = Retries(for_s=3600.0 * (chance.seed % 2), first_contact_s=3600.0, first_delay_s=0.0)
     settings = ApiConfig(store_dir=str(folder / "store"), feedback_log_dir=str(folder / "feedback"))
 
     @asynccontextmanager
@@ -209,9 +213,7 @@ def over_the_wire(engine: FakeEngine, folder: Path, wires: list[FaultyWire], cha
         wires.append(wire)
         async with (
             app.router.lifespan_context(app),
-            connect(
-                "http://localhost", config, transport=wire, retries=Retries(attempts=2, first_delay_s=0.0)
-            ) as stack,
+            connect("http://localhost", config, transport=wire, retries=retries) as stack,
         ):
             yield stack
 

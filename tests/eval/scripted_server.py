@@ -12,7 +12,8 @@ from claas.eval.stacks.http_stack import HttpStack
 from claas.results.records import AdapterVersion
 
 ADAPTER = AdapterVersion(lora_id="eval/kuro", version=3, digest="d3")
-AT_ONCE = Retries(attempts=3, first_delay_s=0.0)
+ONCE = Retries(for_s=0.0)
+AT_ONCE = Retries(for_s=3600.0, first_contact_s=3600.0, first_delay_s=0.0)
 Reply = httpx.Response | Exception
 
 
@@ -61,7 +62,9 @@ def error(status: int, message: str = "the reason") -> httpx.Response:
     return httpx.Response(status, json={"error": {"message": message, "type": "x"}})
 
 
-def call(server: Server, ask: Callable[[HttpStack], Any], retries: Retries = AT_ONCE, **settings: Any) -> Any:
+def call(
+    server: Callable[[httpx.Request], Any], ask: Callable[[HttpStack], Any], retries: Retries = ONCE, **settings: Any
+) -> Any:
     async def run() -> Any:
         client = HttpClient(
             "http://stack",

@@ -209,7 +209,7 @@ def test_without_a_gateway_the_command_that_starts_one_is_named(tmp_path: Path) 
         async with (
             app.router.lifespan_context(app),
             connect_through(
-                "http://127.0.0.1:9", TOKEN, "http://localhost", config, api_transport=api, retries=Retries(attempts=1)
+                "http://127.0.0.1:9", TOKEN, "http://localhost", config, api_transport=api, retries=Retries(for_s=0)
             ),
         ):
             pass

@@ -1,6 +1,7 @@
 """The HTTP stack against replies that are wrong in every known way."""
 
 import json
+import math
 from typing import Any
 
 import httpx
@@ -11,7 +12,7 @@ from claas.core.settings import TrainingConfig
 from claas.eval.stacks.http_stack import HttpStack
 from claas.eval.stacks.stack import LostAnswer, ServedBase, WrongWeights
 from claas.wire.feedback import FeedbackItem
-from tests.eval.scripted_server import ADAPTER, Server, answer, call, chat, error, ok
+from tests.eval.scripted_server import ADAPTER, AT_ONCE, Server, answer, call, chat, error, ok
 
 SCORE = {
     "model": "eval-kuro@3",
@@ -107,7 +108,45 @@ def test_a_score_is_read() -> None:
     assert scored.prompt_tokens == 4
 
 
-@pytest.mark.parametrize("bad", [[float("nan"), 0.0], []])
+def token(*alternatives: float, logprob: float = -0.5) -> dict[str, Any]:
+    top = [{"token": "Hi", "logprob": each} for each in alternatives]
+    return {"content": [{"token": "Hi", "logprob": logprob, "top_logprobs": top}]}
+
+
+def used(**tokens: int) -> dict[str, Any]:
+    return {"usage": {"prompt_tokens": 4, "completion_tokens": 1, "total_tokens": 5} | tokens}
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (chat(choice={"logprobs": token(logprob=4.5)}), "a log probability of 4.5, which cannot be"),
+        (chat(choice={"logprobs": token(logprob=0.01)}), "a log probability of 0.01, which cannot be"),
+        (chat(choice={"logprobs": token(logprob=-1e300)}), r"a log probability of -1e\+300, which cannot be"),
+        (chat(choice={"logprobs": token(-0.5, 3.0)}), "a log probability of 3.0, which cannot be"),
+        (chat(choice={"logprobs": token(-0.1, -0.1)}), "probabilities that add up to 1.8.*, which cannot be"),
+        (chat(choice={"mean_entropy": -3.0}), "an entropy of -3.0, which cannot be"),
+        (chat(choice={"mean_entropy": 40.0}), "an entropy of 40.0, which cannot be"),
+        (chat(**used(completion_tokens=-(10**15))), "counts -1000000000000000 tokens and has 1 log"),
+        (chat(**used(completion_tokens=2)), "counts 2 tokens and has 1 log probabilities"),
+        (chat(**used(prompt_tokens=-1)), "a prompt of so many tokens: -1, which cannot be"),
+        (chat(**used(prompt_tokens=10**4000)), "a prompt of so many tokens: 1000.*…, which cannot be"),
+    ],
+)
+def test_numbers_that_cannot_be_are_no_measurements(reply: dict[str, Any], said: str) -> None:
+    with pytest.raises(LostAnswer, match=said):
+        call(Server(v1_chat_completions=ok(reply)), answer)
+
+
+def test_what_rounding_does_to_a_probability_of_one_is_no_lie() -> None:
+    reply = chat(choice={"logprobs": token(1e-6, -0.0, logprob=5e-4), "mean_entropy": 0.0})
+    with pytest.raises(LostAnswer, match="add up to 2"):
+        call(Server(v1_chat_completions=ok(reply)), answer)
+    reply = chat(choice={"logprobs": token(1e-6, -20.0, logprob=5e-4), "mean_entropy": 0.0})
+    assert call(Server(v1_chat_completions=ok(reply)), answer).logprobs == (5e-4,)
+
+
+@pytest.mark.parametrize("bad", [[float("nan"), 0.0], [1.0, -1.0], [-1.0, -1e9], []])
 def test_a_score_without_numbers_is_lost(bad: list[float]) -> None:
     with pytest.raises(LostAnswer):
         call(Server(v1_score=ok(SCORE | {"logprobs": bad})), score)
@@ -120,7 +159,7 @@ def test_a_score_by_other_weights_is_refused() -> None:
 
 def test_an_update_is_repeated_under_the_same_key_only() -> None:
     server = Server(v1_feedback=[httpx.ReadTimeout("slow"), error(503), ok(RECEIPT)])
-    receipt = call(server, feedback)
+    receipt = call(server, feedback, AT_ONCE)
     assert [request.headers["Idempotency-Key"] for request in server.requests] == ["run/kuro/3"] * 3
     assert len({request.content for request in server.requests}) == 1
     assert (receipt.adapter.version, receipt.adapter.digest, receipt.adapter.model) == (4, "d4", "eval-kuro@4")
@@ -146,6 +185,23 @@ def test_a_failed_update_is_a_failure_of_the_stack(reply: httpx.Response) -> Non
 def test_a_refused_update_is_the_users_mistake() -> None:
     with pytest.raises(InvalidInput, match="is_clip"):
         call(Server(v1_feedback=error(422, "is_clip must be <= 20")), feedback)
+
+
+def test_what_an_update_reports_and_cannot_be_is_named_and_not_taken() -> None:
+    reported = {
+        "total_loss": math.inf,
+        "kl": math.nan,
+        "grad_norm": -1.0,
+        "trained_tokens": -5,
+        "prefill_tokens": 1e300,
+    }
+    timing = {"distill": math.inf, "save": -1, "logprobs": 0, "total": 2}
+    changes = {"distill_result": {"lora_id": "eval/kuro", "metadata": reported | {"ok": 1.0}}, "timing_ms": timing}
+    receipt = call(Server(v1_feedback=ok(RECEIPT | changes)), feedback)
+    assert receipt.sdpo_metrics == {"grad_norm": -1.0, "ok": 1.0}
+    lost = {"total_loss": "inf", "kl": "nan", "trained_tokens": "-5.0", "prefill_tokens": "1e+300"}
+    assert receipt.lost_metrics == lost
+    assert receipt.stack_ms == {"sleep": 0.0, "wake": 0.0, "logprobs": 0.0, "total": 2.0}
 
 
 def test_an_update_that_made_another_version_is_noticed() -> None:

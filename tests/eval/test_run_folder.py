@@ -87,6 +87,8 @@ def test_what_changes_no_measurement_may_differ_and_is_recorded() -> None:
         "openclaw_alias": "other",
         "prices": Prices(sample=1.0, prefill=1.0, train=1.0),
         "parallel_preferences": 3,
+        "request_timeout_s": 5.0,
+        "retry_for_s": 0.0,
         "fail_on_error": True,
         "fail_on_verdict": True,
         "criteria": {"margin_gain": 1.0},

@@ -140,7 +140,7 @@ async def through(
             config,
             gateway_transport=httpx.ASGITransport(gateway.app(provider)),
             api_transport=transport,
-            retries=Retries(attempts=1),
+            retries=Retries(for_s=0),
         ) as stack,
     ):
         yield stack

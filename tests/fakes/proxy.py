@@ -78,7 +78,7 @@ def behind_proxy(engine: FakeEngine, **faults: Any) -> OpenStack:
         proxy = Proxy(httpx.ASGITransport(app), engine, **faults)
         async with (
             app.router.lifespan_context(app),
-            connect("http://localhost", config, transport=proxy, retries=Retries(attempts=1)) as stack,
+            connect("http://localhost", config, transport=proxy, retries=Retries(for_s=0)) as stack,
         ):
             yield stack
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeGuard, cast
 
 from claas.core.errors import InvalidInput
-from claas.eval.metrics.metric import Metric, Subject, counted
+from claas.eval.metrics.metric import Metric, Subject
 from claas.eval.metrics.preference import Preference
 from claas.eval.run.measuring import measure_all, tokens
-from claas.eval.run.step import PURPOSE
+from claas.eval.run.step import update_counts
 from claas.eval.stacks.stack import Answer, CompletionScore, LostAnswer, Stack
 from claas.results.records import AdapterVersion, Baseline, Counts, StepRecord, Transcript
 from claas.results.settings import EvalConfig
@@ -105,7 +105,9 @@ class Measurements:
         """The version a step made; its first transcripts are of the batch that it was trained on."""
         sampled, measured = record.rollouts[: self.config.batch_size], record.rollouts[self.config.batch_size :]
         subject = replay(self.preference, self.config, record.adapter, record.step, baseline, measured)
-        await self._check(where, record, subject, measured, {PURPOSE: counted(sampled)})
+        await self._check(
+            where, record, subject, measured, update_counts(sampled, record.sdpo_metrics, record.lost_metrics)
+        )
 
     async def _check(
         self,

@@ -161,6 +161,7 @@ class Updates:
         compare(where, "preference", step.preference, self.preference.name)
         compare(where, "adapter", step.adapter.model_dump(), receipt.adapter.model_dump())
         compare(where, "sdpo_metrics", step.sdpo_metrics, receipt.sdpo_metrics)
+        compare(where, "lost_metrics", step.lost_metrics, receipt.lost_metrics)
         compare(where, "feedback_given", step.feedback_given, intent.feedback)
         for name in ("prompts", "responses", "rollout_ids"):
             compare(where, name, getattr(step, name), getattr(intent, name))

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from claas.core.concurrency import together
@@ -17,7 +17,7 @@ from claas.eval.run.measuring import require_enough, tokens
 from claas.eval.run.preference_run import PreferenceRun, start_or_resume
 from claas.eval.stacks.stack import WrongWeights
 from claas.results.ledger import Intent
-from claas.results.records import AdapterVersion, SampledBatch, StepRecord, utc_now
+from claas.results.records import AdapterVersion, Counts, SampledBatch, StepRecord, Transcript, utc_now
 from claas.results.settings import PARAPHRASE
 from claas.results.summary import update_tokens
 from claas.wire.feedback import FeedbackItem
@@ -71,8 +71,9 @@ async def measure(run: PreferenceRun, step: int) -> None:
             responses=intent.responses,
             rollout_ids=intent.rollout_ids,
             sdpo_metrics=receipt.sdpo_metrics,
+            lost_metrics=receipt.lost_metrics,
             eval=measured.values,
-            counts={PURPOSE: counted(batch.transcripts), **measured.counts},
+            counts=update_counts(batch.transcripts, receipt.sdpo_metrics, receipt.lost_metrics) | measured.counts,
             rollouts=rollouts,
             timing_s={"sample": intent.sample_s, "update": receipt.update_s, "measure": measured.seconds},
             tokens=tokens(rollouts) | update_tokens(receipt.sdpo_metrics),
@@ -100,6 +101,16 @@ async def sample(subject: Subject, step: int, batch_size: int, temperature: floa
         subject.answer(PURPOSE, str(index), prompt, temperature=temperature) for index, prompt in enumerate(prompts)
     )
     return SampledBatch(step=step, transcripts=[transcript for transcript, _ in asked])
+
+
+def update_counts(
+    sampled: Sequence[Transcript], metrics: Mapping[str, float], lost: Mapping[str, str] | None
+) -> dict[str, Counts]:
+    """How the answers ended that were asked for an update, and, where some cannot be, the numbers that it reported."""
+    counts = {PURPOSE: counted(sampled)}
+    if lost:
+        counts["update"] = Counts(planned=len(metrics) + len(lost), scored=len(metrics), errored=len(lost))
+    return counts
 
 
 def require_answers(batch: SampledBatch, *, every: bool) -> None:

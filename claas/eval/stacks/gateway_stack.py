@@ -51,11 +51,12 @@ async def connect_through(
             gateway_url,
             max_concurrency=config.max_concurrency,
             seed=config.seed,
+            timeout_s=config.request_timeout_s,
             api_key=token,
             key_variable=TOKEN_VARIABLE,
             started_by="python -m claas.openclaw",
             transport=gateway_transport,
-            retries=retries,
+            retries=retries or Retries(for_s=config.retry_for_s),
         )
         try:
             await _require_gateway(gateway)

@@ -13,12 +13,16 @@ from pydantic import BaseModel, ValidationError
 
 from claas.core.errors import InvalidInput, StackError
 from claas.core.settings import API_KEY_VARIABLE
+from claas.eval.stacks.silence import Silence
 from claas.wire.adapters import ErrorBody
 
 B = TypeVar("B", bound=BaseModel)
 
 TRANSIENT = frozenset({429, 502, 503, 504})
-_TIMEOUT = httpx.Timeout(600.0, connect=10.0, pool=None)
+MOST_BYTES = 64 * 2**20
+"""A reply beyond this is none that was asked for: an answer of 8,000 tokens with 20 alternatives each is 13 MiB."""
+
+_CONNECT_S = 10.0
 _SHOWN_CHARACTERS = 300
 
 
@@ -40,25 +44,37 @@ class Refused(InvalidInput):
 
 @dataclass(frozen=True)
 class Retries:
-    """How often one request is sent at most, and the waits between: doubling, with jitter, within bounds.
+    """How long a request that failed is sent again, and the waits between: doubling, with jitter, within bounds.
 
-    The defaults wait 3.5 s in all, on average: a hiccup is bridged, and a dead server is not waited for.
+    A server that has never answered may be none, and is tried again for `first_contact_s` at most.
     """
 
-    attempts: int = 4
+    for_s: float = 120.0
+    first_contact_s: float = 5.0
     first_delay_s: float = 0.5
-    longest_delay_s: float = 60.0
+    longest_delay_s: float = 10.0
+    longest_asked_s: float = 60.0
 
     def delay_s(self, attempt: int, jitter: float, asked_s: float) -> float:
         """The wait after failed attempt 1, 2, ...; `jitter` in [0, 1); not less than `asked_s`, the server's wish."""
-        backoff = self.first_delay_s * 2 ** (attempt - 1) * (0.5 + jitter)
-        return min(max(backoff, asked_s), self.longest_delay_s)
+        backoff = self.first_delay_s * 2 ** min(attempt - 1, 30) * (0.5 + jitter)
+        return max(min(backoff, self.longest_delay_s), min(asked_s, self.longest_asked_s))
+
+
+@dataclass(frozen=True)
+class _Reply:
+    """A reply that came whole."""
+
+    status: int
+    headers: httpx.Headers
+    content: bytes
 
 
 class HttpClient:
     """Requests to one server, at most `max_concurrency` of them in flight.
 
-    Only what may come right is tried again: connections that fail or break, timeouts, 429, 502, 503 and 504.
+    Only what may come right is tried again: connections that fail or break, timeouts, 429, 502, 503 and 504. Each try
+    has `timeout_s` for the whole of its reply; None is for a server in this process, waited for however long it takes.
     """
 
     def __init__(
@@ -67,22 +83,27 @@ class HttpClient:
         *,
         max_concurrency: int,
         seed: int,
+        timeout_s: float | None = None,
         api_key: str | None = None,
         key_variable: str = API_KEY_VARIABLE,
         started_by: str = "python -m claas.api --config-name local",
         transport: httpx.AsyncBaseTransport | None = None,
         retries: Retries | None = None,
+        silence: Silence | None = None,
     ) -> None:
         self.base_url = base_url
         self._key_variable, self._started_by = key_variable, started_by
+        self._timeout_s = timeout_s
         self._retries = retries or Retries()
+        self._has_answered = False
+        self._silence = silence or Silence(base_url)
         self._jitter = random.Random(seed)
         self._slots = asyncio.Semaphore(max_concurrency)
         self._client = httpx.AsyncClient(
             base_url=base_url,
             transport=transport,
-            timeout=_TIMEOUT,
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            timeout=httpx.Timeout(timeout_s, connect=_CONNECT_S, pool=None),
+            headers={"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {}),
             limits=httpx.Limits(max_connections=max_concurrency, max_keepalive_connections=max_concurrency),
         )
 
@@ -111,73 +132,113 @@ class HttpClient:
 
         `Refused` on 4xx, a bare `StackError` when nothing answers at the address, `RequestLost` otherwise.
         """
-        attempt = 0
-        while True:
-            async with self._slots:
-                try:
-                    outcome = await self._client.send(request)
-                except httpx.TransportError as error:
-                    outcome = error
-            if isinstance(outcome, httpx.Response) and outcome.status_code not in TRANSIENT:
-                return _parsed(self._accepted(outcome), into)
-            attempt += 1
-            if attempt == self._retries.attempts:
-                raise self._given_up(outcome)
-            asked_s = _retry_after_s(outcome) if isinstance(outcome, httpx.Response) else 0.0
-            await asyncio.sleep(self._retries.delay_s(attempt, self._jitter.random(), asked_s))
+        path, tries, failing_since = request.url.path, 0, 0.0
+        with self._silence.until_reply(path):
+            while True:
+                async with self._slots:
+                    outcome = await self._outcome(request)
+                if isinstance(outcome, _Reply) and outcome.status not in TRANSIENT:
+                    return _parsed(path, self._accepted(path, outcome), into)
+                tries, now = tries + 1, time.monotonic()
+                failing_since = failing_since or now
+                left_s = failing_since + self._patience_s() - now
+                if left_s <= 0:
+                    raise self._given_up(path, outcome, tries)
+                asked_s = _retry_after_s(outcome) if isinstance(outcome, _Reply) else 0.0
+                await asyncio.sleep(min(left_s, self._retries.delay_s(tries, self._jitter.random(), asked_s)))
 
-    def _given_up(self, outcome: httpx.Response | httpx.TransportError) -> StackError:
-        tries = f"after {self._retries.attempts} tries"
-        if isinstance(outcome, httpx.Response):
-            path = outcome.request.url.path
-            return RequestLost(f"{path} failed with HTTP {outcome.status_code} {tries}: {_message(outcome)}")
+    async def _outcome(self, request: httpx.Request) -> _Reply | Exception:
+        """One try: what came, or what went wrong that another try may mend."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                reply = await self._reply(request)
+        except (httpx.RequestError, httpx.InvalidURL, TimeoutError) as error:
+            self._silence.failed(_named(error, self._timeout_s))
+            return error
+        self._silence.broken()
+        self._has_answered = True
+        return reply
+
+    async def _reply(self, request: httpx.Request) -> _Reply:
+        """The reply, read no further than `MOST_BYTES`.
+
+        None is taken that is compressed, which was not asked for: a few bytes of it could be any number of them.
+        """
+        response = await self._client.send(request, stream=True)
+        try:
+            encoding = response.headers.get("Content-Encoding", "identity")
+            if encoding.strip().lower() != "identity":
+                raise httpx.DecodingError(f"the reply says it is {encoding[:40]!r}, which was not asked for")
+            content = bytearray()
+            async for part in response.aiter_bytes():
+                content += part
+                if len(content) > MOST_BYTES:
+                    raise Malformed(f"the reply to {request.url.path} is longer than {MOST_BYTES // 2**20} MiB")
+            return _Reply(response.status_code, response.headers, bytes(content))
+        finally:
+            await response.aclose()
+
+    def _patience_s(self) -> float:
+        return self._retries.for_s if self._has_answered else min(self._retries.first_contact_s, self._retries.for_s)
+
+    def _given_up(self, path: str, outcome: _Reply | Exception, tries: int) -> StackError:
+        after = f"after {tries} tries" if tries > 1 else "at the first try"
+        if isinstance(outcome, _Reply):
+            return RequestLost(f"{path} failed with HTTP {outcome.status} {after}: {_message(outcome)}")
         if isinstance(outcome, httpx.ConnectError | httpx.ConnectTimeout):
             return StackError(
                 f"nothing answers at {self.base_url} ({outcome}); start it with: {self._started_by}, then run the same "
                 "command again"
             )
-        return RequestLost(f"{type(outcome).__name__} {tries}: {outcome}")
+        return RequestLost(f"{path} failed {after}: {_named(outcome, self._timeout_s)}")
 
-    def _accepted(self, response: httpx.Response) -> httpx.Response:
-        status, path = response.status_code, response.request.url.path
-        if response.is_success:
-            return response
+    def _accepted(self, path: str, reply: _Reply) -> _Reply:
+        status = reply.status
+        if 200 <= status < 300:
+            return reply
         if status == 401:
-            raise Refused(status, f"{self.base_url} wants a key: set {self._key_variable} to it ({_message(response)})")
+            raise Refused(status, f"{self.base_url} wants a key: set {self._key_variable} to it ({_message(reply)})")
         if 400 <= status < 500:
-            raise Refused(status, f"{path} was refused with HTTP {status}: {_message(response)}")
-        raise RequestLost(f"{path} failed with HTTP {status}: {_message(response)}")
+            raise Refused(status, f"{path} was refused with HTTP {status}: {_message(reply)}")
+        raise RequestLost(f"{path} failed with HTTP {status}: {_message(reply)}")
 
 
-def _message(response: httpx.Response) -> str:
+def _named(error: Exception, timeout_s: float | None) -> str:
+    """The kind of a failure, and what it says for itself."""
+    if isinstance(error, TimeoutError):
+        return f"no whole reply came within {timeout_s:g} s (request_timeout_s)"
+    return f"{type(error).__name__}: {error}"
+
+
+def _message(reply: _Reply) -> str:
     """The server's own message; of a body that is not ours, its first words."""
     try:
-        return ErrorBody.model_validate_json(response.content).error.message
+        return ErrorBody.model_validate_json(reply.content).error.message
     except ValidationError:
-        words = " ".join(response.text.split())
-        return words[:_SHOWN_CHARACTERS] or response.reason_phrase or "an empty reply"
+        beginning = reply.content[: 10 * _SHOWN_CHARACTERS].decode("utf-8", "replace")
+        return " ".join(beginning.split())[:_SHOWN_CHARACTERS] or "an empty reply"
 
 
-def _parsed(response: httpx.Response, into: type[B]) -> B:
+def _parsed(path: str, reply: _Reply, into: type[B]) -> B:
     try:
-        return into.model_validate_json(response.content)
+        return into.model_validate_json(reply.content)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in problem["loc"]) or "the body"
         raise Malformed(
-            f"HTTP {response.status_code} from {response.request.url.path} is not the reply it should be "
-            f"({where}: {problem['msg']}): {_message(response)}"
+            f"HTTP {reply.status} from {path} is not the reply it should be ({where}: {problem['msg']}): "
+            f"{_message(reply)}"
         ) from None
 
 
-def _retry_after_s(response: httpx.Response) -> float:
+def _retry_after_s(reply: _Reply) -> float:
     """Seconds the server asked to wait, as a number or as a date; 0 when it did not, or not readably."""
-    asked = response.headers.get("Retry-After", "")
+    asked = reply.headers.get("Retry-After", "")
     try:
         return max(0.0, float(asked))
     except ValueError:
         pass
     try:
         return max(0.0, parsedate_to_datetime(asked).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0

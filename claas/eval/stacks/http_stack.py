@@ -16,7 +16,7 @@ from claas.core.settings import API_KEY_VARIABLE, require_trainable
 from claas.core.text import PART_OF_A_CHARACTER, looks_special, quoted, visible
 from claas.core.thinking import unmarked
 from claas.eval.stacks.http_client import HttpClient, Malformed, Refused, RequestLost, Retries
-from claas.eval.stacks.stack import Answer, CompletionScore, LostAnswer, require_weights
+from claas.eval.stacks.stack import MOST_TOKENS, Answer, CompletionScore, LostAnswer, require_weights
 from claas.results.ledger import Receipt
 from claas.results.records import AdapterVersion, utc_now
 from claas.results.settings import EvalConfig
@@ -47,9 +47,10 @@ async def api_client(
         base_url,
         max_concurrency=config.max_concurrency,
         seed=config.seed,
+        timeout_s=None if config.claas_url is None else config.request_timeout_s,
         api_key=os.environ.get(API_KEY_VARIABLE),
         transport=transport,
-        retries=retries,
+        retries=retries or Retries(for_s=config.retry_for_s),
     )
     try:
         await _require_claas(client, config)
@@ -222,15 +223,23 @@ def _receipt(adapter: AdapterVersion, key: str, reply: FeedbackResponse, seconds
             f"the update of {adapter.model} made {reply.lora_id} version {reply.version}: somebody else trains this "
             "adapter too"
         )
+    reported = reply.distill_result.metadata
+    lost = [name for name, value in reported.items() if not _can_be(name, value)]
     return Receipt(
         step=adapter.version,
         key=key,
         timestamp=utc_now(),
         adapter=AdapterVersion(lora_id=reply.lora_id, version=reply.version, digest=reply.digest),
-        sdpo_metrics={name: value for name, value in reply.distill_result.metadata.items() if math.isfinite(value)},
-        stack_ms=reply.timing_ms.model_dump(),
+        sdpo_metrics={name: value for name, value in reported.items() if name not in lost},
+        lost_metrics={name: str(reported[name]) for name in lost} or None,
+        stack_ms={part: took for part, took in reply.timing_ms if math.isfinite(took) and took >= 0},
         update_s=seconds,
     )
+
+
+def _can_be(metric: str, value: float) -> bool:
+    """Whether a metric of an update is a number and, where it counts tokens, one that a batch may have."""
+    return math.isfinite(value) and (not metric.endswith("_tokens") or 0 <= value <= MOST_TOKENS)
 
 
 _SPACE = re.compile(r"[ \t\n\r\f\v]+")

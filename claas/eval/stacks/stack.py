@@ -1,15 +1,18 @@
 """What the harness needs from the world: a stack that answers, scores, learns and pins versions."""
 
-import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from claas.core.errors import StackError
+from claas.core.text import quoted
 from claas.results.ledger import Receipt
 from claas.results.records import AdapterVersion
 from claas.wire.feedback import FeedbackItem, Sampling
+
+MOST_TOKENS = 2**24
+"""No window, and no batch of answers to train on, is larger."""
 
 
 class LostAnswer(StackError):
@@ -36,7 +39,7 @@ class ServedBase(AdapterVersion):
 
 @dataclass(frozen=True)
 class Answer:
-    """One sampled answer; `LostAnswer` where its numbers are none, or are not one for each token.
+    """One sampled answer; `LostAnswer` where its numbers are none, cannot be, or are not one for each token.
 
     T tokens; `logprobs` in nats under the sampling weights at temperature 1.
 
@@ -59,8 +62,19 @@ class Answer:
     tokens: tuple[str, ...] | None = None  # (T,)
 
     def __post_init__(self) -> None:
-        _require_numbers(self.logprobs, *self.top_logprobs, () if self.mean_entropy is None else (self.mean_entropy,))
+        _require_logprobs(self.logprobs)
+        for likeliest in self.top_logprobs:
+            _require_logprobs(likeliest)
+            _require_between("probabilities that add up to", math.fsum(map(math.exp, likeliest)), 0.0, _MOST_OF_ONE)
+        if self.mean_entropy is not None:
+            _require_between("an entropy of", self.mean_entropy, 0.0, _MOST_ENTROPY)
         _require_as_many(self.tokens, self.logprobs)
+        _require_between("a prompt of so many tokens:", self.prompt_tokens, 0, MOST_TOKENS)
+        if self.completion_tokens != len(self.logprobs):
+            raise LostAnswer(
+                f"the reply counts {_short(self.completion_tokens)} tokens and has {len(self.logprobs)} log "
+                "probabilities"
+            )
 
 
 @dataclass(frozen=True)
@@ -75,17 +89,42 @@ class CompletionScore:
     tokens: tuple[str, ...] | None = None  # (C,)
 
     def __post_init__(self) -> None:
-        _require_numbers(self.logprobs)
+        _require_logprobs(self.logprobs)
         _require_as_many(self.tokens, self.logprobs)
+        _require_between("a prompt of so many tokens:", self.prompt_tokens, 0, MOST_TOKENS)
         if not self.logprobs:
             raise LostAnswer("the reply has no log probabilities")
 
 
-def _require_numbers(*parts: Iterable[object]) -> None:
-    """A reply with something else in place of a number is no reply, whichever stack it comes from."""
-    for value in itertools.chain(*parts):
-        if not isinstance(value, int | float) or not math.isfinite(value):
-            raise LostAnswer(f"the reply has {value} in place of a number")
+_ABOVE_ZERO = 1e-3
+"""Nats by which rounding may lift a log probability above 0."""
+
+_LEAST_LOGPROB = -1e5
+"""No two logits of a model lie further apart; servers write such numbers in place of one they do not have."""
+
+_MOST_OF_ONE = 1.05
+"""What probabilities rounded to 8 bits may add up to."""
+
+_MOST_ENTROPY = 32 * math.log(2)
+"""That of 2^32 tokens, all as likely: no vocabulary is larger."""
+
+
+def _require_logprobs(logprobs: Sequence[float]) -> None:
+    for logprob in logprobs:
+        _require_between("a log probability of", logprob, _LEAST_LOGPROB, _ABOVE_ZERO)
+
+
+def _require_between(what: str, value: object, low: float, high: float) -> None:
+    """A reply with something else in place of a number, or one that cannot be, is none, whichever stack it is from."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or (isinstance(value, float) and not math.isfinite(value)):
+        raise LostAnswer(f"the reply has {_short(value)} in place of a number")
+    if not low <= value <= high:
+        raise LostAnswer(f"the reply has {what} {_short(value)}, which cannot be")
+
+
+def _short(value: object) -> str:
+    return quoted(str(value), at_most=40).strip("'")
 
 
 def _require_as_many(tokens: Sequence[str] | None, logprobs: Sequence[float]) -> None:
