@@ -67,9 +67,12 @@ def quoted(text: str, at_most: int = 80) -> str:
 PART_OF_A_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 """What stands in the text of a token that is only a part of a character."""
 
-_SPECIAL = re.compile(r"<.+>|\[.+\]", re.DOTALL)
+_SPECIAL = re.compile(r"<[^<>\s]{1,64}>|\[[^\[\]\s]{1,64}\]")
 
 
 def looks_special(token: str) -> bool:
-    """Whether a token looks like those that no text shows, such as `<|im_end|>`; white space around it aside."""
+    """Whether a token looks like those that no text shows, such as `<|im_end|>`: one word in brackets.
+
+    White space around it does not matter, and none is inside: what no text shows is no place for a text.
+    """
     return _SPECIAL.fullmatch(token.strip()) is not None

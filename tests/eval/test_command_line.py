@@ -89,7 +89,7 @@ def test_an_address_where_nothing_answers_exits_with_3(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["preferences=[concise]", "claas_url=http://127.0.0.1:9", "output_dir='my run'"]) == 3
+    assert main(["preferences=[concise]", "claas_url=http://127.0.0.1:9", "retry_for_s=0", "output_dir='my run'"]) == 3
     told = capsys.readouterr().err
     assert "nothing answers at http://127.0.0.1:9" in told
     assert _resuming(told)[-1] == "output_dir='my run'"

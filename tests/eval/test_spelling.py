@@ -128,6 +128,27 @@ def test_a_vocabulary_that_keeps_spaces_between_its_tokens_is_read() -> None:
     assert spells(of_words("Good", "morning", ",", "all"), "Good morning, all", stopped=False)
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("One. Two. Three.", "One.\n\nTwo.\n\nThree."),
+        ("One.\n\nTwo.", "One. Two."),
+        ("One.\nTwo.", "One.\n\nTwo."),
+        ("One. Two.", "One.\x0bTwo."),
+    ],
+)
+def test_line_breaks_make_sentences_and_are_compared(said: str, shown: str) -> None:
+    for thought in ("", "<think>Hm.\n\nSo.</think>\n"):
+        assert spells(of_text(thought + said), f"\n{said} \n", thinking="Hm. So." if thought else "", stopped=True)
+        assert not spells(of_text(thought + said), shown, thinking="Hm. So." if thought else "", stopped=True)
+
+
+def test_what_no_text_shows_is_no_place_for_an_answer() -> None:
+    assert spells(of_words("<|im_start|>", "Short.", "</s>"), "Short.", stopped=True)
+    for hidden in ("<A long answer that nobody is to see.>", "[and another]", "<one\ntwo>"):
+        assert not spells(of_words(hidden, "Short.", "</s>"), "Short.", stopped=True)
+
+
 @pytest.mark.parametrize("garbage", [[300], [-1]])
 def test_bytes_that_are_none_spell_nothing(garbage: list[int]) -> None:
     tokens = [TokenLogprobs(token="Hi", logprob=-1.0, bytes=garbage)]

@@ -41,7 +41,9 @@ def test_killed_at_12_moments_it_trains_nothing_twice(
         monkeypatch.chdir(folder)
         with _serving(folder) as server:
             fire, done = _Fire(OnDisk(folder / "run", server.store), server, order, random, comes_back), False
-            (job,) = compose([*unbroken.arguments, f"claas_url={server.url}"])
+            (job,) = compose(
+                [*unbroken.arguments, f"claas_url={server.url}", *(() if comes_back else ("retry_for_s=1",))]
+            )
             while not done:
                 failure = fire.run(job.config)
                 done = failure is None

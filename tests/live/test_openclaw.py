@@ -164,7 +164,7 @@ def test_a_run_whose_api_is_killed_continues_and_trains_every_step_once(tmp_path
     with processes(tmp_path, "2026.2.25") as live:
         live.start_api()
         live.start_gateway()
-        asked = config(live, tmp_path, metrics=["compliance"], num_steps=3)
+        asked = config(live, tmp_path, metrics=["compliance"], num_steps=3, retry_for_s=1.0)
         failed = asyncio.run(run_harness(asked, KillingTheApi(live)))
         assert "nothing answers at" in failed.failures["calm"]
         live.start_api()

@@ -242,7 +242,8 @@ def _can_be(metric: str, value: float) -> bool:
     return math.isfinite(value) and (not metric.endswith("_tokens") or 0 <= value <= MOST_TOKENS)
 
 
-_SPACE = re.compile(r"[ \t\n\r\f\v]+")
+_SPACES = re.compile(r"[ \t]+")
+_LINE_BREAKS = re.compile(r"[\n\r\f\v]+")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
@@ -250,13 +251,14 @@ def spells(tokens: Sequence[TokenLogprobs], text: str, *, thinking: str = "", st
     """Whether `text` is what `tokens` spell, thinking left in or taken out, and then told apart as `thinking` or not.
 
     A `stopped` answer's last token is the end of the turn, which no text shows. The rest is exact to the character,
-    with three allowances that a right answer may need: tokens that look special (`<|im_start|>`) may be left out; white
-    space is not compared, for some vocabularies put it between tokens and not into them; and where a token is part of
-    a character and the server does not give its bytes, so that it reads as U+FFFD, each run of characters beyond ASCII
-    counts as one. No stop strings are asked for, so none cuts the text.
+    with three allowances that a right answer may need: tokens that look special (`<|im_start|>`) may be left out;
+    spaces are not compared, for some vocabularies put them between tokens and not into them, while line breaks are, but
+    for those around the text; and where a token is part of a character and the server does not give its bytes, so that
+    it reads as U+FFFD, each run of characters beyond ASCII counts as one. No stop strings are asked for, so none cuts
+    the text.
     """
     return any(
-        _alike(text, full) or _alike(text, visible(full)) or (thinking and _alike(thinking + text, unmarked(full)))
+        _alike(text, full) or _alike(text, visible(full)) or (thinking and _alike_after(thinking, text, unmarked(full)))
         for full in _readings(tokens, stopped=stopped)
     )
 
@@ -281,8 +283,17 @@ def _bytes(token: TokenLogprobs) -> bytes:
 
 
 def _alike(text: str, reading: str) -> bool:
-    """Whether both are the same but for white space and, where the reading has parts of characters, beyond ASCII."""
-    one, other = _SPACE.sub("", text), _SPACE.sub("", reading)
-    if PART_OF_A_CHARACTER in reading:
-        one, other = (_NOT_ASCII.sub(PART_OF_A_CHARACTER, letters) for letters in (one, other))
-    return one == other
+    """Whether both are the same but for spaces and, where the reading has parts of characters, beyond ASCII."""
+    return _folded(text, reading) == _folded(reading, reading)
+
+
+def _alike_after(thinking: str, text: str, reading: str) -> bool:
+    """Whether a reading is this thinking, its line breaks aside, and then the text."""
+    whole, other = (_LINE_BREAKS.sub("", _folded(each, reading)) for each in (thinking + text, reading))
+    return whole == other and _folded(reading, reading).endswith(_folded(text, reading))
+
+
+def _folded(text: str, reading: str) -> str:
+    """A text as it is compared with a reading of tokens."""
+    text = _SPACES.sub("", text.strip(" \t\n\r\f\v"))
+    return _NOT_ASCII.sub(PART_OF_A_CHARACTER, text) if PART_OF_A_CHARACTER in reading else text

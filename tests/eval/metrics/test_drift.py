@@ -74,7 +74,7 @@ def test_the_shipped_off_task_prompts_are_of_every_kind_of_capability_and_of_no_
 
 
 @settings(deadline=None)
-@given(st.floats(-5, 1))
+@given(st.floats(-5, 0.25))
 def test_a_shift_of_every_token_is_k1_and_k3_is_never_negative(shift: float) -> None:
     values = drift_of(measured_again(Drift(), base(), base(shift=shift)).values["drift"])
     assert values["kl_k1"] == pytest.approx(-shift)
