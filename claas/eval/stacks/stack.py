@@ -116,9 +116,10 @@ def _require_logprobs(logprobs: Sequence[float]) -> None:
 
 def _require_between(what: str, value: object, low: float, high: float) -> None:
     """A reply with something else in place of a number, or one that cannot be, is none, whichever stack it is from."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or (isinstance(value, float) and not math.isfinite(value)):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise LostAnswer(f"the reply has {_short(value)} in place of a number")
+    if isinstance(value, float) and not math.isfinite(value):  # an int may be too large to be asked
+        raise LostAnswer(f"the reply has {value} in place of a number")
     if not low <= value <= high:
         raise LostAnswer(f"the reply has {what} {_short(value)}, which cannot be")
 
