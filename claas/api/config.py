@@ -23,6 +23,9 @@ class ApiConfig:
         10_000, "how many answers feedback can still be given on; older ones are dropped", low=1
     )
     max_body_bytes: int = setting(4 * 1024 * 1024, "bound of a request's body", low=1024)
+    shutdown_s: float = setting(
+        30.0, "how long requests under way are waited for when the server is told to stop", low=0.0, above=True
+    )
     truncate_prompt: str | None = setting(
         None,
         "middle: what does not fit the model's window is cut from the middle of the longest turns; null: it is refused",

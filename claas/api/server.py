@@ -2,21 +2,28 @@
 
 import asyncio
 import errno
+import math
+import os
 import signal
 import socket
+import sys
+import threading
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 import claas
 from claas.api.app import create_app
 from claas.api.config import ApiConfig
+from claas.api.connections import LimitedConnection, once_a_minute_for_full_tables
 from claas.api.guards import require_key_off_loopback
 from claas.api.services import open_engine, require_startable
-from claas.core.errors import InvalidInput, StackError
+from claas.core.command_line import say
+from claas.core.errors import ExitCode, InvalidInput, StackError
 from claas.core.files import locked, writing
 
 
@@ -30,12 +37,52 @@ def serve(config: ApiConfig, api_key: str | None) -> None:
             on_failure.callback(lambda: asyncio.run(engine.close()))
             app = create_app(engine, config, api_key=api_key)
             on_failure.pop_all()  # from here on the app's lifespan closes the engine
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on"))
         _end_quietly()
         where = _url(config.host, listener.getsockname()[1])
         print(f"claas {claas.__version__} serves {engine.base_model} at {where}", flush=True)
         print(f"results of runs at {where}/v1/eval, feedback at {where}/v1/dashboard", flush=True)
-        server.run(sockets=[listener])
+        _Server(app, config.shutdown_s).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn with limits for each connection. After a signal it waits so long for the requests under way, and as long
+    again for whatever else has to end; then it ends all the same."""
+
+    def __init__(self, app: FastAPI, shutdown_s: float) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="asyncio",
+                http=LimitedConnection,
+                ws="none",
+                lifespan="on",
+                log_level="warning",
+                access_log=False,
+                backlog=_BACKLOG,
+                timeout_graceful_shutdown=math.ceil(shutdown_s),
+            )
+        )
+        self._longest_end_s = 2 * shutdown_s
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_exception_handler(once_a_minute_for_full_tables())
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        late = threading.Timer(self._longest_end_s, _end_now)
+        late.daemon = True
+        late.start()
+
+
+_BACKLOG = 128
+
+
+def _end_now() -> None:
+    """End the process whatever its threads wait for: what it has answered is on disk."""
+    say("claas.api", "something does not end; stopped without it")
+    sys.stderr.flush()
+    os._exit(ExitCode.COMPLETE)
 
 
 def listening(host: str, port: int) -> socket.socket:

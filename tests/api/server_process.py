@@ -13,11 +13,11 @@ ROOT = Path(claas.__file__).parents[1]
 
 
 @contextmanager
-def served(directory: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def served(directory: Path, *settings: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server in a process of its own, and its address."""
     inherited = {name: value for name, value in os.environ.items() if name != "CLAAS_API_KEY"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "claas.api", "port=0"],
+        [sys.executable, "-m", "claas.api", "port=0", *settings],
         cwd=directory,
         env={**inherited, "PYTHONPATH": str(ROOT), **environment},
         stdout=subprocess.PIPE,

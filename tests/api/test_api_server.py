@@ -4,6 +4,7 @@ import asyncio
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -12,6 +13,7 @@ import pytest
 from claas.api.services import open_engine
 from tests.api.client import LORA, NAME, Api, item, ok, running, settings
 from tests.api.server_process import ROOT, served
+from tests.api.test_api_hangup import LONG
 
 pytest.importorskip("torch")
 
@@ -33,6 +35,20 @@ def test_the_command_serves_alone_until_it_is_told_to_stop(tmp_path: Path) -> No
     assert (process.returncode, out, err) == (0, "", "")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
     assert "s3cret" not in "".join(path.read_text() for path in tmp_path.rglob("*.json*"))
+
+
+def test_a_request_that_takes_too_long_does_not_keep_the_server_from_stopping(tmp_path: Path) -> None:
+    with (
+        served(tmp_path, "shutdown_s=0.5") as (process, url),
+        httpx.Client(base_url=url, timeout=60) as http,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        asked = pool.submit(http.post, "/v1/chat/completions", json=LONG)
+        while not ok(http.get("/v1/health"))["detail"]["requests"]:
+            assert not asked.done()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+        assert asked.exception() is not None or asked.result().status_code >= 500
 
 
 def test_the_local_engine_learns_from_what_it_said(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ def test_every_setting_can_be_overridden() -> None:
         "lock_timeout_s": 1.5,
         "rollout_capacity": 7,
         "max_body_bytes": 2048,
+        "shutdown_s": 2.5,
         "truncate_prompt": "middle",
         "tinker_base_url": "http://127.0.0.1:9",
         "tinker_timeout_s": 7.5,
