@@ -154,10 +154,10 @@ async def feedback(request: FeedbackRequest, served: Served, key: Key = None) ->
 @router.post("/v1/rollouts/resolve", response_model=Rollout)
 async def resolve(request: ResolveRequest, served: Served) -> Response:
     """The latest recorded answer that showed this text, to that prompt and by those weights where they are named."""
-    rollout = served.rollouts.that_showed(request.text, request.prompt, request.model)
+    rollout = await served.rollouts.that_showed(request.text, request.prompt, request.model)
     if rollout is not None:
         return reply(rollout)
-    other = served.rollouts.that_showed(request.text)
+    other = await served.rollouts.that_showed(request.text)
     if other is None:
         raise NotFound("no recorded answer showed this text")
     raise NotFound(

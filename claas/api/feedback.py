@@ -17,6 +17,7 @@ from claas.api.models import own_id
 from claas.api.prompts import last_user_text
 from claas.api.rollouts import RolloutStore, is_answer_to, is_part_of
 from claas.core.checks import adapter_id
+from claas.core.concurrency import TEXT_THREADS
 from claas.core.errors import BadRequest, ClaasError, Conflict, InvalidInput, NotFound, StackError
 from claas.core.files import write_atomically
 from claas.core.text import quoted, visible_key
@@ -56,7 +57,7 @@ class Feedback:
         await self._engine.resolve(lora_id)
         items = [item.model_copy(update={"lora_id": lora_id}) for item in request.requests]
         if key is None:
-            return await self._train(self._find_all(items), f"unkeyed-{uuid4().hex}")
+            return await self._train(await self._find_all(items), f"unkeyed-{uuid4().hex}")
         lock = self._under_way.setdefault(key, asyncio.Lock())
         async with lock:
             return await self._train_once(items, key)
@@ -68,7 +69,7 @@ class Feedback:
             raise Conflict(f"idempotency key {key!r} was used for other feedback; use a new key")
         if used is not None and used.response is not None:
             return used.response
-        matched = self._find_all(items)
+        matched = await self._find_all(items)
         # Written before training, so that even after a crash the key cannot be used for other feedback.
         await self._used_keys.write(KeyUse(key=key, fingerprint=fingerprint))
         response = await self._train(matched, key)
@@ -77,7 +78,7 @@ class Feedback:
 
     async def _used(self, key: str) -> "KeyUse | None":
         """What the key was used for; None also when the version it made is gone with its deleted adapter."""
-        used = self._used_keys.find(key)
+        used = await self._used_keys.find(key)
         if used is None or used.response is None:
             return used
         try:
@@ -105,29 +106,29 @@ class Feedback:
         await self._log.write(path, _finished(entry, update, response))
         return response
 
-    def _find_all(self, items: Sequence[FeedbackItem]) -> "list[_Matched]":
-        return [_Matched(item, self._find(item, f"requests.{index}")) for index, item in enumerate(items)]
+    async def _find_all(self, items: Sequence[FeedbackItem]) -> "list[_Matched]":
+        return [_Matched(item, await self._find(item, f"requests.{index}")) for index, item in enumerate(items)]
 
-    def _find(self, item: FeedbackItem, where: str) -> Rollout:
+    async def _find(self, item: FeedbackItem, where: str) -> Rollout:
         if item.rollout_id is None:
-            rollout = self._rollouts.answered_by(item.lora_id, item.response, item.prompt)
+            rollout = await self._rollouts.answered_by(item.lora_id, item.response, item.prompt)
             if rollout is None:
-                if longer := self._rollouts.answered_more(item.lora_id, item.response, item.prompt):
+                if longer := await self._rollouts.answered_more(item.lora_id, item.response, item.prompt):
                     raise _only_a_part(item, longer, where)
                 raise NotFound(
                     f"{where}: neither {item.lora_id!r} nor the base model is on record with this response to this "
                     "prompt; nothing was trained"
                 )
             return rollout
-        rollout = self._rollouts.with_id(item.rollout_id)
+        rollout = await self._rollouts.with_id(item.rollout_id)
         if rollout is None:
             raise NotFound(f"{where}: unknown rollout_id {item.rollout_id!r}; nothing was trained")
-        if visible_key(rollout.content) != visible_key(item.response):
+        if await TEXT_THREADS.run(visible_key, rollout.content) != await TEXT_THREADS.run(visible_key, item.response):
             raise BadRequest(
                 f"{where}: rollout {item.rollout_id!r} showed another text than this response; it was altered on "
                 "the way, nothing was trained"
             )
-        if not is_answer_to(item.prompt, rollout):
+        if not await TEXT_THREADS.run(is_answer_to, item.prompt, rollout):
             if is_part_of(item.prompt, rollout):
                 raise _only_a_part(item, rollout, where)
             raise BadRequest(
@@ -266,15 +267,14 @@ class UsedKeys:
     def __init__(self, path: Path) -> None:
         self._journal = Journal(path, _CAPACITY, lambda line: (KeyUse.model_validate_json(line).key,))
 
-    def find(self, key: str) -> KeyUse | None:
+    async def find(self, key: str) -> KeyUse | None:
         """What was last written under this key."""
-        line = self._journal.find(key)
+        line = await self._journal.find(key)
         return None if line is None else KeyUse.model_validate_json(line)
 
     async def write(self, used: KeyUse) -> None:
         """Put `used` in place of what stood under its key."""
-        self._journal.append(used.model_dump_json().encode())
-        await self._journal.sync()
+        await self._journal.append(used.model_dump_json().encode())
 
     def close(self) -> None:
         """Let go of the file; every line is in it already."""

@@ -1,16 +1,17 @@
 """A bounded file of JSON lines that survives a crash, with its newest lines found by key in constant time."""
 
-import asyncio
 import errno
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from claas.core.files import sync_directory, writing
+from claas.core.concurrency import Threads
+from claas.core.files import require_file, sync_directory, writing
 from claas.core.text import quoted
 
 _log = logging.getLogger(__name__)
@@ -46,15 +47,37 @@ class Journal:
         self._lines_in_file = 0
         self._appended = 0
         self._synced = 0
-        self._syncing = asyncio.Lock()
+        self._thread = Threads("journal", 1)
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            require_file(path)
             self._file = _open(path)
             self._load()
             sync_directory(path.parent)
 
-    def append(self, line: bytes) -> None:
-        """Add one line; the oldest is dropped beyond the capacity. ValueError for one that could not be read again."""
+    async def append(self, line: bytes) -> None:
+        """Add one line, which outlives a power cut when this returns; the oldest is dropped beyond the capacity.
+
+        Lines that are appended at the same time share one fsync. ValueError for one that could not be read again.
+        """
+        number = await self._thread.run(self._append, line)
+        await self._thread.run(self._sync, number)
+
+    async def find(self, key: str) -> bytes | None:
+        """The newest line with this key, None when there is none."""
+        return next(iter(await self.find_all(key, 1)), None)
+
+    async def find_all(self, key: str, at_most: int) -> list[bytes]:
+        """The newest lines with this key, the newest first."""
+        return await self._thread.run(self._find, key, at_most)
+
+    def close(self) -> None:
+        """Let go of the file; every line is in it already."""
+        self._thread.close()
+        self._file.close()
+
+    def _append(self, line: bytes) -> int:
+        """Hand one line to the operating system, so that it outlives this process; how many that makes."""
         if b"\n" in line:
             raise ValueError("a line must not contain a line break")
         keys = tuple(self._keys_of(line))
@@ -65,29 +88,17 @@ class Journal:
             self._remember(_Place(start, len(line), keys))
             if self._lines_in_file >= 2 * self._capacity:
                 self._compact()
+        return self._appended
 
-    def find(self, key: str) -> bytes | None:
-        """The newest line with this key, None when there is none."""
-        return next(self.find_all(key), None)
-
-    def find_all(self, key: str) -> Iterator[bytes]:
-        """Every line with this key, the newest first."""
-        return (self._read(place) for place in reversed(self._by_key.get(key, ())))
-
-    async def sync(self) -> None:
-        """Make every line appended so far outlive a power cut. Calls that wait at the same time share one fsync."""
-        mine = self._appended
-        async with self._syncing:
-            if self._synced >= mine:
-                return
-            started = self._appended
+    def _sync(self, number: int) -> None:
+        """Make the lines up to this one outlive the machine, unless another's fsync has."""
+        if self._synced < number:
             with writing(self._path):
-                await _fsync(self._file.fileno())
-            self._synced = started
+                os.fsync(self._file.fileno())
+            self._synced = self._appended
 
-    def close(self) -> None:
-        """Let go of the file; every line is in it already."""
-        self._file.close()
+    def _find(self, key: str, at_most: int) -> list[bytes]:
+        return [self._read(place) for place in islice(reversed(self._by_key.get(key, ())), at_most)]
 
     def _load(self) -> None:
         lines: list[tuple[int, int]] = []
@@ -159,27 +170,6 @@ class Journal:
         for place, start in zip(self._places, starts, strict=True):
             place.start = start
         self._lines_in_file = len(self._places)
-
-
-async def _fsync(descriptor: int) -> None:
-    """fsync in a thread, of a descriptor of its own: compaction may replace the file, and the caller may give up."""
-    own = os.dup(descriptor)
-
-    def work() -> None:
-        try:
-            os.fsync(own)
-        finally:
-            os.close(own)
-
-    working = asyncio.ensure_future(asyncio.to_thread(work))
-    working.add_done_callback(_look_at)
-    await asyncio.shield(working)
-
-
-def _look_at(working: asyncio.Future[None]) -> None:
-    """A failure that nobody waits for any more is no news: the next sync meets it again, or succeeds."""
-    if not working.cancelled():
-        working.exception()
 
 
 def _open(path: Path) -> BinaryIO:

@@ -1,6 +1,5 @@
 """The pages: the feedback log, the runs, and the files that pages load."""
 
-import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from fastapi.responses import FileResponse, HTMLResponse
 
 from claas.api.errors import error_body
 from claas.api.services import Served, Services
+from claas.core.concurrency import Threads
 from claas.core.errors import ClaasError
 from claas.dashboard.assets import ASSET_HEADERS, ASSETS_ADDRESS, asset_served_as
 from claas.dashboard.compare_page import compare_page, require_comparable
@@ -25,6 +25,9 @@ from claas.wire.adapters import ErrorBody
 
 router = APIRouter()
 
+_THREADS = Threads("pages", 4)
+"""Pages read files; where these are slow, only pages wait."""
+
 Page = Annotated[int, Query(ge=1)]
 PerPage = Annotated[int, Query(ge=1, le=200)]
 
@@ -38,7 +41,7 @@ async def icon() -> Response:
 @router.get("/v1/dashboard", response_model=None, responses={200: {"content": {"text/html": {}}}})
 async def dashboard(served: Served, page: Page = 1, per_page: PerPage = 20) -> HTMLResponse:
     """The feedback log as a page, newest batch first."""
-    shown = await asyncio.to_thread(feedback_page, served.feedback_log.directory, page, per_page)
+    shown = await _THREADS.run(feedback_page, served.feedback_log.directory, page, per_page)
     return HTMLResponse(shown, headers=PAGE_HEADERS)
 
 
@@ -121,14 +124,14 @@ async def step_details(
 @eval_router.get("/plot", response_model=None, responses=_PNG)
 async def plot(served: Served, run: Run, picture: str, results_dir: ResultsDir = None) -> Response:
     """A picture of a run's plots folder."""
-    found = await asyncio.to_thread(plot_file, _folder(served, results_dir, run), picture)
+    found = await _THREADS.run(lambda: plot_file(_folder(served, results_dir, run), picture))
     return FileResponse(found, media_type="image/png", headers=PAGE_HEADERS)
 
 
 async def _page(make: Callable[[], str], headers: Mapping[str, str] = PAGE_HEADERS) -> Response:
     """The page that `make` makes, in a thread; what goes wrong is a page, too."""
     try:
-        return HTMLResponse(await asyncio.to_thread(make), headers=dict(headers))
+        return HTMLResponse(await _THREADS.run(make), headers=dict(headers))
     except ClaasError as error:
         status, body = error_body(error)
         return HTMLResponse(error_page(status, body.error.message), status_code=status, headers=PAGE_HEADERS)
@@ -157,11 +160,11 @@ _SCRIPT = "text/javascript; charset=utf-8"
 @router.get(f"{ASSETS_ADDRESS}/{{name}}", response_model=None, responses={200: {"content": {"text/javascript": {}}}})
 async def eval_asset(name: str, accept_encoding: Annotated[str, Header()] = "") -> Response:
     """A script that the pages load, under a name that changes with its content."""
-    found = await asyncio.to_thread(asset_served_as, name)
+    found = await _THREADS.run(asset_served_as, name)
     if _takes_gzip(accept_encoding):
         headers = {**ASSET_HEADERS, "Content-Encoding": "gzip"}
         return Response(found.gzipped, media_type=_SCRIPT, headers=headers)
-    content = await asyncio.to_thread(lambda: found.content)
+    content = await _THREADS.run(lambda: found.content)
     return Response(content, media_type=_SCRIPT, headers=ASSET_HEADERS)
 
 

@@ -4,13 +4,13 @@ import hashlib
 import math
 import re
 import time
-from collections.abc import Callable
-from itertools import islice
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from uuid import uuid4
 
 from claas.api.journal import Journal
 from claas.api.prompts import GAP, FittedPrompt, last_user_text
+from claas.core.concurrency import TEXT_THREADS
 from claas.core.errors import StackError
 from claas.core.text import visible_key
 from claas.engines.base import Sample, SamplingParams
@@ -54,59 +54,65 @@ class RolloutStore:
             truncated_prompt_tokens=prompt.dropped_tokens,
             opens_thinking=prompt.opens_thinking,
         )
-        self._journal.append(rollout.model_dump_json().encode())
-        await self._journal.sync()
+        await self._journal.append(rollout.model_dump_json().encode())
         return rollout
 
-    def with_id(self, rollout_id: str) -> Rollout | None:
+    async def with_id(self, rollout_id: str) -> Rollout | None:
         """The answer recorded under this id."""
-        return self._latest(_id_key(rollout_id), lambda _: True)
+        return await self._latest(_id_key(rollout_id), lambda _: True)
 
-    def that_showed(self, text: str, prompt: str | None = None, model: str | None = None) -> Rollout | None:
+    async def that_showed(self, text: str, prompt: str | None = None, model: str | None = None) -> Rollout | None:
         """The latest answer that reads like `text`, to `prompt` and by the weights `model` where those are named.
 
         One given to exactly this prompt comes first, then one that `is_answer_to` it.
         """
-        shown = visible_key(text)
+        shown = await TEXT_THREADS.run(visible_key, text)
 
         def by_model(rollout: Rollout) -> bool:
             return model is None or rollout.model == model
 
         if prompt is None:
-            return self._latest(_text_key(shown), by_model)
-        return self._latest(_prompt_key(shown, prompt), by_model) or self._latest(
+            return await self._latest(_text_key(shown), by_model)
+        key = await TEXT_THREADS.run(_prompt_key, shown, prompt)
+        return await self._latest(key, by_model) or await self._latest(
             _text_key(shown), lambda rollout: by_model(rollout) and is_answer_to(prompt, rollout)
         )
 
-    def answered_by(self, lora_id: str, text: str, prompt: str) -> Rollout | None:
+    async def answered_by(self, lora_id: str, text: str, prompt: str) -> Rollout | None:
         """The answer that reads like `text`, given to `prompt` by this adapter or by the base model.
 
         The latest one given to exactly this prompt, else the latest that `is_answer_to` it.
         """
-        shown = visible_key(text)
-        return self._by(lora_id, _prompt_key(shown, prompt), lambda _: True) or self._by(
+        shown = await TEXT_THREADS.run(visible_key, text)
+        key = await TEXT_THREADS.run(_prompt_key, shown, prompt)
+        return await self._by(lora_id, key, lambda _: True) or await self._by(
             lora_id, _text_key(shown), lambda rollout: is_answer_to(prompt, rollout)
         )
 
-    def answered_more(self, lora_id: str, text: str, prompt: str) -> Rollout | None:
+    async def answered_more(self, lora_id: str, text: str, prompt: str) -> Rollout | None:
         """The latest answer by this adapter or the base model that reads like `text`, to more than this `prompt`."""
-        return self._by(lora_id, _text_key(visible_key(text)), lambda rollout: is_part_of(prompt, rollout))
+        shown = await TEXT_THREADS.run(visible_key, text)
+        return await self._by(lora_id, _text_key(shown), lambda rollout: is_part_of(prompt, rollout))
 
     def close(self) -> None:
         """Let go of the file; every line is in it already."""
         self._journal.close()
 
-    def _by(self, lora_id: str, key: str, fits: Callable[[Rollout], bool]) -> Rollout | None:
+    async def _by(self, lora_id: str, key: str, fits: Callable[[Rollout], bool]) -> Rollout | None:
         """The newest answer under `key` that fits, of this adapter or else of the base model."""
         for owner in (lora_id, None):
-            if found := self._latest(key, lambda rollout, by=owner: rollout.lora_id == by and fits(rollout)):
+            if found := await self._latest(key, lambda rollout, by=owner: rollout.lora_id == by and fits(rollout)):
                 return found
         return None
 
-    def _latest(self, key: str, fits: Callable[[Rollout], bool]) -> Rollout | None:
+    async def _latest(self, key: str, fits: Callable[[Rollout], bool]) -> Rollout | None:
         """The newest answer under `key` that fits, among the newest of those; a model may say one thing for ever."""
-        newest = islice(self._journal.find_all(key), _MOST_LOOKED_AT)
-        return next((rollout for rollout in map(Rollout.model_validate_json, newest) if fits(rollout)), None)
+        newest = await self._journal.find_all(key, _MOST_LOOKED_AT)
+        return await TEXT_THREADS.run(_first, newest, fits) if newest else None
+
+
+def _first(lines: Sequence[bytes], fits: Callable[[Rollout], bool]) -> Rollout | None:
+    return next((rollout for rollout in map(Rollout.model_validate_json, lines) if fits(rollout)), None)
 
 
 def _keys(line: bytes) -> tuple[str, ...]:

@@ -1,9 +1,12 @@
-"""Structured concurrency: everything at once, in order, and the first failure raised bare."""
+"""Structured concurrency, where the first failure is raised bare, and threads for what would keep the loop waiting."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
+P = ParamSpec("P")
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -32,3 +35,22 @@ def _first_of(failure: BaseException) -> BaseException:
     """The first plain exception inside a group, however deep; a plain exception is itself."""
     inside: tuple[BaseException, ...] = getattr(failure, "exceptions", ())
     return _first_of(inside[0]) if inside else failure
+
+
+class Threads:
+    """A few threads for work of one kind, so that no other kind waits for it."""
+
+    def __init__(self, kind: str, most: int) -> None:
+        self._executor = ThreadPoolExecutor(most, thread_name_prefix=f"claas-{kind}")
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `work` returns or raises. Once it has begun, it goes on when the caller is cancelled."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, partial(work, *args, **kwargs))
+
+    def close(self) -> None:
+        """Let what has begun and what waits be done."""
+        self._executor.shutdown()
+
+
+TEXT_THREADS = Threads("text", 2)
+"""For work that grows with a text which a client has sent, or with an answer."""

@@ -1,5 +1,6 @@
 """Files that survive a crash: atomic replacement, JSON lines of which only the last can be torn, and locks."""
 
+import errno
 import fcntl
 import json
 import os
@@ -7,7 +8,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 from claas.core.errors import Conflict, InvalidInput, StackError
 
@@ -17,6 +18,7 @@ def write_atomically(path: Path, text: str) -> None:
     staged = path.with_name(f".{path.name}.tmp")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        require_file(staged)
         try:
             with staged.open("w", encoding="utf-8") as file:
                 file.write(text)
@@ -35,6 +37,7 @@ def append_line(path: Path, line: str) -> None:
         raise ValueError("a line must not contain a line break")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        require_file(path)
         is_new = not path.exists()
         _cut_torn_line(path)
         with path.open("ab") as file:
@@ -52,13 +55,31 @@ def read_lines(path: Path) -> list[str]:
     """
     if not path.exists():
         return []
-    *whole, _torn = path.read_bytes().split(b"\n")
+    *whole, _torn = read_bytes(path).split(b"\n")
     return [_decoded(line, f"{path} is damaged at line {number}") for number, line in enumerate(whole, start=1)]
 
 
 def read_text(path: Path) -> str:
     """A whole file; `InvalidInput` names one that is not text."""
-    return _decoded(path.read_bytes(), f"{path} is damaged")
+    return _decoded(read_bytes(path), f"{path} is damaged")
+
+
+def read_bytes(path: Path) -> bytes:
+    """A whole file."""
+    with open_file(path) as file:
+        return file.read()
+
+
+def open_file(path: Path) -> BinaryIO:
+    """A file to be read; an OSError where it is none."""
+    require_file(path)
+    return path.open("rb")
+
+
+def require_file(path: Path) -> None:
+    """An OSError where there is something else than a file: to open a pipe or a device may wait for ever."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is not a file", str(path))
 
 
 def dump_json(value: Any, *, indent: int | None = None) -> str:
@@ -126,6 +147,7 @@ def locked(path: Path, taken: str) -> Generator[None, None, None]:
 
     An OSError says that the file cannot be made.
     """
+    require_file(path)
     with path.open("a") as file:
         if not _taken(file, fcntl.LOCK_EX):
             time.sleep(_LOOK_S)  # it may just have been looked at
@@ -137,7 +159,7 @@ def locked(path: Path, taken: str) -> Generator[None, None, None]:
 def is_locked(path: Path) -> bool:
     """Whether a process holds the lock file `path`; one that is not there, or cannot be read, is held by nobody."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return not _taken(file, fcntl.LOCK_SH)
     except OSError:
         return False

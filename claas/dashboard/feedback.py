@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from claas.core.errors import NotFound, StackError
+from claas.core.files import read_bytes
 from claas.dashboard.pages import render
 from claas.wire.feedback import FeedbackLogEntry
 
@@ -63,7 +64,7 @@ def _names(directory: Path) -> list[str]:
 def _read(path: Path) -> FeedbackLogEntry | Unreadable:
     name = path.name.encode(errors="replace").decode()
     try:
-        return FeedbackLogEntry.model_validate_json(path.read_bytes())
+        return FeedbackLogEntry.model_validate_json(read_bytes(path))
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(map(str, problem["loc"]))

@@ -16,7 +16,7 @@ from typing import TypeVar
 from pydantic import Field, ValidationError
 
 from claas.core.errors import InvalidInput, NotFound, StackError
-from claas.core.files import write_atomically
+from claas.core.files import open_file, read_bytes, write_atomically
 from claas.results.charts import intervals_of
 from claas.results.keys import Key
 from claas.results.records import Baseline, History, Record, StepRecord, flat
@@ -125,7 +125,7 @@ def _goes_on(cached: Points, files: PreferenceFiles, stamps: tuple[Stamp | None,
         return False
     if not cached.points:
         return True
-    with files.steps.open("rb") as file:
+    with open_file(files.steps) as file:
         file.seek(cached.points[-1].offset)
         return _digest(file.read(cached.points[-1].length)) == cached.last
 
@@ -173,7 +173,7 @@ class _PointReader:
         """Every whole line from where the reading stopped, with its place; a torn last line is none yet."""
         if self.start.steps_stamp is None:
             return
-        with self.files.steps.open("rb") as file:
+        with open_file(self.files.steps) as file:
             offset = self.start.read
             file.seek(offset)
             for line in file:
@@ -228,7 +228,7 @@ def read_measurement(files: PreferenceFiles, points: Points, updates: int) -> Ba
 
 def _line(path: Path, point: Point) -> str:
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             file.seek(point.offset)
             return file.read(point.length).decode(errors="replace")
     except OSError as error:
@@ -248,7 +248,7 @@ def write_cached(path: Path, record: Record) -> None:
 def read_cached(path: Path, kind: type[R]) -> R | None:
     """What `write_cached` left; None where there is nothing, something else, or not every byte of it."""
     try:
-        digest, _, text = path.read_bytes().partition(b"\n")
+        digest, _, text = read_bytes(path).partition(b"\n")
         return kind.model_validate_json(text) if digest.decode() == _digest(text) else None
     except (OSError, UnicodeDecodeError, ValidationError):
         return None

@@ -160,13 +160,14 @@ async def test_files_that_are_no_batches_are_named_and_the_others_shown(tmp_path
     log = tmp_path / "feedback"
     write_batches(log, 1)
     (log / "a.json").mkdir()
+    os.mkfifo(log / "e.json")
     (log / "b.json").write_bytes(b"\xff")
     (log / "c.json").write_text('{"items": [{"prompt": "\\ud800"}]}')
     (log / os.fsdecode(b"d\xff.json")).write_text("{}")
     (log / ".20260101-feedback.json.tmp").write_text("half written")
     async with serving(tmp_path) as api:
         page = await page_of(api)
-    assert page.count("no batch of this version") == 4
+    assert page.count("no batch of this version") == 5
     assert shown_prompts(page) == ["Prompt 0"]
 
 

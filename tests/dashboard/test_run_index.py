@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -161,14 +162,31 @@ def manifest(config: dict[str, object]) -> str:
     return new_manifest("r", EvalConfig()).model_copy(update={"config": config}).model_dump_json()
 
 
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
 @pytest.mark.parametrize("file", ["baseline.json", "steps.jsonl", "metadata.json"])
-def test_a_folder_where_a_file_should_be_is_an_error_that_names_it(tmp_path: Path, file: str) -> None:
+def test_what_is_no_file_where_one_should_be_is_an_error_that_names_it(
+    tmp_path: Path, file: str, make: Callable[[Path], None]
+) -> None:
     write_run(tmp_path / "run", {"concise": few(steps=2)})
     (tmp_path / "run" / "concise" / file).unlink()
-    (tmp_path / "run" / "concise" / file).mkdir()
+    make(tmp_path / "run" / "concise" / file)
     with pytest.raises((StackError, ClaasError), match=file):
         read(tmp_path / "run")
     assert file in str(row_of(tmp_path / "run").problem)
+
+
+def test_pipes_where_a_run_keeps_what_can_be_made_anew_are_not_waited_for(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", {"concise": few(steps=2)})
+    read(tmp_path / "run")
+    kept = [path for path in (tmp_path / "run" / FOLDER).rglob("*") if path.is_file()]
+    assert kept
+    for path in kept:
+        path.unlink()
+        os.mkfifo(path)
+        os.mkfifo(path.with_name(f".{path.name}.tmp"))
+    os.mkfifo(tmp_path / "run" / ".lock")
+    run = read(tmp_path / "run")
+    assert (len(run.points["concise"].points), run.held) == (2, False)
 
 
 @pytest.mark.parametrize(
