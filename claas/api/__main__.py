@@ -7,9 +7,9 @@ from hydra.core.config_store import ConfigStore
 
 from claas.api.config import ApiConfig
 from claas.api.server import serve
-from claas.core.command_line import Command, say
+from claas.core.command_line import Command, quoted, say
 from claas.core.errors import ClaasError, ExitCode, StackError
-from claas.core.settings import API_KEY_VARIABLE, config_root
+from claas.core.settings import API_KEY_VARIABLE, MODES, config_root
 
 _USAGE = """\
 python -m claas.api [setting=value ...] [--config-name local|tinker|modal] [--config-dir FOLDER]
@@ -23,20 +23,27 @@ python -m claas.api [setting=value ...] [--config-name local|tinker|modal] [--co
 --cfg job             print the settings that would be used, and serve nothing
 """
 
-ConfigStore.instance().store(name="api", node={})  # a YAML file may say that it builds on `api`: on the defaults
+for name in ("api", *(f"_core_{mode}_schema" for mode in MODES)):  # what a YAML file may build on: the defaults
+    ConfigStore.instance().store(name=name, node={})
 COMMAND = Command("claas.api", ApiConfig, config_root() / "api", "local", _USAGE)
 
 
 def main() -> None:
     """Serve until a signal; anything but that ends with another `ExitCode`, and a bug with its traceback."""
     try:
-        for job in COMMAND.jobs(sys.argv[1:]):
+        for job in COMMAND.jobs([*_from_environment(), *sys.argv[1:]]):
             serve(job.config, os.environ.get(API_KEY_VARIABLE) or None)
     except ClaasError as error:
         say("claas.api", str(error))
         sys.exit(ExitCode.RESUMABLE if isinstance(error, StackError) else ExitCode.MISTAKE)
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)
+
+
+def _from_environment() -> list[str]:
+    """What the environment says of where to listen; a file says less than that, the command line more."""
+    settings = {"host": os.environ.get("CLAAS_API_HOST"), "port": os.environ.get("CLAAS_API_PORT")}
+    return [f"{name}={quoted(value)}" for name, value in settings.items() if value]
 
 
 if __name__ == "__main__":

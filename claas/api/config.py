@@ -6,10 +6,32 @@ from claas.core.configuration import check_limits, setting
 from claas.core.errors import InvalidInput
 from claas.core.settings import MODES, default_base_model
 
+_NOT_VLLM = "leave it out, this API serves the model itself"
+_NO_SLEEP = "leave it out, no engine here sleeps while it learns"
+_KEYS_OF_KFALLAH_CLAAS = {
+    "base_model_id": "it is base_model here",
+    "tinker_base_model": "it is base_model here",
+    "lora_root": "it is store_dir here, a folder with a format of its own",
+    "completion_cache_size": "it is rollout_capacity here",
+    "feedback_lock_timeout_s": "it is lock_timeout_s here",
+    "tinker_state_path": "leave it out, what is at Tinker is on record in store_dir",
+    "storage_backend": "leave it out, mode decides it",
+    "allowed_init_base_models": "leave it out, base_model is the one that is allowed",
+    "vllm_base_url": _NOT_VLLM,
+    "attn_implementation": _NOT_VLLM,
+    "feedback_drain_timeout_s": _NO_SLEEP,
+    "feedback_sleep_verify_timeout_s": _NO_SLEEP,
+    "feedback_min_free_vram_gb": _NO_SLEEP,
+    "feedback_wake_on_failure": _NO_SLEEP,
+    "hf_secret_name": "leave it out, no secret is passed on to Modal",
+}
+
 
 @dataclass
 class ApiConfig:
     """What to serve, where, and where it is kept."""
+
+    FOREIGN_KEYS = _KEYS_OF_KFALLAH_CLAAS
 
     mode: str = setting("local", "which engine answers and learns", choices=MODES)
     host: str = setting("127.0.0.1", "an address other than loopback needs the environment variable CLAAS_API_KEY")

@@ -1,7 +1,8 @@
 """Every failure as an HTTP status and OpenAI's error body, decided here and nowhere else."""
 
+import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -34,6 +35,7 @@ STATUS_OF: dict[type[ClaasError], tuple[int, str]] = {
 """Status and `code` of each kind of error; of a subclass, those of the nearest class above it."""
 
 _CODE_OF_STATUS = {401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 _SHOWN_ERRORS = 5
 _SHOWN_CHARACTERS = 200
 
@@ -87,7 +89,7 @@ async def _validation_error(request: Request, error: Exception) -> Response:
     problems: Sequence[dict[str, Any]] = error.errors()
     if any(problem["type"] == "json_invalid" for problem in problems):
         return error_response(400, "the body is not JSON", code="invalid_json")
-    shown = [_said_of(problem) for problem in problems[:_SHOWN_ERRORS]]
+    shown = [_said_of(problem) + _known_beside(problem, request) for problem in problems[:_SHOWN_ERRORS]]
     if len(problems) > _SHOWN_ERRORS:
         shown.append(f"and {len(problems) - _SHOWN_ERRORS} more")
     return error_response(422, "; ".join(shown), code="invalid_value", param=_field(problems[0]))
@@ -105,7 +107,7 @@ def _response(status: int, body: ErrorBody, headers: Mapping[str, str] | None = 
 
 def _said_of(problem: Mapping[str, Any]) -> str:
     """The field, what is wrong with it, and its value; our own checks put the value into their message."""
-    message = str(problem["msg"]).removeprefix("Value error, ")
+    message = "unknown field" if problem["type"] in _UNKNOWN else str(problem["msg"]).removeprefix("Value error, ")
     said = f"{_field(problem)}: {message}"
     if problem["type"] in ("missing", "value_error"):
         return said
@@ -116,6 +118,19 @@ def _field(problem: Mapping[str, Any]) -> str:
     """`requests.0.training` of ("body", "requests", 0, "training"); the name alone of a query or header."""
     where = [str(part) for part in problem["loc"]]
     return ".".join(where[1:]) or where[0]
+
+
+def _known_beside(problem: Mapping[str, Any], request: Request) -> str:
+    """Of a field that is unknown: the one that may be meant, else all that are known in its place."""
+    if problem["type"] not in _UNKNOWN or problem["loc"][0] != "body":
+        return ""
+    kind: Any = request.scope["route"].body_field.field_info.annotation
+    *where, name = problem["loc"][1:]
+    for part in where:
+        kind = get_args(kind)[0] if isinstance(part, int) else get_type_hints(kind)[part]
+    known = list(kind.model_fields if issubclass(kind, BaseModel) else kind.__dataclass_fields__)
+    close = difflib.get_close_matches(str(name)[:_SHOWN_CHARACTERS], known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"
 
 
 def _shortened(text: str) -> str:

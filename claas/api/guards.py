@@ -17,7 +17,7 @@ from claas.core.errors import Forbidden, InvalidInput
 from claas.core.settings import API_KEY_VARIABLE
 
 _OPEN_PATHS = ("/", "/health")
-_PAGES = ("/v1/eval", "/v1/dashboard")
+_PAGES = ("/v1/eval", "/v1/dashboard", "/docs")
 
 
 class BearerAuth:

@@ -12,7 +12,7 @@ from claas.api.errors import reply
 from claas.api.prompts import conversation
 from claas.api.services import Served
 from claas.api.stream import chunks, event_stream, while_connected
-from claas.core.errors import StackError
+from claas.core.errors import NotFound, StackError
 from claas.engines.base import Health
 from claas.wire.adapters import SERVICE_NAME, HealthResponse, ModelCard, ModelList, ServiceInfo, WorkerHealth
 from claas.wire.chat import (
@@ -66,6 +66,15 @@ async def model(model: str, served: Served) -> Response:
     """One name, if chat requests may use it; `name@version` too."""
     await served.models.weights(model)
     return reply(ModelCard(id=model))
+
+
+@router.get("/v1/sampler/status", include_in_schema=False)
+async def sampler_status() -> Response:
+    """kfallah/CLaaS says here which weights it samples from."""
+    raise NotFound(
+        "there is no sampler to ask: each reply names its weights as `model` and `system_fingerprint`, and "
+        "GET /v1/lora lists every adapter's newest version"
+    )
 
 
 def _health(health: Health) -> Response:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
 
 from claas.api.errors import error_body
@@ -15,7 +15,7 @@ from claas.core.errors import ClaasError
 from claas.dashboard.assets import ASSET_HEADERS, ASSETS_ADDRESS, asset_served_as
 from claas.dashboard.compare_page import compare_page, require_comparable
 from claas.dashboard.feedback import feedback_page
-from claas.dashboard.pages import CHART_PAGE_HEADERS, PAGE_HEADERS, ROOT, Addresses, error_page
+from claas.dashboard.pages import CHART_PAGE_HEADERS, PAGE_HEADERS, ROOT, Addresses, error_page, render
 from claas.dashboard.run_index import RunIndex, read_run, results_folder, run_folder
 from claas.dashboard.run_list import RunQuery, runs_page
 from claas.dashboard.run_page import plot_file, run_page
@@ -36,6 +36,13 @@ PerPage = Annotated[int, Query(ge=1, le=200)]
 async def icon() -> Response:
     """There is no icon, and browsers ask for one beside every page."""
     return Response(status_code=204)
+
+
+@router.get("/docs", response_model=None, responses={200: {"content": {"text/html": {}}}})
+async def endpoints(request: Request) -> HTMLResponse:
+    """What this API can be asked, as a page."""
+    schema: dict[str, Any] = request.app.openapi()
+    return HTMLResponse(render("endpoints.html", paths=schema["paths"]), headers=PAGE_HEADERS)
 
 
 @router.get("/v1/dashboard", response_model=None, responses={200: {"content": {"text/html": {}}}})

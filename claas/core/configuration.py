@@ -114,7 +114,12 @@ def known_keys(kind: type) -> tuple[str, ...]:
 
 
 def unknown_key(kind: type, key: str) -> InvalidInput:
-    """The error for a key that does not exist, with those of its section that look like it, else all of them."""
+    """The error for a key that does not exist, with those of its section that look like it, else all of them.
+
+    Of a key in the class's `FOREIGN_KEYS`, it tells what stands there.
+    """
+    if said := _foreign_keys(kind).get(key):
+        return InvalidInput(f"unknown key {key!r}: {said}")
     known = known_keys(kind)
     section, _, last = key.rpartition(".")
     beside = [name for name in known if name.rpartition(".")[0] == section] or known
@@ -123,6 +128,11 @@ def unknown_key(kind: type, key: str) -> InvalidInput:
     return InvalidInput(
         f"unknown key {key!r}; " + (f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(beside)}")
     )
+
+
+def _foreign_keys(kind: type) -> Mapping[str, str]:
+    """Settings of another program that people bring along, and for each what to write instead."""
+    return getattr(kind, "FOREIGN_KEYS", {})
 
 
 def settings_as_yaml(kind: type) -> list[str]:
@@ -164,6 +174,8 @@ def checked(kind: type[T], values: Mapping[str, Any]) -> T:
 
     A bare text does for a list of one. A number in text (`${oc.env:PORT}`) does for a number, and the other way round.
     """
+    if foreign := [unknown_key(kind, key) for key in values if key in _foreign_keys(kind)]:
+        raise InvalidInput("; ".join(map(str, foreign)))
     for key in _flat(values):
         require_known(kind, key)
     hints = _hints(kind)

@@ -134,6 +134,36 @@ async def test_an_alias_cannot_be_a_path(tmp_path: Path, alias: str) -> None:
         assert [model["id"] for model in ok(await api.http.get("/v1/models"))["data"]] == [BASE_MODEL, NAME]
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        ("lora/init", {"lora_id": "a", "lora_rank": 4}, "lora_rank: unknown field, got 4; did you mean lora_r?"),
+        ("rollouts/resolve", {"text": "a", "propmt": "b"}, "propmt: unknown field, got 'b'; did you mean prompt?"),
+        (
+            "feedback",
+            {"requests": [], "orchestration": {"sleep": 1}},
+            "orchestration.sleep: unknown field, got 1; did you",
+        ),
+        (
+            "feedback",
+            {"requests": [{"mood": 1}]},
+            "requests.0.mood: unknown field, got 1; known: lora_id, prompt, response",
+        ),
+        (
+            "feedback",
+            {"requests": [{"training": {"learning_rat": 1}}]},
+            "requests.0.training.learning_rat: unknown field, got 1; did you mean learning_rate?",
+        ),
+        ("lora/init", {"lora_id": "a", "x" * 100_000: 1}, "unknown field, got 1; known: lora_id, base_model"),
+    ],
+)
+async def test_an_unknown_field_is_told_which_ones_are_known(
+    tmp_path: Path, path: str, body: dict[str, object], said: str
+) -> None:
+    async with serving(tmp_path) as api:
+        assert said in error(await api.http.post(f"/v1/{path}", json=body), 422)
+
+
 async def test_an_error_says_no_more_of_a_value_than_fits_a_line(tmp_path: Path) -> None:
     long: dict[str, Any] = {"lora_id": "a" * 100_000, "lora_r": "b" * 100_000}
     async with serving(tmp_path) as api:

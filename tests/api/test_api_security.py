@@ -33,6 +33,7 @@ PROTECTED = [
     ("GET", "/v1/eval/run"),
     ("GET", "/v1/evaluate"),
     ("GET", "/openapi.json"),
+    ("GET", "/docs"),
     ("GET", "/nothing"),
     ("GET", "/health/"),
 ]
@@ -47,7 +48,7 @@ async def test_with_a_key_everything_but_health_and_the_introduction_needs_it(
         for method, path in PROTECTED:
             response = await api.http.request(method, path, headers=headers, json={})
             assert "s3cret" not in error(response, 401)
-            asked = "Basic" if path in ("/v1/dashboard", "/v1/eval", "/v1/eval/run") else "Bearer"
+            asked = "Basic" if path in ("/v1/dashboard", "/v1/eval", "/v1/eval/run", "/docs") else "Bearer"
             assert response.headers["www-authenticate"].split()[0] == asked
         for path in ("/", "/health"):
             ok(await api.http.get(path, headers=headers))

@@ -6,7 +6,7 @@ import pytest
 
 import claas
 from claas.core.errors import StackError
-from claas.wire.adapters import HealthResponse, ServiceInfo
+from claas.wire.adapters import HealthResponse, ServiceInfo, WorkerHealth
 from claas.wire.chat import ScoreResponse
 from tests.api.client import LORA, NAME, error, ok, serving
 from tests.fakes.engine import BASE_MODEL, FakeEngine, prompt_ids
@@ -47,6 +47,21 @@ async def test_the_service_introduces_itself(tmp_path: Path) -> None:
     assert info == ServiceInfo(name="claas", version=claas.__version__, mode="local", base_model=BASE_MODEL)
 
 
+async def test_what_can_be_asked_stands_on_a_page(tmp_path: Path) -> None:
+    async with serving(tmp_path) as api:
+        described = ok(await api.http.get("/openapi.json"))["paths"]
+        page = await api.http.get(ok(await api.http.get("/"))["docs"])
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    for path, operations in described.items():
+        assert all(f"<dt>{method.upper()} {path}</dt><dd>" in page.text for method in operations)
+    assert "<dt>POST /v1/feedback</dt><dd>Train one update" in page.text
+
+
+async def test_what_other_services_have_is_answered_with_what_to_ask_instead(tmp_path: Path) -> None:
+    async with serving(tmp_path) as api:
+        assert "GET /v1/lora lists" in error(await api.http.get("/v1/sampler/status"), 404)
+
+
 async def test_health_is_the_engines(tmp_path: Path, engine: FakeEngine) -> None:
     async with serving(tmp_path, engine) as api:
         full = HealthResponse.model_validate(ok(await api.http.get("/v1/health")))
@@ -57,6 +72,8 @@ async def test_health_is_the_engines(tmp_path: Path, engine: FakeEngine) -> None
     assert brief.detail == {}
     assert [response.status_code for response in sick] == [503, 503]
     assert sick[0].json()["status"] == "unavailable"
+    assert full.worker == WorkerHealth(status="healthy")
+    assert sick[0].json()["worker"] == {"status": "unhealthy", "error": "the engine cannot serve"}
 
 
 async def test_unknown_paths_and_methods_are_refused_in_the_same_shape(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Settings: composed by Hydra, checked once, each of them used, and mistakes told in one line."""
 
+import importlib
 import socket
 import subprocess
 import sys
@@ -170,3 +171,56 @@ main()
     )
     assert done.returncode == 2
     assert done.stderr == "claas.api: torch is not installed; install it with: pip install 'claas[local]'\n"
+
+
+def test_where_to_listen_may_stand_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CLAAS_API_HOST", "::1")
+    monkeypatch.setenv("CLAAS_API_PORT", "9000")
+    (tmp_path / "mine.yaml").write_text("port: 8081\nhost: 127.0.0.2\n")
+    for arguments, port in (([], 9000), (["port=9001"], 9001), (["-cd", str(tmp_path), "-cn", "mine"], 9000)):
+        monkeypatch.setattr(sys, "argv", ["claas-api", "--cfg", "job", *arguments])
+        main()
+        shown = capsys.readouterr().out
+        assert "\nhost: ::1\n" in shown
+        assert f"\nport: {port}\n" in shown
+
+
+KFALLAH_CLAAS = """
+defaults: [_core_local_schema, _self_]
+mode: local
+feedback_log_dir: logs
+lora_root: /loras
+base_model_id: Qwen/Qwen3-8B
+completion_cache_size: 100
+feedback_lock_timeout_s: 120.0
+vllm_base_url: http://127.0.0.1:8000
+"""
+
+
+def test_a_file_for_kfallah_claas_is_told_what_to_write_instead(tmp_path: Path) -> None:
+    (tmp_path / "theirs.yaml").write_text(KFALLAH_CLAAS)
+    with pytest.raises(InvalidInput) as refused:
+        COMMAND.jobs(["--config-dir", str(tmp_path), "--config-name", "theirs"])
+    assert str(refused.value) == (
+        "unknown key 'lora_root': it is store_dir here, a folder with a format of its own; "
+        "unknown key 'base_model_id': it is base_model here; "
+        "unknown key 'completion_cache_size': it is rollout_capacity here; "
+        "unknown key 'feedback_lock_timeout_s': it is lock_timeout_s here; "
+        "unknown key 'vllm_base_url': leave it out, this API serves the model itself"
+    )
+
+
+def test_every_key_for_kfallah_claas_is_told_where_it_went() -> None:
+    assert not set(ApiConfig.FOREIGN_KEYS) & set(ApiConfig.__dataclass_fields__)
+    for key, said in ApiConfig.FOREIGN_KEYS.items():
+        with pytest.raises(InvalidInput, match=f"unknown key '{key}': {said}"):
+            composed("local", f"{key}=1")
+        named = said.removeprefix("it is ").partition(" here")[0]
+        assert said.startswith("leave it out") or named in ApiConfig.__dataclass_fields__
+
+
+def test_there_is_no_app_before_its_settings() -> None:
+    with pytest.raises(ImportError, match=r"start it with `python -m claas\.api"):
+        importlib.import_module("claas.api").web_app  # noqa: B018 (what `uvicorn claas.api:web_app` does)
