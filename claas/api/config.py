@@ -37,6 +37,11 @@ class ApiConfig:
     host: str = setting("127.0.0.1", "an address other than loopback needs the environment variable CLAAS_API_KEY")
     port: int = setting(8080, "0 takes any free one", low=0, high=65535)
     base_model: str | None = setting(None, "null: the mode's default")
+    check_model: bool = setting(
+        True,
+        "mode=local: compare the engine with the model's own forward pass before anything is served, once for each "
+        "model and version in a store; /v1/health says whether that was skipped",
+    )
     store_dir: str = setting("./data/store", "where adapters, recorded rollouts and receipts are kept")
     feedback_log_dir: str = setting("./data/feedback", "where each batch of feedback is logged, one file each")
     results_dir: str = setting("./data/evals", "whose runs the results browser shows, those in its folders included")

@@ -207,6 +207,11 @@ class EngineSettings(Protocol):
         """How long an update waits for another update of its adapter."""
         ...
 
+    @property
+    def check_model(self) -> bool:
+        """Whether an engine that computes the model here first compares itself with the model's own code."""
+        ...
+
 
 class Engine(Protocol):
     """One base model and its adapters.

@@ -32,6 +32,7 @@ def test_every_setting_can_be_overridden() -> None:
         "host": "::1",
         "port": 0,
         "base_model": "some/model",
+        "check_model": False,
         "store_dir": "s",
         "feedback_log_dir": "f",
         "results_dir": "r",

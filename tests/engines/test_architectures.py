@@ -1,98 +1,41 @@
-"""Any causal language model of the Hugging Face kind loads by path, answers and learns."""
+"""Models of the Hugging Face kind load by path, then answer and learn as their own code says, or they are refused.
+
+Ten small random models in the default suite; all of them with `python -m pytest -m architectures`.
+"""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    AutoModelForCausalLM,
-    Gemma2Config,
-    GPT2Config,
-    LlamaConfig,
-    MistralConfig,
-    PreTrainedConfig,
-    PreTrainedTokenizerFast,
-    Qwen2MoeConfig,
-)
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
-from claas.core.errors import Conflict, InvalidInput
+from claas.core.errors import Conflict, InvalidInput, PromptTooLong
 from claas.core.settings import TrainingConfig
-from claas.engines.base import AdapterSpec, Engine, Sample, Weights
+from claas.engines.base import AdapterSpec, Engine, Weights
+from claas.engines.local import model_check
 from claas.engines.local.engine import LocalEngine
 from claas.engines.local.forward import GenericForward, Qwen3Forward
 from claas.engines.local.linear import Segment
 from claas.engines.local.model import LoadedModel
 from claas.engines.local.versions import AdapterCache, LocalStore
+from tests.engines.architectures import REFUSED, SEEING, SERVED, save
 from tests.engines.talk import PROMPTS, ask, items, user
 
 pytestmark = pytest.mark.anyio
 
-TEMPLATE = (
-    "{% for m in messages %}<|start|>{{ m['role'] }}\n{{ m['content'] }}<|end|>{% endfor %}"
-    "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
+USUAL = (
+    *("llama", "gpt2", "mistral-sliding", "gemma2", "qwen3-yarn"),
+    *("qwen2-moe", "deepseek-v3", "phi3-longrope", "gpt-neo", "gemma3-vision"),
 )
-SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-WINDOW = {"max_position_embeddings": 256}
-CONFIGS: dict[str, PreTrainedConfig] = {
-    "llama": LlamaConfig(**SIZES, **WINDOW, num_key_value_heads=2, vocab_size=320),
-    "gpt2": GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=256, vocab_size=320),
-    "mistral-sliding": MistralConfig(**SIZES, **WINDOW, num_key_value_heads=2, vocab_size=320, sliding_window=8),
-    "gemma2-mixed": Gemma2Config(
-        **SIZES, **WINDOW, num_key_value_heads=2, head_dim=8, vocab_size=320, sliding_window=8
-    ),
-    "qwen2-moe": Qwen2MoeConfig(
-        **SIZES, **WINDOW, num_key_value_heads=2, vocab_size=320, num_experts=4, moe_intermediate_size=32,
-        shared_expert_intermediate_size=32,
-    ),
-}  # fmt: skip
-
 BITWISE = {"llama", "gpt2", "mistral-sliding"}
 """Where an answer is the same bits in every batch. Not where attention is written out (Gemma 2), and not where experts
 multiply as many rows as happen to be routed to them."""
-
-
-def tokenizer(template: str | None = TEMPLATE) -> PreTrainedTokenizerFast:
-    raw = Tokenizer(models.BPE())
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=290, special_tokens=["<|start|>", "<|end|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
-    )
-    raw.train_from_iterator(PROMPTS, trainer)
-    fast = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|end|>")
-    fast.chat_template = template
-    return fast
-
-
-@pytest.fixture
-def saved(tmp_path: Path) -> Callable[..., Path]:
-    """Saves a random model of a kind, and its tokenizer."""
-
-    def save(kind: str, template: str | None = TEMPLATE) -> Path:
-        torch.manual_seed(0)
-        model: Any = AutoModelForCausalLM.from_config(CONFIGS[kind])
-        model.generation_config.eos_token_id = 1
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                torch.nn.init.normal_(parameter, std=0.2)  # far from uniform, so that a wrong mask shows
-        model.save_pretrained(tmp_path / kind)
-        tokenizer(template).save_pretrained(tmp_path / kind)
-        return tmp_path / kind
-
-    return save
-
-
-def told(base: LoadedModel, sample: Sample) -> list[float]:
-    """The logprobs that transformers itself gives the sampled tokens."""
-    model: Any = base.model
-    with torch.inference_mode():
-        logits = model(torch.tensor([sample.prompt_ids + sample.token_ids])).logits[0, len(sample.prompt_ids) - 1 : -1]
-    return logits.log_softmax(-1)[range(len(sample.token_ids)), list(sample.token_ids)].tolist()
 
 
 async def learned(engine: Engine, lora_id: str) -> Weights:
@@ -103,14 +46,20 @@ async def learned(engine: Engine, lora_id: str) -> Weights:
     return (await engine.update(lora_id, items([sample], PROMPTS[:1]), training, "key")).weights
 
 
-@pytest.mark.parametrize("small", [True, False], ids=["merged", "unmerged"])
-@pytest.mark.parametrize("kind", CONFIGS)
-async def test_a_model_answers_as_transformers_says_and_learns(
-    saved: Callable[..., Path], tmp_path: Path, kind: str, small: bool
-) -> None:
-    base = replace(LoadedModel.load(str(saved(kind))), small=small)
-    store = LocalStore(tmp_path / "store")
-    engine = LocalEngine(base, store, max_batch_rows=4, lock_timeout_s=60)
+def told(model: Any, prompt: Sequence[int], answer: Sequence[int]) -> list[float]:
+    """The logprobs that a model of transformers, or PEFT's around it, itself gives the answer's tokens."""
+    with torch.inference_mode():
+        logits = model(input_ids=torch.tensor([[*prompt, *answer]])).logits[0, len(prompt) - 1 : -1]
+    return logits.log_softmax(-1)[range(len(answer)), list(answer)].tolist()
+
+
+async def lives(kind: str, folder: Path, small: bool = True) -> None:
+    """Answer, score, learn, and give an adapter away, as transformers and PEFT say it is right."""
+    directory = save(kind, folder)
+    base = replace(LoadedModel.load(str(directory)), small=small)
+    model_check.require_same(base)
+    engine = LocalEngine(base, LocalStore(folder / "store"), max_batch_rows=4, lock_timeout_s=60)
+    loader: Any = AutoModelForImageTextToText if kind in SEEING else AutoModelForCausalLM
     try:
         start = await engine.resolve(None)
         weights = await learned(engine, "a")
@@ -121,26 +70,109 @@ async def test_a_model_answers_as_transformers_says_and_learns(
         if kind in BITWISE:
             assert together == alone
         assert [sample.token_ids for sample in together] == [sample.token_ids for sample in alone]
-        assert alone[0].logprobs == pytest.approx(told(base, alone[0]), abs=1e-4)
-        assert alone[3].logprobs == pytest.approx(told(base, alone[3]), abs=1e-4)
-        changed = [await engine.score(version, user("hi"), "sky") for version in (start, weights)]
-        assert changed[0].logprobs != changed[1].logprobs
-        assert alone[1].logprobs == pytest.approx(await rescored(base, store, weights, alone[1]), abs=1e-4)
+        own = loader.from_pretrained(str(directory)).eval()
+        for sample in (alone[0], alone[3]):
+            assert sample.logprobs == pytest.approx(told(own, sample.prompt_ids, sample.token_ids), abs=1e-4)
+        scored = [(await engine.score(version, user("hi"), "sky")).logprobs for version in (start, weights)]
+        prompt, answer = base.chat.prompt_ids(user("hi")), base.chat.completion_ids("sky")
+        assert scored[0] == pytest.approx(told(own, prompt, answer), abs=1e-4)
+        plain: Any = PeftModel
+        adapted = plain.from_pretrained(own, str(await engine.export_adapter("a"))).eval()
+        assert scored[1] == pytest.approx(told(adapted, prompt, answer), abs=1e-4)
+        assert scored[1] != pytest.approx(scored[0], abs=1e-4)
+        sample = alone[1]
+        assert sample.logprobs == pytest.approx(told(adapted, sample.prompt_ids, sample.token_ids), abs=1e-4)
     finally:
         await engine.close()
 
 
-async def rescored(base: LoadedModel, store: LocalStore, weights: Weights, sample: Sample) -> list[float]:
-    """The sample's logprobs by a forward pass over all of it at once."""
-    adapters = AdapterCache(base, store)
-    forward = GenericForward(base, adapters.head)
-    ids = torch.tensor([sample.prompt_ids + sample.token_ids[:-1]])
-    keep = torch.arange(ids.shape[1])[None] >= len(sample.prompt_ids) - 1
-    positions = torch.arange(ids.shape[1])[None]
-    segments = [Segment(await adapters.get(weights), 1)]
-    with torch.inference_mode():
-        logits = forward(ids, positions, ids.shape[1], keep, segments)
-    return logits.log_softmax(-1)[range(len(sample.token_ids)), list(sample.token_ids)].tolist()
+@pytest.mark.parametrize("kind", USUAL)
+async def test_a_model_answers_and_learns_as_its_own_code_says(tmp_path: Path, kind: str) -> None:
+    await lives(kind, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "qwen2-moe"])
+async def test_a_model_does_so_with_adapters_beside_it(tmp_path: Path, kind: str) -> None:
+    await lives(kind, tmp_path, small=False)
+
+
+@pytest.mark.architectures
+@pytest.mark.parametrize("small", [True, False], ids=["merged", "beside"])
+@pytest.mark.parametrize("kind", SERVED)
+async def test_every_model_answers_and_learns_as_its_own_code_says(tmp_path: Path, kind: str, small: bool) -> None:
+    await lives(kind, tmp_path, small)
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=() if kind == "falcon-alibi" else pytest.mark.architectures) for kind in REFUSED]
+)
+def test_a_model_that_the_engine_cannot_compute_is_refused_by_name(tmp_path: Path, kind: str) -> None:
+    directory = save(kind, tmp_path)
+    with pytest.raises(InvalidInput, match=f"base model '{directory}' (cannot be computed|is computed|does not say)"):
+        LocalEngine.open(str(directory), tmp_path / "store")
+
+
+async def test_a_model_that_is_computed_wrongly_is_refused_with_the_gap_unless_nobody_asks(tmp_path: Path) -> None:
+    directory = str(save("roberta", tmp_path))
+    with pytest.raises(InvalidInput, match=r"log probabilities are 0\.\d+ nats .* 5 tokens.*check_model=false"):
+        LocalEngine.open(directory, tmp_path / "store")
+    engine = LocalEngine.open(directory, tmp_path / "store", check_model=False)
+    assert (await engine.health()).detail["model_check"] == "skipped"
+    await engine.close()
+
+
+@pytest.mark.parametrize("kind", ["phi3-longrope", "gpt-neo"])
+async def test_rows_end_where_positions_would_depend_on_their_length(tmp_path: Path, kind: str) -> None:
+    base = LoadedModel.load(str(save(kind, tmp_path)))
+    engine = LocalEngine(base, LocalStore(tmp_path / "store"), max_batch_rows=4, lock_timeout_s=60)
+    weights = await engine.resolve(None)
+    with pytest.raises(PromptTooLong, match="window of 128"):
+        await ask(engine, weights, "word " * 120)
+    full = await ask(engine, weights, PROMPTS[0], 256, temperature=1.0)
+    assert len(full.prompt_ids) + len(full.token_ids) <= 128
+    await engine.close()
+    with pytest.raises(InvalidInput, match=r"computed wrongly by this engine.* nats from the model's own"):
+        model_check.require_same(replace(base, window=256))
+
+
+def test_a_window_is_one_that_attention_can_be_padded_to(tmp_path: Path) -> None:
+    base = LoadedModel.load(str(save("gpt2-odd", tmp_path)))
+    assert base.window == 240
+    assert model_check.require_same(base) == "passed"
+
+
+async def test_a_model_that_passed_is_not_checked_again(
+    base: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = tmp_path / "checks.json"
+    assert model_check.checked(base, memory) == "passed"
+
+    def require_same(_: LoadedModel) -> str:
+        return "passed again"
+
+    monkeypatch.setattr(model_check, "require_same", require_same)
+    assert model_check.checked(base, memory) == "passed"
+    assert model_check.checked(replace(base, small=False), memory) == "passed again"
+    memory.write_text("{")
+    assert model_check.checked(base, memory) == "passed again"
+
+
+async def test_a_large_model_on_a_cpu_is_not_tried_on_rows_that_take_minutes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = LoadedModel.load(str(save("mistral-sliding", tmp_path)))
+    monkeypatch.setattr(model_check, "_MOST_WORK", 1.0)
+    assert model_check.require_same(base) == "passed, not tried beyond 24 tokens"
+
+
+async def test_what_an_adapter_needs_is_known_when_it_is_made(tmp_path: Path) -> None:
+    base = LoadedModel.load(str(save("deepseek-v3", tmp_path)))
+    engine = LocalEngine(base, LocalStore(tmp_path / "store"), max_batch_rows=4, lock_timeout_s=60)
+    for targets in (("down_proj",), ("gate_proj",), ("gate_proj", "up_proj")):
+        with pytest.raises(InvalidInput, match="cannot be adapted at"):
+            await engine.init_adapter(AdapterSpec("a", rank=4, alpha=8, target_modules=targets))
+    assert await engine.list_adapters() == []
+    await engine.close()
 
 
 async def test_the_own_forward_pass_of_the_embedded_model_is_that_of_transformers(
@@ -159,9 +191,11 @@ async def test_the_own_forward_pass_of_the_embedded_model_is_that_of_transformer
             torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_a_model_without_a_chat_template_is_refused(saved: Callable[..., Path]) -> None:
+def test_a_model_without_a_chat_template_is_refused(tmp_path: Path) -> None:
+    directory = save("llama", tmp_path)
+    (directory / "chat_template.jinja").unlink()
     with pytest.raises(InvalidInput, match="has no chat template"):
-        LoadedModel.load(str(saved("llama", template=None)))
+        LoadedModel.load(str(directory))
 
 
 def test_a_directory_that_is_not_there_is_named() -> None:
@@ -174,14 +208,21 @@ def test_a_directory_without_a_model_is_the_callers_mistake(tmp_path: Path) -> N
         LoadedModel.load(str(tmp_path))
 
 
-async def test_adapters_of_another_base_model_are_refused(
-    saved: Callable[..., Path], base: LoadedModel, tmp_path: Path
-) -> None:
+@asynccontextmanager
+async def opened(directory: Path, store: Path) -> AsyncGenerator[LocalEngine]:
+    engine = LocalEngine.open(str(directory), store)
+    try:
+        yield engine
+    finally:
+        await engine.close()
+
+
+async def test_adapters_of_another_base_model_are_refused(base: LoadedModel, tmp_path: Path) -> None:
     store = tmp_path / "store"
     engine = LocalEngine(base, LocalStore(store), max_batch_rows=4, lock_timeout_s=60)
     weights = await engine.init_adapter(AdapterSpec("a", rank=4, alpha=8))
     await engine.close()
-    other = LocalEngine.open(str(saved("llama")), store)
-    with pytest.raises(Conflict, match="other weights"):
-        await ask(other, weights, "hi")
-    await other.close()
+    async with opened(save("llama", tmp_path), store) as other:
+        assert (await other.health()).detail["model_check"] == "passed"
+        with pytest.raises(Conflict, match="other weights"):
+            await ask(other, weights, "hi")

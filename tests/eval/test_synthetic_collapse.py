@@ -111,7 +111,7 @@ def taught_to_repeat(base: Any, untrained: Any) -> dict[str, Any]:
     """An adapter's tensors after supervised training on prompts that are answered with one token, again and again."""
     from claas.engines.local.lora import LoraShape, wrap
 
-    model = wrap(base.share(), LoraShape(untrained.rank, untrained.alpha, untrained.target_modules))
+    model = wrap(base, LoraShape(untrained.rank, untrained.alpha, untrained.target_modules))
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=5e-3)
     token, _ = base.chat.completion_ids(REPEATED)

@@ -23,4 +23,6 @@ def open_engine(config: EngineSettings) -> Engine:
     from claas.engines.local.engine import LocalEngine
 
     root = Path(config.store_dir) / "adapters"
-    return LocalEngine.open(config.base_model_name, root, lock_timeout_s=config.lock_timeout_s)
+    return LocalEngine.open(
+        config.base_model_name, root, lock_timeout_s=config.lock_timeout_s, check_model=config.check_model
+    )

@@ -22,6 +22,7 @@ from claas.engines.local.decode import DecodeJob, Decoder
 from claas.engines.local.forward import forward_of
 from claas.engines.local.learner import LocalLearner
 from claas.engines.local.model import LoadedModel
+from claas.engines.local.model_check import checked
 from claas.engines.local.score import ScoreJob, Scorer
 from claas.engines.local.threads import Batcher, StreamingText
 from claas.engines.local.versions import AdapterCache, LocalStore, LocalVersion
@@ -37,10 +38,19 @@ class LocalEngine(VersionedEngine[LocalVersion]):
     parameters, so that none waits for another.
     """
 
-    def __init__(self, base: LoadedModel, store: LocalStore, *, max_batch_rows: int, lock_timeout_s: float) -> None:
+    def __init__(
+        self,
+        base: LoadedModel,
+        store: LocalStore,
+        *,
+        max_batch_rows: int,
+        lock_timeout_s: float,
+        model_check: str = "skipped",
+    ) -> None:
         self._trainer = LocalLearner(base, store)
         super().__init__(self._trainer, lock_timeout_s)
         self._device = base.device
+        self._model_check = model_check
         self._directory_of = store.directory
         self._adapters = AdapterCache(base, store)
         # Where one operation runs on one core, as many threads of each kind as there are cores, up to a few.
@@ -60,17 +70,25 @@ class LocalEngine(VersionedEngine[LocalVersion]):
         *,
         max_batch_rows: int = 64,
         lock_timeout_s: float = 60.0,
+        check_model: bool = True,
         persist: Callable[[], None] = lambda: None,
     ) -> "LocalEngine":
         """Load `base_model` (`claas-tiny`, a directory or a hub id) and restore the adapters under `store_root`.
 
         A thread decodes at most `max_batch_rows` answers at a time. An update that cannot have its adapter within
-        `lock_timeout_s` raises `Conflict`. `persist` makes durable what was written, where the disk alone does not.
+        `lock_timeout_s` raises `Conflict`. With `check_model`, a model that the engine does not compute rightly raises
+        `InvalidInput`. `persist` makes durable what was written, where the disk alone does not.
         """
         in_range("max_batch_rows", max_batch_rows, 1)
         base = LoadedModel.load(base_model)
         store = LocalStore(store_root, persist)
-        return cls(base, store, max_batch_rows=max_batch_rows, lock_timeout_s=lock_timeout_s)
+        return cls(
+            base,
+            store,
+            max_batch_rows=max_batch_rows,
+            lock_timeout_s=lock_timeout_s,
+            model_check=checked(base, store_root / ".model_check.json") if check_model else "skipped",
+        )
 
     async def sample(
         self, weights: Weights, prompt: Prompt, params: SamplingParams, on_piece: OnPiece | None = None
@@ -118,6 +136,7 @@ class LocalEngine(VersionedEngine[LocalVersion]):
             "engine": "local",
             "device": self._device.type,
             "window": self.window,
+            "model_check": self._model_check,
             "adapters": len(self._store.adapters()),
             "requests": self._batcher.load,
         }

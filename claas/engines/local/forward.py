@@ -9,10 +9,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
 from claas.engines.local.linear import LinearOp, Router, Segment
-from claas.engines.local.model import LoadedModel, linear_layers
-
-STRIDE = 16
-"""Lengths of attention are multiples of this: the CPU kernels then give the same bits whatever the padding."""
+from claas.engines.local.model import STRIDE, LoadedModel, linear_layers
 
 
 def round_up(length: int) -> int:
@@ -160,6 +157,7 @@ class Qwen3Forward:
         rope: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
         return (
             config.model_type == "qwen3"
+            and config is cast(Any, base.model).config
             and set(config.layer_types) == {"full_attention"}
             and config.hidden_act == "silu"
             and rope.get("rope_type") == "default"

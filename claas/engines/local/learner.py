@@ -8,14 +8,22 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
-import torch
 from peft import PeftModel
 from torch import Tensor
 
-from claas.core.errors import ClaasError, StackError
+from claas.core.errors import ClaasError
 from claas.core.settings import TrainingConfig, default_learning_rate
 from claas.engines.base import AdapterSpec, TrainingItem, Weights
-from claas.engines.local.lora import LoraShape, config_json, from_bytes, new_tensors, to_bytes, wrap
+from claas.engines.local.lora import (
+    LoraShape,
+    config_json,
+    file_name,
+    from_bytes,
+    load_adapter,
+    new_tensors,
+    to_bytes,
+    wrap,
+)
 from claas.engines.local.model import LoadedModel
 from claas.engines.local.threads import Inbox, Workers, answering
 from claas.engines.local.versions import OPTIMIZER, LocalStore, LocalVersion
@@ -79,13 +87,14 @@ class LocalLearner(Learner[LocalVersion]):
         return await asyncio.wrap_future(job.result)
 
     def _first(self, spec: AdapterSpec) -> LocalVersion:
-        shape = LoraShape.of(spec, self._model.model)
+        shape = LoraShape.of(spec, self._model)
         tensors = new_tensors(shape, self._model.model, spec.seed)
         made = self._store.untrained(spec.lora_id)
         digest = hashlib.sha256(to_bytes(tensors)).hexdigest()
         if made is not None and (made.shape, made.digest, made.base_digest) == (shape, digest, self.base.digest):
             return made
         self._store.require_new(spec.lora_id)
+        self._adapted(shape)  # so that a shape that cannot be trained is refused now
         return self._save(spec.lora_id, 0, shape, tensors, {}, None, {}, Clock())
 
     def _trained(
@@ -94,7 +103,7 @@ class LocalLearner(Learner[LocalVersion]):
         clock = Clock()
         with clock.timing("load"):
             model = self._adapted(newest.shape)
-            _load(model, from_bytes(self._store.read_adapter(newest)))
+            load_adapter(model, from_bytes(self._store.read_adapter(newest)))
             rate = training.learning_rate or default_learning_rate(self.base.base_model)
             optimizer = new_optimizer(trainable_parameters(model), rate)
             state = self._store.read_optimizer(newest)
@@ -107,7 +116,7 @@ class LocalLearner(Learner[LocalVersion]):
     def _adapted(self, shape: LoraShape) -> PeftModel:
         """The base model with an adapter of `shape`, whose values are whatever was trained last."""
         if self._wrapped is None or self._wrapped[0] != shape:
-            self._wrapped = (shape, wrap(self._model.share(), shape))
+            self._wrapped = (shape, wrap(self._model, shape))
         return self._wrapped[1]
 
     def _save(
@@ -126,7 +135,7 @@ class LocalLearner(Learner[LocalVersion]):
             with clock.timing("save"):
                 digest = staging.write(ADAPTER_WEIGHTS, to_bytes(tensors))
                 optimizer_digest = staging.write(OPTIMIZER, to_bytes(optimizer)) if optimizer else None
-                staging.write(ADAPTER_CONFIG, config_json(shape, self.base.base_model))
+                staging.write(ADAPTER_CONFIG, config_json(shape, self._model))
             record = LocalVersion(
                 lora_id=lora_id,
                 version=version,
@@ -159,25 +168,9 @@ def _serve(inbox: Inbox[LearnJob[Any]]) -> None:
                     job.result.set_result(done)
 
 
-@torch.no_grad()
-def _load(model: PeftModel, tensors: Mapping[str, Tensor]) -> None:
-    """Set the adapter's parameters. Raises `StackError` where names or shapes do not fit."""
-    parameters = {_file_name(name): parameter for name, parameter in trainable_parameters(model)}
-    fits = parameters.keys() == tensors.keys()
-    if not fits or any(parameters[name].shape != tensor.shape for name, tensor in tensors.items()):
-        raise StackError("the stored adapter does not fit the base model: its layers or their sizes differ")
-    for name, parameter in parameters.items():
-        parameter.copy_(tensors[name])
-
-
 def _tensors(model: PeftModel) -> dict[str, Tensor]:
     """Copies of the adapter's parameters, in CPU memory."""
     return {
-        _file_name(name): parameter.detach().to("cpu", copy=True).contiguous()
+        file_name(name): parameter.detach().to("cpu", copy=True).contiguous()
         for name, parameter in trainable_parameters(model)
     }
-
-
-def _file_name(parameter: str) -> str:
-    """A parameter's name in PEFT's files, which leave out the name that the adapter has in memory."""
-    return parameter.replace(".default.weight", ".weight")

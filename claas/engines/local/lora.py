@@ -4,7 +4,7 @@ import json
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -12,10 +12,11 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from claas.core.errors import InvalidInput
+from claas.core.errors import InvalidInput, StackError
 from claas.engines.base import AdapterSpec
 from claas.engines.local.linear import LinearOp, ModelWeights, linear, linear_op
-from claas.engines.local.model import linear_layers, matrix_of
+from claas.engines.local.model import LoadedModel, linear_layers, matrix_of, named_modules
+from claas.training.update import trainable_parameters
 
 _PREFIX = "base_model.model."
 _ALPHA = 64
@@ -30,15 +31,18 @@ class LoraShape:
     target_modules: tuple[str, ...]
 
     @classmethod
-    def of(cls, spec: AdapterSpec, model: nn.Module) -> "LoraShape":
-        """The shape that `spec` asks for on `model`; raises `InvalidInput` naming unknown target modules."""
-        known = sorted({name.rpartition(".")[2] for name in linear_layers(model)})
-        targets = known if spec.target_modules is None else sorted(set(spec.target_modules))
+    def of(cls, spec: AdapterSpec, base: LoadedModel) -> "LoraShape":
+        """The shape that `spec` asks for on `base`; raises `InvalidInput` naming unknown target modules."""
+        known = sorted({_kind(name) for name in linear_layers(base.model)})
+        alpha = _ALPHA if spec.alpha is None else spec.alpha
+        if spec.target_modules is None:
+            return _without_experts(cls(spec.rank, alpha, tuple(known)), base)
+        targets = sorted(set(spec.target_modules))
         if unknown := sorted(set(targets) - set(known)):
             raise InvalidInput(f"unknown target_modules {', '.join(unknown)}; known: {', '.join(known)}")
         if not targets:
             raise InvalidInput("target_modules must name at least one kind of layer")
-        return cls(spec.rank, _ALPHA if spec.alpha is None else spec.alpha, tuple(targets))
+        return cls(spec.rank, alpha, tuple(targets))
 
     @property
     def scale(self) -> float:
@@ -47,11 +51,7 @@ class LoraShape:
 
     def layers(self, model: nn.Module) -> dict[str, nn.Module]:
         """The layers of `model` that the adapter changes."""
-        return {
-            name: layer
-            for name, layer in linear_layers(model).items()
-            if name.rpartition(".")[2] in self.target_modules
-        }
+        return {name: layer for name, layer in linear_layers(model).items() if _kind(name) in self.target_modules}
 
 
 def new_tensors(shape: LoraShape, model: nn.Module, seed: int) -> dict[str, Tensor]:
@@ -67,18 +67,69 @@ def new_tensors(shape: LoraShape, model: nn.Module, seed: int) -> dict[str, Tens
     return tensors
 
 
-def wrap(model: nn.Module, shape: LoraShape) -> PeftModel:
-    """`model` with an adapter of `shape` that takes gradients; its values are still to be set."""
-    untyped: Any = model
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about names that stay as they are
-        return get_peft_model(untyped, _config(shape))
+def wrap(base: LoadedModel, shape: LoraShape) -> PeftModel:
+    """`base` with an adapter of `shape` that takes gradients; its values are still to be set.
+
+    Raises `InvalidInput` where PEFT adapts other layers than the linear ones that have these names.
+    """
+    model = _wrapped(base, shape)
+    if odd := _odd(model, shape, base):
+        raise InvalidInput(
+            f"{base.weights.name} cannot be adapted at {', '.join(odd)}: PEFT takes that for the name of other layers, "
+            "such as experts; choose target_modules without"
+        )
+    return model
 
 
-def config_json(shape: LoraShape, base_model: str) -> bytes:
+def _without_experts(shape: LoraShape, base: LoadedModel) -> LoraShape:
+    """`shape` without the names under which PEFT adapts experts, which are no linear layers, in their place."""
+    if not any("expert" in name for name, _ in named_modules(base.model)):
+        return shape
+    odd = _odd(_wrapped(base, shape), shape, base)
+    return replace(shape, target_modules=tuple(name for name in shape.target_modules if name not in odd))
+
+
+def _wrapped(base: LoadedModel, shape: LoraShape) -> PeftModel:
+    untyped: Any = base.share()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about names that stay as they are
+            return get_peft_model(untyped, _config(shape, base.model))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InvalidInput(
+            f"{base.weights.name} cannot be adapted at {', '.join(shape.target_modules)}: "
+            f"{' '.join(str(error).split())[:300]}"
+        ) from error
+
+
+def _odd(model: PeftModel, shape: LoraShape, base: LoadedModel) -> list[str]:
+    """Which of the shape's names PEFT has understood otherwise."""
+    wanted = {name for layer in shape.layers(base.model) for name in _names(layer)}
+    made = {file_name(name) for name, _ in trainable_parameters(model)}
+    missing = {_kind(name.rpartition(".lora_")[0]) for name in wanted - made}
+    return sorted(missing) if missing or made == wanted else list(shape.target_modules)
+
+
+@torch.no_grad()
+def load_adapter(model: PeftModel, tensors: Mapping[str, Tensor]) -> None:
+    """Set the adapter's parameters. Raises `StackError` where names or shapes do not fit."""
+    parameters = {file_name(name): parameter for name, parameter in trainable_parameters(model)}
+    fits = parameters.keys() == tensors.keys()
+    if not fits or any(parameters[name].shape != tensor.shape for name, tensor in tensors.items()):
+        raise StackError("the stored adapter does not fit the base model: its layers or their sizes differ")
+    for name, parameter in parameters.items():
+        parameter.copy_(tensors[name])
+
+
+def file_name(parameter: str) -> str:
+    """A parameter's name in PEFT's files, which leave out the name that the adapter has in memory."""
+    return parameter.replace(".default.weight", ".weight")
+
+
+def config_json(shape: LoraShape, base: LoadedModel) -> bytes:
     """adapter_config.json, the same bytes for the same adapter."""
-    config = cast(dict[str, Any], _config(shape).to_dict())
-    config |= {"base_model_name_or_path": base_model, "inference_mode": True}
+    config = cast(dict[str, Any], _config(shape, base.model).to_dict())
+    config |= {"base_model_name_or_path": base.weights.base_model, "inference_mode": True}
     return json.dumps(config, default=sorted, indent=2, sort_keys=True).encode()  # sets become sorted lists
 
 
@@ -136,12 +187,24 @@ def _names(layer: str) -> tuple[str, str]:
     return f"{_PREFIX}{layer}.lora_A.weight", f"{_PREFIX}{layer}.lora_B.weight"
 
 
-def _config(shape: LoraShape) -> LoraConfig:
+def _kind(layer: str) -> str:
+    """The last part of a layer's name, which is that of all its kind."""
+    return layer.rpartition(".")[2]
+
+
+def _config(shape: LoraShape, model: nn.Module) -> LoraConfig:
     return LoraConfig(
         r=shape.rank,
         lora_alpha=shape.alpha,
-        target_modules=list(shape.target_modules),
+        target_modules=_targets(shape, model),
         lora_dropout=0.0,
         bias="none",
         task_type="CAUSAL_LM",
     )
+
+
+def _targets(shape: LoraShape, model: nn.Module) -> list[str]:
+    """The kinds of layers, as adapters usually name them; all layers by name where others are called the same."""
+    layers = shape.layers(model)
+    called = {name for name, _ in named_modules(model) if _kind(name) in shape.target_modules}
+    return list(shape.target_modules) if called == layers.keys() else list(layers)

@@ -2,14 +2,14 @@
 
 import copy
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
@@ -18,6 +18,9 @@ from claas.core.settings import EMBEDDED
 from claas.engines.base import Weights
 from claas.engines.model_files import TEXT_FILES, WEIGHT_FILES, model_directory
 from claas.engines.text import ChatFormat
+
+STRIDE = 16
+"""Lengths of attention are multiples of this: the CPU kernels then give the same bits whatever the padding."""
 
 _SMALL_BYTES = 256 * 2**20
 _KNOWN_LAYERS = {"full_attention", "sliding_attention"}
@@ -42,7 +45,7 @@ class LoadedModel:
         """`claas-tiny`, a directory or a hub id. Raises `InvalidInput` saying what is wrong with anything else."""
         directory = model_directory(name, (*TEXT_FILES, *WEIGHT_FILES))
         model = _model(name, directory)
-        config: Any = model.config
+        config: Any = model.config.get_text_config()
         _require_decodable(name, model, config)
         for parameter in model.parameters():
             parameter.requires_grad_(False)
@@ -55,7 +58,7 @@ class LoadedModel:
             weights=Weights(None, 0, _digest(name, directory), name),
             model=model,
             chat=ChatFormat.load(str(directory), name, generation.eos_token_id if generation else config.eos_token_id),
-            window=int(config.max_position_embeddings),
+            window=_window(name, config),
             small=small,
         )
 
@@ -66,8 +69,9 @@ class LoadedModel:
 
     @property
     def config(self) -> Any:
-        """The Hugging Face configuration, untyped there."""
-        return self.model.config
+        """The Hugging Face configuration of the part that reads and writes text, untyped there."""
+        model: Any = self.model
+        return model.config.get_text_config()
 
     def share(self) -> nn.Module:
         """Another module tree over the same parameters, to be changed and run in a thread of its own."""
@@ -77,10 +81,21 @@ class LoadedModel:
 
 
 def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """The layers an adapter can change, by name: every linear one but the output head."""
+    """The layers an adapter can change, by name: every linear one that text passes through, but the output head."""
     head = output_head(model)
-    modules = cast(Iterable[tuple[str, nn.Module]], model.named_modules())
-    return {name: module for name, module in modules if isinstance(module, nn.Linear | Conv1D) and module is not head}
+    untyped: Any = model
+    text: nn.Module = model if untyped.config.get_text_config() is untyped.config else untyped.get_decoder()
+    within = next(name for name, module in named_modules(model) if module is text)
+    return {
+        name: module
+        for name, module in named_modules(text, within)
+        if isinstance(module, nn.Linear | Conv1D) and module is not head
+    }
+
+
+def named_modules(model: nn.Module, prefix: str = "") -> Iterable[tuple[str, nn.Module]]:
+    """All modules with their names, which are loosely typed in torch."""
+    return cast(Iterable[tuple[str, nn.Module]], model.named_modules(prefix=prefix))
 
 
 def output_head(model: nn.Module) -> nn.Module:
@@ -97,9 +112,8 @@ def matrix_of(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
 def _model(name: str, directory: Path) -> Any:
     cuda = torch.cuda.is_available() and name != EMBEDDED
     transformers_logging.disable_progress_bar()
-    loader: Any = AutoModelForCausalLM
     try:
-        model: Any = loader.from_pretrained(
+        model: Any = _loader(directory).from_pretrained(
             str(directory),
             dtype=torch.bfloat16 if cuda else torch.float32,
             trust_remote_code=False,
@@ -110,6 +124,35 @@ def _model(name: str, directory: Path) -> Any:
             f"base model {name!r} cannot be loaded as a causal language model: {_line(error)}"
         ) from error
     return model.to("cuda" if cuda else "cpu").eval()
+
+
+def _loader(directory: Path) -> Any:
+    """What loads a model to be answered by: of a model that also sees, the whole of it where there is no other."""
+    configured: Any = AutoConfig
+    config = configured.from_pretrained(str(directory), trust_remote_code=False)
+    text: Any = AutoModelForCausalLM
+    sees: Any = AutoModelForImageTextToText
+    return sees if type(config) in sees._model_mapping and type(config) not in text._model_mapping else text
+
+
+def _window(name: str, config: Any) -> int:
+    """The most tokens of a row: up to where positions are the same whatever the row's length, as all of it needs.
+
+    With LongRoPE other factors apply to a row, its beginning included, as soon as it is longer than the model was first
+    trained for; the local layers of GPT-Neo read their window off the padded length. The window is also a multiple of
+    what attention is padded to.
+    """
+    rope: Mapping[str, Any] = getattr(config, "rope_parameters", None) or {}
+    bounds = [int(config.max_position_embeddings)]
+    if rope.get("rope_type") == "longrope":
+        original = rope.get("original_max_position_embeddings")
+        bounds.append(int(original or config.original_max_position_embeddings))
+    if config.model_type == "gpt_neo" and "local" in config.attention_layers:
+        bounds.append(int(config.window_size))
+    window = min(bounds) // STRIDE * STRIDE
+    if not window:
+        raise InvalidInput(f"base model {name!r} can be computed rightly up to {min(bounds)} tokens only")
+    return window
 
 
 def _require_decodable(name: str, model: nn.Module, config: Any) -> None:

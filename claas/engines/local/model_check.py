@@ -1,0 +1,188 @@
+"""Whether the engine computes what the model itself computes: tried on a few rows before anything is served."""
+
+import hashlib
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from claas.core.errors import InvalidInput, StackError
+from claas.core.files import write_atomically
+from claas.engines.base import AdapterSpec, SamplingParams
+from claas.engines.local.decode import DecodeJob, Decoder
+from claas.engines.local.forward import forward_of
+from claas.engines.local.linear import ModelWeights, linear_op
+from claas.engines.local.lora import LoraShape, base_weights, load_adapter, new_tensors, prepared, wrap
+from claas.engines.local.model import LoadedModel, matrix_of, output_head
+from claas.engines.versioned import MOST_TOP_LOGPROBS
+from claas.training.batch import pad, response_logits
+
+_SHORT = (5, 37)
+_SAMPLED = 6
+_JUST_BELOW = 3
+_CROSSED = ("window", "chunk", "original_max")
+_FEWEST = 8
+_WHOLE = 64
+_MOST_WORK = 2e12
+_ROUNDING = 0.005
+_HALF_ROUNDING = 0.3
+_REMEDY = "python -m claas.api check_model=false serves it all the same"
+
+
+def checked(base: LoadedModel, memory: Path) -> str:
+    """Check `base`, once for each version of the model and of what computes it: `memory` has the last one that passed.
+
+    Returns what health says about it. Raises as `require_same` does.
+    """
+    key = _key(base)
+    try:
+        passed: Mapping[str, str] = json.loads(memory.read_bytes())
+        return passed[key]
+    except (OSError, ValueError, KeyError, TypeError):
+        result = require_same(base)
+    write_atomically(memory, json.dumps({key: result}))
+    return result
+
+
+def require_same(base: LoadedModel) -> str:
+    """Compare the engine's log probabilities with those of the model's own forward pass; say how far it was compared.
+
+    Rows of different lengths are decoded together, from prompts and step by step. Some cross the lengths at which the
+    configuration says that something changes; the short ones are decoded with a fresh adapter, too, and compared with
+    PEFT. Raises `InvalidInput` that names the model and the gap where a row's mean gap is beyond rounding.
+    """
+    name = base.weights.name
+    try:
+        rows = _rows(base)
+        with torch.inference_mode():
+            _decode(base, [row.job for row in rows])
+            gaps = [_gap(base, row) for row in rows]
+    except InvalidInput:
+        raise
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise StackError(f"base model {name!r} leaves too little memory to compute with: {error}") from error
+    except Exception as error:  # the model's code is another's
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise InvalidInput(f"base model {name!r} cannot be computed by this engine: {said}") from error
+    bound = _ROUNDING if _dtype(base) == torch.float32 else _HALF_ROUNDING
+    for row, gap in zip(rows, gaps, strict=True):
+        if not gap <= bound:  # nor is what is not a number
+            raise InvalidInput(
+                f"base model {name!r} is computed wrongly by this engine: its log probabilities are {gap:.2g} nats "
+                f"from the model's own {row.what}; {_REMEDY}"
+            )
+    left_out = [length for length in _crossed(base) if not _affordable(base, length)]
+    return f"passed, not tried beyond {left_out[0]} tokens" if left_out else "passed"
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row: what it is, who else can say its log probabilities, and the engine's job."""
+
+    what: str
+    model: nn.Module
+    job: DecodeJob
+
+
+def _rows(base: LoadedModel) -> list[_Row]:
+    weights = base_weights(base.model, pack=base.small)
+    shape = LoraShape.of(AdapterSpec("check"), base)
+    tensors = _fresh(shape, base.model)
+    with_adapter = prepared(shape, tensors, base.model, weights, merge=base.small)
+    adapted = wrap(base, shape)
+    load_adapter(adapted, tensors)
+    crossed = [length for length in _crossed(base) if _affordable(base, length)]
+    beyond = {reach for length in crossed for reach in (length - _JUST_BELOW, length + max(_FEWEST, length // 4))}
+    lengths = sorted({min(length, base.window - _SAMPLED) for length in (*_SHORT, *beyond)})
+    return [
+        *(_Row(f"with a prompt of {length} tokens", base.model, _job(base, length, weights)) for length in lengths),
+        *(_Row("with an adapter", adapted, _job(base, length, with_adapter)) for length in lengths[: len(_SHORT)]),
+    ]
+
+
+def _job(base: LoadedModel, length: int, weights: ModelWeights) -> DecodeJob:
+    """A prompt of any tokens, continued at random, so that unlikely tokens are compared as well as likely ones."""
+    draw = random.Random(length)
+    prompt = [draw.randrange(base.config.vocab_size) for _ in range(length)]
+    params = SamplingParams(_SAMPLED, temperature=1.0, seed=length, top_logprobs=MOST_TOP_LOGPROBS)
+    return DecodeJob(prompt, weights, params)
+
+
+def _fresh(shape: LoraShape, model: nn.Module) -> dict[str, Tensor]:
+    """A new adapter's tensors, but with a B that is not zero."""
+    tensors = new_tensors(shape, model, 0)
+    generator = torch.Generator().manual_seed(0)
+    return {
+        name: tensor if tensor.any() else torch.empty_like(tensor).normal_(std=0.02, generator=generator)
+        for name, tensor in tensors.items()
+    }
+
+
+def _decode(base: LoadedModel, jobs: Sequence[DecodeJob]) -> None:
+    head = linear_op(*matrix_of(output_head(base.model)), pack=base.small)
+    decoder = Decoder(forward_of(base, head), base.device, frozenset(), base.chat.text)
+    decoder.admit(jobs)
+    while decoder.rows:
+        decoder.step()
+
+
+def _gap(base: LoadedModel, row: _Row) -> float:
+    """The mean distance, in nats, of the log probabilities of the tokens and of their likeliest alternatives."""
+    job = row.job
+    told = torch.tensor([[one, *top] for one, top in zip(job.logprobs, job.top_logprobs, strict=True)])
+    ids = torch.tensor([[one, *top] for one, top in zip(job.token_ids, job.top_ids, strict=True)])
+    logits = _own_logits(row.model, [*job.prompt_ids], job.token_ids, base)
+    own = logits.float().log_softmax(-1).cpu().gather(-1, ids)
+    return (told - own).abs().mean().item()
+
+
+def _own_logits(model: nn.Module, prompt: Sequence[int], answer: Sequence[int], base: LoadedModel) -> Tensor:
+    """The logits (T, V) of an answer's T tokens in one pass of `model`: alone as it is, or as an update runs it."""
+    if model is base.model and len(prompt) <= _WHOLE:
+        ids = torch.tensor([[*prompt, *answer[:-1]]], device=base.device)
+        return cast(Any, model)(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 :]
+    return response_logits(model, pad([(prompt, answer)], base.device))
+
+
+def _crossed(base: LoadedModel) -> list[int]:
+    """The lengths below the window at which the configuration says that something changes."""
+    named = _numbers(base.config.to_dict())
+    return sorted({length for length in named if _FEWEST <= length < base.window})
+
+
+def _numbers(setting: Any, counts: bool = False) -> set[int]:
+    """The whole numbers in a setting that its name, or that of a setting around it, says are such lengths."""
+    if isinstance(setting, dict):
+        named = cast(dict[object, Any], setting).items()
+        parts = [_numbers(each, counts or any(word in str(name) for word in _CROSSED)) for name, each in named]
+    elif isinstance(setting, list | tuple):
+        parts = [_numbers(each, counts) for each in cast(Sequence[Any], setting)]
+    else:
+        return {setting} if counts and type(setting) is int else set()
+    return {length for part in parts for length in part}
+
+
+def _affordable(base: LoadedModel, length: int) -> bool:
+    """Whether rows beyond `length` are computed in about a minute: on a GPU any, on a CPU not those of large models."""
+    size = sum(parameter.numel() for parameter in base.model.parameters())
+    return base.device.type == "cuda" or 5 * length * size <= _MOST_WORK
+
+
+def _dtype(base: LoadedModel) -> torch.dtype:
+    return next(base.model.parameters()).dtype
+
+
+def _key(base: LoadedModel) -> str:
+    """What a check depends on: the weights, where they are, and the versions of all that computes with them."""
+    digest = hashlib.sha256(f"{base.weights.digest} {base.device.type} {_dtype(base)} {base.small}".encode())
+    for package in ("torch", "transformers", "peft"):
+        digest.update(f"{package} {version(package)} ".encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
