@@ -48,7 +48,7 @@ class PreparedChat:
         """Check `request` and find its weights; with `truncate`, cut what does not fit the window."""
         params = _sampling_params(request)
         weights = await models.weights(request.model)
-        messages = conversation(request.messages)
+        messages = conversation(request)
         prompt = await (cut_to_fit(engine, messages, params.max_tokens) if truncate else uncut(engine, messages))
         return cls(engine, rollouts, weights, prompt, params, request)
 

@@ -21,7 +21,7 @@ from claas.core.concurrency import TEXT_THREADS
 from claas.core.errors import BadRequest, ClaasError, Conflict, InvalidInput, NotFound, StackError
 from claas.core.files import write_atomically
 from claas.core.text import quoted, visible_key
-from claas.engines.base import Engine, TrainingItem, Update
+from claas.engines.base import Conversation, Engine, TrainingItem, Update
 from claas.wire import Body
 from claas.wire.feedback import (
     DistillResult,
@@ -185,7 +185,7 @@ def _fingerprint(items: Sequence[FeedbackItem]) -> str:
 def _training_item(matched: _Matched) -> TrainingItem:
     rollout = matched.rollout
     return TrainingItem(
-        messages=tuple(rollout.messages),
+        messages=Conversation(tuple(rollout.messages), rollout.chat_template_kwargs),
         prompt_ids=tuple(rollout.prompt_ids),
         token_ids=tuple(rollout.token_ids),
         logprobs=tuple(rollout.logprobs),

@@ -112,7 +112,7 @@ async def completions(request: CompletionRequest, served: Served, http: Request)
 async def score(request: ScoreRequest, served: Served) -> Response:
     """Log probabilities of a given answer to a conversation, which the model reads as it does in a chat."""
     weights = await served.models.weights(request.model)
-    scored = await served.engine.score(weights, conversation(request.messages), request.completion)
+    scored = await served.engine.score(weights, conversation(request), request.completion)
     total = math.fsum(scored.logprobs)
     if not math.isfinite(total):
         raise StackError(f"{scored.weights.name} gave the completion a log probability that is not a number")

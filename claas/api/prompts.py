@@ -1,21 +1,20 @@
 """From what a request says to what an engine takes: messages as a prompt that fits the window, and stop strings."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from claas.core.errors import InvalidInput, PromptTooLong
-from claas.engines.base import Engine, require_window
-from claas.wire.chat import ChatMessage
-
-Turns = tuple[dict[str, str], ...]
+from claas.engines.base import Conversation, Engine, require_window
+from claas.wire.chat import ChatRequest, ScoreRequest
 
 
-def conversation(messages: Sequence[ChatMessage]) -> Turns:
+def conversation(request: ChatRequest | ScoreRequest) -> Conversation:
     """The turns that the client sent, and no others, as plain text; `developer` reads as `system`."""
-    return tuple(
+    turns = (
         {"role": "system" if message.role == "developer" else message.role, "content": message.text}
-        for message in messages
+        for message in request.messages
     )
+    return Conversation(tuple(turns), request.chat_template_kwargs)
 
 
 def last_user_text(messages: Sequence[Mapping[str, str]]) -> str:
@@ -30,12 +29,12 @@ class FittedPrompt:
     `opens_thinking`: the answer begins inside a block of thinking, which the chat template has opened.
     """
 
-    messages: Turns
+    messages: Conversation
     opens_thinking: bool
     dropped_tokens: int = 0
 
 
-async def uncut(engine: Engine, messages: Turns) -> FittedPrompt:
+async def uncut(engine: Engine, messages: Conversation) -> FittedPrompt:
     """`messages` as they are. Raises `PromptTooLong`, before anything is sampled, where they leave no room."""
     encoded = await engine.encode(messages)
     require_window(len(encoded.ids), 1, window=engine.window, base_model=engine.base_model)
@@ -50,7 +49,7 @@ _FEEDBACK_SHARE = 8
 _FEWEST_CHARACTERS = 64
 
 
-async def cut_to_fit(engine: Engine, messages: Turns, max_tokens: int) -> FittedPrompt:
+async def cut_to_fit(engine: Engine, messages: Conversation, max_tokens: int) -> FittedPrompt:
     """`messages` with as little dropped as leaves room for an answer of `max_tokens` and for feedback on it.
 
     The answer's room is at most a quarter of the window, the feedback's is an eighth. Of a turn that is cut, beginning
@@ -80,9 +79,10 @@ async def cut_to_fit(engine: Engine, messages: Turns, max_tokens: int) -> Fitted
     return FittedPrompt(cut, encoded.opens_thinking, length - await _length(engine, cut))
 
 
-def _cut(messages: Sequence[dict[str, str]], characters: int) -> Turns:
+def _cut(messages: Conversation, characters: int) -> Conversation:
     """The turns, of each of which at most `characters` are kept, half from its beginning and half from its end."""
-    return tuple(turn | {"content": _middle_out(turn["content"], characters)} for turn in messages)
+    turns = tuple({**turn, "content": _middle_out(turn["content"], characters)} for turn in messages)
+    return replace(messages, turns=turns)
 
 
 def _middle_out(text: str, characters: int) -> str:
@@ -92,7 +92,7 @@ def _middle_out(text: str, characters: int) -> str:
     return text[:head] + GAP + text[len(text) - (characters - head) :]
 
 
-async def _length(engine: Engine, messages: Turns) -> int:
+async def _length(engine: Engine, messages: Conversation) -> int:
     return len((await engine.encode(messages)).ids)
 
 

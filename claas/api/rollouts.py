@@ -53,6 +53,7 @@ class RolloutStore:
             ),
             truncated_prompt_tokens=prompt.dropped_tokens,
             opens_thinking=prompt.opens_thinking,
+            chat_template_kwargs=dict(prompt.messages.template_kwargs),
         )
         await self._journal.append(rollout.model_dump_json().encode())
         return rollout

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, overload
+
+from pydantic import JsonValue
 
 from claas.core.checks import versioned_name
 from claas.core.errors import PromptTooLong
@@ -11,6 +13,31 @@ from claas.core.settings import TrainingConfig
 
 Message: TypeAlias = Mapping[str, str]
 """One chat turn: `role` and `content`, both plain text."""
+
+
+@dataclass(frozen=True)
+class Conversation(Sequence[Message]):
+    """Turns, and what the chat template is told besides them: variables of its own, such as `enable_thinking`."""
+
+    turns: tuple[Message, ...]
+    template_kwargs: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
+
+    @overload
+    def __getitem__(self, index: int) -> Message: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Message]: ...
+
+    def __getitem__(self, index: int | slice) -> Message | Sequence[Message]:
+        return self.turns[index]
+
+    def __len__(self) -> int:
+        return len(self.turns)
+
+
+def told_to_template(messages: Sequence[Message]) -> Mapping[str, JsonValue]:
+    """What the chat template is told besides the turns; nothing where they are no `Conversation`."""
+    return messages.template_kwargs if isinstance(messages, Conversation) else {}
 
 
 @dataclass(frozen=True)
@@ -22,7 +49,7 @@ class TokenIds:
 
 
 Prompt: TypeAlias = Sequence[Message] | TokenIds
-"""What an answer continues: a conversation, or tokens as they are."""
+"""What an answer continues: a conversation (`Conversation` where its template is told something), or tokens."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +175,7 @@ class TrainingItem:
     continued; the engine appends the feedback to its last user turn as a hindsight block for the teacher.
     """
 
-    messages: tuple[Message, ...]
+    messages: Sequence[Message]
     prompt_ids: tuple[int, ...]
     token_ids: tuple[int, ...]  # (T,)
     logprobs: tuple[float, ...]  # (T,), under the weights that sampled them

@@ -8,6 +8,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from claas.core.checks import adapter_id, served_name, versioned_name
 from claas.core.errors import Conflict, InvalidInput, NotFound, StackError
-from claas.core.files import sync_directory, writing
+from claas.core.files import read_text, sync_directory, write_atomically, writing
 from claas.core.text import quoted
 from claas.engines.base import Update, Weights
 
@@ -29,6 +30,17 @@ STAGED = ".staged-"
 _DELETED = ".deleted-"
 _NUMBER = re.compile(r"[0-9]{6,}")
 _log = logging.getLogger(__name__)
+
+
+def recorded_date(root: Path) -> date:
+    """The date that chat templates are told as long as there is the store at `root`: the day it was first opened."""
+    path = root / "date"
+    if not path.exists():
+        write_atomically(path, f"{datetime.now(UTC).date()}\n")
+    try:
+        return date.fromisoformat(read_text(path).strip())
+    except ValueError as error:
+        raise InvalidInput(f"{path} holds no date such as 2026-11-29; write the one that prompts shall have") from error
 
 
 class StoredVersion(BaseModel):

@@ -1,22 +1,22 @@
-"""Between text and tokens: a model's chat template, its stop strings, and the bytes of its tokens."""
+"""Between text and tokens: a model's chat format, its stop strings, and the bytes of its tokens."""
 
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any, Protocol, TypeAlias, cast
 
-from jinja2 import TemplateError
 from transformers import AutoTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from claas.core.errors import BadRequest, InvalidInput
 from claas.core.thinking import opens_thinking, thinking_tokens
-from claas.engines.base import Message, Prompt, TokenIds, TokenLogprob
+from claas.engines.base import Message, Prompt, TokenIds, TokenLogprob, told_to_template
+from claas.engines.template import MARK, ChatTemplate, TemplatedTokenizer
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 _SPACE = "▁"
-_MARK = "mark"
 _REMEMBERED_CHARACTERS = 4096
 _OPENING_TOKENS = 32
 
@@ -29,26 +29,24 @@ class _Vocabulary(Protocol):
     def convert_ids_to_tokens(self, ids: int) -> str | None: ...
 
 
-class _Tokenizer(_Vocabulary, Protocol):
+class _Tokenizer(_Vocabulary, TemplatedTokenizer, Protocol):
     """What is used of a Hugging Face tokenizer, whose own types are loose."""
 
-    chat_template: object
     eos_token_id: int | None
 
     def __len__(self) -> int: ...
 
-    def apply_chat_template(self, conversation: list[dict[str, str]], **options: Any) -> list[int]: ...
-
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
-
-    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str: ...
 
 
 class ChatFormat:
     """The chat format of one model. `stop_ids` are the tokens that end an answer, `end_of_turn` the usual one."""
 
-    def __init__(self, tokenizer: _Tokenizer, stop_ids: frozenset[int], end_of_turn: int) -> None:
+    def __init__(
+        self, tokenizer: _Tokenizer, template: ChatTemplate, stop_ids: frozenset[int], end_of_turn: int
+    ) -> None:
         self._tokenizer = tokenizer
+        self._template = template
         self.stop_ids = stop_ids
         self.end_of_turn = end_of_turn
         self._hidden = _hidden_tokens(tokenizer)
@@ -57,9 +55,10 @@ class ChatFormat:
         self._short_prompt_ids = lru_cache(maxsize=1024)(self._render)
 
     @classmethod
-    def load(cls, source: str, name: str, eos: int | Sequence[int] | None) -> "ChatFormat":
+    def load(cls, source: str, name: str, eos: int | Sequence[int] | None, today: date | None = None) -> "ChatFormat":
         """The tokenizer at `source`. `eos` is what the model's generation settings say ends an answer.
 
+        `today` is the date that a chat template which asks for it is told for ever; None: the one it is now.
         Raises `InvalidInput` where there is no chat template or no end-of-turn token.
         """
         tokenizer = cast(_Tokenizer, AutoTokenizer.from_pretrained(source, trust_remote_code=False))  # pyright: ignore[reportUnknownMemberType]  # untyped there
@@ -70,16 +69,18 @@ class ChatFormat:
             stops.add(tokenizer.eos_token_id)
         if not stops:
             raise InvalidInput(f"base model {name!r} names no end-of-turn token")
-        return cls(tokenizer, frozenset(stops), _end_of_turn(tokenizer, stops))
+        template = ChatTemplate(tokenizer, today or datetime.now(UTC).date())
+        return cls(tokenizer, template, frozenset(stops), _end_of_turn(tokenizer, template, stops))
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """The tokens that the answer to `messages` continues. Short prompts are remembered: many are asked again."""
         turns = tuple(frozenset(message.items()) for message in messages)
-        short = sum(len(message["content"]) for message in messages) <= _REMEMBERED_CHARACTERS
-        return list(self._short_prompt_ids(turns) if short else self._render(turns))
+        options = json.dumps(told_to_template(messages), sort_keys=True)
+        short = sum(len(message["content"]) for message in messages) + len(options) <= _REMEMBERED_CHARACTERS
+        return list(self._short_prompt_ids(turns, options) if short else self._render(turns, options))
 
-    def _render(self, turns: tuple[frozenset[tuple[str, str]], ...]) -> list[int]:
-        return _render(self._tokenizer, [dict(turn) for turn in turns], add_generation_prompt=True)
+    def _render(self, turns: tuple[frozenset[tuple[str, str]], ...], options: str) -> list[int]:
+        return self._template.ids([dict(turn) for turn in turns], json.loads(options))
 
     def ids_of(self, prompt: Prompt) -> list[int]:
         """The tokens of a conversation, or those given. Raises `BadRequest` where there are none to continue."""
@@ -145,26 +146,10 @@ def _hidden_tokens(tokenizer: _Vocabulary) -> frozenset[int] | None:
     return frozenset(token for token, text in special.items() if text not in marks) if marks else None
 
 
-def _render(tokenizer: _Tokenizer, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool) -> list[int]:
-    turns = [dict(message) for message in messages]
-    if not turns:
-        raise InvalidInput("messages is empty: there is nothing to answer")
-    try:
-        return tokenizer.apply_chat_template(
-            turns,
-            add_generation_prompt=add_generation_prompt,
-            return_dict=False,
-            sanitize_control_tokens=True,  # text that looks like the end of a turn is text (transformers >= 5.23)
-        )
-    except TemplateError as error:
-        raise InvalidInput(f"the model's chat template refuses these messages: {error}") from error
-
-
-def _end_of_turn(tokenizer: _Tokenizer, stops: set[int]) -> int:
+def _end_of_turn(tokenizer: _Tokenizer, template: ChatTemplate, stops: set[int]) -> int:
     """The stop token that closes an assistant turn in the chat template."""
-    turns = [{"role": "user", "content": _MARK}, {"role": "assistant", "content": _MARK}]
-    rendered = _render(tokenizer, turns, add_generation_prompt=False)
-    closing = [token for token in rendered if token in stops]
+    turns = [{"role": "user", "content": MARK}, {"role": "assistant", "content": MARK}]
+    closing = [token for token in template.ids(turns, add_generation_prompt=False) if token in stops]
     if closing:
         return closing[-1]
     return tokenizer.eos_token_id if tokenizer.eos_token_id is not None else min(stops)

@@ -14,6 +14,7 @@ from claas.core.errors import PromptTooLong
 from claas.core.settings import TrainingConfig
 from claas.engines.base import (
     AdapterSpec,
+    Conversation,
     Message,
     PromptLogprobs,
     Sample,
@@ -23,6 +24,7 @@ from claas.engines.base import (
     Update,
     Weights,
     require_window,
+    told_to_template,
 )
 from claas.engines.store import AdapterLocks, StoredVersion, VersionStore
 from claas.engines.text import ChatFormat, cut
@@ -89,8 +91,8 @@ class Learner(ABC, Generic[V]):
 
     def _example(self, item: TrainingItem, training: TrainingConfig) -> TrainingExample:
         """`item` with the prompt of its teacher. Raises `PromptTooLong` where that is beyond the window."""
-        teacher = with_hindsight(item.messages, item.feedback, training.feedback_repetitions)
-        teacher_ids = tuple(self.chat.prompt_ids(teacher))
+        turns = with_hindsight(item.messages, item.feedback, training.feedback_repetitions)
+        teacher_ids = tuple(self.chat.prompt_ids(Conversation(tuple(turns), told_to_template(item.messages))))
         example = TrainingExample(item.prompt_ids, teacher_ids, item.token_ids, item.logprobs)
         if example.longest > self.window:
             raise PromptTooLong(

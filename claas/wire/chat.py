@@ -2,7 +2,7 @@
 
 from typing import Literal, TypeGuard, cast
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from claas.core.errors import InvalidInput
 from claas.wire import Body, Count, Int64, OpenAIBody, without_nulls
@@ -57,6 +57,7 @@ class ChatRequest(OpenAIBody, strict=True):
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
     stream: bool = False
     stream_options: StreamOptions | None = None
+    chat_template_kwargs: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
 
     @model_validator(mode="before")
     @classmethod
@@ -247,11 +248,12 @@ def _are_ids(value: object) -> TypeGuard[list[int]]:
 
 
 class ScoreRequest(Body):
-    """The conversation and the answer to score under `model`."""
+    """The conversation and the answer to score under `model`; `chat_template_kwargs` as in a chat."""
 
     model: str
     messages: list[ChatMessage] = Field(min_length=1)
     completion: str = Field(min_length=1)
+    chat_template_kwargs: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
 
 
 class ScoreResponse(Body):

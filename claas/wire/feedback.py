@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, field_validator
 
 from claas.core.errors import InvalidInput
 from claas.core.settings import TrainingConfig
@@ -169,7 +169,7 @@ class Rollout(Body):
     `token_ids` and `logprobs` (nats) are the sampler's own; `model` is `name@version`, `digest` that of the weights.
     `messages` are what the model read: where the prompt did not fit, `truncated_prompt_tokens` had been cut from them.
     `text` is all that was said, thinking included, and begins inside it where the prompt `opens_thinking`.
-    `sampling` is None in records of earlier versions.
+    `chat_template_kwargs` are what the chat template was told. `sampling` is None in records of earlier versions.
     """
 
     id: str
@@ -188,6 +188,7 @@ class Rollout(Body):
     truncated_prompt_tokens: Count = 0
     sampling: Sampling | None = None
     opens_thinking: bool = False
+    chat_template_kwargs: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
 
     @field_validator("messages")
     @classmethod

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.api.client import Api, item, ok, serving
+from claas.api.services import open_engine
+from claas.engines.base import told_to_template
+from tests.api.client import Api, error, item, ok, running, serving, settings
 from tests.api.test_api_streaming import events, of_choice
 from tests.fakes.engine import FakeEngine
 
@@ -82,3 +84,25 @@ async def test_every_token_of_a_streamed_answer_has_its_log_probability(tmp_path
         told = of_choice(await events(api, logprobs=True), 0)
     tokens = [token["token"] for part in told if part["logprobs"] for token in part["logprobs"]["content"]]
     assert tokens == [*THOUGHT.split(" "), "<end>"]
+
+
+async def test_what_the_chat_template_is_told_is_on_record_and_told_again_in_training(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    told = {"enable_thinking": False}
+    async with serving(tmp_path, engine) as api:
+        choice = await api.said("Why?", chat_template_kwargs=told)
+        rollout = ok(await api.http.post("/v1/rollouts/resolve", json={"text": choice.message.content}))
+        await api.feedback(item("Why?", choice))
+    assert rollout["chat_template_kwargs"] == told
+    assert told_to_template(engine.trained[0].items[0].messages) == told
+
+
+async def test_the_embedded_model_refuses_what_its_template_does_not_read(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "Hi"}]
+    body = {"model": "claas-tiny", "messages": turns, "chat_template_kwargs": {"enable_thinking": False}}
+    config = settings(tmp_path)
+    async with running(open_engine(config), config) as api:
+        for path, more in (("/v1/chat/completions", {}), ("/v1/score", {"completion": "Hello"})):
+            said = error(await api.http.post(path, json=body | more), 422)
+            assert said.startswith("chat_template_kwargs.enable_thinking: the model's chat template does not read it")

@@ -1,11 +1,17 @@
 """Between text and tokens: what a model's own template and vocabulary ask for."""
 
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from claas.core.errors import InvalidInput
 from claas.core.text import visible
+from claas.engines.base import Conversation, Message
+from claas.engines.store import recorded_date
 from claas.engines.text import ChatFormat
 
 CHATML = (
@@ -28,9 +34,11 @@ def vocabulary(template: str, *special: str, end: str = "<|im_end|>") -> PreTrai
     return fast
 
 
-def chat_format(directory: Path, tokenizer: PreTrainedTokenizerFast, eos: int | None = None) -> ChatFormat:
+def chat_format(
+    directory: Path, tokenizer: PreTrainedTokenizerFast, eos: int | None = None, today: date | None = None
+) -> ChatFormat:
     tokenizer.save_pretrained(directory)
-    return ChatFormat.load(str(directory), "a model", eos)
+    return ChatFormat.load(str(directory), "a model", eos, today)
 
 
 def test_channels_marked_by_special_tokens_stay_in_the_text_and_others_do_not(tmp_path: Path) -> None:
@@ -61,3 +69,83 @@ def test_a_template_that_opens_thinking_says_so(tmp_path: Path) -> None:
     assert chat_format(tmp_path, vocabulary(opened, "<think>")).encode(USER).opens_thinking
     assert not chat_format(tmp_path, vocabulary(CHATML)).encode(USER).opens_thinking
     assert not chat_format(tmp_path, vocabulary(CHATML)).encode([{"role": "user", "content": "<think>"}]).opens_thinking
+
+
+LLAMA = (
+    "{%- if not date_string is defined %}\n{%- if strftime_now is defined %}\n"
+    "{%- set date_string = strftime_now('%d %b %Y') %}\n{%- else %}\n"
+    "{%- set date_string = '26 Jul 2024' %}\n{%- endif %}\n{%- endif %}\n"
+    "Today Date: {{ date_string }}\n" + CHATML
+)
+GPT_OSS = (
+    "{%- macro head() -%}\n{{- 'Current date: ' + strftime_now('%-d/%Y-%m-%d %H:%M') }}\n{%- endmacro -%}\n{{ head() }}"
+)
+
+
+def rendered(chat: ChatFormat, messages: Sequence[Message] = USER) -> str:
+    return chat.text(chat.prompt_ids(messages), special=True)
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        (LLAMA, "Today Date: 05 Feb 2031\n"),
+        (GPT_OSS + CHATML, "Current date: 5/2031-02-05 00:00"),
+        ("It is {{ date_string }}. " + CHATML, "It is 05 Feb 2031. "),
+        ("{{ date_string | default('26 Jul 2024') }} " + CHATML, "26 Jul 2024 "),
+        ("\n  {% if true %} {{ strftime_now('%A') }}{% endif %}" + CHATML, "\n Wednesday"),
+    ],
+)
+def test_templates_that_ask_for_the_date_are_told_the_recorded_one(tmp_path: Path, template: str, told: str) -> None:
+    chat = chat_format(tmp_path, vocabulary(template), today=date(2031, 2, 5))
+    assert rendered(chat) == told + "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_a_store_keeps_the_date_of_its_first_day(tmp_path: Path) -> None:
+    first = recorded_date(tmp_path / "store")
+    assert abs(first - datetime.now(UTC).date()) <= timedelta(days=1)
+    (tmp_path / "store" / "date").write_text("2026-11-20\n")
+    assert recorded_date(tmp_path / "store") == date(2026, 11, 20)
+    (tmp_path / "store" / "date").write_text("yesterday")
+    with pytest.raises(InvalidInput, match="holds no date"):
+        recorded_date(tmp_path / "store")
+
+
+THINKING = CHATML.replace(
+    "assistant\n{% endif", "assistant\n{% if not enable_thinking %}<think></think>{% endif %}{% endif"
+)
+
+
+def test_what_a_request_tells_the_template_is_honoured(tmp_path: Path) -> None:
+    chat = chat_format(tmp_path, vocabulary(THINKING))
+    told = Conversation(tuple(USER), {"enable_thinking": True})
+    assert rendered(chat).endswith("<think></think>")
+    assert rendered(chat, told).endswith("assistant\n")
+    assert rendered(chat).endswith("<think></think>")
+
+
+@pytest.mark.parametrize("name", ["enable_thinkin", "tokenize", "chat_template", "messages", "add_generation_prompt"])
+def test_what_the_template_does_not_read_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    chat = chat_format(tmp_path, vocabulary(THINKING))
+    with pytest.raises(InvalidInput, match=f"chat_template_kwargs.{name}: "):
+        chat.prompt_ids(Conversation(tuple(USER), {name: True}))
+
+
+GEMMA = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + CHATML
+SILENT = CHATML.replace("{% for m in messages %}", "{% for m in messages if m['role'] in ('user', 'assistant') %}")
+
+
+@pytest.mark.parametrize(("template", "why"), [(GEMMA, "System role not supported"), (SILENT, "leaves out turns")])
+def test_a_system_turn_that_a_template_does_not_know_is_refused_and_others_are_not(
+    tmp_path: Path, template: str, why: str
+) -> None:
+    chat = chat_format(tmp_path, vocabulary(template))
+    assert rendered(chat) == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    with pytest.raises(InvalidInput, match=why):
+        chat.prompt_ids([{"role": "system", "content": "Be kind."}, *USER])
+
+
+def test_a_template_that_fails_over_what_it_is_told_refuses_it(tmp_path: Path) -> None:
+    chat = chat_format(tmp_path, vocabulary(CHATML + "{{ 1 // (level | default(1)) }}"))
+    with pytest.raises(InvalidInput, match="refuses these messages"):
+        chat.prompt_ids(Conversation(tuple(USER), {"level": 0}))

@@ -26,6 +26,7 @@ from claas.engines.local.model_check import checked
 from claas.engines.local.score import ScoreJob, Scorer
 from claas.engines.local.threads import Batcher, StreamingText
 from claas.engines.local.versions import AdapterCache, LocalStore, LocalVersion
+from claas.engines.store import recorded_date
 from claas.engines.versioned import MOST_TOP_LOGPROBS, ScoredIds, VersionedEngine
 
 _MOST_THREADS = 4
@@ -80,7 +81,7 @@ class LocalEngine(VersionedEngine[LocalVersion]):
         `InvalidInput`. `persist` makes durable what was written, where the disk alone does not.
         """
         in_range("max_batch_rows", max_batch_rows, 1)
-        base = LoadedModel.load(base_model)
+        base = LoadedModel.load(base_model, recorded_date(store_root))
         store = LocalStore(store_root, persist)
         return cls(
             base,

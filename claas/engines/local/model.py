@@ -4,6 +4,7 @@ import copy
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,8 +42,11 @@ class LoadedModel:
     small: bool
 
     @classmethod
-    def load(cls, name: str) -> "LoadedModel":
-        """`claas-tiny`, a directory or a hub id. Raises `InvalidInput` saying what is wrong with anything else."""
+    def load(cls, name: str, today: date | None = None) -> "LoadedModel":
+        """`claas-tiny`, a directory or a hub id. Raises `InvalidInput` saying what is wrong with anything else.
+
+        `today` is what chat templates are told, for as long as the model is loaded; None: the day it is.
+        """
         directory = model_directory(name, (*TEXT_FILES, *WEIGHT_FILES))
         model = _model(name, directory)
         config: Any = model.config.get_text_config()
@@ -50,6 +54,7 @@ class LoadedModel:
         for parameter in model.parameters():
             parameter.requires_grad_(False)
         generation: Any = model.generation_config
+        stops = generation.eos_token_id if generation else config.eos_token_id
         size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
         small = size <= _SMALL_BYTES and next(model.parameters()).device.type == "cpu"
         if small:
@@ -57,7 +62,7 @@ class LoadedModel:
         return cls(
             weights=Weights(None, 0, _digest(name, directory), name),
             model=model,
-            chat=ChatFormat.load(str(directory), name, generation.eos_token_id if generation else config.eos_token_id),
+            chat=ChatFormat.load(str(directory), name, stops, today),
             window=_window(name, config),
             small=small,
         )

@@ -22,7 +22,7 @@ from claas.engines.base import (
     Weights,
 )
 from claas.engines.model_files import TEXT_FILES, model_directory
-from claas.engines.store import write_directory
+from claas.engines.store import recorded_date, write_directory
 from claas.engines.text import ChatFormat
 from claas.engines.tinker.learner import TinkerLearner
 from claas.engines.tinker.names import ServedModel, require_key, require_served
@@ -75,9 +75,8 @@ class TinkerEngine(VersionedEngine[TinkerVersion]):
         in_range("timeout_s", timeout_s, 0.0, above=True)
         service, listed = TinkerService.open(base_url, require_key(key), base_model, timeout_s)
         directory = model_directory(base_model, TEXT_FILES)
-        chat = ChatFormat.load(
-            str(directory), base_model, _setting(directory, "generation_config.json", "eos_token_id")
-        )
+        stops = _setting(directory, "generation_config.json", "eos_token_id")
+        chat = ChatFormat.load(str(directory), base_model, stops, recorded_date(store_root))
         window = listed.window or _setting(directory, "config.json", "max_position_embeddings")
         if not isinstance(window, int):
             raise StackError(
