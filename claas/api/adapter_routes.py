@@ -7,7 +7,7 @@ from tempfile import SpooledTemporaryFile
 from typing import Annotated
 from zipfile import ZIP_STORED, ZipFile
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi import Path as PathParameter
 from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator
@@ -17,9 +17,10 @@ from claas.api.models import own_id
 from claas.api.prompts import last_user_text
 from claas.api.services import Served
 from claas.core.checks import adapter_id, alias_name, served_name
-from claas.core.errors import Conflict, Forbidden, NotFound, StackError
+from claas.core.errors import Conflict, Forbidden, InvalidInput, NotFound, StackError
 from claas.core.text import quoted
 from claas.engines.base import AdapterSpec, Weights
+from claas.wire import Count
 from claas.wire.adapters import Alias, AliasDeleted, AliasRequest, LoraDeleted, LoraInitRequest, LoraList, LoraVersion
 from claas.wire.feedback import IDEMPOTENCY_HEADER, FeedbackRequest, FeedbackResponse, ResolveRequest, Rollout
 
@@ -69,7 +70,7 @@ async def delete(lora_id: LoraId, served: Served) -> Response:
 
 
 @router.get("/v1/lora/export", response_model=None, responses={200: {"content": {"application/zip": {}}}})
-async def export(lora_id: LoraId, served: Served, version: Annotated[int | None, Query(ge=0)] = None) -> Response:
+async def export(lora_id: LoraId, served: Served, version: Count | None = None) -> Response:
     """A version, or the newest, as a zip of the files that PEFT loads."""
     lora_id = await own_id(served.engine, lora_id)
     weights = await served.engine.resolve(lora_id, version)
@@ -146,8 +147,10 @@ Key = Annotated[str | None, Header(alias=IDEMPOTENCY_HEADER, min_length=1, max_l
 
 
 @router.post("/v1/feedback", response_model=FeedbackResponse)
-async def feedback(request: FeedbackRequest, served: Served, key: Key = None) -> Response:
+async def feedback(request: FeedbackRequest, served: Served, http: Request, key: Key = None) -> Response:
     """Train one update on what a person said about recorded answers."""
+    if (given := len(http.headers.getlist(IDEMPOTENCY_HEADER))) > 1:
+        raise InvalidInput(f"{IDEMPOTENCY_HEADER}: a request has one key, got {given}")
     return reply(await served.feedback.give(request, key))
 
 

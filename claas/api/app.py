@@ -9,7 +9,7 @@ import claas
 from claas.api import adapter_routes, openai_routes, page_routes
 from claas.api.config import ApiConfig
 from claas.api.errors import add_error_handlers
-from claas.api.guards import BearerAuth, BodyLimit, HostCheck, reject_surrogates
+from claas.api.guards import BearerAuth, BodyLimit, HostCheck, require_text
 from claas.api.services import open_services
 from claas.engines.base import Engine
 from claas.wire.adapters import ErrorBody
@@ -39,7 +39,7 @@ def create_app(engine: Engine, config: ApiConfig, *, api_key: str | None = None)
         docs_url=None,
         redoc_url=None,
         strict_content_type=True,  # a body that is not declared as JSON may come from any web page
-        dependencies=[Depends(reject_surrogates)],
+        dependencies=[Depends(require_text)],
         responses={"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}},
     )
     app.state.services = services

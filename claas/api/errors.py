@@ -38,6 +38,7 @@ _CODE_OF_STATUS = {401: "invalid_api_key", 404: "not_found", 405: "method_not_al
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 _SHOWN_ERRORS = 5
 _SHOWN_CHARACTERS = 200
+_LONGEST_MESSAGE = 1500
 
 
 def error_response(
@@ -97,6 +98,7 @@ async def _validation_error(request: Request, error: Exception) -> Response:
 
 def _body(status: int, message: str, code: str | None, param: str | None = None) -> ErrorBody:
     kind = "server_error" if status >= 500 else "invalid_request_error"
+    message = _printable(message, _LONGEST_MESSAGE)
     return ErrorBody(error=ErrorDetail(message=message, type=kind, param=param, code=code), detail=message)
 
 
@@ -111,13 +113,13 @@ def _said_of(problem: Mapping[str, Any]) -> str:
     said = f"{_field(problem)}: {message}"
     if problem["type"] in ("missing", "value_error"):
         return said
-    return f"{said}, got {_shortened(repr(problem['input']))}"
+    return f"{said}, got {_printable(repr(problem['input']), _SHOWN_CHARACTERS)}"
 
 
 def _field(problem: Mapping[str, Any]) -> str:
     """`requests.0.training` of ("body", "requests", 0, "training"); the name alone of a query or header."""
     where = [str(part) for part in problem["loc"]]
-    return ".".join(where[1:]) or where[0]
+    return _printable(".".join(where[1:]) or where[0], _SHOWN_CHARACTERS)
 
 
 def _known_beside(problem: Mapping[str, Any], request: Request) -> str:
@@ -133,8 +135,11 @@ def _known_beside(problem: Mapping[str, Any], request: Request) -> str:
     return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+def _printable(text: str, at_most: int) -> str:
+    """Text that a client may have sent, as it may be said back: its middle left out, what is not printable escaped."""
+    if len(text) > at_most:
+        text = f"{text[: at_most // 2]} ... {text[-at_most // 2 :]}"
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def reply(body: BaseModel, status: int = 200) -> Response:

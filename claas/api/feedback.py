@@ -66,7 +66,8 @@ class Feedback:
         fingerprint = _fingerprint(items)
         used = await self._used(key)
         if used is not None and used.fingerprint != fingerprint:
-            raise Conflict(f"idempotency key {key!r} was used for other feedback; use a new key")
+            trained = "" if used.response is not None else ", of which no update is on record"
+            raise Conflict(f"idempotency key {key!r} was used for other feedback{trained}; use a new key")
         if used is not None and used.response is not None:
             return used.response
         matched = await self._find_all(items)

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from claas.api.errors import error_response
-from claas.core.errors import Forbidden, InvalidInput
+from claas.core.errors import Forbidden
 from claas.core.settings import API_KEY_VARIABLE
 
 _OPEN_PATHS = ("/", "/health")
@@ -95,7 +96,7 @@ class HostCheck:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         values = _header_values(scope, b"host") if scope["type"] == "http" else []
-        foreign = [host for value in values if not is_loopback(_without_port(host := value.decode("latin-1")))]
+        foreign = [host for value in values if not _is_own(host := value.decode("latin-1"))]
         if not foreign:
             await self._app(scope, receive, send)
             return
@@ -106,11 +107,13 @@ class HostCheck:
         await error_response(403, message, code="forbidden")(scope, receive, send)
 
 
-def _without_port(host: str) -> str:
-    """The name or address alone: `127.0.0.1` of `127.0.0.1:8080`, `::1` of `[::1]:8080`."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0].lower()
+_HOST = re.compile(r"(?:\[([^\[\]]+)\]|([^:@\[\]]+))(?::[0-9]*)?")
+
+
+def _is_own(host: str) -> bool:
+    """Whether this is a name or address of this machine's loopback, with or without a port: `[::1]:8080`."""
+    match = _HOST.fullmatch(host)
+    return match is not None and is_loopback((match[1] or match[2]).lower())
 
 
 class BodyLimit:
@@ -152,36 +155,55 @@ def _declared_length(scope: Scope) -> int:
     return int(given) if given.isdigit() else 0
 
 
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_HALF_ESCAPED = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-async def reject_surrogates(request: Request) -> None:
-    """Raise `InvalidInput` on a body with half of a surrogate pair: JSON can spell one, UTF-8 and tokenizers cannot."""
-    if not _SURROGATE.search(await request.body()):
+async def require_text(request: Request) -> None:
+    """Refuse a body that is not UTF-8, as JSON has to be, or that holds half of a character, naming the field.
+
+    What parsed it also reads UTF-16 and UTF-32, and lets half of a surrogate pair through, spelled out or encoded: that
+    is in no tokenizer, file or reply.
+    """
+    body = await request.body()
+    is_utf8 = _is_utf8(body)
+    if is_utf8 and not _HALF_ESCAPED.search(body):
         return
     try:
-        body = await request.json()  # parsed already, unless it was not declared as JSON
+        parsed = await request.json()  # parsed already, unless it was not declared as JSON
     except (ValueError, RecursionError):
         return  # and then no endpoint takes it
-    for text in _texts(body):
+    for where, text in _texts(parsed):
         try:
             text.encode()
         except UnicodeEncodeError as error:
             half = text[error.start]
-            raise InvalidInput(
-                f"the body holds half of a character, {half!r}, which is no text; send it whole"
-            ) from None
+            raise _refusal(where, f"half of a character, {half!r}, is no text; send it whole") from None
+    if not is_utf8:
+        raise _refusal((), "it must be text in UTF-8")
 
 
-def _texts(body: object) -> Iterator[str]:
-    """Every string in a parsed body, names of fields included; however deep, without recursion."""
-    waiting = [body]
+def _is_utf8(body: bytes) -> bool:
+    """Whether this may be JSON in UTF-8, which has no zero bytes; every other encoding of JSON has some."""
+    try:
+        return b"\0" not in body and body.decode() is not None
+    except UnicodeDecodeError:
+        return False
+
+
+def _refusal(where: tuple[str | int, ...], reason: str) -> RequestValidationError:
+    return RequestValidationError([{"loc": ("body", *where), "type": "value_error", "msg": reason}])
+
+
+def _texts(body: object) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Every string in a parsed body and where it stands, names of fields first; however deep, without recursion."""
+    waiting: list[tuple[tuple[str | int, ...], object]] = [((), body)]
     while waiting:
-        value = waiting.pop()
+        where, value = waiting.pop()
         if isinstance(value, str):
-            yield value
+            yield where, value
         elif isinstance(value, dict):
-            for pair in cast(dict[str, Any], value).items():
-                waiting.extend(pair)
+            fields = cast(dict[str, Any], value)
+            yield from ((where, name) for name in fields)
+            waiting.extend(((*where, name), inner) for name, inner in fields.items())
         elif isinstance(value, list):
-            waiting.extend(cast(list[Any], value))
+            waiting.extend(((*where, index), inner) for index, inner in enumerate(cast(list[Any], value)))

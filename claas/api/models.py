@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from claas.core.checks import alias_name, served_name
-from claas.core.errors import Conflict, InvalidInput, NotFound
+from claas.core.errors import Conflict, InvalidInput, NotFound, StackError
 from claas.core.files import dump_json, set_aside, write_atomically
 from claas.core.text import quoted
 from claas.engines.base import Engine, Weights
@@ -186,7 +186,7 @@ class Models:
     async def _means_something(self, alias: str) -> bool:
         try:
             await self.weights(alias)
-        except NotFound:
+        except (NotFound, Conflict, StackError):
             return False
         return True
 
@@ -218,7 +218,7 @@ class Models:
 
     async def _unknown(self, model: str) -> NotFound:
         return NotFound(
-            f"unknown model {model!r}; known: {', '.join([*await self._own_names(), *self._aliases.names()])}"
+            f"unknown model {quoted(model)}; known: {', '.join([*await self._own_names(), *self._aliases.names()])}"
         )
 
 

@@ -21,6 +21,7 @@ from claas.dashboard.run_list import RunQuery, runs_page
 from claas.dashboard.run_page import plot_file, run_page
 from claas.dashboard.step_choice import StepQuery, TranscriptFilter
 from claas.dashboard.step_page import recorded_step_page
+from claas.wire import Count
 from claas.wire.adapters import ErrorBody
 
 router = APIRouter()
@@ -28,7 +29,7 @@ router = APIRouter()
 _THREADS = Threads("pages", 4)
 """Pages read files; where these are slow, only pages wait."""
 
-Page = Annotated[int, Query(ge=1)]
+Page = Annotated[Count, Query(ge=1)]
 PerPage = Annotated[int, Query(ge=1, le=200)]
 
 
@@ -74,7 +75,7 @@ async def runs(
     verdict: str = "",
     sort: str = "started",
     descending: bool = True,
-    page: Annotated[int, Query(ge=1)] = 1,
+    page: Annotated[Count, Query(ge=1)] = 1,
     per_page: Annotated[int, Query(ge=1, le=200)] = 50,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
@@ -116,11 +117,11 @@ async def step_details(
     served: Served,
     run: Run,
     preference: Annotated[str, Query(min_length=1)],
-    updates: Annotated[int, Query(ge=0, description="0 is the baseline")] = 0,
+    updates: Annotated[Count, Query(description="0 is the baseline")] = 0,
     metric: str | None = None,
     only: TranscriptFilter | None = None,
     item: str | None = None,
-    page: Annotated[int, Query(ge=1)] = 1,
+    page: Annotated[Count, Query(ge=1)] = 1,
     results_dir: ResultsDir = None,
 ) -> Response:
     """What was measured after so many updates, with its transcripts, as a page."""

@@ -53,7 +53,22 @@ async def test_a_browser_that_asks_whether_it_may_is_told_no(tmp_path: Path, met
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "10.0.0.7:8080", "[2001:db8::1]:80", "", "\t"],
+    [
+        "evil.example",
+        "evil.example:8080",
+        "127.0.0.1.evil.example",
+        "10.0.0.7:8080",
+        "[2001:db8::1]:80",
+        "",
+        "\t",
+        "localhost:8080:evil",
+        "localhost:evil",
+        "127.0.0.1:80@evil.example",
+        "localhost@evil.example",
+        "[::1]evil.example",
+        "[::1",
+        "::1",
+    ],
 )
 async def test_a_request_to_a_name_that_is_not_this_machines_is_refused(
     tmp_path: Path, engine: FakeEngine, host: str

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from claas.core.errors import StackError
 from tests.api.client import LORA, error, item, ok, running, serving, settings
 from tests.fakes.engine import FakeEngine
 
@@ -133,6 +134,28 @@ async def test_a_receipt_does_not_outlive_its_adapter(tmp_path: Path, engine: Fa
         await api.init()
         assert (await api.feedback(said, key="k")).version == 1
     assert len(engine.trained) == 2
+
+
+async def test_a_key_whose_update_failed_says_so_to_other_feedback(tmp_path: Path, engine: FakeEngine) -> None:
+    def fail() -> None:
+        raise StackError("the disk is full")
+
+    async with serving(tmp_path, engine) as api:
+        said = item("Hi", await api.said("Hi"))
+        engine.before_save = fail
+        error(await api.try_feedback(said, key="k"), 503)
+        engine.before_save = lambda: None
+        refused = error(await api.try_feedback(said | {"training": {"alpha": 0.1}}, key="k"), 409)
+        assert "'k' was used for other feedback, of which no update is on record" in refused
+        assert (await api.feedback(said, key="k")).version == 1
+
+
+async def test_a_request_has_one_key(tmp_path: Path, engine: FakeEngine) -> None:
+    async with serving(tmp_path, engine) as api:
+        body = {"requests": [item("Hi", await api.said("Hi"))]}
+        twice = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+        assert "Idempotency-Key" in error(await api.http.post("/v1/feedback", json=body, headers=twice), 422)
+    assert engine.trained == []
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256])

@@ -49,8 +49,11 @@ async def test_what_is_no_request_is_refused_by_every_endpoint(tmp_path: Path, e
     assert (engine.sampled, engine.trained, list(engine.adapters)) == ([], [], [LORA])
 
 
-@pytest.mark.parametrize("text", ["\\ud800", "\\udfff tail", "a\\ud800\\ud800"])
-async def test_half_a_character_is_refused_wherever_it_stands(tmp_path: Path, engine: FakeEngine, text: str) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("text", ["\\ud800", "\\udfff tail", "a\\ud800\\ud800", "\ud800", "tail \udfff"], ids=ascii)
+async def test_half_a_character_is_refused_wherever_it_stands(
+    tmp_path: Path, engine: FakeEngine, text: str, encoding: str
+) -> None:
     bodies = [
         ("/v1/chat/completions", '{"model": "%s", "messages": [{"role": "user", "content": "Hi"}]}'),
         ("/v1/chat/completions", '{"model": "fake-base", "messages": [{"role": "user", "content": "%s"}]}'),
@@ -70,16 +73,82 @@ async def test_half_a_character_is_refused_wherever_it_stands(tmp_path: Path, en
     ]
     async with serving(tmp_path, engine) as api:
         for path, body in bodies:
-            response = await api.http.post(path, content=(body % text).encode(), headers=JSON)
+            sent = (body % text).encode(encoding, "surrogatepass")
+            response = await api.http.post(path, content=sent, headers=JSON)
             assert "half of a character" in error(response, 422)
-            undeclared = await api.http.post(
-                path, content=(body % text).encode()[:-1], headers={"Content-Type": "text/plain"}
-            )
-            error(undeclared, 422)
+            error(await api.http.post(path, content=sent[:-1], headers={"Content-Type": "text/plain"}), 422)
         whole = await api.try_chat(prompt="\U0001f600", model=BASE_MODEL)
         assert whole.status_code == 200
     assert [asked.messages[-1]["content"] for asked in engine.sampled] == ["\U0001f600"]
     assert list(engine.adapters) == [LORA]
+
+
+async def test_the_field_that_holds_half_a_character_is_named(tmp_path: Path) -> None:
+    content = (
+        b'{"model": "m", "messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "\xed\xa0\x80"}]}'
+    )
+    async with serving(tmp_path) as api:
+        response = await api.http.post("/v1/chat/completions", content=content, headers=JSON)
+        assert error(response, 422).startswith("messages.1.content: half of a character, '\\ud800'")
+        assert response.json()["error"]["param"] == "messages.1.content"
+        named = await api.http.post("/v1/chat/completions", content=b'{"\\ud800": {"\\udfff": 1}}', headers=JSON)
+        assert error(named, 422).startswith("body: half of a character, '\\ud800'")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32-be"])
+async def test_a_body_is_utf_8(tmp_path: Path, engine: FakeEngine, encoding: str) -> None:
+    body = json.dumps({"model": NAME, "messages": [{"role": "user", "content": "Hi"}]})
+    async with serving(tmp_path, engine) as api:
+        refused = await api.http.post("/v1/chat/completions", content=body.encode(encoding), headers=JSON)
+        assert "UTF-8" in error(refused, 422)
+        ok(await api.http.post("/v1/chat/completions", content=body.encode("utf-8-sig"), headers=JSON))
+    assert len(engine.sampled) == 1
+
+
+HUGE = ["9223372036854775808", "9" * 400, "9" * 4300, f"-{'9' * 4300}"]
+WRONG = ["true", '"1"', "1.5", "[]"]
+
+
+@pytest.mark.parametrize("value", [*HUGE, *WRONG], ids=lambda value: f"{value[:5]}-{len(value)}")
+async def test_a_number_is_one_and_fits_64_bits(tmp_path: Path, engine: FakeEngine, value: str) -> None:
+    chat = '{"model": "fake-base", "messages": [{"role": "user", "content": "Hi"}], "%s": %s}'
+    completion = '{"model": "fake-base", "prompt": "Hi", "%s": %s}'
+    init = '{"lora_id": "another", "%s": %s}'
+    about = '"lora_id": "eval/concise", "prompt": "a", "response": "b", "feedback": "c"'
+    feedback = '{"requests": [{' + about + ', "training": {"%s": %s}}]}'
+    integers = {
+        ("/v1/chat/completions", chat): ("seed", "n", "max_tokens", "max_completion_tokens", "top_logprobs"),
+        ("/v1/completions", completion): ("seed", "n", "max_tokens", "logprobs"),
+        ("/v1/lora/init", init): ("seed", "lora_r", "lora_alpha"),
+        ("/v1/feedback", feedback): ("steps_per_batch", "teacher_top_k", "feedback_repetitions"),
+    }
+    numbers = {
+        ("/v1/chat/completions", chat): ("temperature", "top_p"),
+        ("/v1/feedback", feedback): ("learning_rate", "alpha", "kl_reg_weight"),
+    }
+    async with serving(tmp_path, engine) as api:
+        for (path, body), names in [*integers.items(), *(numbers.items() if value != "1.5" else [])]:
+            for name in names:
+                response = await api.http.post(path, content=body % (name, value), headers=JSON)
+                assert name in error(response, 422)
+    assert (engine.sampled, engine.trained, list(engine.adapters)) == ([], [], [LORA])
+
+
+@pytest.mark.parametrize("ids", ["[9223372036854775808]", f"[{'9' * 4300}]", "[-1]", "[[1], [true]]", "[1.0]"])
+async def test_token_ids_are_integers_of_64_bits(tmp_path: Path, ids: str) -> None:
+    body = f'{{"model": "fake-base", "prompt": {ids}}}'
+    async with serving(tmp_path) as api:
+        assert "token ids" in error(await api.http.post("/v1/completions", content=body, headers=JSON), 422)
+
+
+async def test_seeds_of_choices_stay_in_64_bits(tmp_path: Path, engine: FakeEngine) -> None:
+    async with serving(tmp_path, engine) as api:
+        await api.chat("Hi", n=3, seed=2**63 - 2)
+        ok(await api.http.post("/v1/completions", json={"model": NAME, "prompt": "Hi", "n": 2, "seed": 2**63 - 1}))
+    assert [asked.params.seed for asked in engine.sampled] == [2**63 - 2, 2**63 - 1, -(2**63), 2**63 - 1, -(2**63)]
+    async with serving(tmp_path, engine) as api:
+        ok(await api.http.get("/health"))
+    assert not (tmp_path / "store" / "rollouts.jsonl.bad").exists()
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999"])
@@ -169,5 +238,17 @@ async def test_an_error_says_no_more_of_a_value_than_fits_a_line(tmp_path: Path)
     async with serving(tmp_path) as api:
         assert len(error(await api.http.post("/v1/lora/init", json=long), 422)) < 2000
         assert len(error(await api.http.post("/v1/lora/init", json={"lora_id": "a" * 100_000}), 422)) < 2000
+        for said in (
+            error(await api.try_chat(model="a" * 100_000), 404),
+            error(await api.http.get(f"/v1/models/{'a' * 60_000}"), 404),
+            error(await api.http.get(f"/{'a' * 60_000}"), 404),
+            error(await api.http.put("/v1/aliases/house", json={"target": "a" * 100_000}), 404),
+            error(await api.http.post("/v1/lora/init", json={"lora_id": "a", "base_model": "b" * 100_000}), 403),
+            error(await api.http.post("/v1/lora/init", json={"lora_id": "a", "\x1b" + "b" * 100_000: 1}), 422),
+            error(await api.http.post("/v1/rollouts/resolve", json={"text": "a", "model": "b" * 100_000}), 404),
+            error(await api.http.get("/%1b[31m"), 404),
+        ):
+            assert len(said) < 2000
+            assert said.isprintable()
         many = {"lora_id": "a", **{f"field{i}": "x" * 1000 for i in range(1000)}}
         assert len(error(await api.http.post("/v1/lora/init", json=many), 422)) < 2000

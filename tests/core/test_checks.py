@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import fields
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claas.core.checks import adapter_id, in_range, served_name, versioned_name
+from claas.core.checks import adapter_id, in_range, is_finite, served_name, versioned_name
 from claas.core.errors import InvalidInput
 from claas.core.settings import EMBEDDED, TrainingConfig, default_base_model, default_learning_rate
 
@@ -29,6 +30,13 @@ def test_an_accepted_adapter_id_cannot_leave_its_folder(value: str) -> None:
 def test_ids_that_could_leave_the_store_are_refused(value: str) -> None:
     with pytest.raises(InvalidInput, match="invalid adapter id"):
         adapter_id(value)
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), 10**309, math.inf, math.nan, True, "1"])
+def test_what_no_float_holds_is_not_finite(value: object) -> None:
+    assert not is_finite(value)
+    with pytest.raises(InvalidInput, match="teacher_top_k"):
+        TrainingConfig(teacher_top_k=cast(int, value))
 
 
 def test_a_served_name_keeps_what_a_model_name_may_hold() -> None:

@@ -40,6 +40,17 @@ def test_the_chosen_token_is_in_the_nucleus(logits: list[float], uniform: float,
     assert likelier <= top_p + 1e-6
 
 
+@settings(deadline=None)
+@given(LOGITS, UNIFORM, st.floats(0.0, 1e-30), st.floats(0.0, 1e-40, exclude_min=True))
+def test_the_coldest_temperature_and_the_narrowest_nucleus_take_the_likeliest(
+    logits: list[float], uniform: float, temperature: float, top_p: float
+) -> None:
+    greedy = choose(torch.tensor([logits]), [0.0], [1.0], [uniform]).tokens
+    assert choose(torch.tensor([logits]), [temperature], [1.0], [uniform]).tokens == greedy
+    (narrow,) = choose(torch.tensor([logits]), [1.0], [top_p], [uniform]).tokens
+    assert logits[narrow] == logits[greedy[0]]
+
+
 def test_uniform_numbers_draw_tokens_in_proportion() -> None:
     probabilities = torch.tensor([0.5, 0.25, 0.125, 0.125])
     count = 1000
