@@ -66,9 +66,10 @@ def _settings(manifest: Manifest) -> dict[str, Any]:
 
 
 def _code(manifest: Manifest) -> dict[str, Any]:
-    return {"git commit": manifest.git_commit} | {
-        f"package {name}": version for name, version in manifest.versions.items()
-    }
+    code = manifest.codes[-1]
+    packages = {f"package {name}": version for name, version in code.versions.items()}
+    sources = {f"source of {name}": digest for name, digest in (code.sources or {}).items()}
+    return {"git commit": manifest.git_commit} | packages | sources
 
 
 def _names(runs: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -228,7 +228,7 @@ def summaries(run: RunIndex) -> dict[str, PreferenceSummary]:
     if len(standing) == len(written):
         return standing
     made = {name: last_measured(run, name) for name in run.points}
-    return build_summary(run.manifest.run_id, run.config, made).preferences
+    return build_summary(run.manifest.run_id, run.config, made, run.manifest.changes).preferences
 
 
 def last_measured(run: RunIndex, preference: str) -> History:

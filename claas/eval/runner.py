@@ -17,6 +17,7 @@ from claas.eval.metrics.preference import Preference
 from claas.eval.run.folder import OpenRun, open_run
 from claas.eval.run.preference_run import open_preference
 from claas.eval.run.reporter import Reporter, Silent
+from claas.eval.run.sources import code_of
 from claas.eval.run.step import run_preference
 from claas.eval.stacks.open_stack import check_stack, open_stack
 from claas.eval.stacks.stack import Stack, WrongWeights
@@ -40,12 +41,16 @@ async def run_harness(
     run is not run again: its summary and plots are rebuilt from its records.
     """
     config, preferences, metrics = prepare(config)
-    with open_run(config) as run:
+    code = code_of(config, preferences, metrics)
+    with open_run(config, code) as run:
         records = {name: PreferenceRecords.read_whole(run.files.preference(name)) for name in preferences}
+        unfinished = any(len(record.steps) < run.config.num_steps for record in records.values())
+        if unfinished:
+            run = run.made_with(code, {name: record.next_step for name, record in records.items()})
         work = _Work(run, preferences, metrics, records, reporter or Silent())
         keys = {name: declared_keys(metrics, preference) for name, preference in preferences.items()}
         work.reporter.run_started(run.config, run.files.root, keys)
-        if any(len(record.steps) < run.config.num_steps for record in records.values()):
+        if unfinished:
             async with open_stack(run.config, run.files.stack) as stack:
                 await work.run_all(stack)
         results = work.results()
@@ -135,6 +140,6 @@ class _Work:
         return records.history(name, self.run.config.num_steps, failure)
 
     def _write_summary(self, histories: Mapping[str, History]) -> summary.Summary:
-        made = summary.build_summary(self.run.run_id, self.run.config, histories)
+        made = summary.build_summary(self.run.run_id, self.run.config, histories, self.run.manifest.changes)
         summary.write(self.run.files.root, made)
         return made

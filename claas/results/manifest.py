@@ -1,5 +1,6 @@
 """What a run was asked for, by which code; and whether it may be continued by what is asked for now."""
 
+import platform
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,8 +14,9 @@ from pydantic import JsonValue
 
 import claas
 from claas.core.errors import InvalidInput
-from claas.core.files import read_text
+from claas.core.files import read_text, write_atomically
 from claas.core.settings import MODES
+from claas.results.code import Change, Code
 from claas.results.records import SCHEMA_VERSION, Record
 from claas.results.run_files import RunFiles, parsed
 from claas.results.settings import EvalConfig, spread
@@ -32,6 +34,7 @@ MAY_DIFFER = frozenset(
         "retry_for_s",
         "fail_on_error",
         "fail_on_verdict",
+        "accept_changes",
         "criteria",
         "prices",
     }
@@ -43,7 +46,11 @@ _PACKAGES = ("hydra-core", "httpx", "numpy", "omegaconf", "pydantic")
 
 
 class Manifest(Record):
-    """`config.json`. `config` is the resolved configuration; secrets are not in it, but in the environment only."""
+    """`config.json`. `config` is the resolved configuration; secrets are not in it, but in the environment only.
+
+    `versions`, `sources` and `git_commit` are of the code that the run was started with (`claas.results.code`), and
+    `changes` say since which steps it was made with other code.
+    """
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
@@ -51,16 +58,25 @@ class Manifest(Record):
     config: dict[str, JsonValue]
     versions: dict[str, str]
     git_commit: str | None
+    sources: dict[str, str] | None = None
+    changes: tuple[Change, ...] = ()
+
+    @property
+    def codes(self) -> list[Code]:
+        """Every code that the run was made with, in order."""
+        return [Code(versions=self.versions, sources=self.sources), *(change.code for change in self.changes)]
 
 
-def new_manifest(run_id: str, config: EvalConfig) -> Manifest:
-    """The manifest of a run that starts now; `config` is resolved."""
+def new_manifest(run_id: str, config: EvalConfig, code: Code | None = None) -> Manifest:
+    """The manifest of a run that starts now, made with `code`; `config` is resolved."""
+    code = code or Code(versions=package_versions(config))
     return Manifest(
         run_id=run_id,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         config=asdict(config),
-        versions=_versions(),
+        versions=code.versions,
         git_commit=_git_commit(),
+        sources=code.sources,
     )
 
 
@@ -71,6 +87,11 @@ def read_manifest(files: RunFiles) -> Manifest:
     if not files.config.is_file():
         raise InvalidInput(f"{files.root} is not a run's folder: it holds no {files.config.name}")
     return parsed(files.config, read_text(files.config), Manifest)
+
+
+def write_manifest(files: RunFiles, manifest: Manifest) -> None:
+    """Replace the run's config.json in one step."""
+    write_atomically(files.config, manifest.model_dump_json(indent=2) + "\n")
 
 
 def continued(config: EvalConfig, recorded: Manifest, folder: Path) -> EvalConfig:
@@ -126,10 +147,12 @@ def _comparable(config: Mapping[str, Any], old_steps: int) -> dict[str, Any]:
     }
 
 
-def _versions() -> dict[str, str]:
-    """The versions of this package and of what is installed of those that it, or an engine, stands on."""
-    versions = {"claas": claas.__version__}
-    for package in sorted({*_PACKAGES, *(package for mode in MODES.values() for package in mode.packages)}):
+def package_versions(config: EvalConfig) -> dict[str, str]:
+    """The versions of this package, of Python, and of those installed packages that the run stands on, or its engine
+    where this process hosts that."""
+    versions = {"claas": claas.__version__, "python": platform.python_version()}
+    engine = MODES[config.mode].packages if config.claas_url is None else ()
+    for package in sorted({*_PACKAGES, *engine}):
         with suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
     return versions

@@ -229,6 +229,11 @@ class PreferenceRecords:
                 return f"step {intent.step} is not in steps.jsonl, and what was sampled for it not in sampled/"
         return None
 
+    @property
+    def next_step(self) -> int | None:
+        """The first step that is not on record; None before the baseline is."""
+        return None if self.baseline is None else len(self.steps)
+
     def history(self, preference: str, planned_steps: int, failure: str | None = None) -> History:
         """What was measured, without what was trained."""
         return History(preference, planned_steps, self.baseline, tuple(self.steps), failure, self.keys)

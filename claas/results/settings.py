@@ -97,6 +97,9 @@ class EvalConfig:
         0.1, "true: the first lost answer ends a preference; false: none does; 0.1: more than 10 % of a step's"
     )
     fail_on_verdict: bool = setting(False, "exit with 4 unless the verdict is pass")
+    accept_changes: bool = setting(
+        False, "go on with a run though code or packages changed since; recorded with the step since which they did"
+    )
     config_dir: str | None = setting(
         None, "a folder of yours whose preference/*.yaml, capability/*.yaml and metrics.yaml add to the shipped ones"
     )

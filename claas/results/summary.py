@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from claas.core.files import dump_json, write_atomically
+from claas.results.code import Change, said_of
 from claas.results.criteria import change_interval
 from claas.results.records import SCHEMA_VERSION, AdapterVersion, Counts, History, Record, Status, total_counts
 from claas.results.settings import EvalConfig, Prices, left_out
@@ -60,11 +61,16 @@ class Summary(Record):
     preferences: dict[str, PreferenceSummary]
 
 
-def build_summary(run_id: str, config: EvalConfig, histories: Mapping[str, History]) -> Summary:
-    """Summarise what has been recorded so far; a preference without a history has not been started."""
+def build_summary(
+    run_id: str, config: EvalConfig, histories: Mapping[str, History], changes: Sequence[Change] = ()
+) -> Summary:
+    """Summarise what has been recorded so far; a preference without a history has not been started.
+
+    `changes` are those of the code that the run was made with.
+    """
     judged = judge_run(list(histories.values()), config.criteria, len(config.preferences))
     preferences = {
-        name: _preference(history, judgement, config.confidence, left_out(config))
+        name: _preference(history, judgement, config.confidence, [*left_out(config), *said_of(changes, history)])
         for (name, history), judgement in zip(histories.items(), judged, strict=True)
     }
     tokens = _total([preference.tokens for preference in preferences.values()])

@@ -91,6 +91,7 @@ def test_what_changes_no_measurement_may_differ_and_is_recorded() -> None:
         "retry_for_s": 0.0,
         "fail_on_error": True,
         "fail_on_verdict": True,
+        "accept_changes": True,
         "criteria": {"margin_gain": 1.0},
     }
     assert changed.keys() | {"output_dir", "openclaw_url"} == MAY_DIFFER

@@ -53,7 +53,8 @@ def run(folder: Path, run_dir: Path, screen: dict[str, Console], **settings: Any
         yield talkative()
 
     chosen: dict[str, Any] = {"metrics": ["quick"], "num_steps": 2, "config_dir": str(folder)}
-    config = EvalConfig(**chosen | {"output_dir": str(run_dir)} | settings)
+    chosen |= {"output_dir": str(run_dir)} | settings
+    config = EvalConfig(**chosen)
     reporter = PlainReporter(screen["progress"], screen["results"])
     results = asyncio.run(run_harness(config, reporter, open_stack=open_stack))
     require_recomputable(results.run_dir)

@@ -12,9 +12,11 @@ from claas.eval.metrics.preference import Preference
 from claas.eval.recompute.measurements import Agreement, Measurements, compare_transcripts, replay
 from claas.eval.run.canary import Canaries
 from claas.eval.run.preference_run import update_key, what_changed
+from claas.eval.run.sources import code_of
 from claas.eval.run.step import feedback_text, intent_to_train, require_answers, sample
 from claas.eval.runner import load
 from claas.eval.stacks.stack import WrongWeights
+from claas.results.code import Change, differences, said_of
 from claas.results.ledger import Intent, Ledger
 from claas.results.manifest import read_manifest
 from claas.results.records import AdapterVersion, Baseline, History, Metadata, SampledBatch, StepRecord
@@ -34,7 +36,12 @@ async def recompute_run(run_dir: Path, config_dir: Path | None = None) -> list[A
     if config_dir is not None:
         config = replace(config, config_dir=str(config_dir))
     preferences, metrics = load(config)
-    return await recompute_records(RunFiles(run_dir), manifest.run_id, config, preferences, metrics)
+    agreements = await recompute_records(
+        RunFiles(run_dir), manifest.run_id, config, preferences, metrics, manifest.changes
+    )
+    if other := differences(manifest.codes[-1], code_of(config, preferences, metrics)):
+        agreements[0].notes.append(f"recomputed with other code than it was made with: {'; '.join(other)}")
+    return agreements
 
 
 async def recompute_records(
@@ -43,12 +50,14 @@ async def recompute_records(
     config: EvalConfig,
     preferences: Mapping[str, Preference],
     metrics: Mapping[str, Metric],
+    changes: Sequence[Change] = (),
 ) -> list[Agreement]:
-    """One agreement per preference, and one for the summary."""
-    records = _Records(files, run_id, config, metrics)
+    """One agreement per preference, and one for the summary; `changes` are those of the code that the run was made
+    with."""
+    records = _Records(files, run_id, config, metrics, changes)
     agreements = [await records.check(preference) for preference in preferences.values()]
     if len(records.histories) == len(preferences):
-        agreements.append(check_summary(files, run_id, config, records.histories))
+        agreements.append(check_summary(files, run_id, config, records.histories, changes))
     return agreements
 
 
@@ -60,6 +69,7 @@ class _Records:
     run_id: str
     config: EvalConfig
     metrics: Mapping[str, Metric]
+    changes: Sequence[Change]
     histories: dict[str, History] = field(default_factory=dict[str, History])
     canaries: Canaries = field(default_factory=Canaries)
 
@@ -71,9 +81,13 @@ class _Records:
         except InvalidInput as error:
             agreement.note_unreadable(preference.name, error)
             return agreement
-        self.histories[preference.name] = records.history(preference.name, self.config.num_steps)
+        history = records.history(preference.name, self.config.num_steps)
+        self.histories[preference.name] = history
+        agreement.notes += said_of(self.changes, history)
         if metadata is not None:
             self._require_same(metadata, preference, files.root)
+        elif records.baseline is not None:
+            agreement.compare("metadata.json", "the record", "nothing", "what the preference and the metrics said")
         if records.baseline is None:
             started = records.steps or records.ledger.intents()
             agreement.compare("baseline.json", "the record", "nothing", "a baseline" if started else "nothing")
@@ -219,7 +233,9 @@ def _trained_on(intent: Intent) -> Iterable[tuple[str, str, str]]:
     return zip(intent.prompts, intent.responses, intent.rollout_ids, strict=True)
 
 
-def check_summary(files: RunFiles, run_id: str, config: EvalConfig, histories: Mapping[str, History]) -> Agreement:
+def check_summary(
+    files: RunFiles, run_id: str, config: EvalConfig, histories: Mapping[str, History], changes: Sequence[Change]
+) -> Agreement:
     """Rebuild what summary.json says.
 
     It is written when a preference ends, so a run that was killed later, or is under way, has records beyond it: it is
@@ -240,7 +256,7 @@ def check_summary(files: RunFiles, run_id: str, config: EvalConfig, histories: M
     if behind:
         agreement.notes.append(f"written before the last steps of {', '.join(behind)}; continuing the run renews it")
     try:
-        again = build_summary(run_id, config, then)
+        again = build_summary(run_id, config, then, changes)
     except InvalidInput as error:
         agreement.note_unreadable(FILE_NAME, error)
         return agreement

@@ -1,16 +1,18 @@
 """Opening a run's folder: made or found, locked, and refused when it holds something else."""
 
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from claas.core.errors import InvalidInput
-from claas.core.files import locked, read_text, write_atomically
+from claas.core.files import locked, read_text
 from claas.eval.run.canary import Canaries
-from claas.results.manifest import Manifest, continued, new_manifest
+from claas.results.code import Change, Code, differences
+from claas.results.manifest import Manifest, continued, new_manifest, write_manifest
+from claas.results.records import utc_now
 from claas.results.run_files import RunFiles, parsed
 from claas.results.settings import EvalConfig
 
@@ -23,14 +25,45 @@ class OpenRun:
     """A run folder that this process holds: its resolved configuration, and what its versions scored the canary."""
 
     files: RunFiles
-    run_id: str
+    manifest: Manifest
     config: EvalConfig
     canaries: Canaries = field(default_factory=Canaries)
 
+    @property
+    def run_id(self) -> str:
+        """The folder's name when the run was started, as adapter ids have it."""
+        return self.manifest.run_id
+
+    def made_with(self, code: Code, next_steps: Mapping[str, int | None]) -> "OpenRun":
+        """This run, going on with `code` from these steps on, None standing for the baseline.
+
+        Where that is not the code that it was made with so far, the difference is recorded; `InvalidInput` shows it
+        unless it is one of patch releases alone, or accepted.
+        """
+        then = self.manifest.codes[-1]
+        found = differences(then, code)
+        if not found:
+            return self
+        if all(step is None for step in next_steps.values()):  # nothing is on record yet
+            return self._with(versions=code.versions, sources=code.sources, changes=())
+        serious = differences(then, code, but_patches=True)
+        if serious and not self.config.accept_changes:
+            raise InvalidInput(
+                f"{self.files.root} was made with other code: {'; '.join(serious)}. Restore it, choose another "
+                "output_dir, or add accept_changes=true, which records since which step the code is another one"
+            )
+        change = Change(timestamp=utc_now(), from_step=dict(next_steps), differences=tuple(found), code=code)
+        return self._with(changes=(*self.manifest.changes, change))
+
+    def _with(self, **changed: object) -> "OpenRun":
+        manifest = self.manifest.model_copy(update=changed)
+        write_manifest(self.files, manifest)
+        return replace(self, manifest=manifest)
+
 
 @contextmanager
-def open_run(config: EvalConfig) -> Generator[OpenRun, None, None]:
-    """Hold the folder of `config.output_dir`, or a new one named after the time.
+def open_run(config: EvalConfig, code: Code | None = None) -> Generator[OpenRun, None, None]:
+    """Hold the folder of `config.output_dir`, or a new one named after the time, for a run that `code` starts.
 
     `InvalidInput` when it cannot be made or holds something else, `Conflict` when another process works on it.
     """
@@ -39,7 +72,7 @@ def open_run(config: EvalConfig) -> Generator[OpenRun, None, None]:
         with _usable(str(files.root)):
             in_use = f"another process works on {files.root}; wait for it to end, or choose another output_dir"
             held.enter_context(locked(files.lock, in_use))
-        yield _started_or_continued(config, files)
+        yield _started_or_continued(config, files, code)
 
 
 def new_folder() -> Path:
@@ -72,7 +105,7 @@ def _usable(where: str) -> Generator[None, None, None]:
         raise InvalidInput(f"output_dir {where} cannot be used: {error.strerror}; choose another one") from error
 
 
-def _started_or_continued(config: EvalConfig, files: RunFiles) -> OpenRun:
+def _started_or_continued(config: EvalConfig, files: RunFiles, code: Code | None) -> OpenRun:
     """The run in the folder, its manifest written or brought up to date."""
     if files.config.exists():
         old = parsed(files.config, read_text(files.config), Manifest)
@@ -81,9 +114,9 @@ def _started_or_continued(config: EvalConfig, files: RunFiles) -> OpenRun:
     else:
         _require_empty(files)
         resolved = config.resolved()
-        manifest = new_manifest(_run_id(files.root), resolved)
-    write_atomically(files.config, manifest.model_dump_json(indent=2) + "\n")
-    return OpenRun(files, manifest.run_id, resolved)
+        manifest = new_manifest(_run_id(files.root), resolved, code)
+    write_manifest(files, manifest)
+    return OpenRun(files, manifest, resolved)
 
 
 def _require_empty(files: RunFiles) -> None:

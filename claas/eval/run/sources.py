@@ -1,0 +1,153 @@
+"""The code that decides a run's numbers: the modules of its verifiers and metrics with what those import, the harness'
+own choice of prompts, and the engine where this process hosts it."""
+
+import ast
+import functools
+import hashlib
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import fields, is_dataclass
+from importlib import metadata
+from importlib.util import resolve_name
+from pathlib import Path
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import Any, cast
+
+import claas
+from claas.core.settings import MODES
+from claas.eval.metrics.metric import Metric
+from claas.eval.metrics.preference import Preference
+from claas.results.code import NO_SOURCE, Code
+from claas.results.manifest import package_versions
+from claas.results.settings import EvalConfig
+
+_SAMPLING = "claas.eval.run.step"
+"""Which prompts a step asks, and what feedback it gives."""
+
+_DECIDING = (_SAMPLING, "claas.core.text", "claas.core.thinking", "claas.eval.metrics", "claas.results.evidence")
+"""Of this package's modules, those that make numbers of answers; others move or show them, or say what they mean."""
+
+_STARTED_BY = {"claas.eval.metrics.sandbox": {"claas.eval.metrics.sandbox_child"}}
+"""Modules that are run as programs of their own, which nothing imports."""
+
+_TRAINING = ("claas.training", "claas.engines")
+"""What every hosted engine shares."""
+
+
+def code_of(config: EvalConfig, preferences: Mapping[str, Preference], metrics: Mapping[str, Metric]) -> Code:
+    """The code that measures and, where this process hosts the engine, trains what `config` asks for."""
+    verifiers = [
+        verifier
+        for each in preferences.values()
+        for verifier in (each.verifier, each.out_of_scope and each.out_of_scope.verifier)
+    ]
+    sources, packages = _sources([*verifiers, *metrics.values()])
+    if config.claas_url is None:
+        sources |= {name: _package_digest(name) for name in (*_TRAINING, MODES[config.mode].engine)}
+    return Code(versions=package_versions(config) | packages, sources=dict(sorted(sources.items())))
+
+
+def _sources(parts: Iterable[object]) -> tuple[dict[str, str], dict[str, str]]:
+    """The digests of the modules that these objects are made of, and the versions of packages those import."""
+    waiting = {_SAMPLING, *(name for part in parts for name in _modules_of(part, set()))}
+    digests, packages = dict[str, str](), dict[str, str]()
+    while waiting:
+        name = waiting.pop()
+        if name in digests or not _decides(name):
+            continue
+        source = _read(name)
+        digests[name] = NO_SOURCE if source is None else hashlib.sha256(source).hexdigest()
+        imported = set(_imported_by(name, source or b""))
+        waiting |= imported | _STARTED_BY.get(name, set())
+        for package in {each.partition(".")[0] for each in imported} - sys.stdlib_module_names:
+            with suppress(metadata.PackageNotFoundError):  # one of the user's own, or called otherwise than its module
+                packages[package] = metadata.version(package)
+    packages.pop("claas", None)
+    return digests, packages
+
+
+def _modules_of(part: object, seen: set[int]) -> Iterator[str]:
+    """The modules of an object's class or function, and those of whatever it is composed of."""
+    if part is None or id(part) in seen or isinstance(part, str | bytes | int | float | complex):
+        return
+    seen.add(id(part))
+    if isinstance(part, Mapping):
+        inner: Iterable[object] = cast(Mapping[object, object], part).values()
+    elif isinstance(part, list | tuple | set | frozenset):
+        inner = cast(Iterable[object], part)
+    elif isinstance(part, type | FunctionType | BuiltinFunctionType):
+        yield part.__module__
+        return
+    elif isinstance(part, MethodType):
+        inner = (part.__func__, part.__self__)
+    elif isinstance(part, functools.partial):
+        whole = cast("functools.partial[Any]", part)
+        inner = (whole.func, whole.args, whole.keywords)
+    else:
+        yield type(part).__module__
+        inner = _held_by(part) if _decides(type(part).__module__) else ()
+    for each in inner:
+        yield from _modules_of(each, seen)
+
+
+def _held_by(part: object) -> Iterable[object]:
+    if is_dataclass(part):
+        return [getattr(part, field.name, None) for field in fields(part)]
+    return cast(dict[str, object], getattr(part, "__dict__", {})).values()
+
+
+def _decides(name: str) -> bool:
+    """Whether a module's code is part of what makes the numbers, and no installed package's."""
+    top, module = name.partition(".")[0], sys.modules.get(name)
+    if top == "claas":
+        return _place(name) is not None and any(f"{name}.".startswith(f"{each}.") for each in _DECIDING)
+    if module is None or top in sys.stdlib_module_names:
+        return False
+    place = _place(name)
+    if place is None:
+        return not hasattr(module, "__path__")  # that is a folder without code of its own
+    return _INSTALLED.isdisjoint(place.parts)
+
+
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
+
+
+def _place(name: str) -> Path | None:
+    """The file of a module; None where it has none. One of this package's need not be loaded."""
+    if name.partition(".")[0] == "claas":
+        place = _ROOT.joinpath(*name.split(".")).with_suffix(".py")
+        return place if place.is_file() else None
+    place = getattr(sys.modules.get(name), "__file__", None)
+    return None if place is None else Path(place)
+
+
+_ROOT = Path(claas.__file__).parents[1]
+
+
+def _read(name: str) -> bytes | None:
+    place = _place(name)
+    try:
+        return place.read_bytes() if place is not None and place.suffix == ".py" else None
+    except OSError:
+        return None
+
+
+def _imported_by(name: str, source: bytes) -> Iterator[str]:
+    """Every module that a module's source imports, wherever in it; what is imported from a module may be one, too."""
+    package = getattr(sys.modules.get(name), "__package__", None) or ""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = resolve_name("." * node.level + (node.module or ""), package) if node.level else node.module or ""
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _package_digest(name: str) -> str:
+    """The sha256 of a folder of this package's modules, those of folders within it left out."""
+    digest = hashlib.sha256()
+    for path in sorted(_ROOT.joinpath(*name.split(".")).glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
