@@ -151,7 +151,7 @@ def test_what_is_no_run_is_refused_with_the_reason(tmp_path: Path) -> None:
         ('{"schema_version": 2, "other": 1}', "is of schema 2, this version reads up to 1"),
         (manifest({"steps": 3}), "unknown key 'steps'"),
         (manifest({"num_steps": -1}), "num_steps must be >= 1, got -1"),
-        (manifest({"num_steps": 10**400}), "numbers that nothing can be computed from"),
+        (manifest({"num_steps": 10**400}), "num_steps must be >= 1, got 1000"),
     ]:
         (tmp_path / "config.json").write_text(text)
         with pytest.raises(InvalidInput, match=said):
