@@ -3,6 +3,9 @@
 import hashlib
 import re
 import unicodedata
+from functools import lru_cache
+
+import regex
 
 from claas.core.thinking import told_apart
 
@@ -17,12 +20,34 @@ def visible_key(text: str) -> str:
     return hashlib.sha256(" ".join(visible(text).split()).encode()).hexdigest()
 
 
-_WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
+def plain(text: str) -> str:
+    """The text as it reads: compatible forms folded (NFKC), invisible characters gone, look-alike letters made alike.
+
+    A word that mixes Latin letters with Cyrillic or Greek ones is read as Latin where those look the same.
+    """
+    if text.isascii():
+        return text
+    seen = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text.replace("™", " ")))  # NFKC would write it in letters
+    return _MIXED.sub(lambda word: word.group().translate(_LOOKALIKES), seen)
+
+
+_INVISIBLE = regex.compile(r"\p{Default_Ignorable_Code_Point}+")
+_MIXED = regex.compile(r"\b(?=\w*\p{Latin})(?=\w*[\p{Cyrillic}\p{Greek}])\w{2,64}+\b")
+_LOOKALIKES = str.maketrans(
+    "АВЕЅІЈКМНОРСТУХаеѕіјкорсухԁԛԝΑΒΕΖΗΙΚΜΝΟΡΤΥΧικνορυχ", "ABESIJKMHOPCTYXaesijkopcyxdqwABEZHIKMNOPTYXiknopux"
+)
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in order, lower-cased; `don't` and `well-known` are one word each."""
-    return _WORD.findall(text.lower())
+    """The words of a text in order, in folded case, as Unicode segments them (UAX 29).
+
+    `don't`, `3.5` and `well-known` are one word each. A script without spaces between words has one per character.
+    """
+    found = (word.strip("_").casefold() for word in _WORD.findall(plain(text)))
+    return [word for word in found if word]
+
+
+_WORD = regex.compile(r"(?w)\b\w.*?\b(?:-\w.*?\b)*", regex.DOTALL)
 
 
 def folded(text: str) -> str:
@@ -45,8 +70,59 @@ def says_back(text: str, prompt: str) -> bool:
 
 def mentions(text: str, phrase: str) -> int:
     """How often a phrase occurs as whole words, ignoring case."""
-    pattern = r"\s+".join(re.escape(part) for part in phrase.split())
-    return len(re.findall(rf"(?<!\w){pattern}(?!\w)", text, re.IGNORECASE)) if pattern else 0
+    return len(mentioned(plain(text), phrase))
+
+
+def mentioned(text: str, phrase: str) -> list[tuple[int, int]]:
+    """Where a phrase stands in a `plain` text as whole words, ignoring case: the start and the end of each mention.
+
+    A word ends where the letters of its own script do, and not at the `.` or `@` of an address, the `_` of an
+    identifier or the separators within a number. A Korean word takes its particles along; scripts without spaces have
+    no word ends.
+    """
+    parts = [regex.escape(part) for part in plain(phrase).split()]
+    if not parts:
+        return []
+    return [found.span() for found in _bounded(r"\s+".join(parts)).finditer(text)]
+
+
+@lru_cache(maxsize=256)
+def _bounded(pattern: str) -> "regex.Pattern[str]":
+    first, last = pattern[0] if pattern[0] != "\\" else pattern[1], pattern[-1]
+    before, after = _word_characters(first), _word_characters(last)
+    if regex.match(r"\p{Hangul}", last):
+        after = ""
+    starts = rf"(?<![{before}]_*|[\w.]@|\w\.(?=\p{{Ll}})|//)" if before else ""
+    ends = rf"(?!_*[{after}]|@\w|\.\p{{Ll}}|://)" if after else ""
+    if first.isdecimal():
+        starts += r"(?<!\p{Nd}[.,:/'’])(?<![-−–.]|[-−–]\s?\p{Sc})"
+    if last.isdecimal():
+        ends += r"(?![.,:/'’]\p{Nd}|/\w)"
+    return regex.compile(f"{starts}(?i:{pattern}){ends}")
+
+
+def _word_characters(character: str) -> str:
+    """What a word that begins or ends with this character goes on with, for a character class."""
+    if regex.match(rf"[{UNSPACED}]", character):
+        return ""
+    script = next((name for name in _SCRIPTS if regex.match(rf"\p{{{name}}}", character)), None)
+    return r"\p{L}\p{M}\p{N}" if script is None else rf"\p{{{script}}}\p{{Inherited}}\p{{N}}"
+
+
+UNSPACED = r"\p{Han}\p{Hiragana}\p{Line_Break=SA}"
+"""The letters of scripts that put no spaces between words, for a character class."""
+_SCRIPTS = (
+    "Latin",
+    "Greek",
+    "Cyrillic",
+    "Armenian",
+    "Hebrew",
+    "Arabic",
+    "Devanagari",
+    "Katakana",
+    "Hangul",
+    "Georgian",
+)
 
 
 _UNSEEN = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp", "Mn", "Me"})

@@ -4,13 +4,13 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from itertools import combinations
 from statistics import fmean
 from typing import Any
 
-from rouge_score.rouge_scorer import RougeScorer  # pyright: ignore[reportMissingTypeStubs]
-
 from claas.core.errors import InvalidInput
+from claas.core.text import words
 from claas.results.keys import Items
 from claas.results.records import Transcript
 
@@ -60,7 +60,8 @@ def alike(one: Transcript, other: Transcript, items: Items) -> bool:
 def self_rouge_l(answers: Sequence[str]) -> float | None:
     """Mean ROUGE-L F1 over all pairs of answers, in [0, 1]; None with fewer than two.
 
-    Answers without a single word are alike when they are equal, and otherwise not.
+    It is taken over the words of every script, characters where a script has no spaces, and over the signs of an answer
+    without a single word.
     """
     pairs = list(combinations(answers, 2))
     return fmean(_rouge_l(one, other) for one, other in pairs) if pairs else None
@@ -125,14 +126,25 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return fmean(known) if known else None
 
 
-_scorer: Any = RougeScorer(["rougeL"])  # rouge-score ships no types
-
-
 @lru_cache(maxsize=4096)  # 15 ms for two answers of 300 words, which a page compares each time it is shown
 def _rouge_l(one: str, other: str) -> float:
     if one == other:
         return 1.0
-    return float(_scorer.score(one, other)["rougeL"].fmeasure)
+    return float(_scorer().score(one, other)["rougeL"].fmeasure)
+
+
+@lru_cache(maxsize=1)
+def _scorer() -> Any:  # rouge-score ships no types
+    rouge_scorer: Any = import_module("rouge_score.rouge_scorer")  # only now: it imports nltk, which takes seconds
+    return rouge_scorer.RougeScorer(["rougeL"], tokenizer=_Tokenizer())
+
+
+class _Tokenizer:
+    """What RougeScorer asks for the tokens of a text."""
+
+    def tokenize(self, text: str) -> list[str]:
+        """Its words by Unicode's rules, the characters of scripts without spaces; its signs where it has no word."""
+        return words(text) or list("".join(text.split()))
 
 
 _VALUES: Mapping[str, _Value] = {
