@@ -1,4 +1,4 @@
-"""What a preference's verifiers say of answers whose worth is known: non-answers, and its own logprob pairs.
+"""What a preference's verifiers say of answers whose worth is known: non-answers, tricks, and its own logprob pairs.
 
 A verifier that has never failed anything proves nothing."""
 
@@ -16,14 +16,15 @@ from rich.text import Text
 from claas.core.errors import BREAKDOWNS, ClaasError, InvalidInput
 from claas.eval.config.catalog import known_preferences, load_preference
 from claas.eval.metrics.compliance import judge
-from claas.eval.metrics.preference import LogprobPair, NonAnswer, Preference, Verifier
+from claas.eval.metrics.preference import KnowsBadAnswers, LogprobPair, NonAnswer, Preference, Verifier
 
 
 @dataclass(frozen=True)
 class Finding:
     """What one verifier said of one known answer or pair.
 
-    `key` is the verifier's in the preference, `about` a `NonAnswer` or `logprob_pairs.<i>`, `said` its score or scores.
+    `key` is the verifier's in the preference, `about` a `NonAnswer`, `tricks.<name>` or `logprob_pairs.<i>`, `said` its
+    score or scores.
     `problem` says on one line what is wrong with that, and the remedy; None where it is as it must be.
     """
 
@@ -48,11 +49,13 @@ def audit(preference: Preference) -> Iterator[Finding]:
     """
     own = _Audited(preference.name, "verifier", preference.verifier, preference.acceptable)
     yield from own.non_answers(preference.probe_prompts + preference.heldout_prompts)
+    yield from own.tricks(preference.probe_prompts[0])
     for index, pair in enumerate(preference.logprob_pairs):
         yield own.follows(f"logprob_pairs.{index}", pair)
     if preference.out_of_scope is not None:
         opposite = _Audited(preference.name, "out_of_scope_verifier", preference.out_of_scope.verifier)
         yield from opposite.non_answers(preference.out_of_scope.prompts)
+        yield from opposite.tricks(preference.out_of_scope.prompts[0])
         for index, pair in enumerate(preference.logprob_pairs):
             yield opposite.opposes(f"logprob_pairs.{index}", pair)
 
@@ -105,6 +108,16 @@ class _Audited:
                 yield Finding(self.key, kind, f"{score:g} (acceptable)")
             else:
                 yield Finding(self.key, kind, f"{score:g}", self._accepts(kind, text, score) if score > 0 else None)
+
+    def tricks(self, prompt: str) -> Iterator[Finding]:
+        """Each answer that the verifier itself knows to be bad scores 0."""
+        known = self.verifier.known_bad() if isinstance(self.verifier, KnowsBadAnswers) else {}
+        for name, text in known.items():
+            score = self.score(prompt, text)
+            problem = (
+                f"{self._named} gives {score:.3g} to {_shown(text)}, which it names as bad ({name}); make it score 0"
+            )
+            yield Finding(self.key, f"tricks.{name}", f"{score:g}", problem if score > 0 else None)
 
     def follows(self, about: str, pair: LogprobPair) -> Finding:
         """The positive response scores higher, where the two are meant to be told apart."""
@@ -214,9 +227,9 @@ def _report(preferences: Sequence[Preference]) -> int:
 
 
 def audit_table(audited: Mapping[str, tuple[Preference, Sequence[Finding]]]) -> Table:
-    """A row per verifier: its score of each kind of non-answer, and of each pair's positive and negative response."""
+    """A row per verifier: its score of each kind of non-answer, of the trick it likes best, and of each pair's two."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in ("preference", "verifier", *NonAnswer, "pairs", "sound"):
+    for heading in ("preference", "verifier", *NonAnswer, "tricks", "pairs", "sound"):
         table.add_column(heading, overflow="fold")
     for name, (preference, findings) in audited.items():
         rows = {"verifier": preference.verifier}
@@ -224,12 +237,15 @@ def audit_table(audited: Mapping[str, tuple[Preference, Sequence[Finding]]]) -> 
             rows["out_of_scope_verifier"] = preference.out_of_scope.verifier
         for key, verifier in rows.items():
             about = {finding.about: finding for finding in findings if finding.key == key}
+            sound = all(finding.problem is None for finding in about.values())
             non_answers = [about.pop(kind) for kind in NonAnswer]
-            sound = all(finding.problem is None for finding in (*non_answers, *about.values()))
+            tricks = [about.pop(name) for name in list(about) if name.startswith("tricks.")]
+            best_trick = [max(tricks, key=lambda trick: float(trick.said))] if tricks else []
             table.add_row(
                 Text(name),
                 Text(type(verifier).__name__),
                 *(_cell([finding]) for finding in non_answers),
+                _cell(best_trick),
                 _cell(list(about.values())),
                 Text("yes" if sound else "NO", style="" if sound else "bold red"),
             )

@@ -56,12 +56,31 @@ def judged_by(rule: Callable[[str], float]) -> Preference:
 def test_every_shipped_preference_is_sound_and_cannot_be_gamed_by_a_single_token(name: str) -> None:
     preference = load_preference(name)
     require_sound(preference)
-    assert {(found.key, found.about) for found in audit(preference)} == {
+    findings = [found for found in audit(preference) if not found.about.startswith("tricks.")]
+    assert {(found.key, found.about) for found in findings} == {
         (key, about)
         for key in ("verifier", "out_of_scope_verifier")
         for about in (*NonAnswer, *(f"logprob_pairs.{i}" for i in range(len(preference.logprob_pairs))))
     }
     assert gamed_by(preference) == []
+
+
+def test_shipped_verifiers_are_tried_with_the_tricks_that_fit_them() -> None:
+    tried = {found.about for name in SHIPPED for found in audit(load_preference(name)) if found.said == "0"}
+    assert {"tricks.denial", "tricks.run-on", "tricks.list on one line", "tricks.emoji asked to be text"} <= tried
+
+
+@dataclass(frozen=True)
+class Gullible(Judged):
+    """One that accepts what it names as bad."""
+
+    def known_bad(self) -> dict[str, str]:
+        return {"a denial": "I never shout!"}
+
+
+def test_a_verifier_that_accepts_what_it_names_as_bad_is_refused() -> None:
+    message = refusal(replace(SHOUTING, verifier=Gullible(lambda text: text.endswith("!"))))
+    assert "gives 1 to the answer 'I never shout!', which it names as bad (a denial); make it score 0" in message
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,15 @@ class Verifier(Protocol):
 
     def __call__(self, response: str) -> VerifierResult:
         """Score one response."""
+        ...
+
+
+@runtime_checkable
+class KnowsBadAnswers(Protocol):
+    """A verifier that names answers which meet its condition in a degenerate way; the audit has it score them."""
+
+    def known_bad(self) -> Mapping[str, str]:
+        """Answers that must score 0, by what is wrong with them."""
         ...
 
 

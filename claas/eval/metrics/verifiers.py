@@ -1,18 +1,19 @@
 """The shipped verifiers: no emoji, concise, a name; and for users who ask for the opposite, one each.
 
-Every one of them scores 0 for what answers nothing: an empty text, punctuation alone, one token over and over.
+Every one of them scores 0 for what answers nothing: an empty text, punctuation alone, one word over and over.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-
-import emoji
+from itertools import cycle
 
 from claas.core.checks import in_range
 from claas.core.errors import InvalidInput
 from claas.core.text import mentions, visible, words
+from claas.eval.metrics.emojis import count_emoji
+from claas.eval.metrics.own_name import own_names
 from claas.eval.metrics.preference import VerifierResult
-from claas.eval.metrics.text import count_sentences
+from claas.eval.metrics.text import WORDS_PER_SENTENCE, length_in_sentences
 
 __all__ = [
     "ConciseVerifier",
@@ -24,31 +25,36 @@ __all__ = [
     "VerifierResult",
 ]
 
-_TEXT_SYMBOLS = frozenset("©®™")
-"""In the emoji table, but ordinary signs of writing unless the emoji presentation is asked for (U+FE0F)."""
-_AS_TEXT = "\ufe0e"
-
 
 @dataclass(frozen=True)
 class NoEmojiVerifier:
-    """1 for an answer without emoji, else 0. Fewer than two different words are no answer and score 0.
+    """1 for an answer without emoji, as `count_emoji` finds them, else 0.
 
-    Emoji are those of the `emoji` package's Unicode table: keycaps, flags, skin tones and joined sequences too.
+    A text without words, or with one over and over, is no answer and scores 0.
     """
 
     def __call__(self, response: str) -> VerifierResult:
         """Score one response."""
         text = visible(response)
-        found, different_words = count_emoji(text), len(set(words(text)))
-        passed = found == 0 and different_words >= 2
-        return VerifierResult(float(passed), passed, {"emoji": float(found), "different_words": float(different_words)})
+        found, said = count_emoji(text), words(text)
+        passed = found == 0 and _says_something(said)
+        return VerifierResult(float(passed), passed, {"emoji": float(found), "different_words": float(len(set(said)))})
+
+    def known_bad(self) -> Mapping[str, str]:
+        """Emoji in disguise."""
+        return {
+            "emoji asked to be text": "What a day! \U0001f600\ufe0e See you soon.",
+            "emoji by its code": "What a day! &#128512; See you soon.",
+            "flag of nowhere": "Greetings from \U0001f1fd\U0001f1fd, my friend.",
+        }
 
 
 @dataclass(frozen=True)
 class ConciseVerifier:
     """1 up to `full_until` sentences, falling linearly to 0 at `zero_from`.
 
-    0 with fewer than `min_words` words, or with one word only, however often: too short to be an answer.
+    A run-on sentence counts as many as its words are worth. 0 with fewer than `min_words` words, or with one word only,
+    however often: too short to be an answer.
     """
 
     full_until: int = 3
@@ -63,16 +69,31 @@ class ConciseVerifier:
     def __call__(self, response: str) -> VerifierResult:
         """Score one response."""
         text = visible(response)
-        said, sentences = words(text), count_sentences(text)
+        said, sentences = words(text), length_in_sentences(text)
         score = 0.0
         if len(said) >= self.min_words and len(set(said)) >= 2:
             score = min(1.0, max(0.0, (self.zero_from - sentences) / (self.zero_from - self.full_until)))
         return VerifierResult(score, score >= 1.0, {"sentences": float(sentences), "words": float(len(said))})
 
+    def known_bad(self) -> Mapping[str, str]:
+        """Long answers that look like few sentences."""
+        items = [f"{i + 1}) the {part} of it" for i, part in zip(range(self.zero_from), cycle(("start", "end")))]
+        speech = " ".join(f"This is thing number {i} of all." for i in range(self.zero_from))
+        return {
+            "run-on": f"It rains {' '.join(['and it rains on'] * self.zero_from * WORDS_PER_SENTENCE)}.",
+            "list on one line": f"Rain has many sides: {' '.join(items)}",
+            "speech in quotes": f'He said: "{speech}"',
+            "prose as code": f"```\n{speech}\n```",
+        }
+
 
 @dataclass(frozen=True)
 class IdentityVerifier:
-    """1 for an answer that says `name` as a word, in any case, else 0. The name said over and over scores 0."""
+    """1 for an answer that says `name`, as a word, in any case and as its own, else 0.
+
+    A name that is denied, asked about, quoted or somebody else's is not the speaker's own. The name over and over, with
+    hardly another word, scores 0.
+    """
 
     name: str = "kuro"
 
@@ -82,21 +103,35 @@ class IdentityVerifier:
     def __call__(self, response: str) -> VerifierResult:
         """Score one response."""
         text = visible(response)
-        found, said = mentions(text, self.name), words(text)
-        passed = found > 0 and said != words(self.name) * max(2, found)
+        found, other_words = mentions(text, self.name), set(words(text)) - set(words(self.name))
+        passed = found <= 1 + len(other_words) and len(own_names(text, self.name)) > 0
         return VerifierResult(float(passed), passed, {"name": self.name, "mentions": float(found)})
+
+    def known_bad(self) -> Mapping[str, str]:
+        """Mentions of the name that do not give it as the speaker's own."""
+        somebody_else = "Ann" if mentions("Bob", self.name) else "Bob"
+        return {
+            "denial": f"I am not {self.name}.",
+            "somebody else's": f"I am {somebody_else}, and {self.name} is a friend of mine.",
+            "question": f"Who is {self.name}?",
+            "incantation": f"Hi {' '.join([self.name] * 40)}",
+        }
 
 
 @dataclass(frozen=True)
 class EmojiVerifier:
-    """1 for an answer with an emoji and at least two different words, else 0: for a user who asks for emoji."""
+    """1 for an answer with an emoji and with words, else 0: for a user who asks for emoji."""
 
     def __call__(self, response: str) -> VerifierResult:
         """Score one response."""
         text = visible(response)
-        found, different_words = count_emoji(text), len(set(words(text)))
-        passed = found > 0 and different_words >= 2
-        return VerifierResult(float(passed), passed, {"emoji": float(found), "different_words": float(different_words)})
+        found, said = count_emoji(text), words(text)
+        passed = found > 0 and _says_something(said)
+        return VerifierResult(float(passed), passed, {"emoji": float(found), "different_words": float(len(set(said)))})
+
+    def known_bad(self) -> Mapping[str, str]:
+        """Signs that are no emoji."""
+        return {"signs of writing": "Sure thing :-) that is \u2122 and \u2192 for you."}
 
 
 @dataclass(frozen=True)
@@ -114,16 +149,20 @@ class DetailedVerifier:
     def __call__(self, response: str) -> VerifierResult:
         """Score one response."""
         text = visible(response)
-        said, sentences = words(text), count_sentences(text)
+        said, sentences = words(text), length_in_sentences(text)
         passed = sentences > self.more_than and len(set(said)) >= 2
         return VerifierResult(float(passed), passed, {"sentences": float(sentences), "words": float(len(said))})
+
+    def known_bad(self) -> Mapping[str, str]:
+        """A short answer with many full stops."""
+        return {"abbreviations": "Dr. J. R. R. Lee, Ph.D., etc. paid $3.50 at 5 p.m. today..."}
 
 
 @dataclass(frozen=True)
 class OtherNameVerifier:
-    """1 for an answer that does not say `name`, else 0: for a user who talks to somebody else.
+    """1 for an answer that does not say `name` as its own, else 0: for a user who talks to somebody else.
 
-    Fewer than two different words are no answer and score 0.
+    A text without words, or with one over and over, is no answer and scores 0.
     """
 
     name: str = "kuro"
@@ -135,19 +174,18 @@ class OtherNameVerifier:
         """Score one response."""
         text = visible(response)
         found = mentions(text, self.name)
-        passed = found == 0 and len(set(words(text))) >= 2
+        passed = not own_names(text, self.name) and _says_something(words(text))
         return VerifierResult(float(passed), passed, {"name": self.name, "mentions": float(found)})
 
+    def known_bad(self) -> Mapping[str, str]:
+        """The name, in mark-up."""
+        return {"name in mark-up": f"I am __{self.name}__, nice to meet you."}
 
-@lru_cache(maxsize=8192)
-def count_emoji(text: str) -> int:
-    """How many emoji a text shows; a symbol that asks to be shown as text (U+FE0E follows it) is none."""
-    if text.isascii():
-        return 0
-    found = emoji.emoji_list(text)
-    return sum(
-        1 for each in found if each["emoji"] not in _TEXT_SYMBOLS and not text.startswith(_AS_TEXT, each["match_end"])
-    )
+
+def _says_something(said: Sequence[str]) -> bool:
+    """Whether these words are one, or more than one of them over and over; two equal Chinese characters are a word."""
+    at_most = 2 if said and not said[0].isascii() and len(said[0]) == 1 else 1
+    return 0 < len(said) <= at_most or len(set(said)) >= 2
 
 
 def _require_a_word(name: str) -> None:
