@@ -116,7 +116,7 @@ reply = os.dup(1)
 sandbox_child.refuse_syscalls(job["kernel_lacks"])
 granted = sandbox_child.confine(job) if job["confined"] else {{}}
 os.write(reply, json.dumps(granted).encode() + b"\\n")
-sandbox_child.run(job["source"], job["entry"], job["calls"], lambda line: os.write(reply, line))
+sandbox_child.run(job["cells"], job["entry"], job["calls"], lambda line: os.write(reply, line))
 os._exit(0)
 """
 
@@ -127,7 +127,7 @@ def run_past_the_hook(
     """What the program says when nothing in the interpreter refuses anything: first what the kernel has granted."""
     script = PAST_THE_HOOK.format(folder=str(Path(sandbox_child.__file__).parent))
     job = {
-        "source": source,
+        "cells": [source],
         "entry": "f",
         "calls": calls,
         "cpu_s": 5.0,

@@ -70,15 +70,22 @@ class CodeResult:
 
 _DEFAULT = Limits()
 _MOST_KEPT = 1024
-_results: dict[tuple[str, str, str, Limits], CodeResult] = {}
+_results: dict[tuple[tuple[str, ...], str, str, Limits], CodeResult] = {}
 
 
-async def run_cases(source: str, entry: str, cases: Sequence[Case], limits: Limits = _DEFAULT) -> CodeResult:
-    """Run `source` and call `entry` once per case. The same question is answered from memory the second time."""
+async def run_cases(
+    source: str, entry: str, cases: Sequence[Case], limits: Limits = _DEFAULT, before: Sequence[str] = ()
+) -> CodeResult:
+    """Run `source` and call `entry` once per case. The same question is answered from memory the second time.
+
+    `before` runs first, as the cells of a notebook do: each goes on with the names of the last, and where one fails,
+    the next runs all the same.
+    """
     expected = json.dumps([[case.arguments, case.returns] for case in cases])
-    key = (source, entry, expected, limits)
+    cells = (*before, source)
+    key = (cells, entry, expected, limits)
     if key not in _results:
-        result, repeatable = await _judge(source, entry, cases, limits)
+        result, repeatable = await _judge(cells, entry, cases, limits)
         if not repeatable:
             return result
         if len(_results) >= _MOST_KEPT:
@@ -90,10 +97,10 @@ async def run_cases(source: str, entry: str, cases: Sequence[Case], limits: Limi
 _MOST_BYTES = 64 * 1024
 
 
-async def _judge(source: str, entry: str, cases: Sequence[Case], limits: Limits) -> tuple[CodeResult, bool]:
+async def _judge(cells: Sequence[str], entry: str, cases: Sequence[Case], limits: Limits) -> tuple[CodeResult, bool]:
     """The result, and whether it would be the same again (running out of wall time depends on the machine)."""
     job = {
-        "source": source,
+        "cells": cells,
         "entry": entry,
         "calls": [case.arguments for case in cases],
         "cpu_s": limits.cpu_s,
@@ -175,9 +182,13 @@ _NOTHING = object()
 
 
 def _same(got: object, wanted: object) -> bool:
-    """Equality of JSON values in which true is not 1; 2.0 is 2."""
-    if isinstance(got, bool) or isinstance(wanted, bool):
-        return got is wanted
+    """Equality of JSON values: 1 and 0 will do for true and false, and 2 for 2.0, but not the other way round."""
+    if isinstance(wanted, bool):
+        return isinstance(got, int) and got == wanted
+    if isinstance(wanted, int):
+        return type(got) is int and got == wanted
+    if isinstance(got, bool):
+        return False
     if isinstance(got, list) and isinstance(wanted, list):
         pairs = zip_longest(cast(list[Any], got), cast(list[Any], wanted), fillvalue=_NOTHING)
         return all(_same(one, other) for one, other in pairs)

@@ -4,6 +4,7 @@ Started by `sandbox.py` with the job on stdin. It answers on stdout in JSON line
 every call that returned. What the calls should return is never told to this process.
 """
 
+import ast
 import ctypes
 import importlib
 import json
@@ -45,29 +46,31 @@ def main() -> None:
         os.dup2(nothing, standard)
     confine(job)
     refuse_events()
-    run(job["source"], job["entry"], job["calls"], lambda line: os.write(reply, line))
+    run(job["cells"], job["entry"], job["calls"], lambda line: os.write(reply, line))
     os._exit(0)
 
 
 def confine(job: dict[str, Any]) -> dict[str, bool]:
     """Have the kernel hold this process, by every means it grants; says which it did."""
     os.environ.clear()  # the interpreter itself may have set a locale
-    give_up_root(job["source"])
+    give_up_root(job["cells"])
     granted = {"network": leave_the_network(), "files": refuse_files()}
     set_limits(job["cpu_s"], job["memory_bytes"])
     return granted | {"syscalls": refuse_syscalls(job["refused_syscalls"])}
 
 
-def run(source: str, entry: str, calls: list[list[Any]], say: Callable[[bytes], int]) -> None:
-    """Define `entry` by running the source, then call it once per list of arguments."""
+def run(cells: list[str], entry: str, calls: list[list[Any]], say: Callable[[bytes], int]) -> None:
+    """Define `entry` by running each cell after the other, then call it once per list of arguments."""
     names: dict[str, Any] = {"__name__": "answer"}
-    error = "stopped while being defined"
-    with suppress(BaseException):
-        try:
-            exec(compile(source, "<answer>", "exec"), names)
-        finally:
-            failure = sys.exc_info()[1]
-            error = f"{type(failure).__name__}: {failure}"[:200] if failure else ""
+    error = ""
+    for cell in cells:
+        error = "stopped while being defined"
+        with suppress(BaseException):
+            try:
+                exec(compile(cell, "<answer>", "exec"), names)
+            finally:
+                failure = sys.exc_info()[1]
+                error = f"{type(failure).__name__}: {failure}"[:200] if failure else ""
     function = names.get(entry)
     if not callable(function):
         say(_line({"error": error or f"defines no function {entry!r}"}))
@@ -78,21 +81,29 @@ def run(source: str, entry: str, calls: list[list[Any]], say: Callable[[bytes], 
             say(_line({"call": index, "returned": function(*arguments)}))
 
 
-def give_up_root(source: str) -> None:
-    """Root becomes nobody. Nobody may lack access to the standard library, so what the source names comes first."""
+def give_up_root(cells: list[str]) -> None:
+    """Root becomes nobody. Nobody may lack access to the standard library, so what the code imports comes first."""
     if os.geteuid() != 0:
         return
-    for line in source.splitlines():
-        keyword, _, rest = line.strip().partition(" ")
-        for part in rest.split(",") if keyword in ("import", "from") else ():
-            name = part.strip().partition(" ")[0].partition(".")[0]
-            if name in sys.stdlib_module_names and name != "antigravity":
-                with suppress(ImportError):
-                    importlib.import_module(name)
+    for name in {name for cell in cells for name in _imported(cell)} & sys.stdlib_module_names - {"antigravity"}:
+        with suppress(ImportError):
+            importlib.import_module(name)
     with suppress(OSError):
         os.setgroups([])
         os.setgid(_NOBODY)
         os.setuid(_NOBODY)
+
+
+def _imported(cell: str) -> list[str]:
+    """The top-level packages that the code imports; none where it is no Python."""
+    names = list[str]()
+    with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+        for node in ast.walk(ast.parse(cell)):
+            if isinstance(node, ast.Import):
+                names += [imported.name for imported in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names.append(node.module)
+    return [name.partition(".")[0] for name in names]
 
 
 def leave_the_network() -> bool:

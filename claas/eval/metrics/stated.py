@@ -1,0 +1,186 @@
+"""Whether an answer states a word or a number as its answer, rather than in passing."""
+
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import regex
+
+from claas.core.text import plain, words
+from claas.eval.metrics.claims import Span, claims, denied, sentence_after, sentence_before
+
+
+def states(answer: str, wanted: str, prompt: str = "") -> bool:
+    """Whether the answer gives `wanted`: not denied, not one of several candidates, and not after another one.
+
+    Accents may be missing or added where `wanted` has none. A proper name takes no article: a lima bean is not Lima.
+    """
+    text = _without_accents(plain(answer)) if wanted.isascii() else plain(answer)
+    named = [span for span in claims(text, wanted) if not _is_common_noun(text, span, wanted)]
+    asked = set(words(prompt)) - _FUNCTION_WORDS
+    return any(
+        not _one_of_many(text, span, wanted)
+        and (_answers(text, span, asked) or not _follows_another(text, span, asked))
+        for span in named
+    )
+
+
+def states_number(answer: str, wanted: int, prompt: str = "") -> bool:
+    """Whether the number that the answer gives is `wanted`.
+
+    That is the first beside what the prompt counts ("How many legs ..."), else the first that is neither denied nor an
+    operand nor the prompt's own.
+    """
+    text = plain(answer)
+    found = [number for number in _numbers(text) if not denied(text, number.span)]
+    counted = _COUNTED.search(prompt)
+    if counted is not None:
+        units = [number for number in found if _is_followed_by(text, number.span, counted.group("unit"))]
+        found = units or found
+    given = {number.value for number in _numbers(prompt)} - {wanted}
+    results = [number for number in found if number.value not in given and not _is_operand(text, number.span)]
+    if wanted != 1:
+        results = [number for number in results if text[slice(*number.span)].casefold() != "one"]
+    return bool(results) and results[0].value == wanted and not _has_alternative(text, results[0].span)
+
+
+@dataclass(frozen=True)
+class _Numeral:
+    """A number in a text, and where it stands."""
+
+    value: Fraction | int
+    span: Span
+
+
+_DIGITS = regex.compile(
+    r"(?<![\p{L}\p{N}_.,/:])(?P<minus>[-−–](?=\p{Nd}))?(?P<digits>\p{Nd}+(?:[.,'’]\p{Nd}+)*)(?:\s?/\s?(?P<under>\p{Nd}+))?"
+    r"(?![\p{Nd}_/]|[.,:]\p{Nd}|(?:st|nd|rd|th)\b)"
+)
+_GROUPED = regex.compile(r"\p{Nd}{1,3}(?:[,'’]\p{Nd}{3})+(?:\.\p{Nd}+)?|\p{Nd}{1,3}(?:\.\p{Nd}{3}){2,}(?:,\p{Nd}+)?")
+_ONES: dict[str, int] = {
+    "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
+    "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
+    "seventeen": 17, "eighteen": 18, "nineteen": 19,
+}  # fmt: skip
+_TENS = {
+    "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90,
+}  # fmt: skip
+_WORDS = _ONES | _TENS | {"dozen": 12, "hundred": 100, "thousand": 1000}
+_IN_WORDS = regex.compile(
+    rf"(?<![\p{{L}}\p{{N}}_])(?:(?P<tens>{'|'.join(_TENS)})(?:[-\s](?P<ones>{'|'.join(_ONES)}))?|(?P<word>{'|'.join(_WORDS)}))"
+    r"(?![\p{L}\p{N}_])(?P<more>\s+(?:hundred|thousand|million)\b)?",
+    regex.IGNORECASE,
+)
+
+
+def number_in_words(text: str) -> int | None:
+    """The whole number that the text is, in digits or in English; None when it is none."""
+    if text.isdecimal():
+        return int(text)
+    found = _IN_WORDS.fullmatch(text)
+    return None if found is None or found.group("more") else _in_words(found)
+
+
+def _in_words(found: "regex.Match[str]") -> int:
+    if found.group("tens") is None:
+        return _WORDS[found.group("word").lower()]
+    ones = found.group("ones")
+    return _TENS[found.group("tens").lower()] + (0 if ones is None else _ONES[ones.lower()])
+
+
+def _numbers(text: str) -> Iterator[_Numeral]:
+    """Every number of a text in order, in digits or in English words."""
+    written = [_Numeral(_value(found), found.span()) for found in _DIGITS.finditer(text)]
+    for found in _IN_WORDS.finditer(text):
+        factor = {"hundred": 100, "thousand": 1000, "million": 10**6}.get(
+            (found.group("more") or "").strip().lower(), 1
+        )
+        written.append(_Numeral(_in_words(found) * factor, found.span()))
+    yield from sorted(written, key=lambda number: number.span)
+
+
+def _value(found: "regex.Match[str]") -> Fraction:
+    digits = found.group("digits")
+    if _GROUPED.fullmatch(digits):
+        decimal = "," if digits.count(".") > 1 else "."
+        digits = "".join(sign for sign in digits if sign.isdecimal() or sign == decimal)
+    whole, _, rest = digits.replace(",", ".").partition(".")
+    rest = "".join(sign for sign in rest if sign.isdecimal())
+    value = Fraction(int(whole + rest), 10 ** len(rest)) / (int(found.group("under") or 1) or 1)
+    return -value if found.group("minus") else value
+
+
+_COUNTED = regex.compile(r"how many (?P<unit>\p{L}+)", regex.IGNORECASE)
+_OPERATOR = r"(?:[+×÷]|\s\*\s|(?<=\p{N})\*(?=\p{N})|[-−]\s|\b(?:plus|minus|times|added to)\b)"
+_BEFORE_OPERAND = regex.compile(rf"{_OPERATOR}\s*$", regex.IGNORECASE)
+_AFTER_OPERAND = regex.compile(
+    rf"^\s*(?:{_OPERATOR}|and\s+\p{{N}}+\s*(?:=|is|are|make|makes|equal|equals|give|gives)\b)", regex.IGNORECASE
+)
+_ALTERNATIVE = regex.compile(r"^\s*(?:or|to|-|–)\s*(?=\p{N}|\p{L}+\b)", regex.IGNORECASE)
+
+
+def _is_followed_by(text: str, span: Span, unit: str) -> bool:
+    stem = unit.casefold().removesuffix("s")
+    return regex.match(rf"[-\s]*(?:\p{{L}}+\s+)?{regex.escape(stem)}", text[span[1] :].casefold()[:60]) is not None
+
+
+def _is_operand(text: str, span: Span) -> bool:
+    before, after = text[max(0, span[0] - 20) : span[0]], text[span[1] : span[1] + 40]
+    return _AFTER_OPERAND.search(after) is not None or _BEFORE_OPERAND.search(before) is not None
+
+
+def _has_alternative(text: str, span: Span) -> bool:
+    """Whether "or" and another number follows."""
+    after = text[span[1] : span[1] + 40]
+    joined = _ALTERNATIVE.match(after)
+    return joined is not None and next((number.span[0] == 0 for number in _numbers(after[joined.end() :])), False)
+
+
+_FUNCTION_WORDS = frozenset(words("what what's which is the of a an name tell me give does do have has s"))
+_INTERJECTIONS = frozenset(
+    words("yes no sure well ok okay hello hi hey certainly absolutely great good right correct answer oh ah hmm thanks")
+) | frozenset(words("easy in today now here it's that's"))
+_ITEM = r"\p{L}[\p{L}\p{M}'’-]*"
+_LISTED = regex.compile(rf"{_ITEM}(?:\s*(?:[,、，/;|]|\b(?:and|or)\b)\s*(?:(?:and|or)\s+)?{_ITEM})+")
+_JOINED = regex.compile(r"\s*(?:[,、，/;|]|\b(?:and|or)\b)\s*(?:(?:and|or)\s+)?")
+_NAME = r"\p{Lu}[\p{L}\p{M}'’-]*(?:\s+\p{Lu}[\p{L}\p{M}'’-]*){0,2}"
+_FRAGMENT = regex.compile(rf"(?:^|[.!?\n])\s*({_NAME})\s*(?=[.!?;:(—]|,(?!\s(?:it|the|this|that|i|we|you)\b))")
+_CAPITALISED = regex.compile(r"(?<=[\p{Ll},]\s)(?<!\b[Nn]ot\s)\p{Lu}\p{Ll}[\p{L}\p{M}'’-]*")
+
+
+def _without_accents(text: str) -> str:
+    parts = unicodedata.normalize("NFD", text)
+    return "".join(sign for sign in parts if unicodedata.category(sign) != "Mn")
+
+
+def _is_common_noun(text: str, span: Span, wanted: str) -> bool:
+    """Whether a proper name stands in lower case after an article."""
+    article = regex.search(r"\ban?\s+$", text[max(0, span[0] - 5) : span[0]], regex.IGNORECASE)
+    return wanted[0].isupper() and text[span[0]].islower() and article is not None
+
+
+def _one_of_many(text: str, span: Span, wanted: str) -> bool:
+    """Whether the mention is one of four candidates, not the first of three, or one of two with an "or"."""
+    for listed in _LISTED.finditer(text):
+        if listed.start() <= span[0] and span[1] <= listed.end():
+            items = [item.casefold() for item in _JOINED.split(listed.group())]
+            first = items[0].split()[-1] == wanted.casefold()
+            either = " or " in listed.group() and (wanted[0].isupper() or not first)
+            return len(items) > 3 or (len(items) == 3 and not first) or (len(items) == 2 and either)
+    return False
+
+
+def _answers(text: str, span: Span, asked: set[str]) -> bool:
+    """Whether the clause of the mention says what was asked for."""
+    clause = sentence_before(text, span).rpartition(",")[2] + sentence_after(text, span).partition(",")[0]
+    return bool(asked & set(words(clause)))
+
+
+def _follows_another(text: str, span: Span, asked: set[str]) -> bool:
+    """Whether another name, which the prompt does not hold, was given as the answer before the mention."""
+    if not text[span[0]].isupper():
+        return False
+    before = text[: span[0]]
+    given = [set(words(name)) for name in _FRAGMENT.findall(before) + (_CAPITALISED.findall(before) if asked else [])]
+    return any(not name <= asked | _INTERJECTIONS and "not" not in name for name in given)

@@ -1,0 +1,104 @@
+"""Answers that a careful person has judged: what only meets the letter of a condition fails, what is right passes."""
+
+import asyncio
+from pathlib import Path
+from typing import cast
+
+import pytest
+import yaml
+
+from claas.eval.metrics.capability import General
+from claas.eval.metrics.compliance import judge
+from claas.eval.metrics.verifiers import (
+    ConciseVerifier,
+    DetailedVerifier,
+    IdentityVerifier,
+    NoEmojiVerifier,
+    OtherNameVerifier,
+)
+
+LABELLED = cast(
+    dict[str, dict[str, list[str]]],
+    yaml.safe_load(Path(__file__).with_name("labelled_answers.yaml").read_text(encoding="utf-8")),
+)
+VERIFIERS = {"concise": ConciseVerifier(), "identity": IdentityVerifier(), "no_emoji": NoEmojiVerifier()}
+ITEMS = {item.id: item for item in General.from_suite().items}
+CASES = [
+    (about, label == "right", answer)
+    for about, labels in LABELLED.items()
+    for label, answers in labels.items()
+    for answer in answers
+]
+SENTENCES = [f"Fact number {number} about rain is easy to tell." for number in (*"1234567",)]
+SENTENCES += [f"Nobody has ever counted the drops of {city}." for city in ("Oslo", "Lima", "Rome")]
+TALK = " ".join(SENTENCES)
+POINTS = ["it has a side to it"] * 10
+
+
+@pytest.mark.parametrize(("about", "right", "answer"), [case for case in CASES if case[0] in VERIFIERS])
+def test_a_verifier_judges_as_a_careful_person_does(about: str, right: bool, answer: str) -> None:
+    assert judge(VERIFIERS[about], "Tell me.", answer).passed is right
+
+
+@pytest.mark.parametrize(("about", "right", "answer"), [case for case in CASES if case[0] not in VERIFIERS])
+def test_a_capability_check_judges_as_a_careful_person_does(about: str, right: bool, answer: str) -> None:
+    item = ITEMS[about.removeprefix("capability.")]
+    assert asyncio.run(item.check.check(answer, item.prompt)).passed is right
+
+
+@pytest.mark.parametrize("answer", LABELLED["identity"]["right"])
+def test_who_gives_a_name_does_not_go_by_another(answer: str) -> None:
+    assert not OtherNameVerifier()(answer).passed
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        TALK,
+        TALK.lower(),
+        TALK.replace(".", "!"),
+        TALK.replace(".", "\uff0e"),
+        TALK.replace(".", "\u2024"),
+        TALK.replace(". ", "<br>"),
+        TALK.replace(". ", "\n"),
+        TALK.replace(". ", "\u2028"),
+        f'She said: "{TALK}"',
+        f"« {TALK} »",
+        f"({TALK})",
+        f"Rain is water [{TALK}]",
+        f"`{TALK}`",
+        f"```\n{TALK}\n```",
+        "```python\n" + "\n".join(f"# {sentence}" for sentence in SENTENCES) + "\n```",
+        "Rain falls " + "and it falls on and on " * 40,
+        "Rain has names: " + ", ".join(f"name number {i} of it" for i in range(50)) + ".",
+        "Rain is water; " + "; ".join(f"point {i} is that people like it" for i in range(20)) + ".",
+        "Rain is water \u2014 " + " \u2014 ".join(["it is a thing that everybody likes"] * 14),
+        " ".join(f"rain falls on hills, fields, etc. people like drop number {i} of it." for i in range(9)),
+        "Rain: " + " ".join(f"{i + 1}) {point}" for i, point in enumerate(POINTS)),
+        "Rain: " + " ".join(f"{i + 1}. {point}" for i, point in enumerate(POINTS)),
+        "Rain: " + " ".join(f"{'abcdefghij'[i]}) {point}" for i, point in enumerate(POINTS)),
+        "Rain: " + " ".join(f"{'①②③④⑤⑥⑦⑧⑨⑩'[i]} {point}" for i, point in enumerate(POINTS)),
+        "Rain: " + " ".join(f"\u25cf {point}" for point in POINTS),
+        "Rain: " + " ".join(f"\u2713 {point}" for point in POINTS),
+        "\n".join(f"{i}\ufe0f\u20e3 {point}" for i, point in enumerate(POINTS)),
+        "\n".join(f"\u2013 {point}" for point in POINTS),
+        "<ul>" + "".join(f"<li>{point}</li>" for point in POINTS) + "</ul>",
+        "Es regnet auf die grünen Hügel. " * 10,
+        "La pluie tombe sur la ville. " * 10,
+        "La lluvia cae sobre la ciudad. " * 10,
+        "Дождь идёт над городом. " * 10,
+        "Βρέχει στην πόλη απόψε; " * 10,
+        "هل ينزل المطر على المدينة؟ " * 10,
+        "بارش شہر پر گرتی ہے۔ " * 10,
+        "वर्षा नगर पर होती है। " * 10,
+        "ฝนตกลงมาจากเมฆเมื่อหยดน้ำหนักเกินไป " * 16,
+        "雨水从云中落下。" * 10,
+        "雨は雲から落ちてくる。" * 10,
+        "비가 도시에 내립니다. " * 10,
+        "Անձրևը գալիս է քաղաքում։ " * 10,
+    ],
+    ids=range(42),
+)
+def test_what_takes_long_to_read_is_not_concise_however_it_is_written(answer: str) -> None:
+    assert not ConciseVerifier()(answer).passed
+    assert DetailedVerifier()(answer).passed
