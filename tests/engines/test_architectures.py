@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 from claas.core.errors import Conflict, InvalidInput, PromptTooLong
 from claas.core.settings import TrainingConfig
-from claas.engines.base import AdapterSpec, Engine, Weights
+from claas.engines.base import AdapterSpec, Engine, TokenIds, Weights
 from claas.engines.local import model_check
 from claas.engines.local.engine import LocalEngine
 from claas.engines.local.forward import GenericForward, Qwen3Forward
@@ -94,6 +94,21 @@ async def test_a_model_answers_and_learns_as_its_own_code_says(tmp_path: Path, k
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "qwen2-moe"])
 async def test_a_model_does_so_with_adapters_beside_it(tmp_path: Path, kind: str) -> None:
     await lives(kind, tmp_path, small=False)
+
+
+@pytest.mark.parametrize("kind", ["qwen3", "llama", "gemma2", "qwen2-moe"])
+async def test_a_model_in_half_precision_answers_and_learns(tmp_path: Path, kind: str) -> None:
+    base = LoadedModel.load(str(save(kind, tmp_path)))
+    half: Any = base.model
+    base = replace(base, model=half.bfloat16(), small=False)
+    assert model_check.require_same(base) == "passed"
+    engine = LocalEngine(base, LocalStore(tmp_path / "store"), max_batch_rows=4, lock_timeout_s=60)
+    weights = await learned(engine, "a")
+    samples = await asyncio.gather(*[ask(engine, weights, prompt, 8, temperature=1.0) for prompt in PROMPTS[:3]])
+    for sample in samples:
+        logprobs = (await engine.read(weights, TokenIds((*sample.prompt_ids, *sample.token_ids)))).logprobs
+        assert logprobs[-len(sample.token_ids) :] == pytest.approx(sample.logprobs, abs=0.3)
+    await engine.close()
 
 
 @pytest.mark.architectures

@@ -148,7 +148,7 @@ class Qwen3Forward:
             _Layer(layer, f"model.layers.{index}", self._queries, self._keys)
             for index, layer in enumerate(model.model.layers)
         ]
-        self._cos, self._sin = _rotation(model.model.rotary_emb, base.window, base.device)
+        self._cos, self._sin = _rotation(model.model.rotary_emb, base.window, self._embedding)
 
     @staticmethod
     def suits(base: LoadedModel) -> bool:
@@ -251,10 +251,10 @@ class _Layer:
         self.gate, self.up, self.down = (f"{name}.mlp.{part}_proj" for part in ("gate", "up", "down"))
 
 
-def _rotation(rotary: nn.Module, window: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """cos and sin by position, (window, D); sin negative in its first half, so that rotating is a roll."""
-    positions = torch.arange(window, device=device)[None]
-    cos, sin = rotary(torch.zeros(1, device=device), positions)
+def _rotation(rotary: nn.Module, window: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """cos and sin by position, (window, D), as `like` is; sin negative in its first half: to rotate is to roll."""
+    positions = torch.arange(window, device=like.device)[None]
+    cos, sin = rotary(like[:1], positions)
     half = sin.shape[-1] // 2
     return cos[0], torch.cat([-sin[0, :, :half], sin[0, :, half:]], -1)
 

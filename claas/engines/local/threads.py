@@ -135,7 +135,8 @@ def fail(jobs: Iterable[QueuedJob], message: str, cause: BaseException | None = 
 
 def told(what: str, error: BaseException) -> str:
     """What failed and why, in one line; the log has it with its traceback."""
-    message = f"{what} failed: {type(error).__name__}: {' '.join(str(error).split())[:_SHOWN_CHARACTERS]}"
+    said = " ".join(str(error).split())[:_SHOWN_CHARACTERS]
+    message = f"{what} failed: {type(error).__name__}" + (f": {said}" if said else "")
     _log.error(message, exc_info=error)
     return message
 
