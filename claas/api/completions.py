@@ -12,7 +12,7 @@ from claas.api.models import Models
 from claas.api.prompts import stop_strings
 from claas.core.concurrency import both, together
 from claas.core.errors import BadRequest, StackError
-from claas.core.text import PART_OF_A_CHARACTER
+from claas.core.text import PART_OF_A_CHARACTER, looks_special
 from claas.engines.base import Engine, PromptLogprobs, Sample, SamplingParams, TokenIds, TokenLogprob, Weights
 from claas.wire.chat import CompletionChoice, CompletionLogprobs, CompletionRequest, CompletionResponse, Usage
 
@@ -128,14 +128,14 @@ def legacy_logprobs(text: str, shown: int, reading: PromptLogprobs | None, sampl
         tokens += map(_written, reading.tokens, reading.token_bytes)
         logprobs += [None, *reading.logprobs]
         tops += [None, *_tops(tokens[1:], reading.logprobs, reading.top_logprobs)]
-        offsets += _offsets(reading.tokens, reading.token_bytes, 0, shown)
+        offsets += _offsets(reading.tokens, reading.token_bytes, text[:shown], 0)
     if sample is not None:
         token_bytes = sample.token_bytes or (None,) * len(sample.tokens)
         sampled = list(map(_written, sample.tokens, token_bytes))
         tokens += sampled
         logprobs += sample.logprobs
         tops += _tops(sampled, sample.logprobs, sample.top_logprobs)
-        offsets += _offsets(sample.tokens, token_bytes, shown, len(text))
+        offsets += _offsets(sample.tokens, token_bytes, text[shown:], shown)
     return CompletionLogprobs(tokens=tokens, token_logprobs=logprobs, top_logprobs=tops, text_offset=offsets)
 
 
@@ -160,12 +160,28 @@ def _tops(
     return tops
 
 
-def _offsets(tokens: Sequence[str], raws: Sequence[bytes | None], start: int, end: int) -> list[int]:
-    """Where each token begins, in characters, between `start` and `end` of the text."""
+def _offsets(tokens: Sequence[str], raws: Sequence[bytes | None], text: str, start: int) -> list[int]:
+    """Where each token begins, in characters, in a `text` that itself begins at `start`.
+
+    What the text does not show (a token that begins every prompt, the end of a turn) has no width. Some vocabularies
+    put a space in front of the first word, which the text does not show either.
+    """
     offsets: list[int] = []
-    characters = codecs.getincrementaldecoder("utf-8")(errors="ignore")
-    at = start
+    characters = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    at = 0
     for token, raw in zip(tokens, raws, strict=True):
-        offsets.append(min(at, end))
-        at += len(characters.decode(token.encode() if raw is None else raw))
+        own = token.encode() if raw is None else raw
+        if not _continues(own):
+            at += len(characters.decode(b"", final=True))  # a character that stays unfinished is shown as U+FFFD
+        offsets.append(start + at)
+        said = characters.decode(own)
+        if not text.startswith(said, at) and text.startswith(said.removeprefix(" "), at):
+            said = said.removeprefix(" ")
+        if text.startswith(said, at) or not looks_special(token):
+            at = min(at + len(said), len(text))
     return offsets
+
+
+def _continues(raw: bytes) -> bool:
+    """Whether bytes begin in the middle of a character."""
+    return raw[:1] >= b"\x80" and raw[:1] < b"\xc0"

@@ -94,6 +94,7 @@ def _health(health: Health) -> Response:
 )
 async def chat_completions(request: ChatRequest, served: Served, http: Request) -> Response:
     """Answer a conversation, at once or as a stream of events. A client that hangs up stops the sampling."""
+    served.unknown_fields.check(request)
     chat = await PreparedChat.of(
         served.engine, served.models, served.rollouts, request, truncate=served.truncate_prompt
     )
@@ -105,6 +106,7 @@ async def chat_completions(request: ChatRequest, served: Served, http: Request) 
 @router.post("/v1/completions", response_model=CompletionResponse)
 async def completions(request: CompletionRequest, served: Served, http: Request) -> Response:
     """Continue text or tokens as they are. A client that hangs up stops the sampling."""
+    served.unknown_fields.check(request)
     return reply(await while_connected(http.receive, complete(served.engine, served.models, request)))
 
 

@@ -1,6 +1,6 @@
 """What the routes work with: the engine of the configured mode, and the stores around it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Protocol, cast
@@ -11,6 +11,7 @@ from claas.api.config import ApiConfig
 from claas.api.feedback import Feedback, FeedbackLog, UsedKeys
 from claas.api.models import Aliases, Models
 from claas.api.rollouts import RolloutStore
+from claas.api.unsupported import UnknownFields
 from claas.core.errors import MissingExtra
 from claas.core.settings import MODES
 from claas.engines.base import Engine
@@ -30,6 +31,7 @@ class Services:
     results_root: Path
     truncate_prompt: bool
     """Whether a chat that does not fit the window is cut instead of refused."""
+    unknown_fields: UnknownFields = field(default_factory=UnknownFields)
 
     async def close(self) -> None:
         """Close the engine, then the stores."""

@@ -1,6 +1,7 @@
 """Between text and tokens: a model's chat format, its stop strings, and the bytes of its tokens."""
 
 import json
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -14,6 +15,8 @@ from claas.core.errors import BadRequest, InvalidInput
 from claas.core.thinking import opens_thinking, thinking_tokens
 from claas.engines.base import Message, Prompt, TokenIds, TokenLogprob, told_to_template
 from claas.engines.template import MARK, ChatTemplate, TemplatedTokenizer
+
+_log = logging.getLogger(__name__)
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 _SPACE = "▁"
@@ -67,10 +70,17 @@ class ChatFormat:
         stops = {eos} if isinstance(eos, int) else set(eos or ())
         if tokenizer.eos_token_id is not None:
             stops.add(tokenizer.eos_token_id)
-        if not stops:
-            raise InvalidInput(f"base model {name!r} names no end-of-turn token")
         template = ChatTemplate(tokenizer, today or datetime.now(UTC).date())
-        return cls(tokenizer, template, frozenset(stops), _end_of_turn(tokenizer, template, stops))
+        end = _end_of_turn(tokenizer, template, stops)
+        if end is None and not stops:
+            raise InvalidInput(f"base model {name!r} names no end-of-turn token")
+        if end is not None and end not in stops:
+            closing = tokenizer.decode([end], skip_special_tokens=False)
+            _log.warning("%s closes a turn with %s, which its settings do not name as an end: it is one", name, closing)
+            stops.add(end)
+        if end is None:
+            end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else min(stops)
+        return cls(tokenizer, template, frozenset(stops), end)
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """The tokens that the answer to `messages` continues. Short prompts are remembered: many are asked again."""
@@ -146,13 +156,17 @@ def _hidden_tokens(tokenizer: _Vocabulary) -> frozenset[int] | None:
     return frozenset(token for token, text in special.items() if text not in marks) if marks else None
 
 
-def _end_of_turn(tokenizer: _Tokenizer, template: ChatTemplate, stops: set[int]) -> int:
-    """The stop token that closes an assistant turn in the chat template."""
-    turns = [{"role": "user", "content": MARK}, {"role": "assistant", "content": MARK}]
-    closing = [token for token in template.ids(turns, add_generation_prompt=False) if token in stops]
-    if closing:
-        return closing[-1]
-    return tokenizer.eos_token_id if tokenizer.eos_token_id is not None else min(stops)
+def _end_of_turn(tokenizer: _Tokenizer, template: ChatTemplate, stops: set[int]) -> int | None:
+    """The token with which the chat template closes an assistant's turn, else the last that may; None without any."""
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": MARK}]
+    ids = template.ids(turns, add_generation_prompt=False)
+    start = max(
+        (at for at in range(len(ids)) if MARK in tokenizer.decode(ids[at:], skip_special_tokens=False)), default=0
+    )
+    added = {token: str(each) for token, each in tokenizer.added_tokens_decoder.items()}
+    marks = thinking_tokens(added.values())
+    closing = [token for token in ids[start:] if token in stops or (token in added and added[token] not in marks)]
+    return next(iter(closing), next((token for token in reversed(ids) if token in stops), None))
 
 
 def cut(text: str, stops: Sequence[str]) -> str:

@@ -20,6 +20,8 @@ class ChatMessage(OpenAIBody):
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[TextPart] | None = None
+    tool_calls: list[JsonValue] | None = None
+    function_call: JsonValue = None
 
     @property
     def text(self) -> str:
@@ -29,7 +31,9 @@ class ChatMessage(OpenAIBody):
         return "".join(part.text for part in self.content or ())
 
     @model_validator(mode="after")
-    def _only_assistants_are_silent(self) -> "ChatMessage":
+    def _can_be_said(self) -> "ChatMessage":
+        if self.tool_calls or self.function_call:
+            raise InvalidInput("tool calls are not supported: the model would not read them; say them in the content")
         if self.content is None and self.role != "assistant":
             raise InvalidInput(f"the content of a turn of role {self.role!r} must not be null")
         return self
@@ -41,7 +45,7 @@ class StreamOptions(OpenAIBody, strict=True):
     include_usage: bool = False
 
 
-class ChatRequest(OpenAIBody, strict=True):
+class ChatRequest(OpenAIBody, strict=True, extra="allow"):
     """What to answer, by which weights, and how to sample."""
 
     model: str
@@ -159,7 +163,7 @@ class ChatChunk(OpenAIBody):
     usage: Usage | None = None
 
 
-class CompletionRequest(OpenAIBody, strict=True):
+class CompletionRequest(OpenAIBody, strict=True, extra="allow"):
     """What to continue, by which weights, and how to sample.
 
     `prompt` is a text, a list of texts, a list of token ids, or a list of such lists. With `echo` the answer begins

@@ -86,7 +86,7 @@ async def test_one_choice_that_fails_fails_the_request(tmp_path: Path, engine: F
 async def test_sampling_settings_reach_the_engine(tmp_path: Path, engine: FakeEngine) -> None:
     async with serving(tmp_path, engine) as api:
         await api.chat(max_tokens=9, temperature=0, top_p=0.5, stop="END", seed=7, logprobs=True, top_logprobs=3)
-        await api.chat(max_tokens=9, max_completion_tokens=11, stop=["a", "b"], frequency_penalty=0.3)
+        await api.chat(max_tokens=9, max_completion_tokens=11, stop=["a", "b"], frequency_penalty=0.0)
         await api.chat(temperature=None, top_p=None, stop=None, seed=None, max_tokens=None, logprobs=None, n=None)
     first, second, third = (sampled.params for sampled in engine.sampled)
     assert (first.max_tokens, first.temperature, first.top_p, first.stop) == (9, 0.0, 0.5, ("END",))
@@ -132,6 +132,55 @@ async def test_the_model_reads_the_turns_that_were_sent_and_no_others(tmp_path: 
     ]
 
 
+ASKS_FOR_ANOTHER_ANSWER: list[dict[str, Any]] = [
+    {"response_format": {"type": "json_object"}},
+    {"logit_bias": {"5": 100}},
+    {"frequency_penalty": 2},
+    {"presence_penalty": -0.5},
+    {"repetition_penalty": 5},
+    {"top_k": 1},
+    {"min_p": 0.9},
+    {"stop_token_ids": [1]},
+    {"min_tokens": 3},
+    {"ignore_eos": True},
+    {"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "required"},
+    {"guided_regex": "[0-9]+"},
+    {"continue_final_message": True},
+    {"best_of": 2},
+    {"reasoning_effort": "high"},
+    {"chat_template": "{{ messages }}"},
+]
+
+
+@pytest.mark.parametrize("field", ASKS_FOR_ANOTHER_ANSWER, ids=lambda field: next(iter(field)))
+async def test_what_would_change_the_answer_and_is_not_supported_is_refused_by_name(
+    tmp_path: Path, engine: FakeEngine, field: dict[str, Any]
+) -> None:
+    name = next(iter(field))
+    async with serving(tmp_path, engine) as api:
+        assert error(await api.try_chat(**field), 400).startswith(f"{name}: ")
+        body = {"model": NAME, "prompt": "Hi", **field}
+        assert error(await api.http.post("/v1/completions", json=body), 400).startswith(f"{name}: ")
+    assert engine.sampled == []
+
+
+async def test_what_asks_for_nothing_is_accepted_and_unknown_names_are_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    neutral: dict[str, Any] = {
+        "response_format": {"type": "text"}, "logit_bias": {}, "frequency_penalty": 0.0, "repetition_penalty": 1.0,
+        "top_k": -1, "min_p": 0, "stop_token_ids": [], "ignore_eos": False, "tools": [], "tool_choice": "none",
+        "best_of": 1, "reasoning_effort": None, "guided_json": None, "user": "me", "store": False,
+    }  # fmt: skip
+    async with serving(tmp_path) as api:
+        plain, same = await api.said(seed=1), await api.said(seed=1, **neutral)
+        assert caplog.messages == []
+        for _ in range(2):
+            await api.said(temprature=0.1, max_token=3)
+    assert same.message == plain.message
+    assert [message.split("'")[1] for message in caplog.messages] == ["temprature", "max_token"]
+
+
 @pytest.mark.parametrize(
     ("fields", "status", "said"),
     [
@@ -145,6 +194,7 @@ async def test_the_model_reads_the_turns_that_were_sent_and_no_others(tmp_path: 
         ({"messages": [{"role": "king", "content": "x"}]}, 422, "'king'"),
         ({"messages": [{"role": "user", "content": None}]}, 422, "role 'user' must not be null"),
         ({"messages": [{"role": "tool"}]}, 422, "role 'tool' must not be null"),
+        ({"messages": [{"role": "assistant", "tool_calls": [{"id": "1"}]}]}, 422, "tool calls are not supported"),
         ({"model": None}, 422, "model: Field required"),
     ],
     ids=lambda value: str(value)[:40],

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from claas.engines.base import TokenIds
+from claas.api.completions import legacy_logprobs
+from claas.engines.base import PromptLogprobs, Sample, TokenIds, Weights
 from claas.wire.chat import CompletionResponse
 from tests.api.client import LORA, NAME, Api, error, ok, serving
 from tests.fakes.engine import FakeEngine, token_id, words_ids
@@ -101,6 +102,35 @@ async def test_a_part_of_a_character_is_written_as_its_bytes(tmp_path: Path) -> 
     assert logprobs is not None
     assert logprobs.tokens == ["bytes:\\xe2", "bytes:\\x98\\x83", "!"]
     assert logprobs.text_offset == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "text", "offsets"),
+    [
+        (["<|begin_of_text|>", "Wh", "y", " is", " it", "?"], "Why is it?", [0, 0, 2, 3, 6, 9]),
+        (["<s>", " Why", " is"], "Why is", [0, 0, 3]),
+        ([" Why", " is"], "Why is", [0, 3]),
+        (["Hi", "<|im_end|>"], "Hi", [0, 2]),
+        (["<s>", "<s>", "a"], "<s>a", [0, 3, 3]),
+        (["Hi", " there", " STOP", "!"], "Hi there", [0, 2, 8, 8]),
+        (["[1]", "[2]"], "[1][2]", [0, 3]),
+        ([b"\xe2", b"\x98", b"\x83", b"!"], "☃!", [0, 0, 0, 1]),
+        ([b"a", b"\xe2", b"b", b"\xff", b"c"], "a\ufffdb\ufffdc", [0, 1, 2, 3, 4]),
+    ],
+    ids=str,
+)
+def test_the_offset_of_a_token_is_where_it_stands_in_the_text(
+    tokens: list[str | bytes], text: str, offsets: list[int]
+) -> None:
+    spelled = tuple(token if isinstance(token, str) else token.decode(errors="replace") for token in tokens)
+    raws = tuple(token.encode() if isinstance(token, str) else token for token in tokens)
+    weights, logprobs = Weights(None, 0, "digest", "model"), (-1.0,) * len(tokens)
+    reading = PromptLogprobs(weights, spelled, raws, logprobs[1:], ())
+    sample = Sample(weights, text, "stop", (1,), (1,) * len(tokens), spelled, logprobs, (), None, raws)
+    assert legacy_logprobs(text, len(text), reading, None).text_offset == offsets
+    assert legacy_logprobs(text, 0, None, sample).text_offset == offsets
+    both = legacy_logprobs(text + text, len(text), reading, sample).text_offset
+    assert both == offsets + [len(text) + offset for offset in offsets]
 
 
 async def test_completions_are_no_rollouts(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_what_gateways_send_along_is_tolerated(openai: OpenAI, answered: str) ->
         parallel_tool_calls=False,
         stream_options=None,
         frequency_penalty=0,
-        extra_body={"metadata": {}, "reasoning_effort": "low", "service_tier": "auto"},
+        extra_body={"metadata": {}, "service_tier": "auto", "top_k": -1, "response_format": {"type": "text"}},
     )
     assert same.choices[0].message.content == answered
     history: Any = [

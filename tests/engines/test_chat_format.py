@@ -149,3 +149,30 @@ def test_a_template_that_fails_over_what_it_is_told_refuses_it(tmp_path: Path) -
     chat = chat_format(tmp_path, vocabulary(CHATML + "{{ 1 // (level | default(1)) }}"))
     with pytest.raises(InvalidInput, match="refuses these messages"):
         chat.prompt_ids(Conversation(tuple(USER), {"level": 0}))
+
+
+@pytest.mark.parametrize(
+    ("template", "end", "stops", "closing", "told"),
+    [
+        (CHATML, "<|im_end|>", set[str](), "<|im_end|>", False),
+        (CHATML, "</s>", {"</s>"}, "<|im_end|>", True),
+        (CHATML.replace("<|im_end|>\n", "<|im_end|>\n</s>"), "</s>", {"</s>"}, "<|im_end|>", True),
+        ("{% for m in messages %}{{ m['content'] }}\n{% endfor %}", "</s>", {"</s>"}, "</s>", False),
+        ("{% for m in messages %}{{ m['content'] }}</s>{% endfor %}", "</s>", {"</s>"}, "</s>", False),
+    ],
+)
+def test_the_token_that_closes_a_turn_in_the_template_ends_an_answer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, template: str, end: str, stops: set[str], closing: str, told: bool
+) -> None:
+    tokenizer = vocabulary(template, end=end)
+    chat = chat_format(tmp_path, tokenizer)
+    assert chat.tokens(chat.completion_ids("Hi"))[-1] == closing
+    assert set(chat.tokens(sorted(chat.stop_ids))) == stops | {closing}
+    assert (f"a model closes a turn with {closing}" in caplog.text) == told
+
+
+def test_a_channel_that_ends_does_not_end_an_answer(tmp_path: Path) -> None:
+    ends = CHATML.replace("<|im_end|>\n", "<|end|>")
+    marks = ["<|channel|>", "<|message|>", "<|start|>", "<|end|>"]
+    chat = chat_format(tmp_path, vocabulary(ends, *marks, end="<|return|>"))
+    assert chat.tokens(sorted(chat.stop_ids)) == ("<|return|>",)
