@@ -1,7 +1,8 @@
-"""Requests made from the API's own schema, fitting ones and broken ones, most of them about an adapter that exists."""
+"""Requests made from the API's own schema: fitting, broken, and spoilt in one place, about an adapter that exists."""
 
 from collections import Counter
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import schemathesis
@@ -12,6 +13,7 @@ from schemathesis.checks import positive_data_acceptance
 from schemathesis.schemas import APIOperation
 
 from tests.api.client import LORA, NAME
+from tests.api.hostile_bodies import ENCODINGS, JSON, spoilt
 
 NOT_PROMISED = [positive_data_acceptance]
 """What fits the schema may still be refused: rules between fields are not part of it."""
@@ -24,7 +26,7 @@ SETTINGS: dict[str, Any] = {
 
 
 def fuzz(url: str, examples: int) -> Counter[int]:
-    """Send `examples` fitting and as many broken requests to every operation; how often each status came back.
+    """Send `examples` fitting, broken and spoilt requests each to every operation; how often each status came back.
 
     Raises at the first reply that is a server's error, or that is not what the schema says of it.
     """
@@ -35,6 +37,8 @@ def fuzz(url: str, examples: int) -> Counter[int]:
             operation = found.ok()
             for mode in _modes(operation):
                 _send_many(operation, mode, examples, http, statuses)
+            if operation.body:
+                _send_spoilt(operation, examples, http, statuses)
     return statuses
 
 
@@ -61,11 +65,30 @@ def _send_many(
     send()
 
 
+def _send_spoilt(operation: APIOperation, examples: int, http: httpx.Client, statuses: Counter[int]) -> None:
+    """Bodies that fit, but for one of their values and for the encoding: what a schema does not think of."""
+
+    @seed(1)
+    @settings(max_examples=examples, **SETTINGS)
+    @given(case=operation.as_strategy(generation_mode=GenerationMode.POSITIVE), data=st.data())
+    def send(case: Case, data: st.DataObject) -> None:
+        _aim(case, http)
+        body = data.draw(ENCODINGS)(data.draw(spoilt(case.body)))
+        response = http.request(case.method, quote(case.formatted_path, safe="/%"), content=body, headers=JSON)
+        assert response.status_code < 500, (case.formatted_path, body, response.text)
+        assert response.status_code == 200 or response.json()["error"]["message"].isprintable()
+        statuses[response.status_code] += 1
+
+    send()
+
+
 def _aim(case: Case, http: httpx.Client) -> None:
     """Let the request be about the adapter that exists, and feedback about what it said."""
     body = case.body
     if isinstance(body, dict) and "model" in body:
         body["model"] = NAME
+        for turn in body.get("messages", []):
+            turn["content"] = turn.get("content") or "Hi"  # only an assistant's may be null
     elif isinstance(body, dict) and "target" in body:
         body["target"], case.path_parameters["name"] = NAME, "assistant"
     elif isinstance(body, dict) and "requests" in body:
