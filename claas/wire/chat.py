@@ -1,8 +1,8 @@
 """Chat, completions and scores: the bodies that OpenAI clients and the harness exchange with the API."""
 
-from typing import Literal, TypeGuard, cast
+from typing import Annotated, Literal, TypeAlias, TypeGuard, cast
 
-from pydantic import Field, JsonValue, field_validator, model_validator
+from pydantic import AfterValidator, Field, JsonValue, field_validator, model_validator
 
 from claas.core.errors import InvalidInput
 from claas.wire import Body, Count, Int64, OpenAIBody, without_nulls
@@ -45,6 +45,29 @@ class StreamOptions(OpenAIBody, strict=True):
     include_usage: bool = False
 
 
+_DEEPEST = 16
+
+
+def _require_plain(value: object, depth: int = 0) -> None:
+    if isinstance(value, dict | list):
+        if depth == _DEEPEST:
+            raise InvalidInput(f"it is nested more than {_DEEPEST} deep")
+        inside = cast(dict[str, object], value).values() if isinstance(value, dict) else cast(list[object], value)
+        for inner in inside:
+            _require_plain(inner, depth + 1)
+    elif isinstance(value, int | float) and not -(2**63) <= value < 2**63:
+        raise InvalidInput("it holds a number beyond those of 64 bits")
+
+
+def _plain(values: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    _require_plain(values)
+    return values
+
+
+PlainValues: TypeAlias = Annotated[dict[str, JsonValue], AfterValidator(_plain)]
+"""Values that a record can hold and every reader of JSON reads: not too deep, not too large, and none infinite."""
+
+
 class ChatRequest(OpenAIBody, strict=True, extra="allow"):
     """What to answer, by which weights, and how to sample."""
 
@@ -61,7 +84,7 @@ class ChatRequest(OpenAIBody, strict=True, extra="allow"):
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
     stream: bool = False
     stream_options: StreamOptions | None = None
-    chat_template_kwargs: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
+    chat_template_kwargs: PlainValues = Field(default_factory=dict[str, JsonValue])
 
     @model_validator(mode="before")
     @classmethod
@@ -257,7 +280,7 @@ class ScoreRequest(Body):
     model: str
     messages: list[ChatMessage] = Field(min_length=1)
     completion: str = Field(min_length=1)
-    chat_template_kwargs: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
+    chat_template_kwargs: PlainValues = Field(default_factory=dict[str, JsonValue])
 
 
 class ScoreResponse(Body):

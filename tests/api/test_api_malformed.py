@@ -134,6 +134,16 @@ async def test_a_number_is_one_and_fits_64_bits(tmp_path: Path, engine: FakeEngi
     assert (engine.sampled, engine.trained, list(engine.adapters)) == ([], [], [LORA])
 
 
+@pytest.mark.parametrize("value", ["[" * 200 + "]" * 200, '{"a":' * 200 + "1" + "}" * 200, "1e400", "NaN", *HUGE])
+async def test_what_no_record_can_hold_is_told_to_no_template(tmp_path: Path, engine: FakeEngine, value: str) -> None:
+    turns = '"model": "fake-base", "messages": [{"role": "user", "content": "Hi"}], "completion": "Hello"'
+    async with serving(tmp_path, engine) as api:
+        for path in ("/v1/chat/completions", "/v1/score"):
+            body = f'{{{turns}, "chat_template_kwargs": {{"a": {value}}}}}'
+            assert "chat_template_kwargs" in error(await api.http.post(path, content=body, headers=JSON), 422)
+    assert engine.sampled == []
+
+
 @pytest.mark.parametrize("ids", ["[9223372036854775808]", f"[{'9' * 4300}]", "[-1]", "[[1], [true]]", "[1.0]"])
 async def test_token_ids_are_integers_of_64_bits(tmp_path: Path, ids: str) -> None:
     body = f'{{"model": "fake-base", "prompt": {ids}}}'

@@ -17,11 +17,12 @@ from claas.api.services import open_engine
 from claas.wire.feedback import IDEMPOTENCY_HEADER
 from tests.api.client import NAME, Api, error, item, ok, running, serving
 from tests.api.client import settings as api_settings
-from tests.api.hostile_bodies import ENCODINGS, INTEGERS, JSON, NUMBERS, TEXTS, Encoding
+from tests.api.hostile_bodies import ENCODINGS, INTEGERS, JSON, NUMBERS, SCALARS, TEXTS, Encoding
 from tests.fakes.engine import BASE_MODEL, FakeEngine
 
 MODELS = st.sampled_from([NAME, BASE_MODEL, f"{NAME}@0"])
 TURNS = st.fixed_dictionaries({"role": st.sampled_from(["system", "user", "assistant"]), "content": TEXTS})
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3))
 CHATS = st.fixed_dictionaries(
     {"model": MODELS, "messages": st.lists(TURNS, min_size=1, max_size=3)},
     optional={
@@ -31,6 +32,7 @@ CHATS = st.fixed_dictionaries(
         "temperature": NUMBERS,
         "top_p": NUMBERS,
         "stop": TEXTS,
+        "chat_template_kwargs": st.dictionaries(TEXTS, VALUES, max_size=3),
     },
 )
 TRAINING = st.fixed_dictionaries(
