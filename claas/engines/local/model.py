@@ -147,11 +147,13 @@ def _window(name: str, config: Any) -> int:
     trained for; the local layers of GPT-Neo read their window off the padded length. The window is also a multiple of
     what attention is padded to.
     """
-    rope: Mapping[str, Any] = getattr(config, "rope_parameters", None) or {}
+    ropes: Mapping[str, Any] = getattr(config, "rope_parameters", None) or {}
     bounds = [int(config.max_position_embeddings)]
-    if rope.get("rope_type") == "longrope":
-        original = rope.get("original_max_position_embeddings")
-        bounds.append(int(original or config.original_max_position_embeddings))
+    of_kinds = [cast(Mapping[str, Any], each) for each in ropes.values() if isinstance(each, Mapping)]
+    for rope in (ropes, *of_kinds):
+        if rope.get("rope_type") == "longrope":
+            original = rope.get("original_max_position_embeddings")
+            bounds.append(int(original or config.original_max_position_embeddings))
     if config.model_type == "gpt_neo" and "local" in config.attention_layers:
         bounds.append(int(config.window_size))
     window = min(bounds) // STRIDE * STRIDE

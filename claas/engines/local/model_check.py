@@ -62,7 +62,7 @@ def require_same(base: LoadedModel) -> str:
         rows = _rows(base)
         with torch.inference_mode():
             _decode(base, [row.job for row in rows])
-            gaps = [_gap(base, row) for row in rows]
+            gaps = [_gap(row.job, logits) for row, logits in zip(rows, _own_logits(base, rows), strict=True)]
     except InvalidInput:
         raise
     except (torch.OutOfMemoryError, MemoryError) as error:
@@ -132,22 +132,35 @@ def _decode(base: LoadedModel, jobs: Sequence[DecodeJob]) -> None:
         decoder.step()
 
 
-def _gap(base: LoadedModel, row: _Row) -> float:
-    """The mean distance, in nats, of the log probabilities of the tokens and of their likeliest alternatives."""
-    job = row.job
+def _gap(job: DecodeJob, own: Tensor) -> float:
+    """The mean distance, in nats, of the log probabilities of the tokens and of their likeliest alternatives.
+
+    `own` are the model's logits (T, V) at the T tokens.
+    """
     told = torch.tensor([[one, *top] for one, top in zip(job.logprobs, job.top_logprobs, strict=True)])
     ids = torch.tensor([[one, *top] for one, top in zip(job.token_ids, job.top_ids, strict=True)])
-    logits = _own_logits(row.model, [*job.prompt_ids], job.token_ids, base)
-    own = logits.float().log_softmax(-1).cpu().gather(-1, ids)
-    return (told - own).abs().mean().item()
+    return (told - own.float().log_softmax(-1).cpu().gather(-1, ids)).abs().mean().item()
 
 
-def _own_logits(model: nn.Module, prompt: Sequence[int], answer: Sequence[int], base: LoadedModel) -> Tensor:
-    """The logits (T, V) of an answer's T tokens in one pass of `model`: alone as it is, or as an update runs it."""
-    if model is base.model and len(prompt) <= _WHOLE:
-        ids = torch.tensor([[*prompt, *answer[:-1]]], device=base.device)
-        return cast(Any, model)(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 :]
-    return response_logits(model, pad([(prompt, answer)], base.device))
+def _own_logits(base: LoadedModel, rows: Sequence[_Row]) -> list[Tensor]:
+    """Each row's logits (T, V): of the base model alone, of the one with an adapter together, as updates run them."""
+    plain = [row.job for row in rows if row.model is base.model]
+    adapted = [row for row in rows if row.model is not base.model]
+    alone = [_whole(base, job) if len(job.prompt_ids) <= _WHOLE else _answers(base, base.model, [job]) for job in plain]
+    together = _answers(base, adapted[0].model, [row.job for row in adapted])
+    return [*alone, *together.unflatten(0, (-1, _SAMPLED))]
+
+
+def _whole(base: LoadedModel, job: DecodeJob) -> Tensor:
+    """The logits of a row's answer, of all those that one plain pass gives."""
+    model: Any = base.model
+    ids = torch.tensor([[*job.prompt_ids, *job.token_ids[:-1]]], device=base.device)
+    return model(input_ids=ids, use_cache=False).logits[0, len(job.prompt_ids) - 1 :]
+
+
+def _answers(base: LoadedModel, model: nn.Module, jobs: Sequence[DecodeJob]) -> Tensor:
+    """The logits of the answers of padded rows, row by row."""
+    return response_logits(model, pad([(job.prompt_ids, job.token_ids) for job in jobs], base.device))
 
 
 def _crossed(base: LoadedModel) -> list[int]:
