@@ -111,7 +111,8 @@ class _Audited:
 
     def tricks(self, prompt: str) -> Iterator[Finding]:
         """Each answer that the verifier itself knows to be bad scores 0."""
-        known = self.verifier.known_bad() if isinstance(self.verifier, KnowsBadAnswers) else {}
+        verifier: object = self.verifier
+        known = verifier.known_bad() if isinstance(verifier, KnowsBadAnswers) else {}
         for name, text in known.items():
             score = self.score(prompt, text)
             problem = (

@@ -29,8 +29,7 @@ CASES = [
     for label, answers in labels.items()
     for answer in answers
 ]
-SENTENCES = [f"Fact number {number} about rain is easy to tell." for number in (*"1234567",)]
-SENTENCES += [f"Nobody has ever counted the drops of {city}." for city in ("Oslo", "Lima", "Rome")]
+SENTENCES = [f"Fact number {number} about rain is easy to tell." for number in range(1, 11)]
 TALK = " ".join(SENTENCES)
 POINTS = ["it has a side to it"] * 10
 
