@@ -43,7 +43,7 @@ def words(text: str) -> list[str]:
 
     `don't`, `3.5` and `well-known` are one word each. A script without spaces between words has one per character.
     """
-    found = (word.strip("_").casefold() for word in _WORD.findall(plain(text)))
+    found = (word.strip("_").casefold().replace("’", "'") for word in _WORD.findall(plain(text)))
     return [word for word in found if word]
 
 
