@@ -31,7 +31,7 @@ def is_finite(value: object) -> bool:
 
 def one_of(name: str, value: str, known: Collection[str]) -> None:
     """Require a known name; the message lists the known ones."""
-    if value not in known:
+    if not isinstance(value, str) or value not in known:  # from Python anything can come
         raise InvalidInput(f"unknown {name} {value!r}; known: {', '.join(sorted(known))}")
 
 

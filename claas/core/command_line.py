@@ -95,7 +95,7 @@ class Command(Generic[T]):
             hydra.initialize_config_dir(version_base="1.3", config_dir=str(folders[0]), job_name=self.module),
         ):
             for overrides in _swept(given.overrides) if given.multirun else [given.overrides]:
-                asked = [_settable(override, self.settings, folders) for override in overrides]
+                asked = [each for override in overrides for each in _settable(override, self.settings, folders)]
                 asked += [f"hydra.searchpath=[{quoted(f'file://{folder}')}]" for folder in folders[1:]]
                 composed = hydra.compose(given.config_name, overrides=asked)
                 values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
@@ -147,15 +147,18 @@ def _swept(overrides: Sequence[str]) -> list[list[str]]:
     return [list(each) for each in itertools.product(*choices.values())]
 
 
-def _settable(override: str, settings: type, folders: Sequence[Path]) -> str:
+def _settable(override: str, settings: type, folders: Sequence[Path]) -> list[str]:
     """An override as Hydra takes it whether or not a file names that setting; one that chooses a file stays."""
     key, is_assignment, value = override.partition("=")
-    if not is_assignment or not re.fullmatch(r"[A-Za-z_][\w.]*", key) or key.startswith("hydra."):
-        return override
-    if any((folder / key).is_dir() for folder in folders) and not value.lstrip().startswith("{"):
-        return override  # `criteria=strict`
-    require_known(settings, key)
-    return f"++{key}={value}"
+    name = key.removeprefix("~")
+    if not re.fullmatch(r"[A-Za-z_][\w.]*", name) or name.startswith("hydra.") or not (is_assignment or key != name):
+        return [override]
+    if any((folder / name).is_dir() for folder in folders) and not value.lstrip().startswith("{"):
+        return [override]  # `criteria=strict`
+    require_known(settings, name)
+    if key == name:
+        return [f"++{name}={value}"]
+    return [override] if is_assignment else [f"++{name}=true", override]  # Hydra takes away only what is there
 
 
 @contextmanager
@@ -185,6 +188,11 @@ def _mistake(error: Exception, command: Command[Any]) -> InvalidInput:
         return InvalidInput(
             f"there is no config {missing[1]!r}: --config-name takes the name of a YAML file in the folder given as "
             "--config-dir"
+        )
+    if schema := re.search(r"Could not load '([^']+)'", message):
+        return InvalidInput(
+            f"there is no file {schema[1]!r} for the defaults list: of its own settings a file needs only "
+            f"`defaults: [{command.default_file}, _self_]`"
         )
     if message.startswith("Ambiguous value for argument"):
         sweep = "; to run each value, add -m" if command.can_sweep else ""

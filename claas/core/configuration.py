@@ -66,18 +66,29 @@ def setting(
 
 
 def check_limits(settings: Any, section: str = "") -> None:
-    """Require every field of a settings dataclass to be within its limits; for its `__post_init__`."""
+    """Require every field of a settings dataclass to be within its limits and of its type; for its `__post_init__`."""
     hints = _hints(settings.__class__)
     for field in fields(settings):
-        limits: Bounds | None = field.metadata.get(_LIMITS)
-        is_absent = getattr(settings, field.name) is None and NoneType in get_args(hints[field.name])
-        if limits is None or is_absent:
-            continue
+        limits: Bounds = field.metadata.get(_LIMITS, Bounds())
         value, name = getattr(settings, field.name), f"{section}{field.name}"
-        if limits.choices:
+        is_absent = value is None and NoneType in get_args(hints[field.name])
+        if limits.choices and not is_absent:
             one_of(name, value, limits.choices)
-        elif str(limits):
+        elif str(limits) and not is_absent:
             in_range(name, value, limits.low, limits.high, above=limits.above)
+        _require_type(name, value, hints[field.name])
+
+
+def _require_type(name: str, value: Any, wanted: Any) -> None:
+    """What comes from a file was checked before; from Python anything can come."""
+    try:
+        _adapter(wanted).validate_python(value, strict=True)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join([name, *(str(part) for part in problem["loc"] if part not in ("bool", "float", "int"))])
+        raise InvalidInput(
+            f"{where}: {problem['msg'][0].lower()}{problem['msg'][1:]}, got {problem['input']!r}"
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -51,17 +51,20 @@ def append_line(path: Path, line: str) -> None:
 def read_lines(path: Path) -> list[str]:
     """Every whole line of `path`, without a torn last one; a missing file has none.
 
-    `InvalidInput` names the first line that is not text.
+    `InvalidInput` names a file that cannot be read, and the first line that is not text.
     """
     if not path.exists():
         return []
-    *whole, _torn = read_bytes(path).split(b"\n")
+    with _reading(path):
+        *whole, _torn = read_bytes(path).split(b"\n")
     return [_decoded(line, f"{path} is damaged at line {number}") for number, line in enumerate(whole, start=1)]
 
 
 def read_text(path: Path) -> str:
-    """A whole file; `InvalidInput` names one that is not text."""
-    return _decoded(read_bytes(path), f"{path} is damaged")
+    """A whole file; `InvalidInput` names one that cannot be read, or is not text."""
+    with _reading(path):
+        content = read_bytes(path)
+    return _decoded(content, f"{path} is damaged")
 
 
 def read_bytes(path: Path) -> bytes:
@@ -117,6 +120,15 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _reading(path: Path) -> Generator[None, None, None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InvalidInput(f"{path} cannot be read: {reason}; put the file back, or start anew elsewhere") from error
 
 
 def _decoded(data: bytes, otherwise: str) -> str:

@@ -64,13 +64,17 @@ def _names(directory: Path) -> list[str]:
 def _read(path: Path) -> FeedbackLogEntry | Unreadable:
     name = path.name.encode(errors="replace").decode()
     try:
-        return FeedbackLogEntry.model_validate_json(read_bytes(path))
+        content = read_bytes(path)
+    except OSError as error:
+        return Unreadable(name, error.strerror or str(error))
+    try:
+        return FeedbackLogEntry.model_validate_json(content)
     except ValidationError as error:
+        if b'"timestamp_utc"' in content:  # which only that project's log has
+            return Unreadable(name, "a batch of kfallah/CLaaS, whose log has another form")
         problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(map(str, problem["loc"]))
         return Unreadable(name, f"{where}: {problem['msg']}" if where else problem["msg"])
-    except OSError as error:
-        return Unreadable(name, error.strerror or str(error))
 
 
 def feedback_page(directory: Path, page: int, per_page: int) -> str:

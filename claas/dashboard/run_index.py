@@ -14,7 +14,7 @@ from claas.core.errors import BadRequest, ClaasError, InvalidInput, NotFound, St
 from claas.core.files import is_locked, read_text
 from claas.dashboard.points import Points, Stamp, read_cached, read_points, write_cached
 from claas.results.keys import Key
-from claas.results.manifest import Manifest, read_manifest
+from claas.results.manifest import OF_KFALLAH_CLAAS, Manifest, is_of_kfallah_claas, read_manifest
 from claas.results.records import History, Metadata, Status
 from claas.results.run_files import RESERVED, RunFiles, declared_keys, parsed
 from claas.results.settings import EvalConfig, eval_config
@@ -91,6 +91,8 @@ def _at(results: Path, path: Path, depth: int) -> list[Folder]:
 
 
 def _why_no_run(path: Path) -> str:
+    if is_of_kfallah_claas(path):
+        return OF_KFALLAH_CLAAS
     held = sorted(shown(name) for name in os.listdir(path) if not name.startswith("."))
     return f"no run: it holds {held[0]} but no config.json" if held else "no run: an empty folder"
 

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 import claas
 from claas.core.errors import InvalidInput
-from claas.core.files import read_text, write_atomically
+from claas.core.files import open_file, read_text, write_atomically
 from claas.core.settings import MODES
 from claas.results.code import Change, Code
 from claas.results.records import SCHEMA_VERSION, Record
@@ -84,9 +84,28 @@ def read_manifest(files: RunFiles) -> Manifest:
     """The manifest of the run in a folder; `InvalidInput` when the folder holds none that can be read."""
     if not files.root.is_dir():
         raise InvalidInput(f"there is no folder {files.root}; name a run's folder, as in data/evals/<run>")
-    if not files.config.is_file():
-        raise InvalidInput(f"{files.root} is not a run's folder: it holds no {files.config.name}")
+    if not files.config.exists():
+        raise InvalidInput(
+            f"{files.root} is {OF_KFALLAH_CLAAS}"
+            if is_of_kfallah_claas(files.root)
+            else f"{files.root} is not a run's folder: it holds no {files.config.name}"
+        )
     return parsed(files.config, read_text(files.config), Manifest)
+
+
+OF_KFALLAH_CLAAS = "a run of kfallah/CLaaS, whose records have another form and cannot be read here"
+
+
+def is_of_kfallah_claas(folder: Path) -> bool:
+    """Whether that project's harness wrote what is in a folder without a config.json.
+
+    Its steps are objects that start with the preference, where ours start with the version of their form.
+    """
+    for steps in sorted(folder.glob("*/steps.jsonl")):
+        with suppress(OSError), open_file(steps) as file:
+            if file.read(64).replace(b" ", b"").startswith(b'{"preference":'):
+                return True
+    return False
 
 
 def write_manifest(files: RunFiles, manifest: Manifest) -> None:

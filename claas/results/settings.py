@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 from claas.core.checks import adapter_id, alias_name, in_range, is_finite
-from claas.core.configuration import check_limits, checked, setting
+from claas.core.configuration import check_limits, checked, require_known, setting
 from claas.core.errors import InvalidInput
 from claas.core.settings import (
     DEFAULT_ALIAS,
     MODES,
+    TOKEN_VARIABLE,
     TrainingConfig,
     default_base_model,
     default_learning_rate,
@@ -37,9 +38,28 @@ class Prices:
         check_limits(self, "prices.")
 
 
+_NO_MODEL_SERVER = "leave it out, what answers is the API at claas_url, or one in this process"
+_KEYS_OF_KFALLAH_CLAAS = {
+    "vllm_url": _NO_MODEL_SERVER,
+    "vllm_api_key": _NO_MODEL_SERVER,
+    "vllm_model_name": _NO_MODEL_SERVER,
+    "proxy_url": _NO_MODEL_SERVER,
+    "openclaw_api_key": f"leave it out, and set the environment variable {TOKEN_VARIABLE}",
+    "gemini_api_key": "leave it out, no user is played by a model here",
+}
+
+
 @dataclass
 class EvalConfig:
     """What to run. A value of None is resolved by `resolved()`; what a run records is always the resolved value."""
+
+    FOREIGN_KEYS = _KEYS_OF_KFALLAH_CLAAS
+
+    def __new__(cls, *_: Any, **values: Any) -> Self:
+        """`InvalidInput` says what to write instead of a key that does not exist."""
+        for key in values:
+            require_known(cls, key)
+        return super().__new__(cls)
 
     mode: str = setting("local", "which API to host when claas_url is null", choices=MODES)
     claas_url: str | None = setting(

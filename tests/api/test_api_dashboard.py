@@ -164,10 +164,12 @@ async def test_files_that_are_no_batches_are_named_and_the_others_shown(tmp_path
     (log / "b.json").write_bytes(b"\xff")
     (log / "c.json").write_text('{"items": [{"prompt": "\\ud800"}]}')
     (log / os.fsdecode(b"d\xff.json")).write_text("{}")
+    (log / "f.json").write_text('{"request_id": "1", "timestamp_utc": "2026-02-25T10:00:00Z", "batch_samples": []}')
     (log / ".20260101-feedback.json.tmp").write_text("half written")
     async with serving(tmp_path) as api:
         page = await page_of(api)
-    assert page.count("no batch of this version") == 5
+    assert page.count("no batch of this version") == 6
+    assert "a batch of kfallah/CLaaS, whose log has another form" in page
     assert shown_prompts(page) == ["Prompt 0"]
 
 

@@ -243,11 +243,12 @@ def test_one_run_that_disagrees_is_enough(run_dir: Path, finished: Path) -> None
         (lambda run: shutil.rmtree(run), "there is no folder"),
         (lambda run: (run / "config.json").unlink(), "is not a run's folder: it holds no config.json"),
         (lambda run: (run / "config.json").write_text("{}"), "config.json cannot be read"),
+        (lambda run: put_folder(run / "config.json"), "config.json cannot be read: it is not a file"),
         (lambda run: forget_preference(run), "unknown preference 'calm'"),
         (lambda run: change_preference(run), "the preference 'calm' has changed since"),
         (lambda run: change_metrics(run), "(metrics.yaml, capability/*.yaml) has changed since"),
     ],
-    ids=["no folder", "no run", "no manifest", "no preference", "another preference", "other metrics"],
+    ids=["no folder", "no run", "no manifest", "a folder", "no preference", "another preference", "other metrics"],
 )
 def test_a_mistake_exits_with_2_and_one_line(
     tmp_path: Path,
@@ -263,6 +264,27 @@ def test_a_mistake_exits_with_2_and_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("claas.eval.recompute: ")
     assert said in line
+
+
+def put_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("name", ["metadata.json", "baseline.json", "ledger.jsonl", "steps.jsonl", "../summary.json"])
+def test_a_record_that_is_no_file_agrees_with_nothing(
+    run_dir: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    put_folder(run_dir / "calm" / name)
+    assert main([str(run_dir)]) == 1
+    assert "it is not a file" in capsys.readouterr().out
+
+
+def test_a_sampled_batch_that_is_no_file_agrees_with_nothing(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    [newest] = (run_dir / "calm" / "sampled").glob("*.json")
+    put_folder(newest)
+    assert main([str(run_dir)]) == 1
+    assert f"{newest.name} cannot be read: it is not a file" in capsys.readouterr().out
 
 
 def test_a_metric_that_goes_round_its_subject_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from claas.core.errors import Conflict, InvalidInput
 from claas.core.settings import TrainingConfig
+from claas.dashboard.run_index import find_runs
 from claas.eval.run.folder import new_folder, open_run
-from claas.results.manifest import MAY_DIFFER
-from claas.results.run_files import PreferenceFiles
+from claas.results.manifest import MAY_DIFFER, read_manifest
+from claas.results.run_files import PreferenceFiles, RunFiles
 from claas.results.settings import EvalConfig, Prices
 
 
@@ -181,3 +182,16 @@ def test_steps_that_are_not_in_order_are_damage(tmp_path: Path) -> None:
     (files.root / "steps.jsonl").write_text("{}\n")
     with pytest.raises(InvalidInput, match=r"steps\.jsonl cannot be read"):
         files.read_steps()
+
+
+def test_a_run_of_the_predecessor_is_called_so(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    (theirs / "concise").mkdir(parents=True)
+    (theirs / "summary.json").write_text('{"concise": {"lora_id": "eval/concise"}}')
+    (theirs / "concise" / "steps.jsonl").write_text('{"preference": "concise", "step": 0, "eval": {}}\n')
+    with pytest.raises(InvalidInput, match=r"theirs holds a run of kfallah/CLaaS.*choose another$"):
+        start(output_dir=str(theirs))
+    with pytest.raises(InvalidInput, match=r"theirs is a run of kfallah/CLaaS"):
+        read_manifest(RunFiles(theirs))
+    [listed] = find_runs(tmp_path)
+    assert (listed.problem or "").startswith("a run of kfallah/CLaaS")

@@ -11,7 +11,14 @@ from claas.core.errors import InvalidInput
 from claas.core.files import locked, read_text
 from claas.eval.run.canary import Canaries
 from claas.results.code import Change, Code, differences
-from claas.results.manifest import Manifest, continued, new_manifest, write_manifest
+from claas.results.manifest import (
+    OF_KFALLAH_CLAAS,
+    Manifest,
+    continued,
+    is_of_kfallah_claas,
+    new_manifest,
+    write_manifest,
+)
 from claas.results.records import utc_now
 from claas.results.run_files import RunFiles, parsed
 from claas.results.settings import EvalConfig
@@ -122,6 +129,8 @@ def _started_or_continued(config: EvalConfig, files: RunFiles, code: Code | None
 def _require_empty(files: RunFiles) -> None:
     """Refuse a folder of other things, which is not a run that has yet to start."""
     other = sorted(path.name for path in files.root.iterdir() if not path.name.startswith("."))
+    if is_of_kfallah_claas(files.root):
+        raise InvalidInput(f"output_dir {files.root} holds {OF_KFALLAH_CLAAS}, or continued; choose another")
     if other:
         raise InvalidInput(
             f"output_dir {files.root} holds {other[0]!r} but no config.json, so it is no run's folder; choose another, "
