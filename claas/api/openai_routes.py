@@ -9,7 +9,7 @@ import claas
 from claas.api.chat import PreparedChat, answer
 from claas.api.completions import complete
 from claas.api.errors import reply
-from claas.api.prompts import conversation
+from claas.api.prompts import conversation, digest_of
 from claas.api.services import Served
 from claas.api.stream import chunks, event_stream, while_connected
 from claas.core.errors import NotFound, StackError
@@ -124,7 +124,8 @@ async def score(request: ScoreRequest, served: Served) -> Response:
             system_fingerprint=scored.weights.digest,
             tokens=list(scored.tokens),
             logprobs=list(scored.logprobs),
-            prompt_tokens=scored.prompt_tokens,
+            prompt_tokens=len(scored.prompt_ids),
+            prompt_digest=digest_of(scored.prompt_ids),
             completion_tokens=len(scored.tokens),
             logprob_sum=total,
         )

@@ -1,5 +1,6 @@
 """From what a request says to what an engine takes: messages as a prompt that fits the window, and stop strings."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,7 +15,12 @@ def conversation(request: ChatRequest | ScoreRequest) -> Conversation:
         {"role": "system" if message.role == "developer" else message.role, "content": message.text}
         for message in request.messages
     )
-    return Conversation(tuple(turns), request.chat_template_kwargs)
+    return Conversation(tuple(turns), request.chat_template_kwargs or {})
+
+
+def digest_of(token_ids: Sequence[int]) -> str:
+    """sha256 (hex) of a prompt's tokens: another one shows that the chat template, or what it is told, has changed."""
+    return hashlib.sha256(" ".join(map(str, token_ids)).encode()).hexdigest()
 
 
 def last_user_text(messages: Sequence[Mapping[str, str]]) -> str:

@@ -151,7 +151,7 @@ class Score:
     """Log probabilities of a given completion's C tokens, end-of-turn token included. Nats."""
 
     weights: Weights
-    prompt_tokens: int
+    prompt_ids: tuple[int, ...]
     tokens: tuple[str, ...]  # (C,)
     logprobs: tuple[float, ...]  # (C,)
 

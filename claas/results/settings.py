@@ -102,6 +102,9 @@ class EvalConfig:
     parallel_preferences: int = setting(1, "preferences run side by side", low=1)
     temperature: float = setting(0.7, "of the answers that feedback is given on", low=0.0, high=2.0)
     max_tokens: int = setting(400, "bound of every sampled answer", low=1)
+    chat_template_kwargs: dict[str, Any] = setting(
+        {}, "variables of the model's chat template: {enable_thinking: false} switches the thinking of Qwen 3 off"
+    )
     request_timeout_s: float = setting(
         600.0,
         "seconds that a request to claas_url or openclaw_url may take before it is sent again",
@@ -138,6 +141,8 @@ class EvalConfig:
             raise InvalidInput(f"preferences must be distinct, got {self.preferences}")
         if not isinstance(self.fail_on_error, bool):
             in_range("fail_on_error", self.fail_on_error, 0.0, 1.0)
+        if self.chat_template_kwargs and self.openclaw_url is not None:
+            raise InvalidInput("chat_template_kwargs cannot be told through a gateway; leave it out or openclaw_url")
         _check_criteria(self.criteria)
         adapter_id(self.lora_id_prefix)
         alias_name(self.openclaw_alias)

@@ -84,7 +84,7 @@ class ChatRequest(OpenAIBody, strict=True, extra="allow"):
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
     stream: bool = False
     stream_options: StreamOptions | None = None
-    chat_template_kwargs: PlainValues = Field(default_factory=dict[str, JsonValue])
+    chat_template_kwargs: PlainValues | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -280,11 +280,14 @@ class ScoreRequest(Body):
     model: str
     messages: list[ChatMessage] = Field(min_length=1)
     completion: str = Field(min_length=1)
-    chat_template_kwargs: PlainValues = Field(default_factory=dict[str, JsonValue])
+    chat_template_kwargs: PlainValues | None = None
 
 
 class ScoreResponse(Body):
-    """Log probabilities (nats) of the completion's tokens, end-of-turn token included; `logprob_sum` is their sum."""
+    """Log probabilities (nats) of the completion's tokens, end-of-turn token included; `logprob_sum` is their sum.
+
+    `prompt_digest` is the sha256 of the prompt's tokens, None from an API of an earlier version.
+    """
 
     model: str
     system_fingerprint: str
@@ -293,3 +296,4 @@ class ScoreResponse(Body):
     prompt_tokens: int
     completion_tokens: int
     logprob_sum: float
+    prompt_digest: str | None = None

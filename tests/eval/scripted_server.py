@@ -65,6 +65,8 @@ def error(status: int, message: str = "the reason") -> httpx.Response:
 def call(
     server: Callable[[httpx.Request], Any], ask: Callable[[HttpStack], Any], retries: Retries = ONCE, **settings: Any
 ) -> Any:
+    template_kwargs = settings.pop("template_kwargs", None)
+
     async def run() -> Any:
         client = HttpClient(
             "http://stack",
@@ -75,7 +77,7 @@ def call(
             **settings,
         )
         try:
-            return await ask(HttpStack(client))
+            return await ask(HttpStack(client, template_kwargs))
         finally:
             await client.close()
 

@@ -143,7 +143,7 @@ class FakeEngine:
         words = completion.split(" ")
         return Score(
             weights=weights,
-            prompt_tokens=len(prompt_ids(messages)),
+            prompt_ids=prompt_ids(messages),
             tokens=(*words, "<end>"),
             logprobs=(-0.5 - _moved(weights),) * (len(words) + 1),
         )

@@ -113,7 +113,7 @@ class LocalEngine(VersionedEngine[LocalVersion]):
         self._require_window(len(prompt_ids), len(completion_ids))
         job = ScoreJob(prompt_ids, completion_ids, await self._adapters.get(weights))
         scored = await asyncio.wrap_future(self._scorer.submit(job))
-        return Score(weights, len(prompt_ids), self._chat.tokens(completion_ids), tuple(scored.logprobs))
+        return Score(weights, tuple(prompt_ids), self._chat.tokens(completion_ids), tuple(scored.logprobs))
 
     async def read(self, weights: Weights, prompt: TokenIds, top_logprobs: int = 0) -> PromptLogprobs:
         """Log probabilities of every token of `prompt`, and of its `top_logprobs` likeliest alternatives."""

@@ -100,7 +100,7 @@ class TinkerEngine(VersionedEngine[TinkerVersion]):
         self._require_window(len(prompt_ids), len(completion_ids))
         scored = await self._service.logprobs(self._path(weights), [*prompt_ids, *completion_ids])
         logprobs = tuple(scored[-len(completion_ids) :])
-        return Score(weights, len(prompt_ids), self._chat.tokens(completion_ids), logprobs)
+        return Score(weights, tuple(prompt_ids), self._chat.tokens(completion_ids), logprobs)
 
     async def read(self, weights: Weights, prompt: TokenIds, top_logprobs: int = 0) -> PromptLogprobs:
         """Log probabilities of every token of `prompt`, and of its `top_logprobs` likeliest alternatives."""

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 
@@ -35,7 +36,7 @@ async def connect(
 ) -> AsyncGenerator["HttpStack", None]:
     """The stack at `base_url`."""
     async with api_client(base_url, config, transport=transport, retries=retries) as client:
-        yield HttpStack(client)
+        yield HttpStack(client, config.chat_template_kwargs)
 
 
 @asynccontextmanager
@@ -62,8 +63,9 @@ async def api_client(
 class HttpStack:
     """Implements `claas.eval.stacks.stack.Stack`."""
 
-    def __init__(self, client: HttpClient) -> None:
+    def __init__(self, client: HttpClient, template_kwargs: Mapping[str, Any] | None = None) -> None:
         self._client = client
+        self._template_kwargs = dict(template_kwargs) if template_kwargs else None
 
     async def init_adapter(self, lora_id: str, seed: int) -> AdapterVersion:
         """Version 0 of `lora_id`, made now; one that exists is taken only while it has not been trained."""
@@ -105,6 +107,7 @@ class HttpStack:
             seed=seed,
             logprobs=True,
             top_logprobs=top_logprobs or None,
+            chat_template_kwargs=self._template_kwargs,
         )
         try:
             reply = await self._client.post("/v1/chat/completions", request, ChatResponse)
@@ -118,7 +121,9 @@ class HttpStack:
     ) -> CompletionScore:
         """Score a completion under exactly this version."""
         turns = [ChatMessage.model_validate(dict(message)) for message in messages]
-        request = ScoreRequest(model=adapter.model, messages=turns, completion=completion)
+        request = ScoreRequest(
+            model=adapter.model, messages=turns, completion=completion, chat_template_kwargs=self._template_kwargs
+        )
         try:
             reply = await self._client.post("/v1/score", request, ScoreResponse)
         except RequestLost as error:
@@ -173,7 +178,10 @@ def _scored(reply: ScoreResponse) -> CompletionScore:
     if len(reply.tokens) != reply.completion_tokens:
         raise LostAnswer(f"the reply has {len(reply.tokens)} log probabilities for {reply.completion_tokens} tokens")
     return CompletionScore(
-        logprobs=tuple(reply.logprobs), prompt_tokens=reply.prompt_tokens, tokens=tuple(reply.tokens)
+        logprobs=tuple(reply.logprobs),
+        prompt_tokens=reply.prompt_tokens,
+        tokens=tuple(reply.tokens),
+        prompt_digest=reply.prompt_digest,
     )
 
 

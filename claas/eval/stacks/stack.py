@@ -81,12 +81,13 @@ class Answer:
 class CompletionScore:
     """Log probabilities of a given completion's C tokens, end-of-turn token included. Nats; `LostAnswer` without any.
 
-    `tokens` are the tokens' texts, None when the stack cannot tell.
+    `tokens` are the tokens' texts, `prompt_digest` says which tokens the prompt had; None when the stack cannot tell.
     """
 
     logprobs: tuple[float, ...]  # (C,)
     prompt_tokens: int
     tokens: tuple[str, ...] | None = None  # (C,)
+    prompt_digest: str | None = None
 
     def __post_init__(self) -> None:
         _require_logprobs(self.logprobs)
