@@ -72,7 +72,9 @@ def test_both_doors_tell_the_chat_template_the_same() -> None:
     server = Server(v1_chat_completions=ok(chat()), v1_score=ok({**SCORE, "prompt_digest": "p1"}))
     told = {"enable_thinking": False}
     call(server, answer, template_kwargs=told)
-    scored = call(server, lambda stack: stack.score(ADAPTER, [{"role": "user", "content": "Hi"}], "Hi"), template_kwargs=told)
+    scored = call(
+        server, lambda stack: stack.score(ADAPTER, [{"role": "user", "content": "Hi"}], "Hi"), template_kwargs=told
+    )
     assert [json.loads(request.content)["chat_template_kwargs"] for request in server.requests] == [told, told]
     assert scored.prompt_digest == "p1"
 
