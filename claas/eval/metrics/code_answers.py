@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from itertools import islice
 from textwrap import dedent
 
 import regex
@@ -78,8 +79,9 @@ def _fenced(answer: str) -> Iterator[str]:
         if opening is None:
             continue
         fence = opening.group("fence")
-        ends = [index for index in range(at, len(lines)) if _closes(lines[index], fence)] or [len(lines)]
-        wholes = (end for end in ends[:_MOST_TRIES] if _parsed(_block(lines[at:end])) is not None)
+        closing = (index for index in range(at, len(lines)) if _closes(lines[index], fence))
+        ends = list(islice(closing, _MOST_TRIES)) or [len(lines)]
+        wholes = (end for end in ends if _parsed(_block(lines[at:end])) is not None)
         end = next(wholes, ends[0])
         yield _block(lines[at:end])
         at = end + 1

@@ -54,8 +54,8 @@ class _Numeral:
 
 
 _DIGITS = regex.compile(
-    r"(?<![\p{L}\p{N}_.,/:])(?P<minus>[-−–](?=\p{Nd}))?(?P<digits>\p{Nd}+(?:[.,'’]\p{Nd}+)*)(?:\s?/\s?(?P<under>\p{Nd}+))?"
-    r"(?![\p{Nd}_/]|[.,:]\p{Nd}|(?:st|nd|rd|th)\b)"
+    r"(?<![\p{L}\p{N}_.,/:])(?P<minus>[-−–](?=\p{Nd}))?(?P<digits>\p{Nd}{1,40}(?:[.,'’]\p{Nd}{1,40}){0,12})(?:\s?/\s?(?P<under>\p{Nd}{1,40}))?"
+    r"(?![\p{Nd}_/]|[.,:'’]\p{Nd}|(?:st|nd|rd|th)\b)"
 )
 _GROUPED = regex.compile(r"\p{Nd}{1,3}(?:[,'’]\p{Nd}{3})+(?:\.\p{Nd}+)?|\p{Nd}{1,3}(?:\.\p{Nd}{3}){2,}(?:,\p{Nd}+)?")
 _ONES: dict[str, int] = {

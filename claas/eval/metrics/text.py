@@ -34,9 +34,8 @@ def count_sentences(text: str) -> int:
 
 @lru_cache(maxsize=8192)
 def length_in_sentences(text: str) -> int:
-    """How many sentences a text is long: a run-on sentence counts as many as its words are worth."""
-    lengths = map(_length_in_words, sentences(text))
-    return sum(1 if length <= LONGEST_SENTENCE else int(length / WORDS_PER_SENTENCE) for length in lengths)
+    """How many sentences a text is long: a run-on sentence counts as many as its words or its clauses are worth."""
+    return sum(map(_worth, sentences(text)))
 
 
 def sentences(text: str) -> list[str]:
@@ -205,6 +204,15 @@ def _full_stop_ends(word: str, then: str, in_lower_case: bool) -> bool:
 
 
 _INITIALS = regex.compile(r"\p{L}|(?:\p{L}{1,2}\.)+\p{L}{1,2}")
+
+
+_JOINT = regex.compile(r";|:\s|\.{3}|—|\s[-–|/→]+\s")
+
+
+def _worth(sentence: str) -> int:
+    length = _length_in_words(sentence)
+    by_words = 1 if length <= LONGEST_SENTENCE else int(length / WORDS_PER_SENTENCE)
+    return max(1, by_words, len(_JOINT.findall(sentence)) // 2)
 
 
 def _length_in_words(sentence: str) -> float:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 
+import regex
+
 from claas.core.checks import in_range
 from claas.core.errors import InvalidInput
 from claas.core.text import mentions, visible, words
@@ -53,8 +55,8 @@ class NoEmojiVerifier:
 class ConciseVerifier:
     """1 up to `full_until` sentences, falling linearly to 0 at `zero_from`.
 
-    A run-on sentence counts as many as its words are worth. 0 with fewer than `min_words` words, or with one word only,
-    however often: too short to be an answer.
+    A run-on sentence counts as many as its words or its clauses are worth. 0 with fewer than `min_words` words, with
+    one word only, however often, and for a refusal: none of these is an answer.
     """
 
     full_until: int = 3
@@ -71,7 +73,7 @@ class ConciseVerifier:
         text = visible(response)
         said, sentences = words(text), length_in_sentences(text)
         score = 0.0
-        if len(said) >= self.min_words and len(set(said)) >= 2:
+        if len(said) >= self.min_words and len(set(said)) >= 2 and not (sentences <= 2 and _REFUSES.search(text)):
             score = min(1.0, max(0.0, (self.zero_from - sentences) / (self.zero_from - self.full_until)))
         return VerifierResult(score, score >= 1.0, {"sentences": float(sentences), "words": float(len(said))})
 
@@ -84,6 +86,7 @@ class ConciseVerifier:
             "list on one line": f"Rain has many sides: {' '.join(items)}",
             "speech in quotes": f'He said: "{speech}"',
             "prose as code": f"```\n{speech}\n```",
+            "refusal": "I am sorry, but I cannot help you with this request of yours today.",
         }
 
 
@@ -180,6 +183,14 @@ class OtherNameVerifier:
     def known_bad(self) -> Mapping[str, str]:
         """The name, in mark-up."""
         return {"name in mark-up": f"I am __{self.name}__, nice to meet you."}
+
+
+_REFUSES = regex.compile(
+    r"^\W*(?:(?:i['’]?m|i am)?\s*(?:so |very |really )?sorry\b|unfortunately\b|i apologi[sz]e\b|as an ai\b)?.{0,40}\bi"
+    r"(?: (?:cannot|can['’]t|could not|couldn['’]t|will not|won['’]t)|(?: am|['’]m) (?:unable|not able) to)"
+    r" (?:help(?! but)|assist|comply|(?:answer|provide|discuss|fulfil)\b.{0,20}\b(?:question|request|topic))",
+    regex.IGNORECASE,
+)
 
 
 def _says_something(said: Sequence[str]) -> bool:

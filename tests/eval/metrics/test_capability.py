@@ -105,6 +105,28 @@ def test_contains_matches_whole_words_in_any_case() -> None:
     assert check("river\ncastle lemon", kind="contains", any_of=["river castle lemon"])
 
 
+def test_numbers_are_compared_as_numbers_in_any_digits_and_of_any_length() -> None:
+    right = ["5", "5.0", "five", "\u0665", "5!", "**5**", "2 + 3 = 5"]
+    wrong = [
+        "4.5",
+        "-5",
+        "5,000",
+        "1/5",
+        "0.5",
+        "5/6",
+        "fifty",
+        "five hundred",
+        "5th",
+        "6, not 5",
+        "5" * 5000,
+        "5," * 5000,
+    ]
+    assert [answer for answer in right if not check(answer, kind="contains", any_of=["5", "five"])] == []
+    assert [answer for answer in wrong if check(answer, kind="contains", any_of=["5", "five"])] == []
+    assert check("There are 24 hours, or 1,440 minutes.", kind="contains", any_of=["24"])
+    assert check("twenty four", kind="contains", any_of=["twenty-four"])
+
+
 def test_exact_is_the_wording_and_nothing_else() -> None:
     assert check(" garden piano\n", kind="exact", text="garden piano")
     assert check("**Garden piano.**", kind="exact", text="garden piano")

@@ -141,6 +141,7 @@ def test_a_run_on_sentence_is_as_long_as_its_words_are_worth() -> None:
     assert [length_in_sentences("rain " * words) for words in (1, 40, 41, 51, 170)] == [1, 1, 2, 3, 10]
     assert [length_in_sentences("雨" * characters) for characters in (80, 102)] == [1, 3]
     assert [length_in_sentences("ฝน" * clusters) for clusters in (80, 102)] == [1, 3]
+    assert [length_in_sentences("rain; " * n + "snow") for n in (1, 3, 4, 15)] == [1, 1, 2, 7]
     assert length_in_sentences("It rains. " * 5) == count_sentences("It rains. " * 5) == 5
 
 
