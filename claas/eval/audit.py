@@ -112,8 +112,9 @@ class _Audited:
     def tricks(self, prompt: str) -> Iterator[Finding]:
         """Each answer that the verifier itself knows to be bad scores 0."""
         verifier: object = self.verifier
-        known = verifier.known_bad() if isinstance(verifier, KnowsBadAnswers) else {}
-        for name, text in known.items():
+        if not isinstance(verifier, KnowsBadAnswers):
+            return
+        for name, text in verifier.known_bad().items():
             score = self.score(prompt, text)
             problem = (
                 f"{self._named} gives {score:.3g} to {_shown(text)}, which it names as bad ({name}); make it score 0"
