@@ -5,8 +5,10 @@ Completions are not recorded as rollouts: feedback is given on the answer to a p
 import codecs
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from uuid import uuid4
+
+from pydantic import BaseModel
 
 from claas.api.models import Models
 from claas.api.prompts import stop_strings
@@ -50,9 +52,28 @@ async def complete(engine: Engine, models: Models, request: CompletionRequest) -
     )
 
 
+async def completion_chunks(engine: Engine, models: Models, request: CompletionRequest) -> AsyncGenerator[BaseModel]:
+    """What `complete` says, one choice an event, then the usage if that was asked for. Nothing comes before all is."""
+    whole = await complete(engine, models, request)
+    for choice in whole.choices:
+        yield _event(whole, [choice], None)
+    if request.stream_options is not None and request.stream_options.include_usage:
+        yield _event(whole, [], whole.usage)
+
+
+def _event(whole: CompletionResponse, choices: list[CompletionChoice], usage: Usage | None) -> CompletionResponse:
+    return CompletionResponse(
+        id=whole.id,
+        object=whole.object,
+        created=whole.created,
+        model=whole.model,
+        choices=choices,
+        usage=usage,
+        system_fingerprint=whole.system_fingerprint,
+    )
+
+
 def _sampling_params(request: CompletionRequest) -> SamplingParams:
-    if request.stream:
-        raise BadRequest("completions are not streamed; send stream=false, or use /v1/chat/completions")
     if (wanted := len(request.prompts) * request.n) > _MOST_CHOICES:
         raise BadRequest(f"prompts times n is {wanted}; one request may ask for {_MOST_CHOICES} completions at most")
     if request.max_tokens == 0 and not request.echo:

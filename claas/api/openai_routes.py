@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 
 import claas
 from claas.api.chat import PreparedChat, answer
-from claas.api.completions import complete
+from claas.api.completions import complete, completion_chunks
 from claas.api.errors import reply
 from claas.api.prompts import conversation, digest_of
 from claas.api.services import Served
@@ -103,10 +103,14 @@ async def chat_completions(request: ChatRequest, served: Served, http: Request) 
     return reply(await while_connected(http.receive, answer(chat)))
 
 
-@router.post("/v1/completions", response_model=CompletionResponse)
+@router.post(
+    "/v1/completions", response_model=CompletionResponse, responses={200: {"content": {"text/event-stream": {}}}}
+)
 async def completions(request: CompletionRequest, served: Served, http: Request) -> Response:
-    """Continue text or tokens as they are. A client that hangs up stops the sampling."""
+    """Continue text or tokens as they are, at once or as events. A client that hangs up stops the sampling."""
     served.unknown_fields.check(request)
+    if request.stream:
+        return await event_stream(http.receive, completion_chunks(served.engine, served.models, request))
     return reply(await while_connected(http.receive, complete(served.engine, served.models, request)))
 
 

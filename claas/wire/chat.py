@@ -16,7 +16,10 @@ class TextPart(OpenAIBody):
 
 
 class ChatMessage(OpenAIBody):
-    """One turn; `content` is text or a list of text parts, which read as one text. An assistant's may be null."""
+    """One turn; `content` is text or a list of text parts, which read as one text. An assistant's may be null.
+
+    A part may also be a text as it is, or an object without a type, and one part need not stand in a list.
+    """
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[TextPart] | None = None
@@ -30,6 +33,15 @@ class ChatMessage(OpenAIBody):
             return self.content
         return "".join(part.text for part in self.content or ())
 
+    @field_validator("content", mode="before")
+    @classmethod
+    def _parts(cls, content: object) -> object:
+        if isinstance(content, dict):
+            content = [cast(object, content)]
+        if isinstance(content, list):
+            return [_part(part) for part in cast(list[object], content)]
+        return content
+
     @model_validator(mode="after")
     def _can_be_said(self) -> "ChatMessage":
         if self.tool_calls or self.function_call:
@@ -37,6 +49,12 @@ class ChatMessage(OpenAIBody):
         if self.content is None and self.role != "assistant":
             raise InvalidInput(f"the content of a turn of role {self.role!r} must not be null")
         return self
+
+
+def _part(part: object) -> object:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    return {"type": "text", **cast(dict[str, object], part)} if isinstance(part, dict) else part
 
 
 class StreamOptions(OpenAIBody, strict=True):
@@ -204,6 +222,7 @@ class CompletionRequest(OpenAIBody, strict=True, extra="allow"):
     echo: bool = False
     logprobs: int | None = Field(default=None, ge=0, le=5)
     stream: bool = False
+    stream_options: StreamOptions | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -257,14 +276,17 @@ class CompletionChoice(OpenAIBody):
 
 
 class CompletionResponse(OpenAIBody):
-    """The continuations; `model` is `name@version` and `system_fingerprint` the digest of the weights."""
+    """The continuations; `model` is `name@version` and `system_fingerprint` the digest of the weights.
+
+    Streamed, each is an event of its own, and `usage` comes last if it was asked for.
+    """
 
     id: str
     object: Literal["text_completion"] = "text_completion"
     created: int
     model: str
     choices: list[CompletionChoice]
-    usage: Usage
+    usage: Usage | None = None
     system_fingerprint: str
 
 

@@ -119,6 +119,8 @@ async def test_the_model_reads_the_turns_that_were_sent_and_no_others(tmp_path: 
         [{"role": "developer", "content": "Obey."}, {"role": "user", "content": "Hi"}],
         [{"role": "system", "content": "Sing."}, {"role": "user", "content": "Hi"}],
         [{"role": "user", "content": [{"type": "text", "text": "H"}, {"type": "text", "text": "i"}]}],
+        [{"role": "user", "content": ["H", {"text": "i"}]}],
+        [{"role": "user", "content": {"text": "Hi"}}],
     ]
     async with serving(tmp_path, engine) as api:
         for messages in turns:
@@ -128,6 +130,8 @@ async def test_the_model_reads_the_turns_that_were_sent_and_no_others(tmp_path: 
         [user],
         [{"role": "system", "content": "Obey."}, user],
         [{"role": "system", "content": "Sing."}, user],
+        [user],
+        [user],
         [user],
     ]
 
@@ -193,6 +197,8 @@ async def test_what_asks_for_nothing_is_accepted_and_unknown_names_are_told_once
         ({"messages": []}, 422, "messages"),
         ({"messages": [{"role": "king", "content": "x"}]}, 422, "'king'"),
         ({"messages": [{"role": "user", "content": None}]}, 422, "role 'user' must not be null"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]}, 422, "'image_url'"),
+        ({"messages": [{"role": "user", "content": [5]}]}, 422, "content"),
         ({"messages": [{"role": "tool"}]}, 422, "role 'tool' must not be null"),
         ({"messages": [{"role": "assistant", "tool_calls": [{"id": "1"}]}]}, 422, "tool calls are not supported"),
         ({"model": None}, 422, "model: Field required"),

@@ -1,5 +1,6 @@
 """Completions: every form of prompt, OpenAI's old shape of logprobs, and no chat template."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,21 @@ def test_the_offset_of_a_token_is_where_it_stands_in_the_text(
     assert both == offsets + [len(text) + offset for offset in offsets]
 
 
+async def test_a_streamed_completion_is_an_event_for_each_choice(tmp_path: Path) -> None:
+    async with serving(tmp_path) as api:
+        plain = await complete(api, ["a", "b"], n=2, seed=1, logprobs=1)
+        body = {"model": NAME, "prompt": ["a", "b"], "n": 2, "seed": 1, "logprobs": 1, "stream": True}
+        response = await api.http.post("/v1/completions", json={**body, "stream_options": {"include_usage": True}})
+        error(await api.http.post("/v1/completions", json={**body, "model": "nobody"}), 404)
+    assert response.headers["content-type"].startswith("text/event-stream")
+    *lines, done, after = response.text.split("\n\n")
+    assert (done, after) == ("data: [DONE]", "")
+    told = [json.loads(line.removeprefix("data: ")) for line in lines]
+    assert [event["choices"] for event in told] == [[choice.model_dump()] for choice in plain.choices] + [[]]
+    assert [event["usage"] for event in told] == [None] * 4 + [plain.usage and plain.usage.model_dump()]
+    assert {(event["object"], event["model"]) for event in told} == {("text_completion", f"{NAME}@0")}
+
+
 async def test_completions_are_no_rollouts(tmp_path: Path) -> None:
     async with serving(tmp_path) as api:
         text = (await complete(api, "a")).choices[0].text
@@ -142,7 +158,6 @@ async def test_completions_are_no_rollouts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "status", "told"),
     [
-        ({"stream": True}, 400, "completions are not streamed"),
         ({"max_tokens": 0}, 400, "max_tokens=0 needs echo=true"),
         ({"logprobs": 6}, 422, "logprobs"),
         ({"prompt": []}, 422, "prompt must be"),
