@@ -29,7 +29,7 @@ def is_finite(value: object) -> bool:
     return -sys.float_info.max <= value <= sys.float_info.max
 
 
-def one_of(name: str, value: str, known: Collection[str]) -> None:
+def one_of(name: str, value: object, known: Collection[str]) -> None:
     """Require a known name; the message lists the known ones."""
     if not isinstance(value, str) or value not in known:  # from Python anything can come
         raise InvalidInput(f"unknown {name} {value!r}; known: {', '.join(sorted(known))}")

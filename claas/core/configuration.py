@@ -70,12 +70,13 @@ def check_limits(settings: Any, section: str = "") -> None:
     hints = _hints(settings.__class__)
     for field in fields(settings):
         limits: Bounds = field.metadata.get(_LIMITS, Bounds())
-        value, name = getattr(settings, field.name), f"{section}{field.name}"
+        value: Any = getattr(settings, field.name)
+        name = f"{section}{field.name}"
         is_absent = value is None and NoneType in get_args(hints[field.name])
         if limits.choices and not is_absent:
             one_of(name, value, limits.choices)
         elif str(limits) and not is_absent:
-            in_range(name, value, limits.low, limits.high, above=limits.above)
+            in_range(name, cast(Any, value), limits.low, limits.high, above=limits.above)
         _require_type(name, value, hints[field.name])
 
 
