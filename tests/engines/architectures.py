@@ -140,7 +140,7 @@ CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
 
 
 SEEING = ("gemma3-vision", "mistral3", "qwen2.5-vl")
-REFUSED = ("falcon-alibi", "rwkv", "phimoe", "roberta", "openai-gpt", "bigbird", "bloom")
+REFUSED = ("falcon-alibi", "rwkv", "roberta", "openai-gpt", "bigbird", "bloom")
 SERVED = tuple(name for name in CONFIGS if name not in REFUSED)
 
 

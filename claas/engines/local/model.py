@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -23,6 +24,7 @@ from claas.engines.text import ChatFormat
 STRIDE = 16
 """Lengths of attention are multiples of this: the CPU kernels then give the same bits whatever the padding."""
 
+_log = logging.getLogger(__name__)
 _SMALL_BYTES = 256 * 2**20
 _KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 
@@ -91,11 +93,12 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
     untyped: Any = model
     text: nn.Module = model if untyped.config.get_text_config() is untyped.config else untyped.get_decoder()
     within = next(name for name, module in named_modules(model) if module is text)
-    return {
-        name: module
-        for name, module in named_modules(text, within)
-        if isinstance(module, nn.Linear | Conv1D) and module is not head
-    }
+    return {name: module for name, module in named_modules(text, within) if _is_linear(module) and module is not head}
+
+
+def _is_linear(module: nn.Module) -> bool:
+    """Whether a layer does what a linear layer does; what is derived from one may do more, as routers do."""
+    return type(module) in (nn.Linear, Conv1D) or type(module).__name__ == "FalconLinear"
 
 
 def named_modules(model: nn.Module, prefix: str = "") -> Iterable[tuple[str, nn.Module]]:
@@ -159,6 +162,8 @@ def _window(name: str, config: Any) -> int:
     window = min(bounds) // STRIDE * STRIDE
     if not window:
         raise InvalidInput(f"base model {name!r} can be computed rightly up to {min(bounds)} tokens only")
+    if min(bounds) < bounds[0]:
+        _log.warning("base model %r is served up to %d of its %d tokens: see docs/usage.md", name, window, bounds[0])
     return window
 
 
