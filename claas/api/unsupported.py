@@ -94,9 +94,9 @@ class UnknownFields:
         for name, value in (request.model_extra or {}).items():
             if name in _NEUTRAL:
                 _require_neutral(name, value)
-            elif name not in _ABOUT_ELSE | self._told and len(self._told) < _MOST_NAMES:
-                self._told.add(name)
-                _log.warning("a request has the field %s, which means nothing here and is ignored", quoted(name))
+            elif (said := quoted(name)) not in self._told and name not in _ABOUT_ELSE and len(self._told) < _MOST_NAMES:
+                self._told.add(said)
+                _log.warning("a request has the field %s, which means nothing here and is ignored", said)
 
 
 def _require_neutral(name: str, value: JsonValue) -> None:
