@@ -28,7 +28,7 @@ STAGED = ".staged-"
 """How the names of what is still being written begin."""
 
 _DELETED = ".deleted-"
-_NUMBER = re.compile(r"[0-9]{6,}")
+_NUMBERED = re.compile(r"([0-9]{6,})(?:\.json)?")
 _log = logging.getLogger(__name__)
 
 
@@ -193,9 +193,9 @@ class VersionStore(ABC, Generic[V]):
     def _recover(self, home: Path) -> None:
         for left in home.glob(f"{STAGED}*"):
             shutil.rmtree(left, ignore_errors=True)
-        numbers = [int(path.stem) for path in home.iterdir() if _NUMBER.fullmatch(path.stem)]
+        numbered = filter(None, (_NUMBERED.fullmatch(path.name) for path in home.iterdir()))
         try:
-            records = [self._read(home, number) for number in numbers]
+            records = [self._read(home, int(match[1])) for match in numbered]
         except StackError as error:
             self._unreadable[home.name] = str(error)
             _log.warning("%s", error)

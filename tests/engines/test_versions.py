@@ -74,6 +74,8 @@ async def test_an_adapter_whose_record_cannot_be_read_is_named_and_the_others_se
     home = tmp_path / "adapters" / "eval-concise"
     (home / "000000" / "version.json").write_text("{")
     shutil.copytree(home.with_name("other-a"), home.with_name("copy"))
+    shutil.copytree(home.with_name("other-b") / "000000", home.with_name("other-b") / "000000.bak")
+    (home.with_name("other-b") / "²").mkdir()
     again = open_engine()
     assert await again.list_adapters() == others
     assert [message.partition(" cannot be read")[0] for message in sorted(caplog.messages)] == [
