@@ -49,8 +49,8 @@ async def test_what_is_no_request_is_refused_by_every_endpoint(tmp_path: Path, e
     assert (engine.sampled, engine.trained, list(engine.adapters)) == ([], [], [LORA])
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
-@pytest.mark.parametrize("text", ["\\ud800", "\\udfff tail", "a\\ud800\\ud800", "\ud800", "tail \udfff"], ids=ascii)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32-be"])
+@pytest.mark.parametrize("text", ["\\ud800", "a\\ud800\\ud800", "tail \udfff"], ids=ascii)
 async def test_half_a_character_is_refused_wherever_it_stands(
     tmp_path: Path, engine: FakeEngine, text: str, encoding: str
 ) -> None:
