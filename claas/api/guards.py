@@ -185,9 +185,10 @@ async def require_text(request: Request) -> None:
 def _is_utf8(body: bytes) -> bool:
     """Whether this may be JSON in UTF-8, which has no zero bytes; every other encoding of JSON has some."""
     try:
-        return b"\0" not in body and body.decode() is not None
+        body.decode()
     except UnicodeDecodeError:
         return False
+    return b"\0" not in body
 
 
 def _refusal(where: tuple[str | int, ...], reason: str) -> RequestValidationError:
