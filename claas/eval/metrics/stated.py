@@ -142,8 +142,9 @@ _INTERJECTIONS = frozenset(
     words("yes no sure well ok okay hello hi hey certainly absolutely great good right correct answer oh ah hmm thanks")
 ) | frozenset(words("easy in today now here it's that's"))
 _ITEM = r"\p{L}[\p{L}\p{M}'’-]*"
-_LISTED = regex.compile(rf"{_ITEM}(?:\s*(?:[,、，/;|]|\b(?:and|or)\b)\s*(?:(?:and|or)\s+)?{_ITEM})+")
-_JOINED = regex.compile(r"\s*(?:[,、，/;|]|\b(?:and|or)\b)\s*(?:(?:and|or)\s+)?")
+_BETWEEN = r"(?:\s*(?:[,、，/;|]|\b(?:and|or)\b)\s*(?:(?:and|or)\s+)?|[.?!]\s+|\s*\n[-*•\d.)\s]*)"
+_LISTED = regex.compile(rf"{_ITEM}(?:{_BETWEEN}{_ITEM})+(?!\s+\p{{L}})")
+_JOINED = regex.compile(_BETWEEN)
 _NAME = r"\p{Lu}[\p{L}\p{M}'’-]*(?:\s+\p{Lu}[\p{L}\p{M}'’-]*){0,2}"
 _FRAGMENT = regex.compile(rf"(?:^|[.!?\n])\s*({_NAME})\s*(?=[.!?;:(—]|,(?!\s(?:it|the|this|that|i|we|you)\b))")
 _CAPITALISED = regex.compile(r"(?<=[\p{Ll},]\s)(?<!\b[Nn]ot\s)\p{Lu}\p{Ll}[\p{L}\p{M}'’-]*")
@@ -164,8 +165,9 @@ def _one_of_many(text: str, span: Span, wanted: str) -> bool:
     """Whether the mention is one of four candidates, not the first of three, or one of two with an "or"."""
     for listed in _LISTED.finditer(text):
         if listed.start() <= span[0] and span[1] <= listed.end():
-            items = [item.casefold() for item in _JOINED.split(listed.group())]
-            first = items[0].split()[-1] == wanted.casefold()
+            said = dict.fromkeys(words(_JOINED.sub(" ", listed.group())))
+            items = [item for item in said if item not in _INTERJECTIONS]
+            first = items[:1] == words(wanted)[:1]
             either = " or " in listed.group() and (wanted[0].isupper() or not first)
             return len(items) > 3 or (len(items) == 3 and not first) or (len(items) == 2 and either)
     return False
