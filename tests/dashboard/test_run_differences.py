@@ -40,8 +40,9 @@ def test_packages_and_the_commit_are_compared_too() -> None:
     ]
 
 
-def test_a_word_is_not_taken_for_the_number_it_spells() -> None:
-    assert [each.name for each in distinctions([manifest(seed=1), manifest(seed="1")])] == ["seed"]
+def test_a_truth_is_not_taken_for_a_number() -> None:
+    runs = [manifest(fail_on_error=True), manifest(fail_on_error=1.0)]
+    assert [each.name for each in distinctions(runs)] == ["fail_on_error"]
 
 
 def test_three_runs_that_differ_in_seed_alone_belong_together() -> None:
