@@ -22,7 +22,7 @@ async def test_scores_are_those_of_a_transformers_forward_pass(base: Any, engine
         logits = base.model(torch.tensor([prompt_ids + completion_ids])).logits[0, len(prompt_ids) - 1 : -1]
     expected = logits.log_softmax(-1)[range(len(completion_ids)), completion_ids]
     assert score.logprobs == pytest.approx(expected.tolist(), abs=1e-4)
-    assert score.prompt_tokens == len(prompt_ids)
+    assert score.prompt_ids == tuple(prompt_ids)
     assert score.tokens[-1] == "<|im_end|>"
     assert len(score.tokens) == len(score.logprobs)
 
