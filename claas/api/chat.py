@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
 
+from fastapi import Response
+
+from claas.api.errors import reply_of_choices
 from claas.api.models import Models
-from claas.api.prompts import FittedPrompt, conversation, cut_to_fit, stop_strings, uncut
+from claas.api.prompts import FittedPrompt, conversation, cut_to_fit, require_listable, stop_strings, uncut
 from claas.api.rollouts import RolloutStore
-from claas.core.concurrency import together
+from claas.core.concurrency import together, unblocked
 from claas.core.errors import BadRequest
 from claas.core.thinking import told_apart
 from claas.engines.base import Engine, OnPiece, Piece, Sample, SamplingParams, TokenLogprob, Weights
@@ -47,6 +50,9 @@ class PreparedChat:
     ) -> "PreparedChat":
         """Check `request` and find its weights; with `truncate`, cut what does not fit the window."""
         params = _sampling_params(request)
+        if request.logprobs:
+            longest = min(params.max_tokens, engine.window)
+            require_listable(request.n, request.n * longest * (1 + params.top_logprobs))
         weights = await models.weights(request.model)
         messages = conversation(request)
         prompt = await (cut_to_fit(engine, messages, params.max_tokens) if truncate else uncut(engine, messages))
@@ -60,19 +66,28 @@ class PreparedChat:
         return sample, recorded
 
 
-async def answer(chat: PreparedChat) -> ChatResponse:
+async def answer(chat: PreparedChat) -> Response:
     """Sample all answers at once."""
     answered = await together(chat.choice(index) for index in range(chat.request.n))
-    return ChatResponse(
+    tokens = sum(len(sample.token_ids) for sample, _ in answered)
+    return await unblocked(tokens * (1 + chat.params.top_logprobs), _reply, chat, answered)
+
+
+def _reply(chat: PreparedChat, answered: Sequence[tuple[Sample, Rollout]]) -> Response:
+    body = ChatResponse(
         id=chat.id,
         created=chat.created,
         model=chat.weights.name,
-        choices=[
-            _choice(index, sample, rollout, with_logprobs=chat.request.logprobs)
-            for index, (sample, rollout) in enumerate(answered)
-        ],
+        choices=[],
         usage=usage([sample for sample, _ in answered]),
         system_fingerprint=chat.weights.digest,
+    )
+    return reply_of_choices(
+        body,
+        (
+            _choice(index, sample, rollout, with_logprobs=chat.request.logprobs)
+            for index, (sample, rollout) in enumerate(answered)
+        ),
     )
 
 

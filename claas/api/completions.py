@@ -2,47 +2,92 @@
 
 Completions are not recorded as rollouts: feedback is given on the answer to a person's turn, and here there is none."""
 
+import asyncio
 import codecs
 import math
 import time
 from collections.abc import AsyncGenerator, Sequence
+from typing import TypeAlias
 from uuid import uuid4
 
 from pydantic import BaseModel
 
 from claas.api.models import Models
-from claas.api.prompts import stop_strings
-from claas.core.concurrency import both, together
+from claas.api.prompts import require_listable, require_size, stop_strings
+from claas.core.concurrency import both, together, unblocked
 from claas.core.errors import BadRequest, StackError
 from claas.core.text import PART_OF_A_CHARACTER, looks_special
-from claas.engines.base import Engine, PromptLogprobs, Sample, SamplingParams, TokenIds, TokenLogprob, Weights
+from claas.engines.base import (
+    Engine,
+    PromptLogprobs,
+    Sample,
+    SamplingParams,
+    TokenIds,
+    TokenLogprob,
+    Weights,
+    require_window,
+)
 from claas.wire.chat import CompletionChoice, CompletionLogprobs, CompletionRequest, CompletionResponse, Usage
 
 _MOST_CHOICES = 1024
+_AT_ONCE = 128
+"""Prompts under way at the same time."""
 
 
 async def complete(engine: Engine, models: Models, request: CompletionRequest) -> CompletionResponse:
     """Continue every prompt, all at once and from the weights that the model's name means now."""
     params = _sampling_params(request)
     weights = await models.weights(request.model)
-    prompts = [
-        await engine.encode(prompt) if isinstance(prompt, str) else TokenIds(tuple(prompt))
-        for prompt in request.prompts
-    ]
-    completed = await together(_continued(engine, weights, prompt, params, request) for prompt in prompts)
-    choices: list[CompletionChoice] = []
-    for prompt, written, (reading, samples) in zip(prompts, request.prompts, completed, strict=True):
-        shown = ""
-        if request.echo:
-            shown = written if isinstance(written, str) else await engine.decode(prompt)
-        choices += [_choice(request, len(choices) + j, shown, reading, one) for j, one in enumerate(samples)]
+    prompts = [await _tokens(engine, prompt, params.max_tokens) for prompt in request.prompts]
+    listed = sum(_listed(engine, prompt, request) for prompt in prompts)
+    require_listable(len(prompts) * request.n, listed)
+    gate = asyncio.Semaphore(_AT_ONCE)
+    completed = await together(_continued(gate, engine, weights, prompt, params, request) for prompt in prompts)
+    shown = [await _shown(engine, *each) if request.echo else "" for each in zip(prompts, request.prompts, strict=True)]
+    return await unblocked(listed, _response, request, weights, prompts, shown, completed)
+
+
+async def _tokens(engine: Engine, prompt: str | list[int], max_tokens: int) -> TokenIds:
+    """The tokens of a prompt that fits; others have their turn before."""
+    await asyncio.sleep(0)
+    if isinstance(prompt, str):
+        require_size(engine, len(prompt))
+    tokens = await engine.encode(prompt) if isinstance(prompt, str) else TokenIds(tuple(prompt))
+    require_window(len(tokens.ids), min(max_tokens, 1), window=engine.window, base_model=engine.base_model)
+    return tokens
+
+
+def _listed(engine: Engine, prompt: TokenIds, request: CompletionRequest) -> int:
+    """How many log probabilities the reply may list for a prompt and its continuations."""
+    if request.logprobs is None:
+        return 0
+    longest = min(request.max_tokens, engine.window - len(prompt.ids)) + (len(prompt.ids) if request.echo else 0)
+    return request.n * longest * (1 + request.logprobs)
+
+
+async def _shown(engine: Engine, prompt: TokenIds, written: str | list[int]) -> str:
+    return written if isinstance(written, str) else await engine.decode(prompt)
+
+
+Completed: TypeAlias = tuple[PromptLogprobs | None, list[Sample | None]]
+"""A prompt read, where its log probabilities are wanted, and its `n` continuations, None where none is."""
+
+
+def _response(
+    request: CompletionRequest,
+    weights: Weights,
+    prompts: Sequence[TokenIds],
+    shown: Sequence[str],
+    completed: Sequence[Completed],
+) -> CompletionResponse:
+    each = [(text, reading, one) for text, (reading, samples) in zip(shown, completed, strict=True) for one in samples]
     prompt_tokens = sum(len(prompt.ids) for prompt in prompts)
     completion_tokens = sum(len(one.token_ids) for _, samples in completed for one in samples if one is not None)
     return CompletionResponse(
         id=f"cmpl-{uuid4().hex}",
         created=int(time.time()),
         model=weights.name,
-        choices=choices,
+        choices=[_choice(request, index, *one) for index, one in enumerate(each)],
         usage=Usage(
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
@@ -89,13 +134,18 @@ def _sampling_params(request: CompletionRequest) -> SamplingParams:
 
 
 async def _continued(
-    engine: Engine, weights: Weights, prompt: TokenIds, params: SamplingParams, request: CompletionRequest
-) -> tuple[PromptLogprobs | None, list[Sample | None]]:
-    """The prompt read, where its log probabilities are wanted, and its `n` continuations, None where none is."""
-    return await both(
-        _read(engine, weights, prompt, request),
-        together(_sampled(engine, weights, prompt, params, index) for index in range(request.n)),
-    )
+    gate: asyncio.Semaphore,
+    engine: Engine,
+    weights: Weights,
+    prompt: TokenIds,
+    params: SamplingParams,
+    request: CompletionRequest,
+) -> Completed:
+    async with gate:
+        return await both(
+            _read(engine, weights, prompt, request),
+            together(_sampled(engine, weights, prompt, params, index) for index in range(request.n)),
+        )
 
 
 async def _read(

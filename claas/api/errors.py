@@ -1,7 +1,7 @@
 """Every failure as an HTTP status and OpenAI's error body, decided here and nowhere else."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args, get_type_hints
 
 from fastapi import FastAPI, Request, Response
@@ -145,3 +145,10 @@ def _printable(text: str, at_most: int) -> str:
 def reply(body: BaseModel, status: int = 200) -> Response:
     """`body` as JSON."""
     return Response(body.model_dump_json(), status_code=status, media_type="application/json")
+
+
+def reply_of_choices(body: BaseModel, choices: Iterable[BaseModel]) -> Response:
+    """`body`, whose `choices` are none yet, with these, each written by itself: others are served between them."""
+    written = ",".join(choice.model_dump_json() for choice in choices)
+    content = body.model_dump_json().replace('"choices":[]', f'"choices":[{written}]', 1)
+    return Response(content, media_type="application/json")

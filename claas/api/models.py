@@ -86,7 +86,13 @@ def _written(aliases: Mapping[str, str]) -> str:
     return dump_json(aliases, indent=2) + "\n"
 
 
-_VERSIONED = re.compile(r"(?P<name>.+?)(?:@(?P<version>[0-9]{1,9}))?")
+_VERSION = re.compile(r"[0-9]{1,9}")
+
+
+def _apart(model: str) -> tuple[str, int | None]:
+    """The name and the version of `name@7`; of anything else, that and None."""
+    name, _, version = model.rpartition("@")
+    return (name, int(version)) if name and _VERSION.fullmatch(version) else (model, None)
 
 
 class Models:
@@ -168,13 +174,10 @@ class Models:
         """The weights of a name that is no alias."""
         if model == self._engine.base_model:
             return await self._engine.resolve(None)
-        match = _VERSIONED.fullmatch(model)
-        if match is None:
-            raise await self._unknown(model)
-        name, version = match["name"], match["version"]
+        name, version = _apart(model)
         lora_id = self._lora_ids.get(name) or await self._look_up(name, model)
         try:
-            return await self._engine.resolve(lora_id, None if version is None else int(version))
+            return await self._engine.resolve(lora_id, version)
         except NotFound:
             self._lora_ids.pop(name, None)
             raise

@@ -8,10 +8,11 @@ from fastapi import APIRouter, Request, Response
 import claas
 from claas.api.chat import PreparedChat, answer
 from claas.api.completions import complete, completion_chunks
-from claas.api.errors import reply
-from claas.api.prompts import conversation, digest_of
+from claas.api.errors import reply, reply_of_choices
+from claas.api.prompts import conversation, digest_of, require_size
 from claas.api.services import Served
 from claas.api.stream import chunks, event_stream, while_connected
+from claas.core.concurrency import TEXT_THREADS
 from claas.core.errors import NotFound, StackError
 from claas.engines.base import Health
 from claas.wire.adapters import SERVICE_NAME, HealthResponse, ModelCard, ModelList, ServiceInfo, WorkerHealth
@@ -100,7 +101,7 @@ async def chat_completions(request: ChatRequest, served: Served, http: Request) 
     )
     if request.stream:
         return await event_stream(http.receive, chunks(chat))
-    return reply(await while_connected(http.receive, answer(chat)))
+    return await while_connected(http.receive, answer(chat))
 
 
 @router.post(
@@ -111,14 +112,17 @@ async def completions(request: CompletionRequest, served: Served, http: Request)
     served.unknown_fields.check(request)
     if request.stream:
         return await event_stream(http.receive, completion_chunks(served.engine, served.models, request))
-    return reply(await while_connected(http.receive, complete(served.engine, served.models, request)))
+    whole = await while_connected(http.receive, complete(served.engine, served.models, request))
+    return await TEXT_THREADS.run(reply_of_choices, whole.model_copy(update={"choices": []}), whole.choices)
 
 
 @router.post("/v1/score", response_model=ScoreResponse)
 async def score(request: ScoreRequest, served: Served) -> Response:
     """Log probabilities of a given answer to a conversation, which the model reads as it does in a chat."""
     weights = await served.models.weights(request.model)
-    scored = await served.engine.score(weights, conversation(request), request.completion)
+    messages = conversation(request)
+    require_size(served.engine, len(request.completion) + sum(len(turn["content"]) for turn in messages))
+    scored = await served.engine.score(weights, messages, request.completion)
     total = math.fsum(scored.logprobs)
     if not math.isfinite(total):
         raise StackError(f"{scored.weights.name} gave the completion a log probability that is not a number")

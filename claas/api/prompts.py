@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from claas.core.errors import InvalidInput, PromptTooLong
+from claas.core.errors import BadRequest, InvalidInput, PromptTooLong
 from claas.engines.base import Conversation, Engine, require_window
 from claas.wire.chat import ChatRequest, ScoreRequest
 
@@ -42,9 +42,19 @@ class FittedPrompt:
 
 async def uncut(engine: Engine, messages: Conversation) -> FittedPrompt:
     """`messages` as they are. Raises `PromptTooLong`, before anything is sampled, where they leave no room."""
+    require_size(engine, sum(len(turn["content"]) for turn in messages))
     encoded = await engine.encode(messages)
     require_window(len(encoded.ids), 1, window=engine.window, base_model=engine.base_model)
     return FittedPrompt(messages, encoded.opens_thinking)
+
+
+def require_size(engine: Engine, characters: int) -> None:
+    """Raise `PromptTooLong` for a text that need not be tokenised to know that it does not fit."""
+    if characters > engine.longest_prompt:
+        raise PromptTooLong(
+            f"the prompt has {characters} characters, which are more tokens than the window of {engine.window} tokens "
+            f"of {engine.base_model} has; send a shorter one"
+        )
 
 
 GAP = "\n[...]\n"
@@ -102,9 +112,32 @@ async def _length(engine: Engine, messages: Conversation) -> int:
     return len((await engine.encode(messages)).ids)
 
 
+_MOST_STOPS = 64
+_LONGEST_STOP = 1000
+
+
 def stop_strings(stop: str | list[str] | None) -> tuple[str, ...]:
-    """The stop strings of a request, which gives one, several or none; `InvalidInput` where one is empty."""
+    """The stop strings of a request, which gives one, several or none; `InvalidInput` where one is empty or long."""
     strings = (stop,) if isinstance(stop, str) else tuple(stop or ())
+    if len(strings) > _MOST_STOPS:
+        raise InvalidInput(f"stop must hold at most {_MOST_STOPS} strings, got {len(strings)}")
+    if (longest := max(map(len, strings), default=0)) > _LONGEST_STOP:
+        raise InvalidInput(f"a stop string must have at most {_LONGEST_STOP} characters, got one of {longest}")
     if "" in strings:
         raise InvalidInput("stop must not hold an empty string, got ''")
     return strings
+
+
+_MOST_LISTED = 2**18
+
+
+def require_listable(answers: int, logprobs: int) -> None:
+    """Raise `BadRequest` where a reply of several answers might list more log probabilities than can be sent at once.
+
+    What a single answer may take is always allowed.
+    """
+    if answers > 1 and logprobs > _MOST_LISTED:
+        raise BadRequest(
+            f"this may take {logprobs} log probabilities, and one reply has at most {_MOST_LISTED}; ask for fewer "
+            "answers at once, shorter ones, or fewer alternatives"
+        )

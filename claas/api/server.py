@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import math
 import os
 import signal
@@ -41,6 +42,8 @@ def serve(config: ApiConfig, api_key: str | None) -> None:
         where = _url(config.host, listener.getsockname()[1])
         print(f"claas {claas.__version__} serves {engine.base_model} at {where}", flush=True)
         print(f"results of runs at {where}/v1/eval, feedback at {where}/v1/dashboard", flush=True)
+        gc.collect()
+        gc.freeze()  # what is there for good is not looked through again and again while nobody is answered
         _Server(app, config.shutdown_s).run(sockets=[listener])
 
 

@@ -80,7 +80,7 @@ _INSTEAD = {
     "reasoning_effort": "if the chat template reads it, write chat_template_kwargs={'reasoning_effort': ...}",
     "thinking": "if the chat template can switch it off, write chat_template_kwargs={'enable_thinking': false}",
 }
-_MOST_NAMES = 1000
+_MOST_NAMES = 100
 
 
 class UnknownFields:
@@ -94,7 +94,7 @@ class UnknownFields:
         for name, value in (request.model_extra or {}).items():
             if name in _NEUTRAL:
                 _require_neutral(name, value)
-            elif (said := quoted(name)) not in self._told and name not in _ABOUT_ELSE and len(self._told) < _MOST_NAMES:
+            elif len(self._told) < _MOST_NAMES and name not in _ABOUT_ELSE and (said := quoted(name)) not in self._told:
                 self._told.add(said)
                 _log.warning("a request has the field %s, which means nothing here and is ignored", said)
 

@@ -54,3 +54,10 @@ class Threads:
 
 TEXT_THREADS = Threads("text", 2)
 """For work that grows with a text which a client has sent, or with an answer."""
+
+_SMALL = 4096
+
+
+async def unblocked(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What `work` on `size` characters or tokens returns: at once where these are few, else from a thread."""
+    return work(*args, **kwargs) if size <= _SMALL else await TEXT_THREADS.run(work, *args, **kwargs)

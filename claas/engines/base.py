@@ -258,6 +258,11 @@ class Engine(Protocol):
         """The most tokens of prompt and answer together."""
         ...
 
+    @property
+    def longest_prompt(self) -> int:
+        """More characters than this are more tokens than the window has, whatever they say."""
+        ...
+
     async def encode(self, prompt: Sequence[Message] | str) -> TokenIds:
         """The tokens that an answer to a conversation continues, by the chat template, or those of plain text.
 

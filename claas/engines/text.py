@@ -39,11 +39,16 @@ class _Tokenizer(_Vocabulary, TemplatedTokenizer, Protocol):
 
     def __len__(self) -> int: ...
 
+    def get_vocab(self) -> Mapping[str, int]: ...
+
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
 
 
 class ChatFormat:
-    """The chat format of one model. `stop_ids` are the tokens that end an answer, `end_of_turn` the usual one."""
+    """The chat format of one model. `stop_ids` are the tokens that end an answer, `end_of_turn` the usual one.
+
+    No token stands for more than `longest_token` bytes.
+    """
 
     def __init__(
         self, tokenizer: _Tokenizer, template: ChatTemplate, stop_ids: frozenset[int], end_of_turn: int
@@ -55,7 +60,9 @@ class ChatFormat:
         self._hidden = _hidden_tokens(tokenizer)
         self.token_text = lru_cache(maxsize=65536)(self._token_text)
         self.token_bytes = lru_cache(maxsize=65536)(TokenBytes(tokenizer).of)
+        self.longest_token = max(len(token.encode()) for token in tokenizer.get_vocab())
         self._short_prompt_ids = lru_cache(maxsize=1024)(self._render)
+        self._long_prompt_ids = lru_cache(maxsize=8)(self._render)
 
     @classmethod
     def load(cls, source: str, name: str, eos: int | Sequence[int] | None, today: date | None = None) -> "ChatFormat":
@@ -83,11 +90,11 @@ class ChatFormat:
         return cls(tokenizer, template, frozenset(stops), end)
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        """The tokens that the answer to `messages` continues. Short prompts are remembered: many are asked again."""
+        """The tokens that the answer to `messages` continues: remembered, as many are asked again."""
         turns = tuple(frozenset(message.items()) for message in messages)
         options = json.dumps(told_to_template(messages), sort_keys=True)
-        short = sum(len(message["content"]) for message in messages) + len(options) <= _REMEMBERED_CHARACTERS
-        return list(self._short_prompt_ids(turns, options) if short else self._render(turns, options))
+        short = size_of(messages) + len(options) <= _REMEMBERED_CHARACTERS
+        return list((self._short_prompt_ids if short else self._long_prompt_ids)(turns, options))
 
     def _render(self, turns: tuple[frozenset[tuple[str, str]], ...], options: str) -> list[int]:
         return self._template.ids([dict(turn) for turn in turns], json.loads(options))
@@ -119,7 +126,7 @@ class ChatFormat:
 
     def require_known(self, token_ids: Sequence[int]) -> None:
         """Raise `InvalidInput` on an id that is no token."""
-        for token in token_ids:
+        for token in (min(token_ids, default=0), max(token_ids, default=0)):
             if not 0 <= token < len(self._tokenizer):
                 raise InvalidInput(f"token id {token} is not in the vocabulary of {len(self._tokenizer)} tokens")
 
@@ -147,6 +154,18 @@ class ChatFormat:
 
     def _token_text(self, token: int) -> str:
         return self._tokenizer.decode([token], skip_special_tokens=False)
+
+
+_CHARACTERS_PER_TURN = 16
+
+
+def size_of(prompt: Prompt | str) -> int:
+    """How much work a prompt is, in characters or tokens; a turn of a conversation is some, even if it is empty."""
+    if isinstance(prompt, TokenIds):
+        return len(prompt.ids)
+    if isinstance(prompt, str):
+        return len(prompt)
+    return sum(len(message["content"]) + _CHARACTERS_PER_TURN for message in prompt)
 
 
 def _hidden_tokens(tokenizer: _Vocabulary) -> frozenset[int] | None:

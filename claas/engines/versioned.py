@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
 from claas.core.checks import in_range
+from claas.core.concurrency import unblocked
 from claas.core.errors import PromptTooLong
 from claas.core.settings import TrainingConfig
 from claas.engines.base import (
     AdapterSpec,
     Conversation,
     Message,
+    Prompt,
     PromptLogprobs,
     Sample,
     SamplingParams,
@@ -27,7 +29,7 @@ from claas.engines.base import (
     told_to_template,
 )
 from claas.engines.store import AdapterLocks, StoredVersion, VersionStore
-from claas.engines.text import ChatFormat, cut
+from claas.engines.text import ChatFormat, cut, size_of
 from claas.training.example import TrainingExample, with_hindsight
 
 V = TypeVar("V", bound=StoredVersion)
@@ -68,6 +70,11 @@ class Learner(ABC, Generic[V]):
         self.window = window
         self.store = store
 
+    @property
+    def longest_prompt(self) -> int:
+        """More characters than this are more tokens than the window has, whatever they say."""
+        return self.window * self.chat.longest_token
+
     @abstractmethod
     async def init(self, spec: AdapterSpec) -> Weights:
         """Version 0. Raises `Conflict` where the id is taken, `InvalidInput` for a shape that cannot be had."""
@@ -91,15 +98,19 @@ class Learner(ABC, Generic[V]):
 
     def _example(self, item: TrainingItem, training: TrainingConfig) -> TrainingExample:
         """`item` with the prompt of its teacher. Raises `PromptTooLong` where that is beyond the window."""
+        if len(item.feedback) * training.feedback_repetitions > self.longest_prompt:
+            raise self._too_long(f"the feedback alone comes to {len(item.feedback)} characters")
         turns = with_hindsight(item.messages, item.feedback, training.feedback_repetitions)
         teacher_ids = tuple(self.chat.prompt_ids(Conversation(tuple(turns), told_to_template(item.messages))))
         example = TrainingExample(item.prompt_ids, teacher_ids, item.token_ids, item.logprobs)
         if example.longest > self.window:
-            raise PromptTooLong(
-                f"prompt, feedback and response come to {example.longest} tokens, beyond the window of "
-                f"{self.window} tokens of {self.base.base_model}; nothing was trained"
-            )
+            raise self._too_long(f"prompt, feedback and response come to {example.longest} tokens")
         return example
+
+    def _too_long(self, what: str) -> PromptTooLong:
+        return PromptTooLong(
+            f"{what}, beyond the window of {self.window} tokens of {self.base.base_model}; nothing was trained"
+        )
 
 
 class VersionedEngine(Generic[V]):
@@ -122,13 +133,18 @@ class VersionedEngine(Generic[V]):
         """The most tokens of prompt and answer together."""
         return self._learner.window
 
+    @property
+    def longest_prompt(self) -> int:
+        """More characters than this are more tokens than the window has, whatever they say."""
+        return self._learner.longest_prompt
+
     async def encode(self, prompt: Sequence[Message] | str) -> TokenIds:
         """The tokens of a conversation by the chat template, or of plain text as it is."""
-        return self._chat.encode(prompt)
+        return await unblocked(size_of(prompt), self._chat.encode, prompt)
 
     async def decode(self, prompt: TokenIds) -> str:
         """What tokens read as, special ones included."""
-        return self._chat.decode(prompt)
+        return await unblocked(size_of(prompt), self._chat.decode, prompt)
 
     async def resolve(self, lora_id: str | None, version: int | None = None) -> Weights:
         """The weights of an adapter's `version`, or of its newest; of the base model when `lora_id` is None."""
@@ -175,8 +191,19 @@ class VersionedEngine(Generic[V]):
     def _require_window(self, prompt_tokens: int, answer_tokens: int) -> None:
         require_window(prompt_tokens, answer_tokens, window=self.window, base_model=self.base_model)
 
-    def _sample(self, weights: Weights, prompt_ids: Sequence[int], sampled: SampledIds, stops: Sequence[str]) -> Sample:
+    async def _ids(self, prompt: Prompt) -> list[int]:
+        """The tokens of a prompt, which may be too many for the window."""
+        return await unblocked(size_of(prompt), self._chat.ids_of, prompt)
+
+    async def _sample(
+        self, weights: Weights, prompt_ids: Sequence[int], sampled: SampledIds, stops: Sequence[str]
+    ) -> Sample:
         """The answer as callers see it, its text cut before the first of the stop strings."""
+        return await unblocked(_size(sampled.scores), self._as_sample, weights, prompt_ids, sampled, stops)
+
+    def _as_sample(
+        self, weights: Weights, prompt_ids: Sequence[int], sampled: SampledIds, stops: Sequence[str]
+    ) -> Sample:
         ids, scores = sampled.token_ids, sampled.scores
         return Sample(
             weights=weights,
@@ -191,8 +218,11 @@ class VersionedEngine(Generic[V]):
             token_bytes=tuple(map(self._chat.token_bytes, ids)),
         )
 
-    def _prompt_logprobs(self, weights: Weights, ids: Sequence[int], scores: ScoredIds) -> PromptLogprobs:
+    async def _prompt_logprobs(self, weights: Weights, ids: Sequence[int], scores: ScoredIds) -> PromptLogprobs:
         """The log probabilities of a prompt's tokens as callers see them; `scores` are of all but the first."""
+        return await unblocked(_size(scores), self._as_prompt_logprobs, weights, ids, scores)
+
+    def _as_prompt_logprobs(self, weights: Weights, ids: Sequence[int], scores: ScoredIds) -> PromptLogprobs:
         return PromptLogprobs(
             weights=weights,
             tokens=self._chat.tokens(ids),
@@ -200,6 +230,14 @@ class VersionedEngine(Generic[V]):
             logprobs=tuple(scores.logprobs),
             top_logprobs=tuple(map(self._chat.scored, scores.top_ids, scores.top_logprobs)),
         )
+
+
+_CHARACTERS_PER_LOGPROB = 8
+
+
+def _size(scores: ScoredIds) -> int:
+    """How much work these are, in characters."""
+    return _CHARACTERS_PER_LOGPROB * (len(scores.logprobs) + sum(map(len, scores.top_ids)))
 
 
 class Clock:

@@ -1,10 +1,10 @@
 """Adapters, aliases and models by name, and the state of the service."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from claas.wire import Body, Count, OpenAIBody
+from claas.wire import Body, Count, OpenAIBody, RequestBody
 
 SERVICE_NAME = "claas"
 """How an API of ours introduces itself at `/`, so that a harness knows what it talks to."""
@@ -69,7 +69,7 @@ class ErrorBody(Body):
     detail: str = ""
 
 
-class LoraInitRequest(Body):
+class LoraInitRequest(RequestBody):
     """A new adapter; `base_model` must be the one this API serves, None means that one.
 
     `lora_alpha` None means the engine's own, 64 where it can be chosen. `seed` decides its A. `if_trained` says what
@@ -80,7 +80,9 @@ class LoraInitRequest(Body):
     base_model: str | None = None
     lora_r: int = Field(default=32, ge=4, le=128)
     lora_alpha: int | None = Field(default=None, ge=8, le=256)
-    target_modules: list[str] | None = Field(default=None, min_length=1)
+    target_modules: Annotated[list[str], Field(fail_fast=True)] | None = Field(
+        default=None, min_length=1, max_length=10_000
+    )
     seed: Count = 0
     if_trained: Literal["anew", "refuse"] = "anew"
 
@@ -107,7 +109,7 @@ class LoraDeleted(Body):
     deleted: bool
 
 
-class AliasRequest(Body):
+class AliasRequest(RequestBody):
     """What the alias is to mean: `eval-concise` (always the newest version), `eval-concise@7`, or the base model."""
 
     target: str = Field(min_length=1)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, TypeAlias, TypeGuard, cast
 from pydantic import AfterValidator, Field, JsonValue, field_validator, model_validator
 
 from claas.core.errors import InvalidInput
-from claas.wire import Body, Count, Int64, OpenAIBody, without_nulls
+from claas.wire import Body, Count, Int64, OpenAIBody, RequestBody, without_nulls
 
 
 class TextPart(OpenAIBody):
@@ -22,7 +22,7 @@ class ChatMessage(OpenAIBody):
     """
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart] | None = None
+    content: str | Annotated[list[TextPart], Field(max_length=4096, fail_fast=True)] | None = None
     tool_calls: list[JsonValue] | None = None
     function_call: JsonValue = None
 
@@ -55,6 +55,10 @@ def _part(part: object) -> object:
     if isinstance(part, str):
         return {"type": "text", "text": part}
     return {"type": "text", **cast(dict[str, object], part)} if isinstance(part, dict) else part
+
+
+Turns: TypeAlias = Annotated[list[ChatMessage], Field(min_length=1, max_length=4096, fail_fast=True)]
+"""A conversation; the first turn that is none is named."""
 
 
 class StreamOptions(OpenAIBody, strict=True):
@@ -90,12 +94,12 @@ class ChatRequest(OpenAIBody, strict=True, extra="allow"):
     """What to answer, by which weights, and how to sample."""
 
     model: str
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: Turns
     max_tokens: Count | None = Field(default=None, ge=1)
     max_completion_tokens: Count | None = Field(default=None, ge=1)
     temperature: float = Field(default=1.0, ge=0.0, le=2.0)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
-    stop: str | list[str] | None = None
+    stop: str | Annotated[list[str], Field(fail_fast=True)] | None = None
     seed: Int64 | None = None
     n: int = Field(default=1, ge=1, le=64)
     logprobs: bool = False
@@ -204,6 +208,9 @@ class ChatChunk(OpenAIBody):
     usage: Usage | None = None
 
 
+_MOST_PROMPTS = 4096
+
+
 class CompletionRequest(OpenAIBody, strict=True, extra="allow"):
     """What to continue, by which weights, and how to sample.
 
@@ -212,12 +219,17 @@ class CompletionRequest(OpenAIBody, strict=True, extra="allow"):
     """
 
     model: str
-    prompt: str | list[str] | list[int] | list[list[int]]
+    prompt: (
+        str
+        | Annotated[list[str], Field(fail_fast=True)]
+        | Annotated[list[int], Field(fail_fast=True)]
+        | Annotated[list[list[int]], Field(fail_fast=True)]
+    )
     max_tokens: Count = 16
     temperature: float = Field(default=1.0, ge=0.0, le=2.0)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     n: int = Field(default=1, ge=1, le=64)
-    stop: str | list[str] | None = None
+    stop: str | Annotated[list[str], Field(fail_fast=True)] | None = None
     seed: Int64 | None = None
     echo: bool = False
     logprobs: int | None = Field(default=None, ge=0, le=5)
@@ -236,6 +248,8 @@ class CompletionRequest(OpenAIBody, strict=True, extra="allow"):
             return prompt
         if isinstance(prompt, list) and prompt:
             items = cast(list[object], prompt)
+            if len(items) > _MOST_PROMPTS and not isinstance(items[0], int):
+                raise InvalidInput(f"prompt must hold at most {_MOST_PROMPTS} prompts, got {len(items)}")
             if all(isinstance(item, str) for item in items) or _are_ids(items):
                 return items
             if all(_are_ids(item) for item in items):
@@ -296,11 +310,11 @@ def _are_ids(value: object) -> TypeGuard[list[int]]:
     return all(type(item) is int and 0 <= item < 2**63 for item in cast(list[object], value))
 
 
-class ScoreRequest(Body):
+class ScoreRequest(RequestBody):
     """The conversation and the answer to score under `model`; `chat_template_kwargs` as in a chat."""
 
     model: str
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: Turns
     completion: str = Field(min_length=1)
     chat_template_kwargs: PlainValues | None = None
 

@@ -9,7 +9,7 @@ from claas.core.errors import InvalidInput
 from claas.core.settings import TrainingConfig
 from claas.core.text import is_blank, quoted
 from claas.core.thinking import told_apart
-from claas.wire import Body, Count, Int64
+from claas.wire import Body, Count, Int64, RequestBody
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 
@@ -32,7 +32,7 @@ def _one_step_unless_said(training: object) -> object:
 ItemTraining = Annotated[TrainingConfig, BeforeValidator(_one_step_unless_said)]
 
 
-class FeedbackItem(Body):
+class FeedbackItem(RequestBody):
     """What a client knows: the prompt, the answer as shown, and the feedback on it.
 
     The API trains on the rollout it recorded, found by `rollout_id`, else by the visible text of `response`; either way
@@ -50,7 +50,7 @@ class FeedbackItem(Body):
     rollout_id: str | None = None
 
 
-class Orchestration(Body):
+class Orchestration(RequestBody):
     """When to pause inference around the update. Accepted and checked for compatibility, and without effect.
 
     Every engine here answers while it learns, so that none of them is put to sleep: whatever these fields say, the
@@ -63,7 +63,7 @@ class Orchestration(Body):
     sleep_level: int = Field(default=1, ge=1, le=2)
 
 
-class FeedbackRequest(Body):
+class FeedbackRequest(RequestBody):
     """One batch for one adapter; all items share `lora_id` and `training`."""
 
     requests: list[FeedbackItem] = Field(min_length=1, max_length=64)
@@ -142,7 +142,7 @@ class FeedbackLogEntry(Body):
     errors: list[str] = Field(default_factory=list[str])
 
 
-class ResolveRequest(Body):
+class ResolveRequest(RequestBody):
     """A text as a person saw it, and which of several answers that read alike is meant; the latest of those left.
 
     Thinking and white space do not matter. `prompt`: it was given to this, or to a last user turn in which a gateway

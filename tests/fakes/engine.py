@@ -85,6 +85,10 @@ class FakeEngine:
     def base_model(self) -> str:
         return BASE_MODEL
 
+    @property
+    def longest_prompt(self) -> int:
+        return 1000 * self.window
+
     async def encode(self, prompt: Sequence[Message] | str) -> TokenIds:
         if isinstance(prompt, str):
             return TokenIds(words_ids(prompt))

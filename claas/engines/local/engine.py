@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from claas.core.checks import in_range
+from claas.core.concurrency import unblocked
 from claas.engines.base import (
     Health,
     Message,
@@ -95,7 +96,7 @@ class LocalEngine(VersionedEngine[LocalVersion]):
         self, weights: Weights, prompt: Prompt, params: SamplingParams, on_piece: OnPiece | None = None
     ) -> Sample:
         """Sample one answer, decoded together with all that are under way, and independent of them."""
-        prompt_ids = self._chat.ids_of(prompt)
+        prompt_ids = await self._ids(prompt)
         job = DecodeJob(
             prompt_ids=prompt_ids,
             weights=await self._adapters.get(weights),
@@ -104,12 +105,12 @@ class LocalEngine(VersionedEngine[LocalVersion]):
         if on_piece is not None:
             job.on_token = StreamingText(job, self._chat, on_piece).listener()
         sampled = await asyncio.wrap_future(self._batcher.submit(job))
-        return self._sample(weights, prompt_ids, sampled, job.params.stop)
+        return await self._sample(weights, prompt_ids, sampled, job.params.stop)
 
     async def score(self, weights: Weights, messages: Sequence[Message], completion: str) -> Score:
         """Log probabilities of `completion` and the end-of-turn token as the answer to `messages`."""
-        prompt_ids = self._chat.prompt_ids(messages)
-        completion_ids = self._chat.completion_ids(completion)
+        prompt_ids = await self._ids(messages)
+        completion_ids = await unblocked(len(completion), self._chat.completion_ids, completion)
         self._require_window(len(prompt_ids), len(completion_ids))
         job = ScoreJob(prompt_ids, completion_ids, await self._adapters.get(weights))
         scored = await asyncio.wrap_future(self._scorer.submit(job))
@@ -118,13 +119,13 @@ class LocalEngine(VersionedEngine[LocalVersion]):
     async def read(self, weights: Weights, prompt: TokenIds, top_logprobs: int = 0) -> PromptLogprobs:
         """Log probabilities of every token of `prompt`, and of its `top_logprobs` likeliest alternatives."""
         in_range("top_logprobs", top_logprobs, 0, MOST_TOP_LOGPROBS)
-        ids = self._chat.ids_of(prompt)
+        ids = await self._ids(prompt)
         self._require_window(len(ids), 0)
         scored = ScoredIds([], [], [])
         if len(ids) > 1:
             job = ScoreJob(ids[:1], ids[1:], await self._adapters.get(weights), top_logprobs)
             scored = await asyncio.wrap_future(self._scorer.submit(job))
-        return self._prompt_logprobs(weights, ids, scored)
+        return await self._prompt_logprobs(weights, ids, scored)
 
     async def export_adapter(self, lora_id: str, version: int | None = None) -> Path:
         """The version's own directory: a standard PEFT adapter, with `version.json` beside it. Read only."""

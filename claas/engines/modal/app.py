@@ -38,6 +38,7 @@ class AppDescription:
 
     base_model: str
     window: int
+    longest_prompt: int
     device: str
 
 
@@ -91,7 +92,7 @@ def _calls(engine: Engine) -> dict[str, _Call]:
 
     async def describe() -> AppDescription:
         device = (await engine.health()).detail.get("device", "")
-        return AppDescription(engine.base_model, engine.window, str(device))
+        return AppDescription(engine.base_model, engine.window, engine.longest_prompt, str(device))
 
     async def export(lora_id: str, version: int) -> dict[str, bytes]:
         directory = await engine.export_adapter(lora_id, version)

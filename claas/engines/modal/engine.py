@@ -122,6 +122,11 @@ class ModalEngine:
         """The most tokens of prompt and answer together."""
         return self._served.window
 
+    @property
+    def longest_prompt(self) -> int:
+        """More characters than this are more tokens than the window has, whatever they say."""
+        return self._served.longest_prompt
+
     async def encode(self, prompt: Sequence[Message] | str) -> TokenIds:
         """The tokens of a conversation by the chat template, or of plain text as it is."""
         return await self._service.call("encode", prompt)

@@ -1,6 +1,7 @@
 """The Tinker engine: the engine protocol, by a service that trains and samples and a store of versions."""
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
 from json import loads
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from claas.core.checks import in_range
+from claas.core.concurrency import unblocked
 from claas.core.errors import BadRequest, ClaasError, StackError
 from claas.engines.base import (
     Health,
@@ -88,15 +90,15 @@ class TinkerEngine(VersionedEngine[TinkerVersion]):
         self, weights: Weights, prompt: Prompt, params: SamplingParams, on_piece: OnPiece | None = None
     ) -> Sample:
         """Sample one answer. No pieces come before it: the service gives answers whole."""
-        prompt_ids = self._chat.ids_of(prompt)
+        prompt_ids = await self._ids(prompt)
         params = self._completed(params, len(prompt_ids))
         sampled = await self._service.sample(self._path(weights), prompt_ids, params, sorted(self._chat.stop_ids))
-        return self._sample(weights, prompt_ids, self._stopped(sampled, params.stop), params.stop)
+        return await self._sample(weights, prompt_ids, self._stopped(sampled, params.stop), params.stop)
 
     async def score(self, weights: Weights, messages: Sequence[Message], completion: str) -> Score:
         """Log probabilities of `completion` and the end-of-turn token as the answer to `messages`."""
-        prompt_ids = self._chat.prompt_ids(messages)
-        completion_ids = self._chat.completion_ids(completion)
+        prompt_ids = await self._ids(messages)
+        completion_ids = await unblocked(len(completion), self._chat.completion_ids, completion)
         self._require_window(len(prompt_ids), len(completion_ids))
         scored = await self._service.logprobs(self._path(weights), [*prompt_ids, *completion_ids])
         logprobs = tuple(scored[-len(completion_ids) :])
@@ -105,7 +107,7 @@ class TinkerEngine(VersionedEngine[TinkerVersion]):
     async def read(self, weights: Weights, prompt: TokenIds, top_logprobs: int = 0) -> PromptLogprobs:
         """Log probabilities of every token of `prompt`, and of its `top_logprobs` likeliest alternatives."""
         in_range("top_logprobs", top_logprobs, 0, MOST_TOP_LOGPROBS)
-        ids, path = self._chat.ids_of(prompt), self._path(weights)
+        ids, path = await self._ids(prompt), self._path(weights)
         self._require_window(len(ids), 0)
         scored = ScoredIds([], [], [])
         if len(ids) > 1:
@@ -115,7 +117,7 @@ class TinkerEngine(VersionedEngine[TinkerVersion]):
             if len(top_ids) != len(scored.logprobs):
                 raise BadRequest("this Tinker service does not tell the likeliest tokens of a prompt; ask without them")
             scored = ScoredIds(scored.logprobs, top_ids, values)
-        return self._prompt_logprobs(weights, ids, scored)
+        return await self._prompt_logprobs(weights, ids, scored)
 
     async def export_adapter(self, lora_id: str, version: int | None = None) -> Path:
         """A directory with the version as PEFT loads it, downloaded once."""
@@ -154,11 +156,14 @@ class TinkerEngine(VersionedEngine[TinkerVersion]):
     def _stopped(self, sampled: SampledIds, stops: Sequence[str]) -> SampledIds:
         """The answer up to the token that completes a stop string."""
         ids, scores = sampled.token_ids, sampled.scores
-        if not any(stop in self._chat.text(ids) for stop in stops):
+
+        def stopped(length: int) -> bool:
+            text = self._chat.text(ids[:length])
+            return any(stop in text for stop in stops)
+
+        if not stopped(len(ids)):
             return sampled
-        end = next(
-            length for length in range(1, len(ids) + 1) if any(stop in self._chat.text(ids[:length]) for stop in stops)
-        )
+        end = bisect_left(range(len(ids)), True, key=stopped)
         cut_scores = ScoredIds(scores.logprobs[:end], scores.top_ids[:end], scores.top_logprobs[:end])
         return replace(sampled, token_ids=ids[:end], scores=cut_scores, finish_reason="stop")
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from statistics import fmean
 
 from claas.core.checks import served_name
-from claas.core.concurrency import both, together
+from claas.core.concurrency import TEXT_THREADS, Threads, both, together
 from claas.core.errors import ClaasError, InvalidInput, NotFound
 from claas.core.settings import TrainingConfig, default_learning_rate, require_trainable
 from claas.engines.base import AdapterSpec, TrainingItem, Weights
@@ -44,6 +44,7 @@ class TinkerLearner(Learner[TinkerVersion]):
         self._service = service
         self._store = store
         self._keep_last = keep_last
+        self._disk = Threads("store", 1)
         self._warm: dict[str, tuple[str, TrainingRun]] = {}
         self._making: set[str] = set()
 
@@ -66,11 +67,11 @@ class TinkerLearner(Learner[TinkerVersion]):
         self, newest: TinkerVersion, items: Sequence[TrainingItem], training: TrainingConfig, key: str
     ) -> TinkerVersion:
         require_trainable("tinker", training)
-        examples = [self._example(item, training) for item in items]
+        examples = await TEXT_THREADS.run(lambda: [self._example(item, training) for item in items])
         clock = Clock()
         with clock.timing("logprobs"):
             judged, run = await both(together(self._judged(each, newest) for each in examples), self._run(newest))
-        made = advantages(examples, judged, training.is_clip)
+        made = await TEXT_THREADS.run(advantages, examples, judged, training.is_clip)
         tokens = int(made.metrics["tokens_processed"])
         rate = training.learning_rate or default_learning_rate(self.base.base_model)
         with clock.timing("distill"):
@@ -85,7 +86,7 @@ class TinkerLearner(Learner[TinkerVersion]):
     async def delete(self, lora_id: str) -> bool:
         """Forget an adapter and delete its checkpoints at the service; False when there was none."""
         self._warm.pop(lora_id, None)
-        deleted = self._store.delete(lora_id)
+        deleted = await self._disk.run(self._store.delete, lora_id)
         await self.sweep()
         return deleted
 
@@ -96,7 +97,7 @@ class TinkerLearner(Learner[TinkerVersion]):
         try:
             return await self._service.files(path)
         finally:
-            self._store.unneeded([path])
+            await self._disk.run(self._store.unneeded, [path])
             await self.sweep()
 
     async def sweep(self) -> None:
@@ -111,7 +112,7 @@ class TinkerLearner(Learner[TinkerVersion]):
             except ClaasError as error:
                 _log.warning("%s stays at Tinker for now: %s", path, error)
                 return
-            self._store.needed([path])
+            await self._disk.run(self._store.needed, [path])
 
     async def _judged(self, example: TrainingExample, newest: TinkerVersion) -> Judged:
         """The response under the student and under the teacher, asked for together."""
@@ -143,7 +144,7 @@ class TinkerLearner(Learner[TinkerVersion]):
         """Make the checkpoints of a version and put it on record."""
         name = _name(lora_id, version)
         expected = run.paths(name)
-        self._store.unneeded(expected)
+        await self._disk.run(self._store.unneeded, expected)
         self._making.update(expected)
         try:
             with clock.timing("save"):
@@ -161,8 +162,8 @@ class TinkerLearner(Learner[TinkerVersion]):
                 created=datetime.now(UTC).isoformat(),
                 seed=seed,
             )
-            self._store.commit(record)
-            self._store.needed(expected)
+            await self._disk.run(self._store.commit, record)
+            await self._disk.run(self._store.needed, expected)
         finally:
             self._making.difference_update(expected)
         self._warm[lora_id] = (record.state_path, run)
@@ -174,7 +175,7 @@ class TinkerLearner(Learner[TinkerVersion]):
         if self._keep_last:
             for record in self._store.versions(lora_id)[:-2]:
                 if record.kept:
-                    self._store.give_up(record)
+                    await self._disk.run(self._store.give_up, record)
         await self.sweep()
 
 

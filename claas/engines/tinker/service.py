@@ -10,6 +10,7 @@ import tinker
 from tinker import types
 from tinker.lib.base_url import resolve_base_url  # pyright: ignore[reportMissingTypeStubs]  # typed in place
 
+from claas.core.concurrency import TEXT_THREADS
 from claas.core.errors import StackError
 from claas.engines.base import SamplingParams
 from claas.engines.tinker.calls import BoundedCalls
@@ -44,7 +45,7 @@ class TrainingRun:
         self, data: Sequence[Datum], steps: int, learning_rate: float, max_grad_norm: float
     ) -> list[OptimizerStep]:
         """AdamW steps on one batch, all of them submitted before any is waited for; `max_grad_norm` 0 clips nothing."""
-        batch = [_datum(one) for one in data]
+        batch = await TEXT_THREADS.run(lambda: [_datum(one) for one in data])
         adam = types.AdamParams(
             learning_rate=learning_rate,
             beta1=_BETAS[0],
