@@ -15,7 +15,7 @@ from benchmarks.report import Report
 from claas.api.journal import Journal
 from claas.core.files import append_line
 from claas.core.settings import TrainingConfig
-from claas.eval.run.canary import COMPLETION, PROMPT
+from claas.eval.run.canary import ANSWER_TOKENS, PROMPT, canary_text
 from claas.eval.runner import load, run_harness
 from claas.eval.stacks.open_stack import open_stack
 from claas.eval.stacks.stack import Answer, CompletionScore, Stack
@@ -68,11 +68,13 @@ def checks() -> int:
         recorded = (folder / "stack" / "rollouts.jsonl").read_bytes().splitlines()
         with _timed(seconds, _SYNCED), tempfile.TemporaryDirectory(dir=folder) as copy:
             await _recorded_again(recorded, Path(copy) / "rollouts.jsonl")
-        with _timed(seconds, "canary, scored twice at every version"):
+        with _timed(seconds, "canary, at every version"):
             for record in (baseline, *steps):
                 assert record is not None
-                twice = [stack.score(record.adapter, PROMPT, COMPLETION) for _ in range(2)]
-                await asyncio.gather(*twice)
+                asked = record.adapter, PROMPT[0]["content"]
+                said = [stack.answer(*asked, temperature=1.0, seed=n, max_tokens=ANSWER_TOKENS) for n in range(2)]
+                scored = [stack.score(record.adapter, PROMPT, canary_text(str(n))) for n in range(5)]
+                await asyncio.gather(*said, *scored)
         with _timed(seconds, "preference loaded, its verifier audited"):
             load(EvalConfig(preferences=["concise"]))
 

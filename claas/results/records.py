@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from claas.core.checks import versioned_name
 from claas.results.keys import Key, keys_of_schema_1
@@ -112,16 +112,34 @@ class SampledBatch(Record):
         return [transcript for transcript in self.transcripts if transcript.error is None]
 
 
-class Canary(Record):
-    """What one version gave the run's fixed text, scored twice: nats per token (T,), None where it was lost.
+class ChatCheck(Record):
+    """Two answers that one version gave to the same prompt under different seeds, and what scoring says of one of them.
 
-    `base` is the base model's score, asked for at version 0 only. `error` says why a score was lost.
+    `answers[scored]` is that one, and `scores` has its tokens' log probabilities (nats) by the model that scored it:
+    the version itself, the one before it, and the base model. `scored` is None where neither could be scored token by
+    token, and `error` says why.
     """
 
+    answers: tuple[Transcript, Transcript]
+    scored: int | None = Field(None, ge=0, le=1)
+    scores: dict[str, list[float]] = Field(default_factory=dict[str, list[float]])
+    error: str | None = None
+
+
+class Canary(Record):
+    """What one version gave the run's text, scored twice: nats per token (T,), None where it was lost.
+
+    `base` is the base model's score, asked for at version 0 only. `error` says why a score was lost. `text` is None in
+    records of earlier versions, when all runs had the same. `chat` holds what the version says against what it scores;
+    None in records of earlier versions, and through a gateway.
+    """
+
+    text: str | None = None
     logprobs: list[float] | None
     repeat: list[float] | None
     base: list[float] | None = None
     error: str | None = None
+    chat: ChatCheck | None = None
 
 
 class Baseline(Record):

@@ -1,6 +1,6 @@
 """summary.json: what a run found, rewritten as preferences finish, so that a run in progress can be read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -8,7 +8,17 @@ from typing import TypeVar
 from claas.core.files import dump_json, write_atomically
 from claas.results.code import Change, said_of
 from claas.results.criteria import change_interval
-from claas.results.records import SCHEMA_VERSION, AdapterVersion, Counts, History, Record, Status, total_counts
+from claas.results.records import (
+    SCHEMA_VERSION,
+    AdapterVersion,
+    Baseline,
+    Counts,
+    History,
+    Record,
+    Status,
+    StepRecord,
+    total_counts,
+)
 from claas.results.settings import EvalConfig, Prices, left_out
 from claas.results.verdict import Judgement, Verdict, combine, judge_run
 
@@ -127,8 +137,19 @@ def _preference(history: History, judgement: Judgement, confidence: float, notes
         counts=total_counts(record.counts for record in records),
         tokens=_total([record.tokens for record in records]),
         timing_s=_total([record.timing_s for record in records]),
-        notes=tuple(notes),
+        notes=(*notes, *_unchecked_chat(records)),
     )
+
+
+def _unchecked_chat(records: Sequence[Baseline | StepRecord]) -> Iterable[str]:
+    """Says so where answers should have been held against their scores, and could not be."""
+    checks = [record.canary.chat for record in records if record.canary is not None and record.canary.chat is not None]
+    unchecked = [check for check in checks if check.scored is None]
+    if unchecked:
+        yield (
+            f"at {len(unchecked)} of {len(checks)} measurements no answer could be scored again to show which weights "
+            f"answer: {unchecked[0].error}"
+        )
 
 
 def _delta(final: float | None, start: float | None, updates: int) -> float | None:

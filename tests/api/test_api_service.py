@@ -20,7 +20,11 @@ async def test_a_score_says_what_each_token_weighs_under_which_weights(tmp_path:
         body = {"model": NAME, "messages": messages, "completion": "Hello you"}
         score = ScoreResponse.model_validate(ok(await api.http.post("/v1/score", json=body)))
     assert (score.model, score.system_fingerprint) == ("eval-concise@0", engine.adapters[LORA][0].digest)
-    assert (score.tokens, score.logprobs, score.logprob_sum) == (["Hello", "you", "<end>"], [-0.5] * 3, -1.5)
+    assert (score.tokens, score.logprobs, score.logprob_sum) == (
+        ["Hello", "you", "<end>"],
+        [-0.1, -0.2, -0.01],
+        pytest.approx(-0.31),
+    )
     assert score.completion_tokens == 3
     assert score.prompt_tokens == len(prompt_ids(messages))
 

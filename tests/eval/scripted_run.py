@@ -117,7 +117,7 @@ class Halting:
         max_tokens: int,
         top_logprobs: int = 0,
     ) -> Answer:
-        async with self._door("sample" if temperature > 0 else "measure", adapter.version):
+        async with self._door("sample" if 0 < temperature < 1 else "measure", adapter.version):
             return await self.inner.answer(
                 adapter, prompt, temperature=temperature, seed=seed, max_tokens=max_tokens, top_logprobs=top_logprobs
             )
@@ -125,7 +125,7 @@ class Halting:
     async def score(
         self, adapter: AdapterVersion, messages: Sequence[Mapping[str, str]], completion: str
     ) -> CompletionScore:
-        async with self._door("measure", adapter.version):
+        async with self._door("score", adapter.version):
             return await self.inner.score(adapter, messages, completion)
 
     async def give_feedback(self, adapter: AdapterVersion, items: Sequence[FeedbackItem], key: str) -> Receipt:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ from hypothesis import strategies as st
 
 from claas.core.errors import StackError
 from claas.core.settings import TrainingConfig
-from claas.eval.run.canary import COMPLETION, ROUNDING, Canaries
+from claas.eval.run.canaries import ROUNDING, Canaries
+from claas.eval.run.canary import EARLIER_TEXT, canary_text
 from claas.eval.runner import run_harness
 from claas.eval.stacks.stack import CompletionScore, LostAnswer, WrongWeights
 from claas.results.records import AdapterVersion, Canary
 from claas.results.settings import EvalConfig
+from tests.eval.record_files import change
 from tests.eval.scripted_run import Halting, outcome, run, settings, talkative
 from tests.eval.small_preferences import small_preferences
+from tests.fakes.stack import is_canary
 
 SCORE = [-2.0, -1.0, -4.0]
 NOISE = ROUNDING * 7.0
@@ -110,11 +114,48 @@ def test_the_canary_is_part_of_every_step_and_costs_two_requests(tmp_path: Path)
     assert [record["canary"]["repeat"] == record["canary"]["logprobs"] for record in at] == [True] * 4
     assert at[0]["canary"]["base"] == at[0]["canary"]["logprobs"]
     assert len({tuple(record["canary"]["logprobs"]) for record in at}) == 4
-    asked = [asked.adapter.model for asked in stack.asked if asked.text == COMPLETION]
+    asked = [asked.adapter.model for asked in stack.asked if is_canary(asked.text)]
     assert {model: asked.count(model) for model in asked} == {
         "claas-tiny": 1,
         **{f"eval-kuro-run@{number}": 2 for number in range(4)},
     }
+
+
+def test_every_run_has_a_text_of_its_own() -> None:
+    assert canary_text("one") == canary_text("one")
+    texts = {canary_text(str(number)) for number in range(200)}
+    assert len(texts) == 200
+    assert all(is_canary(text) for text in texts)
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_the_text_that_it_had(tmp_path: Path) -> None:
+    stack, kept = talkative(), tmp_path / "run" / "kuro"
+    asyncio.run(run(stack, settings(tmp_path / "run", num_steps=1)))
+
+    def as_it_was(record: dict[str, Any]) -> None:
+        del record["canary"]["text"], record["canary"]["chat"]
+
+    change(kept / "baseline.json", 0, as_it_was)
+    change(kept / "steps.jsonl", 0, as_it_was)
+    asyncio.run(run(stack, settings(tmp_path / "run", num_steps=2)))
+    first, second = outcome(tmp_path / "run")["steps"]
+    assert "text" not in first["canary"]
+    assert second["canary"]["text"] is None
+    assert second["canary"]["chat"]["scored"] == 0
+    assert [asked.text for asked in stack.asked].count(EARLIER_TEXT) == 2
+
+
+def test_answers_that_cannot_be_scored_token_by_token_are_said_to_be_unchecked(tmp_path: Path) -> None:
+    class CutsOtherwise(Halting):
+        async def score(self, adapter: Any, messages: Any, completion: str) -> CompletionScore:
+            scored = await super().score(adapter, messages, completion)
+            return replace(scored, tokens=tuple(f"{token}." for token in scored.tokens or ()))
+
+    asyncio.run(run(CutsOtherwise(talkative()), settings(tmp_path / "run", num_steps=1)))
+    found = outcome(tmp_path / "run")
+    assert [record["canary"]["chat"]["error"] for record in (found["baseline"], *found["steps"])] == [
+        "read again, the answer is made of other tokens"
+    ] * 2
 
 
 class LosesCanaries(Halting):
@@ -123,7 +164,7 @@ class LosesCanaries(Halting):
     versions: tuple[int, ...] = ()
 
     async def score(self, adapter: Any, messages: Any, completion: str) -> CompletionScore:
-        if completion == COMPLETION and adapter.version in self.versions:
+        if is_canary(completion) and adapter.version in self.versions:
             raise LostAnswer("HTTP 500")
         return await super().score(adapter, messages, completion)
 

@@ -16,10 +16,10 @@ from claas.eval.metrics.metric import Measurement
 from claas.eval.run.measuring import require_enough
 from claas.eval.run.reporter import Silent
 from claas.eval.run.step import prompts_of
-from claas.eval.stacks.stack import WrongWeights
+from claas.eval.stacks.stack import LostAnswer, WrongWeights
 from claas.results.records import Counts, StepRecord
 from tests.eval import scripted_run
-from tests.eval.scripted_run import METRICS, PREFERENCE, Halting, outcome, run, settings, talkative
+from tests.eval.scripted_run import METRICS, PAIR, PREFERENCE, Halting, outcome, run, settings, talkative
 
 
 def test_a_step_is_recorded_with_all_that_belongs_to_it(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_fail_on_error_true_ends_at_the_first_lost_answer(tmp_path: Path) -> Non
 def test_fail_on_error_true_also_ends_at_a_lost_sample(tmp_path: Path) -> None:
     class LosesSamples(Halting):
         async def answer(self, adapter, prompt, *, temperature, **asked):
-            self.inner.lost = {"What?"} if temperature > 0 else set()
+            self.inner.lost = {"What?"} if 0 < temperature < 1 else set()
             return await super().answer(adapter, prompt, temperature=temperature, **asked)
 
     with pytest.raises(StackError, match="step 0: 1 of 3 sampled answers were lost"):
@@ -106,12 +106,12 @@ def test_too_much_lost_is_measured_again_when_the_run_goes_on(tmp_path: Path) ->
 
     class LosesAtVersion2(Halting):
         async def score(self, adapter, messages, completion):
-            self.inner.lost = {completion} if adapter.version == 2 else set()
+            if adapter.version == 2 and completion == PAIR.positive_response:
+                raise LostAnswer("scripted loss")
             return await super().score(adapter, messages, completion)
 
     with pytest.raises(StackError, match=r"step 1: 1 of 5 measurements were lost \(1 of pair\)"):
         asyncio.run(run(LosesAtVersion2(stack), config))
-    stack.lost = set()
     asyncio.run(run(Halting(stack), config))
     asyncio.run(run(talkative(), settings(tmp_path / "unbroken" / "run")))
     assert outcome(tmp_path / "run") == outcome(tmp_path / "unbroken" / "run")
@@ -151,9 +151,9 @@ def test_the_next_step_is_under_way_while_a_version_is_measured(tmp_path: Path) 
 
 def test_at_most_one_version_is_measured_behind_the_updates(tmp_path: Path) -> None:
     class SlowToMeasure(Halting):
-        async def score(self, adapter, messages, completion):
-            await asyncio.sleep(0.1)
-            return await super().score(adapter, messages, completion)
+        async def answer(self, adapter, prompt, *, temperature, **asked):
+            await asyncio.sleep(0.1 if temperature == 0 else 0)
+            return await super().answer(adapter, prompt, temperature=temperature, **asked)
 
     stack = SlowToMeasure(talkative())
     asyncio.run(run(stack, settings(tmp_path / "run")))

@@ -109,6 +109,24 @@ def test_a_canary_of_other_weights_is_found(run_dir: Path, capsys: pytest.Captur
     )
 
 
+def test_an_answer_that_its_version_did_not_give_is_found(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def other_scores(record: dict[str, Any]) -> None:
+        (model,) = (name for name in record["canary"]["chat"]["scores"] if name.endswith("@3"))
+        record["canary"]["chat"]["scores"][model] = [-9.0] * len(record["canary"]["chat"]["scores"][model])
+
+    def other_seed(record: dict[str, Any]) -> None:
+        record["canary"]["chat"]["answers"][0]["seed"] = 7
+
+    change(run_dir / "calm" / "steps.jsonl", 2, other_scores)
+    change(run_dir / "calm" / "steps.jsonl", 1, other_seed)
+    change(run_dir / "calm" / "steps.jsonl", 0, lambda record: record["canary"].update(text="Another text."))
+    assert main([str(run_dir)]) == 1
+    said = capsys.readouterr().out
+    assert "steps.jsonl step 2: canary: recorded the right weights, recomputed what eval-calm-run@3 answered" in said
+    assert "steps.jsonl step 1: rollouts.canary/chat/0.seed: recorded" in said
+    assert "steps.jsonl step 0: canary.text: recorded Another text." in said
+
+
 def test_a_transcript_that_is_gone_is_found(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def drop(record: dict[str, Any]) -> None:
         record["rollouts"] = [each for each in record["rollouts"] if each["item"] != "heldout/0"]

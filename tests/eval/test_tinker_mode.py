@@ -31,7 +31,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     from tests.engines.tinker.words import completion_ids
     from tests.fakes.tinker_service import FakeTinker, tinker_service
 
-    scripted = FakeTinker(["claas-tiny"], answer=completion_ids("Rain is water that falls from clouds."))
+    scripted = FakeTinker(["claas-tiny"], answer=completion_ids("Hi."))
     with tinker_service(scripted) as fake:
         monkeypatch.setenv("TINKER_BASE_URL", fake.url)
         monkeypatch.setenv("CLAAS_TINKER_API_KEY", KEY)
@@ -67,6 +67,7 @@ def holds_key(folder: Path) -> list[Path]:
 def test_a_run_in_one_process_says_what_it_trained_and_costs(fake: Any, tmp_path: Path) -> None:
     prices = Prices(sample=2.0, prefill=1.0, train=4.0)
     results = asyncio.run(run_harness(config(tmp_path, prices=prices)))
+    assert not results.failures
     assert results.new_steps == 2
     steps = records(tmp_path)
     assert [step.adapter.version for step in steps] == [1, 2]

@@ -123,9 +123,9 @@ class FakeEngine:
         if len(words) > params.max_tokens:
             words, finish_reason = words[: params.max_tokens], "length"
         ids = tuple(token_id(word) for word in words)
-        tokens, logprobs = tuple(words), tuple(-0.1 * (i + 1) for i in range(len(words)))
+        tokens, logprobs = tuple(words), _logprobs(weights, len(words))
         if finish_reason == "stop":
-            ids, tokens, logprobs = (*ids, END_OF_TURN), (*tokens, "<end>"), (*logprobs, -0.01)
+            ids, tokens, logprobs = (*ids, END_OF_TURN), (*tokens, "<end>"), (*logprobs, _end_logprob(weights))
         top = tuple(TokenLogprob(f"other{i}", -1.0 - i) for i in range(params.top_logprobs))
         sample = EngineSample(
             weights=weights,
@@ -149,7 +149,7 @@ class FakeEngine:
             weights=weights,
             prompt_ids=prompt_ids(messages),
             tokens=(*words, "<end>"),
-            logprobs=(-0.5 - _moved(weights),) * (len(words) + 1),
+            logprobs=(*_logprobs(weights, len(words)), _end_logprob(weights)),
         )
 
     async def read(self, weights: Weights, prompt: TokenIds, top_logprobs: int = 0) -> PromptLogprobs:
@@ -245,6 +245,15 @@ def _as_messages(prompt: Prompt) -> Sequence[Message]:
 def prompt_ids(messages: Sequence[Message]) -> tuple[int, ...]:
     """The ids of a conversation, one per word and one per turn."""
     return tuple(token_id(word) for turn in messages for word in (turn["role"], *turn["content"].split()))
+
+
+def _logprobs(weights: Weights, words: int) -> tuple[float, ...]:
+    """What each word has, sampled or scored."""
+    return tuple(-0.1 * (i + 1) - _moved(weights) for i in range(words))
+
+
+def _end_logprob(weights: Weights) -> float:
+    return -0.01 - _moved(weights)
 
 
 def _moved(weights: Weights) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice, repeat
 
 from claas.core.checks import versioned_name
-from claas.eval.run.canary import COMPLETION
+from claas.eval.run.canary import ANSWER_TOKENS
 from claas.eval.stacks.stack import Answer, CompletionScore, LostAnswer
 from claas.results.ledger import Receipt
 from claas.results.records import AdapterVersion, utc_now
@@ -32,8 +32,8 @@ class Asked:
 class FakeStack:
     """Answers `answers[prompt]`, else `say(...)`, else something made up from prompt and seed.
 
-    It scores `scores[completion]`, else -1 nat for each word and for the end of turn. The canary is scored by the
-    weights: as the base model at version 0, and otherwise at every other version.
+    It scores `scores[completion]`, else -1 nat for each word and for the end of turn. What the canary asks for is said
+    and scored by the weights: as the base model at version 0, and otherwise at every other version.
     `shift` nats are added to every token's logprob per version, so that training moves the scores. A prompt or
     completion in `lost` always fails; one in `cut_off` finishes with "length". `entropy` None means: this stack
     cannot tell. `broken` is raised by the next feedback and then forgotten.
@@ -76,6 +76,8 @@ class FakeStack:
             raise LostAnswer(f"scripted loss of {prompt!r}")
         made = self.say(adapter, prompt, seed) if self.say else f"Answer {seed % 97} to: {prompt}"
         text = self.answers.get(prompt, made)
+        if max_tokens <= ANSWER_TOKENS and temperature == 1.0:
+            text = f"{_FOR_THE_CANARY} {text}"
         tokens = len(text.split())
         logprobs = tuple(self._logprobs(adapter, text)[:tokens])
         return Answer(
@@ -121,8 +123,16 @@ class FakeStack:
 
     def _logprobs(self, adapter: AdapterVersion, text: str) -> list[float]:
         scripted = self.scores.get(text, (-1.0,) * (len(text.split()) + 1))
-        canary = _moved(adapter) if text == COMPLETION else 0.0
+        canary = _moved(adapter) if is_canary(text) or text.startswith(_FOR_THE_CANARY) else 0.0
         return [value + self.shift * adapter.version - canary for value in scripted]
+
+
+_FOR_THE_CANARY = "Well,"
+
+
+def is_canary(text: str) -> bool:
+    """Whether a text is that of a run's canary."""
+    return len(text) > 60 and text.count(". ") == 3 and text.endswith(".")
 
 
 def _tokens(text: str, count: int) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ from claas.core.files import read_text
 from claas.eval.metrics.metric import Metric
 from claas.eval.metrics.preference import Preference
 from claas.eval.recompute.measurements import Agreement, Measurements, compare_transcripts, replay
-from claas.eval.run.canary import Canaries
+from claas.eval.run.canaries import Canaries
+from claas.eval.run.canary import canary_text, sample_chat
 from claas.eval.run.preference_run import update_key, what_changed
 from claas.eval.run.sources import code_of
 from claas.eval.run.step import feedback_text, intent_to_train, require_answers, sample
@@ -126,13 +127,27 @@ class _Records:
     ) -> None:
         measurements = Measurements(preference, self.metrics, self.config, agreement)
         await measurements.check_baseline("baseline.json", baseline)
-        self._check_canary(agreement, "baseline.json", baseline)
+        await self._check_canary(agreement, "baseline.json", preference, baseline, baseline)
         for step in records.steps[: records.ledger.updates]:
             await measurements.check_step(_where(step), step, baseline)
-            self._check_canary(agreement, _where(step), step)
+            await self._check_canary(agreement, _where(step), preference, step, baseline)
 
-    def _check_canary(self, agreement: Agreement, where: str, record: Baseline | StepRecord) -> None:
-        """What all versions of the run scored the canary still says that each is the one it should be."""
+    async def _check_canary(
+        self,
+        agreement: Agreement,
+        where: str,
+        preference: Preference,
+        record: Baseline | StepRecord,
+        baseline: Baseline,
+    ) -> None:
+        """What all versions of the run scored and said still says that each is the one it should be."""
+        if record.canary is not None and baseline.canary is not None:
+            text = None if baseline.canary.text is None else canary_text(self.run_id)
+            agreement.compare(where, "canary.text", record.canary.text, text)
+        if record.canary is not None and record.canary.chat is not None:
+            answers, step = record.canary.chat.answers, record.step if isinstance(record, StepRecord) else None
+            again = await sample_chat(replay(preference, self.config, record.adapter, step, None, answers))
+            compare_transcripts(agreement, where, answers, [transcript for transcript, _ in again])
         try:
             self.canaries.add(record.adapter, record.canary)
         except WrongWeights as error:

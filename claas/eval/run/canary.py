@@ -1,46 +1,109 @@
-"""The canary: one fixed text that every measured version scores, so that no other weights can answer in its place.
+"""The canary: what every measured version is asked to score and to say, so that no other can in its place.
 
 A name and a digest are what a server says of itself; what it computes with shows in its numbers alone.
 """
 
-import math
+import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from claas.core.concurrency import together
+from claas.core.concurrency import both, together
 from claas.core.errors import StackError
 from claas.eval.metrics.metric import Subject
 from claas.eval.run.measuring import allowed_share
-from claas.eval.stacks.stack import ServedBase, WrongWeights
-from claas.results.records import AdapterVersion, Canary
+from claas.eval.stacks.stack import Answer, ServedBase
+from claas.results.records import AdapterVersion, Canary, ChatCheck, Transcript
 
 PROMPT = ({"role": "user", "content": "What is the sea?"},)
-COMPLETION = "The sea is salt water. It covers most of the Earth and is full of life."
 
-ROUNDING = 2**-5
-"""Two scores by the same weights differ by at most this share of the text's log probability.
+EARLIER_TEXT = "The sea is salt water. It covers most of the Earth and is full of life."
+"""The text of records that do not say theirs."""
 
-A peer that batches as requests come sums in another order each time, and neighbouring bfloat16 numbers lie a 2^-7th
-apart: this is four such steps. Stacks that are batch-invariant, like the embedded one, give the same bits.
-"""
+_OPENINGS = ("The sea", "A lake", "The old harbour", "My garden", "The night sky", "A quiet village", "The long road")
+_VERBS = ("is full of", "has room for", "reminds me of", "is known for", "gives us", "is older than", "hides")
+_ENDINGS = ("small fish", "warm light", "salt and wind", "stories", "green stones", "early apples", "seven islands")
+
+ANSWER_TOKENS = 32
+"""Bound of the answers that are checked: enough to tell weights apart, and cheap."""
 
 
-async def score_canary(subject: Subject, base_model: str) -> Canary:
-    """Score the canary twice with the subject's version and, at baseline, once with the base model."""
+def canary_text(run_id: str) -> str:
+    """Four sentences, drawn by the run's id out of some hundred million: no server can know them from another run."""
+    drawn = random.Random(run_id)
+    parts = (drawn.sample(part, 4) for part in (_OPENINGS, _VERBS, _ENDINGS))
+    return ". ".join(" ".join(words) for words in zip(*parts, strict=True)) + "."
+
+
+async def score_canary(
+    subject: Subject, base_model: str, text: str, before: AdapterVersion | None, *, with_chat: bool = True
+) -> Canary:
+    """Score the run's text, and hold an answer of the subject's against its scores; `before` is the version before."""
+    if not with_chat:
+        return await _score_text(subject, base_model, text)
+    canary, chat = await both(_score_text(subject, base_model, text), _check_chat(subject, base_model, before))
+    return canary.model_copy(update={"chat": chat})
+
+
+async def _score_text(subject: Subject, base_model: str, text: str) -> Canary:
+    """Score the text twice with the subject's version and, at baseline, once with the base model."""
     scorers = [subject, subject]
     if subject.step is None:
         scorers.append(replace(subject, adapter=ServedBase(name=base_model)))
-    asked = await together(
-        scorer.score("canary", str(index), PROMPT, COMPLETION) for index, scorer in enumerate(scorers)
-    )
+    asked = await together(scorer.score("canary", str(index), PROMPT, text) for index, scorer in enumerate(scorers))
     scores = [None if scored is None else list(scored.logprobs) for _, scored in asked]
     of_version = [score for score in scores[:2] if score is not None]
     return Canary(
+        text=None if text == EARLIER_TEXT else text,
         logprobs=of_version[0] if of_version else None,
         repeat=of_version[1] if len(of_version) == 2 else None,
         base=scores[2] if len(scores) == 3 else None,
         error=next((transcript.error for transcript, _ in asked if transcript.error is not None), None),
     )
+
+
+async def _check_chat(subject: Subject, base_model: str, before: AdapterVersion | None) -> ChatCheck:
+    """Sample two answers to one prompt, and score one of them again: with this version, the one before, and the base.
+
+    The version before the first is the base model, which is then not asked twice.
+    """
+    (first, one), (second, other) = await sample_chat(subject)
+    others = [] if before is None else [before]
+    if before is not None and before.version > 0:
+        others.append(ServedBase(name=base_model))
+    error = None
+    for place, said, answer in ((0, first, one), (1, second, other)):
+        tokens = answer and answer.tokens
+        if answer is None or not tokens:
+            error = said.error or "the stack does not tell the tokens of its answers"
+            continue
+        completion, messages = _completion(answer, tokens), ({"role": "user", "content": said.prompt},)
+        if not completion:
+            error = "the answer is empty"
+            continue
+        transcript, own = await subject.score("canary", said.item, messages, completion)
+        if own is None or (own.tokens or ())[: len(tokens)] != tokens:  # text may be cut into other tokens than it was
+            error = transcript.error or "read again, the answer is made of other tokens"
+            continue
+        asked = [replace(subject, adapter=each).score("canary", said.item, messages, completion) for each in others]
+        scored = [own, *(score for _, score in await together(asked))]
+        models = [subject.adapter.model, *(each.model for each in others)]
+        scores = {model: list(each.logprobs[: len(tokens)]) for model, each in zip(models, scored, strict=True) if each}
+        return ChatCheck(answers=(first, second), scored=place, scores=scores)
+    return ChatCheck(answers=(first, second), error=error)
+
+
+async def sample_chat(subject: Subject) -> list[tuple[Transcript, Answer | None]]:
+    """Two short answers at temperature 1 under different seeds, to another probe prompt at every step."""
+    prompts, turn = subject.preference.probe_prompts, 0 if subject.step is None else subject.step + 1
+    short, prompt = replace(subject, max_tokens=min(ANSWER_TOKENS, subject.max_tokens)), prompts[turn % len(prompts)]
+    return await together(short.answer("canary", f"chat/{index}", prompt, temperature=1.0) for index in range(2))
+
+
+def _completion(answer: Answer, tokens: Sequence[str]) -> str:
+    """What to score of an answer: its text or, where its thinking was taken out of that, what its tokens spell."""
+    said = tokens[:-1] if answer.finish_reason == "stop" else tokens
+    whole = {"".join("".join(turn).split()) for turn in (said, tokens)}
+    return answer.text if "".join(answer.text.split()) in whole else "".join(said)
 
 
 def require_canary(where: str, canary: Canary, fail_on_error: bool | float, *, baseline: bool) -> None:
@@ -54,102 +117,3 @@ def require_canary(where: str, canary: Canary, fail_on_error: bool | float, *, b
             f"{where}: the canary was lost, without which nothing shows which weights answer: {canary.error}; nothing "
             "was recorded, so that a resumed run measures it again"
         )
-
-
-@dataclass(frozen=True)
-class _CanaryScore:
-    """What a version scored. `weights` says which weights it should answer with: its digest, or `_BASE`."""
-
-    adapter: AdapterVersion
-    weights: str
-    logprobs: Sequence[float]  # (T,)
-
-    @property
-    def model(self) -> str:
-        return self.adapter.model
-
-    def alike(self, logprobs: Sequence[float]) -> bool:
-        """Whether the per-token differences come to no more than `ROUNDING` of the whole."""
-        if len(self.logprobs) != len(logprobs):
-            return False
-        apart = math.fsum(abs(a - b) for a, b in zip(self.logprobs, logprobs, strict=True))
-        return apart <= ROUNDING * max(math.fsum(map(abs, self.logprobs)), math.fsum(map(abs, logprobs)))
-
-
-_BASE = "the base model"
-
-
-class Canaries:
-    """What the versions of one run scored, all preferences together.
-
-    The law: two versions score the canary alike if they have the same weights, and only then. Versions 0 all are the
-    base model. Beyond that the digest says what the weights are, so that an update that changed nothing (all gradients
-    zero) must leave the score as it was. Alike means to within `ROUNDING`, different means by any bit: on a peer whose
-    rounding varies, weights that should have changed and have not may pass, while no right version is ever refused.
-    """
-
-    def __init__(self) -> None:
-        self._scores: list[_CanaryScore] = []
-        self._untrained_digests: set[str] = set()
-
-    def add(self, adapter: AdapterVersion, canary: Canary | None) -> None:
-        """Take a version's score; `WrongWeights` says how it contradicts itself or another. A lost one says nothing."""
-        if adapter.version == 0:
-            self._untrained_digests.add(adapter.digest)
-        if canary is None or canary.logprobs is None:
-            return
-        weights = _BASE if adapter.digest in self._untrained_digests else adapter.digest
-        score = _CanaryScore(adapter, weights, canary.logprobs)
-        _require_steady(score, canary.repeat)
-        _require_base(score, canary.base)
-        nearest_first = sorted(
-            self._scores, key=lambda other: (other.adapter.lora_id != adapter.lora_id, -other.adapter.version)
-        )
-        for other in nearest_first:
-            _require_agreement(score, other)
-        self._scores.append(score)
-
-
-def _require_steady(score: _CanaryScore, repeat: Sequence[float] | None) -> None:
-    if repeat is not None and not score.alike(repeat):
-        raise WrongWeights(
-            f"{score.model} scored the canary {_nats(score.logprobs)} and, asked again at the same time, "
-            f"{_nats(repeat)}: more than one set of weights answers under its name"
-        )
-
-
-def _require_base(score: _CanaryScore, base: Sequence[float] | None) -> None:
-    if base is not None and not score.alike(base):
-        raise WrongWeights(
-            f"{score.model} scores the canary {_nats(score.logprobs)} and the base model {_nats(base)}: a new adapter "
-            "answers as its base model, so other weights answer under one of the two names"
-        )
-
-
-def _require_agreement(score: _CanaryScore, other: _CanaryScore) -> None:
-    if score.weights == other.weights:
-        if not score.alike(other.logprobs):
-            raise WrongWeights(
-                f"{score.model} scores the canary {_nats(score.logprobs)} and {other.model}, whose weights are the "
-                f"same, {_nats(other.logprobs)}: other weights answer under one of the two names"
-            )
-    elif list(score.logprobs) == list(other.logprobs):
-        raise WrongWeights(f"{score.model} scores the canary exactly as {_likely_cause(score, other)}")
-
-
-def _likely_cause(score: _CanaryScore, other: _CanaryScore) -> str:
-    one, version = score.adapter, other.adapter.version
-    if one.lora_id == other.adapter.lora_id and version == one.version - 1:
-        return (
-            f"version {version} did, though its digest is another: the update has not reached the weights that "
-            "answer; reload the adapter on the stack, or raise training.learning_rate if updates are too small to show"
-        )
-    if _BASE in (score.weights, other.weights):
-        return f"{other.model} did, and so as the base model: it answers in place of an adapter that has been trained"
-    if one.lora_id == other.adapter.lora_id:
-        return f"version {version} did, though its digest is another: a stale adapter answers"
-    return f"{other.model} did, though its digest is another: one preference's adapter answers for the other's"
-
-
-def _nats(logprobs: Sequence[float]) -> str:
-    return f"{math.fsum(logprobs):.6g} nats"

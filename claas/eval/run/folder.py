@@ -9,7 +9,7 @@ from pathlib import Path
 
 from claas.core.errors import InvalidInput
 from claas.core.files import locked, read_text
-from claas.eval.run.canary import Canaries
+from claas.eval.run.canaries import Canaries
 from claas.results.code import Change, Code, differences
 from claas.results.manifest import (
     OF_KFALLAH_CLAAS,

@@ -11,7 +11,8 @@ from claas.core.concurrency import both
 from claas.core.errors import InvalidInput, NotFound, StackError
 from claas.eval.metrics.metric import Metric, Subject, declared, seed_for
 from claas.eval.metrics.preference import Preference
-from claas.eval.run.canary import Canaries, require_canary, score_canary
+from claas.eval.run.canaries import Canaries
+from claas.eval.run.canary import EARLIER_TEXT, canary_text, require_canary, score_canary
 from claas.eval.run.folder import OpenRun
 from claas.eval.run.measuring import Measured, measure_all, require_enough, tokens
 from claas.eval.run.reporter import Reporter
@@ -47,6 +48,12 @@ class PreferenceRun:
         """The adapter's id: no other run's, as long as run folders have different names."""
         return adapter_id(f"{self.config.lora_id_prefix}/{self.preference.name}-{self.run_id}")
 
+    @property
+    def _canary_text(self) -> str:
+        """The text that the preference began with: a run of an earlier version goes on with the one it had."""
+        canary = None if self.baseline is None else self.baseline.canary
+        return canary_text(self.run_id) if canary is None else canary.text or EARLIER_TEXT
+
     def key(self, step: int) -> str:
         """The idempotency key of a step's update."""
         return update_key(self.run_id, self.preference.name, step)
@@ -74,8 +81,12 @@ class PreferenceRun:
         """Measure a version, the canary among the rest; `WrongWeights` when that shows that others answered."""
         subject, collapse_steps = self.subject(adapter, step), frozenset(self.config.collapse_steps or ())
         assert self.config.base_model is not None, "a run's configuration is resolved"
+        before = None if step is None else self.ledger.update(step)[0].adapter
         measured, canary = await both(
-            measure_all(self.metrics, subject, collapse_steps), score_canary(subject, self.config.base_model)
+            measure_all(self.metrics, subject, collapse_steps),
+            score_canary(
+                subject, self.config.base_model, self._canary_text, before, with_chat=self.config.openclaw_url is None
+            ),
         )
         self.canaries.add(adapter, canary)
         return measured, canary
@@ -177,7 +188,8 @@ async def _require_stack_agrees(run: PreferenceRun) -> None:
 THROUGH_GATEWAY = (
     "Answers came through an OpenClaw gateway, under its system prompt, while scores come from the API itself. The "
     "gateway decides temperature, seed and token bound: sampled_with of each transcript says what was used. Where that "
-    "is not what was asked for, greedy answers were not greedy, and another run with this seed answers otherwise."
+    "is not what was asked for, greedy answers were not greedy, and another run with this seed answers otherwise. "
+    "Which weights answered is what the API says that it recorded of each answer; none was scored again to check it."
 )
 """What a reader of the numbers has to know of a run through a gateway."""
 

@@ -66,6 +66,7 @@ class HttpStack:
     def __init__(self, client: HttpClient, template_kwargs: Mapping[str, Any] | None = None) -> None:
         self._client = client
         self._template_kwargs = dict(template_kwargs) if template_kwargs else None
+        self._rollout_ids: set[str] = set()
 
     async def init_adapter(self, lora_id: str, seed: int) -> AdapterVersion:
         """Version 0 of `lora_id`, made now; one that exists is taken only while it has not been trained."""
@@ -114,7 +115,14 @@ class HttpStack:
         except RequestLost as error:
             raise LostAnswer(str(error)) from error
         require_weights(adapter, reply.model, reply.system_fingerprint)
-        return _answer(reply)
+        answer = _answer(reply)
+        if answer.rollout_id in self._rollout_ids:
+            raise StackError(
+                f"{self._client.base_url} gave two answers the same rollout id, {quoted(answer.rollout_id)}: something "
+                "between repeats replies, such as a cache, and does not ask the model"
+            )
+        self._rollout_ids.add(answer.rollout_id)
+        return answer
 
     async def score(
         self, adapter: AdapterVersion, messages: Sequence[Mapping[str, str]], completion: str

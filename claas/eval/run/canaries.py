@@ -1,0 +1,202 @@
+"""The law of the canary: versions score and speak alike if they have the same weights, and only then."""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from claas.core.text import quoted
+from claas.eval.stacks.stack import WrongWeights
+from claas.results.records import AdapterVersion, Canary, ChatCheck, Transcript
+
+ROUNDING = 2**-5
+"""Two scores by the same weights differ by at most this share of the text's log probability.
+
+A peer that batches as requests come sums in another order each time, and neighbouring bfloat16 numbers lie a 2^-7th
+apart: this is four such steps. Stacks that are batch-invariant, like the embedded one, give the same bits. Sampling and
+scoring are computed in different ways, so that an answer may differ from its score by as much again, in nats per token.
+"""
+
+NEARER = 8
+"""How many times nearer an answer may not be to another version's scores than to its own version's."""
+
+_FEWEST_TOKENS = 8
+"""Of a shorter answer it is not said which version's scores it is nearer to."""
+
+_CERTAIN = 1.0
+"""Nats below which an answer is so likely that rounding may hide what an update changed."""
+
+_IMPOSSIBLE = -math.log(1e-9)
+"""Nats of answers that, each sampled twice, come out the same with a chance of one in a thousand million."""
+
+
+@dataclass(frozen=True)
+class _CanaryScore:
+    """What a version scored. `weights` says which weights it should answer with: its digest, or `_BASE`."""
+
+    adapter: AdapterVersion
+    weights: str
+    text: str | None
+    logprobs: Sequence[float]  # (T,)
+
+    @property
+    def model(self) -> str:
+        return self.adapter.model
+
+    def alike(self, logprobs: Sequence[float]) -> bool:
+        """Whether the per-token differences come to no more than `ROUNDING` of the whole."""
+        return _apart(self.logprobs, logprobs) <= ROUNDING * max(_nats_of(self.logprobs), _nats_of(logprobs))
+
+
+_BASE = "the base model"
+
+
+class Canaries:
+    """What the versions of one run scored and said, all preferences together.
+
+    The law: two versions score the canary alike if they have the same weights, and only then. Versions 0 all are the
+    base model. Beyond that the digest says what the weights are, so that an update that changed nothing (all gradients
+    zero) must leave the score as it was. Alike means to within `ROUNDING`, different means by any bit: on a peer whose
+    rounding varies, weights that should have changed and have not may pass, while no right version is ever refused.
+
+    What a version says has the log probabilities that it gives to it when it scores it, and not those of another; and
+    it does not say the same under different seeds where its own probabilities leave no chance for that.
+    """
+
+    def __init__(self) -> None:
+        self._scores: list[_CanaryScore] = []
+        self._weights: dict[str, str] = {}  # by the model's name
+        self._untrained_digests: set[str] = set()
+        self._said_twice: defaultdict[str, float] = defaultdict(float)  # nats, by adapter
+
+    def add(self, adapter: AdapterVersion, canary: Canary | None) -> None:
+        """Take a version's canary; `WrongWeights` says what it contradicts. A lost one says nothing."""
+        if adapter.version == 0:
+            self._untrained_digests.add(adapter.digest)
+        weights = _BASE if adapter.digest in self._untrained_digests else adapter.digest
+        self._weights[adapter.model] = weights
+        if canary is not None and canary.logprobs is not None:
+            self._add_score(_CanaryScore(adapter, weights, canary.text, canary.logprobs), canary)
+        if canary is not None and canary.chat is not None:
+            self._require_own_words(adapter, canary.chat)
+            self._require_seeds(adapter, canary.chat)
+
+    def _add_score(self, score: _CanaryScore, canary: Canary) -> None:
+        _require_steady(score, canary.repeat)
+        _require_base(score, canary.base)
+        comparable = [other for other in self._scores if other.text == score.text]
+        nearest_first = sorted(
+            comparable,
+            key=lambda other: (other.adapter.lora_id != score.adapter.lora_id, -other.adapter.version),
+        )
+        for other in nearest_first:
+            _require_agreement(score, other)
+        self._scores.append(score)
+
+    def _require_own_words(self, adapter: AdapterVersion, chat: ChatCheck) -> None:
+        """The checked answer must have its version's scores, and not those of the version before or the base model."""
+        own = chat.scores.get(adapter.model)
+        if chat.scored is None or own is None:
+            return
+        answer = chat.answers[chat.scored]
+        sampled, weights = answer.logprobs or [], self._weights[adapter.model]
+        far = _apart(sampled, own)
+        for model, score in chat.scores.items():
+            if weights == self._weights.get(model, _BASE):
+                continue
+            if score == own and _nats_of(own) >= _CERTAIN:
+                raise WrongWeights(
+                    f"{adapter.model} scores an answer of its own exactly as {model} does, though its weights are "
+                    "others: either the update has not reached the weights that score, or the numbers are none of a "
+                    "model"
+                )
+            is_clear = len(sampled) >= _FEWEST_TOKENS and far > _NOISE * len(sampled)
+            if is_clear and NEARER * _apart(sampled, score) < far:
+                raise WrongWeights(f"{_said(adapter, answer)} {model}, and not its own: {_STALE_CHAT}")
+        if far > ROUNDING * (max(_nats_of(sampled), _nats_of(own)) + len(own)):
+            raise WrongWeights(
+                f"{_said(adapter, answer)} {_nats(sampled)}, and scores the same answer {_nats(own)}: {_STALE_CHAT}"
+            )
+
+    def _require_seeds(self, adapter: AdapterVersion, chat: ChatCheck) -> None:
+        """Two samples are not the same again and again, unless the probabilities say that they may be."""
+        one, other = chat.answers
+        if None in (one.response, other.response):
+            return
+        if one.response != other.response or one.tokens != other.tokens:
+            self._said_twice[adapter.lora_id] = 0.0
+            return
+        self._said_twice[adapter.lora_id] += _nats_of(one.logprobs or ())
+        if self._said_twice[adapter.lora_id] > _IMPOSSIBLE:
+            raise WrongWeights(
+                f"{adapter.model} answers {quoted(one.prompt)} under seeds {one.seed} and {other.seed} with the same "
+                f"{quoted(one.response or '')}, as versions before it may have; that has a chance of "
+                f"{math.exp(-self._said_twice[adapter.lora_id]):.1g} by its own account: what answers ignores seeds, "
+                "or a cache answers in its place"
+            )
+
+
+_STALE_CHAT = "other weights answer chat requests under its name than score; is there a cache, or a reload that failed?"
+
+_NOISE = 2**-12
+"""Nats per token by which sampling and scoring in float32 never differ."""
+
+
+def _said(adapter: AdapterVersion, answer: Transcript) -> str:
+    return f"what {adapter.model} answered to {quoted(answer.prompt)} has the log probabilities of"
+
+
+def _require_steady(score: _CanaryScore, repeat: Sequence[float] | None) -> None:
+    if repeat is not None and not score.alike(repeat):
+        raise WrongWeights(
+            f"{score.model} scored the canary {_nats(score.logprobs)} and, asked again at the same time, "
+            f"{_nats(repeat)}: more than one set of weights answers under its name"
+        )
+
+
+def _require_base(score: _CanaryScore, base: Sequence[float] | None) -> None:
+    if base is not None and not score.alike(base):
+        raise WrongWeights(
+            f"{score.model} scores the canary {_nats(score.logprobs)} and the base model {_nats(base)}: a new adapter "
+            "answers as its base model, so other weights answer under one of the two names"
+        )
+
+
+def _require_agreement(score: _CanaryScore, other: _CanaryScore) -> None:
+    if score.weights == other.weights:
+        if not score.alike(other.logprobs):
+            raise WrongWeights(
+                f"{score.model} scores the canary {_nats(score.logprobs)} and {other.model}, whose weights are the "
+                f"same, {_nats(other.logprobs)}: other weights answer under one of the two names"
+            )
+    elif list(score.logprobs) == list(other.logprobs):
+        raise WrongWeights(f"{score.model} scores the canary exactly as {_likely_cause(score, other)}")
+
+
+def _likely_cause(score: _CanaryScore, other: _CanaryScore) -> str:
+    one, version = score.adapter, other.adapter.version
+    if one.lora_id == other.adapter.lora_id and version == one.version - 1:
+        return (
+            f"version {version} did, though its digest is another: the update has not reached the weights that "
+            "answer; reload the adapter on the stack, or raise training.learning_rate if updates are too small to show"
+        )
+    if _BASE in (score.weights, other.weights):
+        return f"{other.model} did, and so as the base model: it answers in place of an adapter that has been trained"
+    if one.lora_id == other.adapter.lora_id:
+        return f"version {version} did, though its digest is another: a stale adapter answers"
+    return f"{other.model} did, though its digest is another: one preference's adapter answers for the other's"
+
+
+def _apart(one: Sequence[float], other: Sequence[float]) -> float:
+    """Nats between two scores of the same tokens, token by token; of different numbers of tokens, infinite."""
+    if len(one) != len(other):
+        return math.inf
+    return math.fsum(abs(a - b) for a, b in zip(one, other, strict=True))
+
+
+def _nats_of(logprobs: Sequence[float]) -> float:
+    return math.fsum(map(abs, logprobs))
+
+
+def _nats(logprobs: Sequence[float]) -> str:
+    return f"{math.fsum(logprobs):.6g} nats"
