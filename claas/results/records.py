@@ -121,7 +121,7 @@ class ChatCheck(Record):
     """
 
     answers: tuple[Transcript, Transcript]
-    scored: int | None = Field(None, ge=0, le=1)
+    scored: int | None = Field(default=None, ge=0, le=1)
     scores: dict[str, list[float]] = Field(default_factory=dict[str, list[float]])
     error: str | None = None
 

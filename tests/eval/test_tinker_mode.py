@@ -88,11 +88,13 @@ def test_a_run_in_one_process_says_what_it_trained_and_costs(fake: Any, tmp_path
 def test_a_run_that_failed_at_the_service_continues(fake: Any, tmp_path: Path) -> None:
     asyncio.run(run_harness(config(tmp_path, num_steps=1)))
     fake.broken = "the node was lost"
-    failed = asyncio.run(run_harness(config(tmp_path)))
+    failed = asyncio.run(run_harness(config(tmp_path, retry_for_s=0.5)))
     assert failed.new_steps == 0
     assert "the node was lost" in str(failed.summary.preferences["calm"].failure)
     fake.broken = None
-    assert asyncio.run(run_harness(config(tmp_path))).new_steps == 1
+    ended = asyncio.run(run_harness(config(tmp_path)))
+    assert not ended.failures
+    assert ended.new_steps == 1
     assert [step.adapter.version for step in records(tmp_path)] == [1, 2]
     assert max(fake.checkpoints.values()) == 4, "two updates of two steps, none of them twice"
 
