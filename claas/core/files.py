@@ -168,6 +168,18 @@ def locked(path: Path, taken: str) -> Generator[None, None, None]:
         yield
 
 
+@contextmanager
+def in_turn(path: Path) -> Generator[None, None, None]:
+    """Hold the lock file `path`, once whoever holds it has let it go."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        require_file(path)
+        file = path.open("a")
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def is_locked(path: Path) -> bool:
     """Whether a process holds the lock file `path`; one that is not there, or cannot be read, is held by nobody."""
     try:

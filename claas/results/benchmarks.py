@@ -1,0 +1,248 @@
+"""What a benchmark run writes: the result of one model, item by item, and its row among all runs in metrics.json."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
+
+from claas.core.errors import InvalidInput
+from claas.core.files import dump_json, in_turn, read_lines, read_text, write_atomically
+from claas.results.records import SCHEMA_VERSION, Record
+
+R = TypeVar("R", bound=BaseModel)
+
+
+class TaskResult(Record):
+    """One task or group of tasks. `value` is `all_metrics[primary_metric]`, None where it failed: `error` says why.
+
+    `all_metrics` holds what lm-eval found: `acc`, `acc_stderr`. A number that was made with a filter has it in its name
+    (`exact_match,strict-match`), but for the filter of the primary metric. A group counts the items of all its tasks.
+    """
+
+    task: str
+    primary_metric: str
+    value: float | None
+    n_samples: int | None
+    all_metrics: dict[str, float]
+    error: str | None = None
+
+
+class EvalResult(Record):
+    """One model on some tasks. `fixture` is written where it is true: own rows stood in for a data set."""
+
+    model_name: str
+    tasks: list[str]
+    task_results: list[TaskResult]
+    n_tasks_completed: int
+    n_tasks_failed: int
+    duration_seconds: float
+    backend: str
+    fixture: bool = False
+
+    def average_score(self) -> float:
+        """The mean of the tasks' values, those left out that failed; `InvalidInput` where all did."""
+        values = [result.value for result in self.task_results if result.value is not None]
+        if not values:
+            raise InvalidInput(f"no task of {self.model_name} was completed, so there is no average score")
+        return fmean(values)
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_no_fixture(self, as_usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written = as_usual(self)
+        if not self.fixture:
+            del written["fixture"]
+        return written
+
+
+class TaskData(Record):
+    """The rows that a task read: the data set's name, and the sha256 of its files where they were local.
+
+    `fixture`: they are somebody's own in the data set's schema, so that no number made from them is the benchmark's.
+    """
+
+    path: str
+    sha256: str | None = None
+    fixture: bool = False
+
+
+class CompletedTask(Record):
+    """One task of a run that is on disk while the run goes on; `fingerprint` says of what and how it was asked.
+
+    `metrics` are lm-eval's numbers under its own names (`acc,none`), without standard errors. `num_fewshot` is the
+    number of worked examples before each question, `limit` the most items of each of a group's tasks.
+    """
+
+    fingerprint: str
+    result: TaskResult
+    metrics: dict[str, float]
+    num_fewshot: int
+    limit: int | None
+    version: str
+    data: TaskData
+    seconds: float
+
+
+class PartialRun(Record):
+    """`metrics.<name>.partial.json`: what a run that is not over has completed."""
+
+    schema_version: int = SCHEMA_VERSION
+    completed: dict[str, CompletedTask] = Field(default_factory=dict[str, CompletedTask])
+
+
+class BenchmarkRun(Record):
+    """One row of `metrics.json`: one model on one suite, every task of which was completed.
+
+    `adapter` is the version asked (`eval-concise@20`), None for the base model, and `digest` the weights that answered.
+    `metrics` is flat, `task/metric,filter`; the other mappings are by task. `smoke` and the data's `fixture` say of
+    numbers that they only show that everything works. `fingerprint` is that of all tasks together.
+    """
+
+    name: str
+    method: str
+    timestamp: str
+    base_model: str
+    adapter: str | None
+    digest: str
+    tokenizer: str
+    backend: str
+    harness: str = "lm-eval"
+    suite: str
+    smoke: bool
+    apply_chat_template: bool
+    lm_eval_version: str
+    limits: dict[str, int | None]
+    num_fewshot: dict[str, int]
+    n_samples: dict[str, int]
+    task_versions: dict[str, str]
+    datasets: dict[str, TaskData]
+    fingerprint: str
+    metrics: dict[str, float]
+
+    @property
+    def fixture(self) -> bool:
+        """Whether any task read rows that only have its data set's form."""
+        return any(data.fixture for data in self.datasets.values())
+
+
+class BenchmarkRuns(Record):
+    """`metrics.json`: every run, the oldest first."""
+
+    schema_version: int = SCHEMA_VERSION
+    runs: list[BenchmarkRun] = Field(default_factory=list[BenchmarkRun])
+
+
+class AnsweredBy(Record):
+    """The weights that answered: the name they were asked by, and the digest of their content."""
+
+    name: str
+    digest: str
+
+
+class BenchmarkItem(Record):
+    """One item of a task under one filter: a line of `samples.<task>.jsonl`.
+
+    (`task`, `filter`, `doc_id`) pairs it with the same item of another run, where `doc_hash` (the row), `prompt_hash`
+    (what was asked, worked examples and chat template included) and `target_hash` agree. `scores` are the metrics of
+    this item; a list where the metric counts several things in one answer. `arguments` is what was asked, one for each
+    choice, `resps` what came back: `[log probability, whether greedy]` or a text; `filtered_resps` what was scored.
+    """
+
+    task: str
+    filter: str
+    doc_id: int
+    doc_hash: str
+    prompt_hash: str
+    target_hash: str
+    target: str
+    arguments: list[Any]
+    resps: list[Any]
+    filtered_resps: Any
+    scores: dict[str, float | list[float]]
+    weights: AnsweredBy
+
+
+@dataclass(frozen=True)
+class BenchmarkFiles:
+    """The folder of benchmark results: a row for each run, and a folder for each run's details."""
+
+    root: Path
+
+    @property
+    def metrics(self) -> Path:
+        """Every run that was completed."""
+        return self.root / "metrics.json"
+
+    def partial(self, name: str) -> Path:
+        """What the run `name` has completed so far."""
+        return self.root / f"metrics.{name}.partial.json"
+
+    def run(self, name: str) -> Path:
+        """The folder of a run's summary, raw results and samples."""
+        return self.root / name
+
+    def summary(self, name: str) -> Path:
+        """The `EvalResult` of a run."""
+        return self.run(name) / "lm_eval_summary.json"
+
+    def samples(self, name: str, task: str) -> Path:
+        """The items of one task of a run, a line each."""
+        return self.run(name) / f"samples.{task}.jsonl"
+
+    def read_runs(self) -> BenchmarkRuns:
+        """Every run; none where the file is missing. `InvalidInput` on one that is damaged."""
+        return _read(self.metrics, BenchmarkRuns) if self.metrics.exists() else BenchmarkRuns()
+
+    def read_partial(self, name: str) -> PartialRun:
+        """What the run has completed; nothing where it was not begun. `InvalidInput` on a file that is damaged."""
+        path = self.partial(name)
+        return _read(path, PartialRun) if path.exists() else PartialRun()
+
+    def write_partial(self, name: str, partial: PartialRun) -> None:
+        """Keep what the run has completed."""
+        _write(self.partial(name), partial.model_dump())
+
+    def promote(self, run: BenchmarkRun) -> None:
+        """Append the row of a run that is complete, and remove its partial. Two processes take turns."""
+        with in_turn(self.root / ".metrics.lock"):
+            earlier = self.read_runs()
+            _write(self.metrics, BenchmarkRuns(runs=[*earlier.runs, run]).model_dump())
+        self.partial(run.name).unlink(missing_ok=True)
+
+    def read_summary(self, name: str) -> EvalResult:
+        """The result of a run."""
+        return _read(self.summary(name), EvalResult)
+
+    def write_summary(self, name: str, result: EvalResult) -> None:
+        """Write the result of a run."""
+        _write(self.summary(name), result.model_dump())
+
+    def read_samples(self, name: str, task: str) -> list[BenchmarkItem]:
+        """The items of one task of a run; none where they were not written."""
+        path = self.samples(name, task)
+        return [_parsed(path, line, BenchmarkItem) for line in read_lines(path)]
+
+    def write_samples(self, name: str, task: str, samples: list[BenchmarkItem]) -> None:
+        """Write the items of one task of a run."""
+        lines = "".join(f"{dump_json(sample.model_dump())}\n" for sample in samples)
+        write_atomically(self.samples(name, task), lines)
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    write_atomically(path, dump_json(content, indent=1) + "\n")
+
+
+def _read(path: Path, into: type[R]) -> R:
+    return _parsed(path, read_text(path), into)
+
+
+def _parsed(path: Path, text: str, into: type[R]) -> R:
+    try:
+        return into.model_validate(json.loads(text))
+    except (ValidationError, json.JSONDecodeError) as error:
+        said = error.errors(include_url=False)[0] if isinstance(error, ValidationError) else None
+        where = f"{'.'.join(map(str, said['loc']))}: {said['msg']}" if said else str(error)
+        raise InvalidInput(f"{path} is damaged ({where}); put back a copy, or move it away and start anew") from None
