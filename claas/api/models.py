@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from claas.core.checks import alias_name, served_name
 from claas.core.errors import Conflict, InvalidInput, NotFound, StackError
-from claas.core.files import dump_json, set_aside, write_atomically
+from claas.core.files import dump_json, read_bytes, set_aside, write_atomically
 from claas.core.text import quoted
 from claas.engines.base import Engine, Weights
 
@@ -63,8 +63,8 @@ def _read(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
     try:
-        entries = _FILE.validate_json(path.read_bytes())
-    except (IsADirectoryError, ValidationError):
+        entries = _FILE.validate_json(read_bytes(path))
+    except (OSError, ValidationError):
         _log.warning("%s is no list of aliases and was moved to %s; there are none now", path, set_aside(path))
         return {}
     aliases = {name: target for name, target in entries.items() if _is_alias(name, target)}
@@ -187,6 +187,7 @@ class Models:
         return [self._engine.base_model, *(served_name(w.lora_id) for w in adapters if w.lora_id)]
 
     async def _means_something(self, alias: str) -> bool:
+        await asyncio.sleep(0)  # of thousands, each is looked up in its turn
         try:
             await self.weights(alias)
         except (NotFound, Conflict, StackError):

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from claas.core.checks import adapter_id, served_name, versioned_name
 from claas.core.errors import Conflict, InvalidInput, NotFound, StackError
-from claas.core.files import read_text, sync_directory, write_atomically, writing
+from claas.core.files import read_bytes, read_text, sync_directory, write_atomically, writing
 from claas.core.text import quoted
 from claas.engines.base import Update, Weights
 
@@ -163,15 +163,16 @@ class VersionStore(ABC, Generic[V]):
 
     def delete(self, lora_id: str) -> bool:
         """Remove an adapter and all its versions; False when there was none."""
+        home = self._home(lora_id)
         with self._lock:
-            home = self._home(lora_id)
             if lora_id not in self._adapters and home.name not in self._unreadable:
                 return False
-            doomed = home.with_name(f"{_DELETED}{home.name}")
-            with writing(home):
-                shutil.rmtree(doomed, ignore_errors=True)
-                home.rename(doomed)
-                sync_directory(self._root)
+        doomed = home.with_name(f"{_DELETED}{home.name}")
+        with writing(home):
+            shutil.rmtree(doomed, ignore_errors=True)
+            home.rename(doomed)
+            sync_directory(self._root)
+        with self._lock:  # which nobody has to wait for while the disk is slow
             self._adapters.pop(lora_id, None)
             self._unreadable.pop(home.name, None)
         self._persist()
@@ -208,7 +209,7 @@ class VersionStore(ABC, Generic[V]):
     def _read(self, home: Path, number: int) -> V:
         path = self._path(home, number)
         try:
-            record = self._kind.model_validate_json(path.read_bytes())
+            record = self._kind.model_validate_json(read_bytes(path))
             if (served_name(adapter_id(record.lora_id)), record.version) != (home.name, number):
                 raise InvalidInput(f"it is the record of {versioned_name(record.lora_id, record.version)}")
         except (OSError, ValueError) as error:

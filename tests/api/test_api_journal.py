@@ -1,6 +1,7 @@
 """The journal behaves as a bounded list of lines, across restarts, compactions, torn ends and lines that are none."""
 
 import asyncio
+import os
 import resource
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -111,3 +112,9 @@ async def test_a_line_that_does_not_fit_the_disk_leaves_the_others_whole(tmp_pat
     await journal.append(b"c:3")
     assert await journal.find("c") == b"c:3"
     journal.close()
+
+
+def test_a_pipe_in_its_place_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "journal.jsonl")
+    with pytest.raises(StackError, match=r"cannot write .*journal\.jsonl: it is not a file"):
+        Journal(tmp_path / "journal.jsonl", 3, keys_of)

@@ -220,18 +220,25 @@ class StreamingText:
         self._on_piece = on_piece
         self._emitted_text = ""
         self._emitted_tokens = 0
+        self._count = 0
+        self._called = False
 
     def listener(self) -> Callable[[int], None]:
         """What the decoding thread calls after each token."""
         loop = asyncio.get_running_loop()
 
         def listen(count: int) -> None:
-            with suppress(RuntimeError):  # the loop has closed: nobody listens any more
-                loop.call_soon_threadsafe(self._advance, count)
+            self._count = count
+            if not self._called:  # a loop that is busy takes several tokens at once
+                self._called = True
+                with suppress(RuntimeError):  # the loop has closed: nobody listens any more
+                    loop.call_soon_threadsafe(self._advance)
 
         return listen
 
-    def _advance(self, count: int) -> None:
+    def _advance(self) -> None:
+        self._called = False
+        count = self._count
         text = settled(self._chat.text(self._job.token_ids[:count]), self._job.params.stop)
         if len(text) <= len(self._emitted_text) or not text.startswith(self._emitted_text):
             return

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from claas.core.errors import Conflict, StackError
-from claas.core.files import sync_directory, writing
+from claas.core.files import read_bytes, sync_directory, writing
 from claas.engines.base import Weights
 from claas.engines.local.linear import ModelWeights, linear_op
 from claas.engines.local.lora import LoraShape, base_weights, from_bytes, prepared
@@ -128,7 +128,7 @@ class LocalStore(VersionStore[LocalVersion]):
     def _read_file(self, record: LocalVersion, name: str, digest: str) -> bytes:
         path = self.directory(record) / name
         try:
-            data = path.read_bytes()
+            data = read_bytes(path)
         except FileNotFoundError as error:
             raise StackError(f"{path} is missing, so {record.weights.name} cannot be used") from error
         if hashlib.sha256(data).hexdigest() != digest:

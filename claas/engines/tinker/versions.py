@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from claas.core.checks import adapter_id
 from claas.core.errors import Conflict, NotFound, StackError
-from claas.core.files import dump_json, set_aside, write_atomically
+from claas.core.files import dump_json, read_bytes, set_aside, write_atomically
 from claas.engines.base import Weights
 from claas.engines.store import ADAPTER_CONFIG, ADAPTER_WEIGHTS, StoredVersion, VersionStore
 
@@ -129,8 +129,8 @@ def _read_paths(path: Path) -> list[str]:
     if not path.exists():
         return []
     try:
-        return _PATHS.validate_json(path.read_bytes())
-    except (IsADirectoryError, ValidationError):
+        return _PATHS.validate_json(read_bytes(path))
+    except (OSError, ValidationError):
         aside = set_aside(path)
         _log.warning("%s is no list of paths and was moved to %s; the checkpoints on it stay at Tinker", path, aside)
         return []
