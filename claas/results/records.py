@@ -131,7 +131,8 @@ class Canary(Record):
 
     `base` is the base model's score, asked for at version 0 only. `error` says why a score was lost. `text` is None in
     records of earlier versions, when all runs had the same. `chat` holds what the version says against what it scores;
-    None in records of earlier versions, and through a gateway.
+    None in records of earlier versions, and through a gateway. `prompt_digest` is that of the prompt's tokens; None
+    where the stack does not tell.
     """
 
     text: str | None = None
@@ -140,6 +141,7 @@ class Canary(Record):
     base: list[float] | None = None
     error: str | None = None
     chat: ChatCheck | None = None
+    prompt_digest: str | None = None
 
 
 class Baseline(Record):

@@ -58,6 +58,7 @@ async def _score_text(subject: Subject, base_model: str, text: str) -> Canary:
         repeat=of_version[1] if len(of_version) == 2 else None,
         base=scores[2] if len(scores) == 3 else None,
         error=next((transcript.error for transcript, _ in asked if transcript.error is not None), None),
+        prompt_digest=next((score.prompt_digest for _, score in asked if score is not None), None),
     )
 
 

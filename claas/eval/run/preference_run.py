@@ -12,11 +12,11 @@ from claas.core.errors import InvalidInput, NotFound, StackError
 from claas.eval.metrics.metric import Metric, Subject, declared, seed_for
 from claas.eval.metrics.preference import Preference
 from claas.eval.run.canaries import Canaries
-from claas.eval.run.canary import EARLIER_TEXT, canary_text, require_canary, score_canary
+from claas.eval.run.canary import EARLIER_TEXT, PROMPT, canary_text, require_canary, score_canary
 from claas.eval.run.folder import OpenRun
 from claas.eval.run.measuring import Measured, measure_all, require_enough, tokens
 from claas.eval.run.reporter import Reporter
-from claas.eval.stacks.stack import Stack
+from claas.eval.stacks.stack import LostAnswer, Stack
 from claas.results.ledger import Ledger
 from claas.results.records import AdapterVersion, Baseline, Canary, Metadata, StepRecord, utc_now
 from claas.results.run_files import PreferenceFiles, PreferenceRecords
@@ -141,6 +141,7 @@ async def start_or_resume(run: PreferenceRun) -> None:
     run.reporter.preference_started(run.preference.name, run.steps_recorded)
     if run.baseline is not None:
         await _require_stack_agrees(run)
+        await _require_same_prompt(run, run.baseline)
     run.start_steps(run.baseline or await _measure_baseline(run))
 
 
@@ -182,6 +183,23 @@ async def _require_stack_agrees(run: PreferenceRun) -> None:
             f"{run.lora_id} is at version {newest.version} ({newest.digest}) on the stack, but at {expected.version} "
             f"({expected.digest}) in {run.files.ledger}: it was trained or replaced outside this run; start anew in "
             "another output_dir"
+        )
+
+
+async def _require_same_prompt(run: PreferenceRun, baseline: Baseline) -> None:
+    """The stack still makes the same tokens of the canary's prompt, as far as it tells: else every number moves."""
+    then = None if baseline.canary is None else baseline.canary.prompt_digest
+    if then is None:
+        return
+    try:
+        now = (await run.stack.score(run.newest(), PROMPT, "Water.")).prompt_digest
+    except LostAnswer:
+        return
+    if now not in (then, None):
+        raise InvalidInput(
+            f"{run.lora_id}: the stack makes other tokens of a conversation than when the baseline was measured: its "
+            "chat template, what that is told (a date, chat_template_kwargs) or its tokenizer has changed, and steps "
+            "before and after could not be compared; restore it, or start anew in another output_dir"
         )
 
 
