@@ -84,7 +84,7 @@ async def test_a_score_covers_the_completion_and_its_end(open_tinker: Any) -> No
     engine = await open_tinker()
     score = await engine.score(await engine.resolve(None), user("What is rain?"), "Water.")
     prompt, completion = chat().prompt_ids(user("What is rain?")), completion_ids("Water.")
-    assert (score.prompt_tokens, len(score.tokens)) == (len(prompt), len(completion))
+    assert (score.prompt_ids, len(score.tokens)) == (tuple(prompt), len(completion))
     assert score.logprobs == pytest.approx(logprobs([*prompt, *completion], 0)[len(prompt) - 1 :])
 
 
