@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
@@ -15,7 +15,9 @@ from claas.core.errors import InvalidInput
 MARK = "kwyjibo"
 """A word that no template says by itself."""
 
-_NOT_OPTIONS = frozenset(inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters) | {"messages"}
+_NOT_OPTIONS = frozenset(inspect.signature(cast(Any, PreTrainedTokenizerBase).apply_chat_template).parameters) | {
+    "messages"
+}
 _WHAT_TEMPLATES_RAISE = (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
