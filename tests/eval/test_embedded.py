@@ -63,12 +63,12 @@ async def killed(config: EvalConfig, at: int) -> None:
 
 
 def numbers(results: RunResults) -> list[Any]:
-    """What was measured and learned, less times, and the ids that name the run and its rollouts."""
+    """What was measured and learned, less times, the canary that each run has its own of, and ids."""
     history = results.preferences["calm"]
     assert history.baseline is not None
     told = [history.baseline.model_dump(), *(step.model_dump() for step in history.steps)]
     for record in told:
-        for key in ("timestamp", "timing_s", "rollout_ids"):
+        for key in ("timestamp", "timing_s", "rollout_ids", "canary"):
             record.pop(key, None)
         record["adapter"].pop("lora_id")
         for rollout in record["rollouts"]:
