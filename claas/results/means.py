@@ -40,6 +40,9 @@ _special: Any = special  # scipy ships no types: what comes from it is made a fl
 FEWEST_TO_RESAMPLE = 5
 """With fewer clusters too many resamples are one cluster over and over, and Student's t stands alone."""
 
+MOST_TO_RESAMPLE = 2_000
+"""With more clusters the bootstrap says what Student's t does, in gigabytes."""
+
 _RESAMPLES = 9_999
 _SEED = 20_260_101
 _ALIKE = 1e-9
@@ -177,7 +180,7 @@ def _ratio(after: tuple[float, ...], before: tuple[float, ...]) -> _Ratio | None
 def _studentised(residuals: Array, bottom: Array) -> Array:
     """(ratio - estimate) / its own standard error, of every resample; those of one cluster repeated have none."""
     n = len(residuals)
-    if n < FEWEST_TO_RESAMPLE:
+    if not FEWEST_TO_RESAMPLE <= n <= MOST_TO_RESAMPLE:
         return _array([])
     drawn = _resamples(n)  # (resamples, n): how often each cluster is drawn
     totals, sums = drawn @ bottom, drawn @ residuals
