@@ -77,7 +77,7 @@ def test_a_failed_update_exits_with_3_and_says_how_to_go_on(
         raise StackError("no memory left")
 
     engine.before_save = out_of_memory
-    assert main(small) == 3
+    assert main([*small, "retry_for_s=0"]) == 3
     told = capsys.readouterr().err
     assert "no memory left" in told
     engine.before_save = lambda: None
