@@ -24,7 +24,7 @@ class TaskResult(Record):
     """
 
     task: str
-    primary_metric: str
+    primary_metric: str | None
     value: float | None
     n_samples: int | None
     all_metrics: dict[str, float]
@@ -187,6 +187,10 @@ class BenchmarkFiles:
     def summary(self, name: str) -> Path:
         """The `EvalResult` of a run."""
         return self.run(name) / "lm_eval_summary.json"
+
+    def raw(self, name: str) -> Path:
+        """What lm-eval said of a run, without the items."""
+        return self.run(name) / "lm_eval_raw.json"
 
     def samples(self, name: str, task: str) -> Path:
         """The items of one task of a run, a line each."""

@@ -41,7 +41,11 @@ async def connect(
 
 @asynccontextmanager
 async def api_client(
-    base_url: str, config: EvalConfig, *, transport: httpx.AsyncBaseTransport | None, retries: Retries | None
+    base_url: str,
+    config: EvalConfig,
+    *,
+    transport: httpx.AsyncBaseTransport | None = None,
+    retries: Retries | None = None,
 ) -> AsyncGenerator[HttpClient, None]:
     """Requests to `base_url`, once it has introduced itself as a CLaaS API that serves the run's base model."""
     client = HttpClient(

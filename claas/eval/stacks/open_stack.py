@@ -18,7 +18,8 @@ from claas.api.services import open_engine, require_startable
 from claas.core.errors import InvalidInput
 from claas.core.settings import API_KEY_VARIABLE, TOKEN_VARIABLE
 from claas.eval.stacks.gateway_stack import connect_through
-from claas.eval.stacks.http_stack import HttpStack, connect
+from claas.eval.stacks.http_client import HttpClient
+from claas.eval.stacks.http_stack import HttpStack, api_client, connect
 from claas.eval.stacks.stack import Stack
 from claas.results.settings import EvalConfig
 
@@ -59,6 +60,23 @@ def check_stack(config: EvalConfig) -> None:
 @asynccontextmanager
 async def hosted(config: EvalConfig, store_dir: Path) -> AsyncGenerator[HttpStack, None]:
     """The API of `config.mode`, with adapters, rollouts and receipts in `store_dir`, so that a run can continue."""
+    async with _hosted_client(config, store_dir) as client:
+        yield HttpStack(client, config.chat_template_kwargs)
+
+
+@asynccontextmanager
+async def open_client(config: EvalConfig, store_dir: Path) -> AsyncGenerator[HttpClient, None]:
+    """Requests to the API at `claas_url`, else to one hosted here that keeps its adapters in `store_dir`."""
+    if config.claas_url is None:
+        async with _hosted_client(config, store_dir) as client:
+            yield client
+    else:
+        async with api_client(config.claas_url, config) as client:
+            yield client
+
+
+@asynccontextmanager
+async def _hosted_client(config: EvalConfig, store_dir: Path) -> AsyncGenerator[HttpClient, None]:
     settings = ApiConfig(
         mode=config.mode,
         base_model=config.base_model,
@@ -68,8 +86,8 @@ async def hosted(config: EvalConfig, store_dir: Path) -> AsyncGenerator[HttpStac
     async with _running(settings) as app:
         # A bug in the app becomes an HTTP 500, as it would on a socket, and its traceback goes to the log.
         transport = httpx.ASGITransport(app=_logged(app), raise_app_exceptions=False)
-        async with connect(_ADDRESS, config, transport=transport) as stack:
-            yield stack
+        async with api_client(_ADDRESS, config, transport=transport) as client:
+            yield client
 
 
 def _token() -> str:

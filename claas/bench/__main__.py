@@ -1,0 +1,82 @@
+"""`python -m claas.bench [key=value ...]`: benchmarks from the command line."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Sequence
+
+from claas.bench.catalogue import catalogue, chosen
+from claas.bench.scoring import require_lm_eval
+from claas.bench.settings import BenchConfig
+from claas.core.command_line import Command, say
+from claas.core.errors import ClaasError, ExitCode, StackError
+from claas.core.settings import config_root
+from claas.results.benchmarks import EvalResult
+
+_USAGE = """\
+python -m claas.bench [key=value ...] [--list-tasks]
+
+  python -m claas.bench suite=smoke                                       does everything work?
+  python -m claas.bench suite=standard 'adapters=[eval-concise@20]' store_dir=data/evals/mine/stack
+  python -m claas.bench 'tasks=[core,ifeval]' limit=50 claas_url=http://127.0.0.1:8080
+
+The same command again asks nothing that was answered.
+
+--list-tasks          what suite and tasks can name
+--cfg job             print the settings that would be used, and run nothing
+"""
+
+COMMAND = Command("claas.bench", BenchConfig, config_root() / "bench", "base", _USAGE)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The `ExitCode`; what is no `ClaasError` is a bug, and raised."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if "--list-tasks" in arguments:
+        print("\n".join(catalogue().lines()))
+        return 0
+    try:
+        results = [result for job in COMMAND.jobs(arguments) for result in _run(job.config)]
+    except (StackError, asyncio.CancelledError) as error:
+        say("claas.bench", f"{error or 'terminated'}; the same command again continues")
+        return ExitCode.RESUMABLE
+    except ClaasError as error:
+        say("claas.bench", str(error))
+        return ExitCode.MISTAKE
+    except KeyboardInterrupt:
+        say("claas.bench", "interrupted; the same command again continues")
+        return ExitCode.INTERRUPTED
+    return ExitCode.RESUMABLE if any(result.n_tasks_failed for result in results) else 0
+
+
+def _run(config: BenchConfig) -> list[EvalResult]:
+    asked = chosen(config.suite, config.tasks, limit=config.limit, num_fewshot=config.num_fewshot)
+    require_lm_eval()
+    from claas.bench.run import run_bench
+
+    async def until_terminated() -> list[EvalResult]:
+        running = asyncio.current_task()
+        assert running is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+        return await run_bench(config, asked, lambda line: say("claas.bench", line))
+
+    results = asyncio.run(until_terminated())
+    for result in results:
+        print(table(result))
+    print(f"results: {config.output_dir}")
+    return results
+
+
+def table(result: EvalResult) -> str:
+    """A model's results, a line each."""
+    title = f"{result.model_name}{' (fixture: rows of our own, not the benchmarks)' if result.fixture else ''}"
+    rows = [
+        f"  {each.task:<18}{each.primary_metric or '':<26}"
+        + (f"failed: {each.error}" if each.value is None else f"{each.value:.3f}  of {each.n_samples} items")
+        for each in result.task_results
+    ]
+    return "\n".join([title, *rows])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

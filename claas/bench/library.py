@@ -1,0 +1,55 @@
+"""Benchmarks from Python, in one call."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from claas.bench import project
+from claas.bench.catalogue import catalogue, chosen
+from claas.bench.scoring import Runner, require_lm_eval
+from claas.bench.settings import WIRE, BenchConfig
+from claas.core.errors import InvalidInput
+from claas.results.benchmarks import EvalResult, TaskResult
+
+
+def run_lm_eval(
+    model_name: str,
+    tasks: Sequence[str],
+    *,
+    limit: int | None = None,
+    num_fewshot: int | None = None,
+    runner: Runner | None = None,
+    **settings: Any,
+) -> EvalResult:
+    """One model on groups and tasks: the base model, or an adapter such as `eval-concise@20`.
+
+    `settings` are those of `python -m claas.bench`. With `runner`, which is called as `lm_eval.simple_evaluate` is and
+    returns such a dictionary, nothing is asked and lm-eval need not be installed. `MissingExtra` says what to install.
+    """
+    if runner is not None:
+        return _ran(runner, model_name, tasks, limit, num_fewshot)
+    require_lm_eval()
+    from claas.bench.run import run_bench
+
+    base = BenchConfig(base_model=settings.pop("base_model", None), mode=settings.get("mode", "local")).model
+    model = {} if model_name == base else {"adapters": [model_name], "include_base": False}
+    config = BenchConfig(base_model=base, tasks=list(tasks), limit=limit, num_fewshot=num_fewshot, **model, **settings)
+    asked = chosen(None, tasks, limit=limit, num_fewshot=num_fewshot)
+    (result,) = asyncio.run(run_bench(config, asked, lambda line: None))
+    return result
+
+
+def _ran(
+    runner: Runner, model_name: str, tasks: Sequence[str], limit: int | None, num_fewshot: int | None
+) -> EvalResult:
+    started, results = time.monotonic(), list[TaskResult]()
+    for entry in chosen(None, tasks, limit=limit, num_fewshot=num_fewshot).entries:
+        listed = catalogue().tasks.get(entry.task)
+        primary = None if listed is None else listed.metric
+        try:
+            raw = runner(model=model_name, tasks=[entry.task], limit=limit, num_fewshot=num_fewshot)
+            results.append(project.task_result(raw, entry.task, entry.task, primary))
+        except (InvalidInput, RuntimeError) as error:
+            results.append(project.failed(entry.task, str(error), primary))
+    return project.eval_result(model_name, results, seconds=time.monotonic() - started, backend=WIRE)

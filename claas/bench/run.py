@@ -1,0 +1,214 @@
+"""A run: every model on every entry of a suite, each written as soon as it is done, and continued where it ended."""
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from claas.bench import project
+from claas.bench.catalogue import SMOKE, Chosen, catalogue
+from claas.bench.models import Model, open_models
+from claas.bench.scoring import TaskFailed, evaluate
+from claas.bench.settings import WIRE, BenchConfig
+from claas.bench.suite import PreparedEntry, Suite, prepare
+from claas.bench.wire_lm import WireLM
+from claas.core.concurrency import together
+from claas.core.errors import InvalidInput
+from claas.core.files import dump_json, locked, read_text, write_atomically, writing
+from claas.eval.stacks.http_client import RequestLost
+from claas.eval.stacks.stack import LostAnswer
+from claas.results.benchmarks import (
+    AnsweredBy,
+    BenchmarkFiles,
+    BenchmarkRun,
+    CompletedTask,
+    EvalResult,
+    PartialRun,
+    TaskResult,
+)
+from claas.results.records import utc_now
+
+Tell = Callable[[str], None]
+"""Says one line to whoever waits."""
+
+
+async def run_bench(config: BenchConfig, asked: Chosen, tell: Tell) -> list[EvalResult]:
+    """Run every model on every entry; the result of each model, in which a task that failed has an `error`.
+
+    A model's row is appended to `metrics.json` when all its tasks are complete. `StackError`: the API is gone, or other
+    weights answer; the same call then continues.
+    """
+    files = BenchmarkFiles(config.output_folder)
+    files.read_runs()  # what is wrong with it is said before anything is asked
+    suite = await asyncio.to_thread(prepare, asked.entries, config.datasets_folder)
+    for line in asked.left_out:
+        tell(line)
+    async with open_models(config) as models:
+        at_once = asyncio.Semaphore(config.parallel_models)
+
+        async def bounded(model: Model) -> EvalResult:
+            async with at_once:
+                return await _Run(config, asked, suite, files, model, _name(config, model, len(models)), tell).result()
+
+        return await together(map(bounded, models))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One model on every entry."""
+
+    config: BenchConfig
+    asked: Chosen
+    suite: Suite
+    files: BenchmarkFiles
+    model: Model
+    name: str
+    tell: Tell
+
+    async def result(self) -> EvalResult:
+        """Its result, on disk."""
+        started = time.monotonic()
+        taken = f"another process is at work on the run {self.name!r} in {self.files.root}; give this one another name"
+        with writing(self.files.root):
+            self.files.root.mkdir(parents=True, exist_ok=True)
+        with locked(self.files.root / f".{self.name}.lock", taken):
+            partial = self._continued()
+            results = [await self._entry(prepared, partial) for prepared in self.suite.entries]
+            result = project.eval_result(
+                self.model.name,
+                results,
+                seconds=time.monotonic() - started,
+                backend=WIRE,
+                fixture=any(prepared.data.fixture for prepared in self.suite.entries),
+            )
+            self.files.write_summary(self.name, result)
+            if result.n_tasks_failed == 0:
+                self.files.promote(self._row(partial))
+        return result
+
+    def _continued(self) -> PartialRun:
+        """What an earlier run of this name has completed under the same circumstances."""
+        marks = {prepared.entry.task: self._fingerprint(prepared) for prepared in self.suite.entries}
+        if not self.config.resume:
+            for mark in marks.values():
+                for cache in self._cache(mark).parent.glob(f"{mark}*"):
+                    cache.unlink(missing_ok=True)
+            return PartialRun()
+        earlier = self.files.read_partial(self.name).completed
+        kept = {task: done for task, done in earlier.items() if marks.get(task) == done.fingerprint}
+        for task in (earlier.keys() & marks.keys()) - kept.keys():
+            self.tell(f"{self.name}: {task} was asked of other weights, or otherwise, before, and is run anew")
+        return PartialRun(completed=kept)
+
+    async def _entry(self, prepared: PreparedEntry, partial: PartialRun) -> TaskResult:
+        task = prepared.entry.task
+        if task in partial.completed:
+            self.tell(f"{self.name}: {task} is complete already")
+            return partial.completed[task].result
+        started = time.monotonic()
+        listed = catalogue().tasks.get(task)
+        primary = None if listed is None else listed.metric
+        mark = self._fingerprint(prepared)
+        try:
+            raw = await asyncio.to_thread(self._ask, prepared, mark)
+            result = project.task_result(raw, task, prepared.reported, primary)
+        except (TaskFailed, LostAnswer, RequestLost, InvalidInput) as error:
+            self.tell(f"{self.name}: {task} failed: {error}")
+            return project.failed(task, str(error), primary)
+        partial.completed[task] = CompletedTask(
+            fingerprint=mark,
+            result=result,
+            metrics=project.flat_metrics(raw, prepared.reported),
+            num_fewshot=project.num_fewshot(raw),
+            limit=prepared.entry.limit,
+            version=project.version(raw),
+            data=prepared.data,
+            seconds=time.monotonic() - started,
+        )
+        self._write(task, raw, partial)
+        self.tell(f"{self.name}: {task} {result.primary_metric} {result.value:.3f} of {result.n_samples} items")
+        return result
+
+    def _ask(self, prepared: PreparedEntry, mark: str) -> project.Raw:
+        return evaluate(
+            data=prepared.data.path,
+            cache=self._cache(mark),
+            model=WireLM(self.model.served),
+            tasks=[prepared.group],
+            task_manager=self.suite.manager,
+            limit=prepared.entry.limit,
+            apply_chat_template=self._uses_template,
+            fewshot_as_multiturn=self._uses_template,
+        )
+
+    def _write(self, task: str, raw: project.Raw, partial: PartialRun) -> None:
+        weights = self.model.served.weights
+        if self.config.log_samples:
+            items = project.items(raw, AnsweredBy(name=weights.model, digest=weights.digest))
+            self.files.write_samples(self.name, task, items)
+        path = self.files.raw(self.name)
+        earlier = json.loads(read_text(path)) if len(partial.completed) > 1 and path.exists() else {}
+        write_atomically(path, json.dumps(project.merged(earlier, raw)))
+        self.files.write_partial(self.name, partial)
+
+    def _row(self, partial: PartialRun) -> BenchmarkRun:
+        done = {prepared.entry.task: partial.completed[prepared.entry.task] for prepared in self.suite.entries}
+        return BenchmarkRun(
+            name=self.name,
+            method=self.config.method,
+            timestamp=utc_now(),
+            base_model=self.config.model,
+            adapter=self.model.adapter,
+            digest=self.model.served.weights.digest,
+            tokenizer=self.config.tokenizer or self.config.model,
+            backend=WIRE,
+            suite=self.asked.suite,
+            smoke=self.asked.suite == SMOKE,
+            apply_chat_template=self._uses_template,
+            lm_eval_version=version("lm_eval"),
+            limits={task: each.limit for task, each in done.items()},
+            num_fewshot={task: each.num_fewshot for task, each in done.items()},
+            n_samples={task: each.result.n_samples or 0 for task, each in done.items()},
+            task_versions={task: each.version for task, each in done.items()},
+            datasets={task: each.data for task, each in done.items()},
+            fingerprint=_digest([each.fingerprint for each in done.values()]),
+            metrics={f"{task}/{key}": value for task, each in done.items() for key, value in each.metrics.items()},
+        )
+
+    @property
+    def _uses_template(self) -> bool:
+        asked = self.config.apply_chat_template
+        return self.model.served.tokenizer.chat_template is not None if asked is None else asked
+
+    def _cache(self, mark: str) -> Path:
+        """Where lm-eval keeps every answer that came, whether or not its task was finished."""
+        return self.files.root / "responses" / mark
+
+    def _fingerprint(self, prepared: PreparedEntry) -> str:
+        """Of the weights, of what they are asked, and how."""
+        served = self.model.served
+        return _digest(
+            [
+                prepared.entry.model_dump(),
+                prepared.data.model_dump(),
+                served.weights.digest,
+                served.window,
+                self.config.tokenizer,
+                self._uses_template,
+                version("lm_eval"),
+            ]
+        )
+
+
+def _name(config: BenchConfig, model: Model, models: int) -> str:
+    own = model.name.replace("/", "-")
+    return own if config.name is None else config.name if models == 1 else f"{config.name}-{own}"
+
+
+def _digest(parts: Any) -> str:
+    return hashlib.sha256(dump_json(parts).encode()).hexdigest()[:32]

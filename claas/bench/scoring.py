@@ -1,0 +1,49 @@
+"""One task asked of one model by lm-eval, which is imported when the first one is."""
+
+import logging
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+from claas.bench.project import Raw
+from claas.core.errors import ClaasError, MissingExtra
+
+Runner = Callable[..., Raw]
+"""`lm_eval.simple_evaluate`, or something in its place."""
+
+
+class TaskFailed(ClaasError):
+    """A task that lm-eval could not finish: its data are not here, or its code broke. The other tasks go on."""
+
+
+def require_lm_eval() -> None:
+    """Import lm-eval, quietly; `MissingExtra` says what to install."""
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    try:
+        import_module("lm_eval")
+    except ModuleNotFoundError as error:
+        raise MissingExtra("lm-eval", "bench") from error
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    with suppress(ModuleNotFoundError):  # IFEval guesses the language of an answer: the same way each time
+        import_module("langdetect").DetectorFactory.seed = 0
+
+
+def evaluate(*, data: str, cache: Path, runner: Runner | None = None, **settings: Any) -> Raw:
+    """What lm-eval finds with `settings`; `cache` is a file of answers by the same weights. `data` is named in errors.
+
+    `TaskFailed` whatever goes wrong in the task; what is wrong with the model's server is raised as it is.
+    """
+    runner = runner or cast(Runner, import_module("lm_eval").simple_evaluate)
+    try:
+        return runner(log_samples=True, bootstrap_iters=1000, use_cache=str(cache), **settings)
+    except ClaasError:
+        raise
+    except Exception as error:  # a task is somebody else's code
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        if isinstance(error, OSError):
+            said += f"; its data are {data} of the Hugging Face hub, or that folder in datasets_dir"
+        raise TaskFailed(said) from error

@@ -1,0 +1,135 @@
+"""Entries of a suite as lm-eval takes them: a task or group of its own, with our shots and somebody's data set.
+
+Each becomes a group of one member with overrides, the only form in which lm-eval 0.4.13 changes tasks that it knows.
+Imported only where lm-eval is installed.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import lm_eval.tasks
+import yaml
+from lm_eval.tasks import TaskManager
+
+from claas.bench.catalogue import Entry, catalogue, nearest
+from claas.core.errors import InvalidInput
+from claas.core.files import read_bytes
+from claas.results.benchmarks import TaskData
+
+_TASKS = Path(lm_eval.tasks.__file__).parent
+
+
+@dataclass(frozen=True)
+class PreparedEntry:
+    """An entry that lm-eval can load by the name `group`; its numbers are then found under `reported`."""
+
+    entry: Entry
+    group: str
+    reported: str
+    data: TaskData
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Entries, and the one who loads them."""
+
+    entries: tuple[PreparedEntry, ...]
+    manager: TaskManager
+
+
+def prepare(entries: Sequence[Entry], datasets_dir: Path | None) -> Suite:
+    """Find the tasks of all entries; `InvalidInput` on a name that lm-eval does not have, with those like it.
+
+    Only the folders of the tasks are read, in half a second; for a name that the catalogue lacks all of lm-eval's,
+    which takes ten or more.
+    """
+    manager = _manager(entries)
+    prepared: list[PreparedEntry] = []
+    with TemporaryDirectory() as folder:
+        for entry in entries:
+            members = [_leaves(manager, name) for name in entry.only or (entry.task,)]
+            data, overrides = _data(entry, [leaf for inside in members for leaf in inside], datasets_dir)
+            if entry.num_fewshot is not None:
+                overrides["num_fewshot"] = entry.num_fewshot
+            group = _group(manager, entry, overrides)
+            (Path(folder) / f"{entry.task}.yaml").write_text(yaml.safe_dump(group), encoding="utf-8")
+            reported = group["group"] if entry.only else entry.task
+            prepared.append(PreparedEntry(entry, group["group"], reported, data))
+        manager.task_index.update(TaskManager(include_path=folder, include_defaults=False).task_index)
+        for each in prepared:
+            manager.task_index[each.group].yaml_path = None  # from here on what was read of the file is used
+    return Suite(tuple(prepared), manager)
+
+
+def _manager(entries: Sequence[Entry]) -> TaskManager:
+    listed = catalogue().tasks
+    if any(entry.task not in listed for entry in entries):
+        return TaskManager()
+    folders = dict.fromkeys(str(_TASKS / listed[entry.task].folder) for entry in entries)
+    return TaskManager(include_path=list(folders), include_defaults=False)
+
+
+def _group(manager: TaskManager, entry: Entry, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    kind = manager.task_index[entry.task].kind.name
+    if not entry.only:
+        member = {"group" if kind == "GROUP" else "task": entry.task, **overrides}
+        return {"group": f"suite_{entry.task}", "task": [member]}
+    known: dict[str, Any] = manager.task_index[entry.task].cfg or {}
+    return {
+        "group": f"suite_{entry.task}",
+        "task": [{"task": name, **overrides} for name in entry.only],
+        "aggregate_metric_list": known["aggregate_metric_list"],
+    }
+
+
+def _leaves(manager: TaskManager, name: str) -> list[dict[str, Any]]:
+    """The settings of a task, or of every task inside a group."""
+    if name not in manager.task_index:
+        raise InvalidInput(f"lm-eval has no task {name!r}{nearest(name, manager.task_index)}")
+    found = manager.task_index[name]
+    if found.kind.name == "TAG":
+        return [leaf for member in sorted(found.tags) for leaf in _leaves(manager, member)]
+    settings: dict[str, Any] = found.cfg or {}
+    if found.kind.name != "GROUP":
+        return [settings]
+    members = cast(list[str | dict[str, Any]], settings["task"])
+    names = [member if isinstance(member, str) else member.get("task", member.get("group")) for member in members]
+    return [leaf for member in names for leaf in _leaves(manager, str(member))]
+
+
+def _data(entry: Entry, leaves: list[dict[str, Any]], datasets_dir: Path | None) -> tuple[TaskData, dict[str, Any]]:
+    """What the entry reads, and what has to be changed so that it reads it from `datasets_dir`."""
+    paths = sorted({str(leaf.get("dataset_path")) for leaf in leaves})
+    local = [path for path in paths if datasets_dir is not None and (datasets_dir / path).is_dir()]
+    if datasets_dir is None or not local:
+        return TaskData(path=", ".join(paths)), {}
+    if len(paths) > 1:
+        raise InvalidInput(
+            f"{entry.task} reads several data sets ({', '.join(paths)}): with datasets_dir, name its tasks one by one"
+        )
+    folder = datasets_dir.resolve() / paths[0]
+    data = TaskData(path=paths[0], sha256=_digest(folder), fixture=_is_fixture(folder))
+    return data, {"dataset_path": str(folder)}
+
+
+def _digest(folder: Path) -> str:
+    """Of every file's name and content."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder)}\0".encode())
+        digest.update(hashlib.sha256(read_bytes(path)).digest())
+    return digest.hexdigest()
+
+
+def _is_fixture(folder: Path) -> bool:
+    """Whether the data set's card says that its rows only have the form of the real ones."""
+    card = folder / "README.md"
+    if not card.is_file():
+        return False
+    _, _, rest = card.read_text(encoding="utf-8").partition("---\n")
+    front = yaml.safe_load(rest.partition("---\n")[0])
+    return isinstance(front, dict) and cast(dict[str, Any], front).get("fixture") is True

@@ -1,0 +1,204 @@
+"""A model behind our wire as lm-eval sees one: log probabilities and greedy texts of one version of one adapter.
+
+Every reply is checked to come from the weights asked for. Imported only where lm-eval is installed.
+"""
+
+import asyncio
+import math
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from lm_eval.api.model import TemplateLM
+from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
+from claas.core.concurrency import together
+from claas.core.errors import InvalidInput
+from claas.eval.stacks.http_client import HttpClient
+from claas.eval.stacks.stack import LostAnswer, require_weights
+from claas.results.records import AdapterVersion
+from claas.wire.chat import CompletionChoice, CompletionRequest, CompletionResponse
+
+T = TypeVar("T")
+
+Scored = tuple[float, bool]
+"""The log probability of a continuation in nats, and whether it is the likeliest one, token by token."""
+
+_MOST_WAITING = 512
+"""Requests of one task that are made out at the same time; the client sends as many of them as it may."""
+
+_MOST_STOPS = 4
+"""Stop strings that an API takes; the others are looked for in the text that came."""
+
+_SEED = 1234
+
+
+class Tokenizer(Protocol):
+    """What is needed of one of transformers."""
+
+    eos_token: str
+    eos_token_id: int
+    bos_token: str | None
+    bos_token_id: int | None
+    chat_template: str | None
+    name_or_path: str
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """The tokens of a text."""
+        ...
+
+    def apply_chat_template(self, conversation: list[dict[str, str]], **settings: Any) -> Any:
+        """A conversation as the model reads it."""
+        ...
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """One version of one adapter, or the base model, at an API whose model reads `window` tokens."""
+
+    client: HttpClient
+    weights: AdapterVersion
+    window: int
+    tokenizer: Tokenizer
+    loop: asyncio.AbstractEventLoop
+
+    async def complete(self, ids: Sequence[int], max_tokens: int, **settings: Any) -> CompletionChoice:
+        """What continues `ids`; `WrongWeights` where other weights say so, `LostAnswer` where the reply is none."""
+        request = CompletionRequest(
+            model=self.weights.model, prompt=list(ids), max_tokens=max_tokens, temperature=0.0, **settings
+        )
+        reply = await self.client.post("/v1/completions", request, CompletionResponse)
+        require_weights(self.weights, reply.model, reply.system_fingerprint)
+        if len(reply.choices) != 1:
+            raise LostAnswer(f"the reply has {len(reply.choices)} choices where one was asked for")
+        return reply.choices[0]
+
+
+class WireLM(TemplateLM):
+    """lm-eval's model; its methods run in a thread of their own, and their requests in the loop of the client."""
+
+    max_gen_toks = 256
+
+    def __init__(self, served: ServedModel) -> None:
+        super().__init__()
+        self._served, self.tokenizer = served, served.tokenizer
+
+    @property
+    def max_length(self) -> int:
+        """How many tokens a question has with its answer."""
+        return self._served.window
+
+    @property
+    def eot_token_id(self) -> int:
+        """The token that ends a text."""
+        return self.tokenizer.eos_token_id
+
+    @property
+    def prefix_token_id(self) -> int:
+        """The token that stands before a text of which every token is scored."""
+        begins = self.tokenizer.bos_token_id
+        return self.eot_token_id if begins is None else begins
+
+    @property
+    def tokenizer_name(self) -> str:
+        """For lm-eval's record."""
+        return self.tokenizer.name_or_path
+
+    def chat_template(self, chat_template: bool | str = False) -> str | None:
+        """For lm-eval's record."""
+        return self.tokenizer.chat_template
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """A conversation as the model reads it, its last turn left open where that is the assistant's."""
+        return self.tokenizer.apply_chat_template(
+            chat_history,
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=not add_generation_prompt,
+        )
+
+    def get_model_info(self) -> dict[str, Any]:
+        """Into lm-eval's results: which weights the numbers belong to."""
+        weights = self._served.weights
+        return {"model_args": f"pretrained={weights.model}", "model_name": weights.model, "digest": weights.digest}
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
+        """The tokens of a text, which begins once where its chat template has begun it."""
+        begins = self.tokenizer.bos_token
+        special = not (begins and string.startswith(begins)) if add_special_tokens is None else add_special_tokens
+        return self.tokenizer.encode(string, add_special_tokens=special)
+
+    def loglikelihood(self, requests: Any, disable_tqdm: bool = True) -> list[Scored]:
+        """The log probability of each continuation after its context; no progress bar is drawn."""
+        return super().loglikelihood(requests, disable_tqdm=True)
+
+    def _loglikelihood_tokens(self, requests: Any, **_: Any) -> list[Scored]:
+        async def one(key: Any, context: list[int], continuation: list[int]) -> Scored:
+            scored = await self._score(context, continuation)
+            if key is not None:
+                self.cache_hook.add_partial("loglikelihood", key, scored)
+            return scored
+
+        return self._all([one(*request) for request in requests])
+
+    def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> list[float]:
+        """The log probability of each whole text, every token scored once."""
+
+        async def one(text: str) -> float:
+            windows = get_rolling_token_windows(self.tok_encode(text), self.prefix_token_id, self.max_length - 1, 1)
+            parts = [await self._score(*make_disjoint_window(window)) for window in windows]
+            total = math.fsum(logprob for logprob, _ in parts)
+            self.cache_hook.add_partial("loglikelihood_rolling", (text,), total)
+            return total
+
+        return self._all([one(request.args[0]) for request in requests])
+
+    def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
+        """The greedy text after each context, up to the first of its stop strings.
+
+        What a long context leaves of the window is what the answer may have, but half of it at least.
+        """
+
+        async def one(context: str, asked: dict[str, Any]) -> str:
+            settings = normalize_gen_kwargs(dict(asked), self.max_gen_toks)
+            if settings.get("do_sample"):
+                raise InvalidInput("this task draws its answers at random; only greedy ones are asked for")
+            until = handle_stop_sequences(settings.get("until"), eos=self.tokenizer.eos_token)
+            longest: int = settings["max_gen_toks"]
+            reserved = min(longest, self.max_length // 2)
+            ids = self.tok_encode(context)[-(self.max_length - reserved) :]
+            stop = [each for each in until if each][:_MOST_STOPS]
+            choice = await self._served.complete(ids, min(longest, self.max_length - len(ids)), seed=_SEED, stop=stop)
+            text = postprocess_generated_text(choice.text, until, None)
+            self.cache_hook.add_partial("generate_until", (context, asked), text)
+            return text
+
+        return self._all([one(*request.args) for request in requests])
+
+    async def _score(self, context: Sequence[int], continuation: Sequence[int]) -> Scored:
+        """What does not fit the window is cut from the beginning."""
+        ids = [*context, *continuation][-self.max_length :]
+        choice = await self._served.complete(ids, 0, echo=True, logprobs=1)
+        if choice.logprobs is None or len(choice.logprobs.token_logprobs) != len(ids):
+            raise LostAnswer(f"the reply has no log probability for each of {len(ids)} tokens")
+        size = len(continuation)
+        told, tops = choice.logprobs.token_logprobs[-size:], choice.logprobs.top_logprobs[-size:]
+        found = [(logprob, top) for logprob, top in zip(told, tops, strict=True) if logprob is not None and top]
+        if len(found) != size:
+            raise LostAnswer(f"the reply scores {len(found)} of the {size} tokens of a continuation")
+        return math.fsum(logprob for logprob, _ in found), all(logprob >= max(top.values()) for logprob, top in found)
+
+    def _all(self, questions: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+        """Ask all of them, and wait for the answers in the calling thread."""
+
+        async def asked() -> list[T]:
+            waiting = asyncio.Semaphore(_MOST_WAITING)
+
+            async def bounded(question: Coroutine[Any, Any, T]) -> T:
+                async with waiting:
+                    return await question
+
+            return await together(map(bounded, questions))
+
+        return asyncio.run_coroutine_threadsafe(asked(), self._served.loop).result()
