@@ -12,10 +12,12 @@ from pydantic import BaseModel
 
 from claas.api.config import ApiConfig
 from claas.api.errors import STATUS_OF
+from claas.bench.settings import BenchConfig
 from claas.core.configuration import Setting, settings_of, written
 from claas.core.errors import ExitCode
 from claas.eval.config.catalog import known_metrics, known_preferences, load_metrics
 from claas.eval.metrics.metric import declared
+from claas.results.benchmarks import BenchmarkItem, BenchmarkRuns, EvalResult, PartialRun
 from claas.results.keys import Key
 from claas.results.ledger import Intent, Receipt
 from claas.results.manifest import Manifest
@@ -24,6 +26,13 @@ from claas.results.settings import EvalConfig
 from claas.results.summary import Summary
 
 PAGE = Path(__file__).with_name("reference.md")
+
+BENCHMARK_RECORDS: list[tuple[str, type[BaseModel]]] = [
+    ("`metrics.json`", BenchmarkRuns),
+    ("`metrics.<name>.partial.json`", PartialRun),
+    ("`<name>/lm_eval_summary.json`", EvalResult),
+    ("`<name>/samples.<task>.jsonl`: a line per item and filter", BenchmarkItem),
+]
 
 RECORDS: list[tuple[str, type[BaseModel]]] = [
     ("`config.json`", Manifest),
@@ -49,10 +58,12 @@ def reference() -> str:
             "Names: " + "; ".join(names()) + ".",
             "",
             *settings("Settings of `python -m claas.api`", ApiConfig),
+            *settings("Settings of `python -m claas.bench`", BenchConfig),
             *metrics(),
             *exit_codes(),
             *errors(),
-            *records(),
+            *records("Files of a run and their keys", RECORDS),
+            *records("Files of benchmark runs and their keys", BENCHMARK_RECORDS),
         ]
     )
 
@@ -119,11 +130,11 @@ def errors() -> Iterator[str]:
     yield from table(("status", "`code`", "meaning"), [(str(status), f"`{code}`", text) for status, code, text in rows])
 
 
-def records() -> Iterator[str]:
-    """The files of a run's folder, and every key in them."""
-    yield from heading("Files of a run and their keys")
+def records(title: str, files: Sequence[tuple[str, type[BaseModel]]]) -> Iterator[str]:
+    """The files of a folder, and every key in them."""
+    yield from heading(title)
     shared: list[type[BaseModel]] = []
-    for file, model in RECORDS:
+    for file, model in files:
         yield from record(file, model)
         shared += [each for each in models_in(model) if each not in shared]
     for model in shared:

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from claas.bench.settings import BenchConfig
-from claas.bench.wire_lm import ServedModel, Tokenizer
+from claas.bench.wire_lm import Tokenizer, WireModel
 from claas.core.concurrency import together
 from claas.core.errors import InvalidInput, MissingExtra
 from claas.core.settings import EMBEDDED
@@ -28,7 +28,7 @@ _SPELLED = "The 7 quick-brown foxes said: don't."
 class Model:
     """One model of a run; `adapter` is None for the base model."""
 
-    served: ServedModel
+    served: WireModel
     adapter: str | None
 
     @property
@@ -66,7 +66,7 @@ async def _model(
     weights = _weights(adapter, reply)
     if adapter is not None and "@" in adapter:
         require_weights(weights, adapter, reply.system_fingerprint)
-    return Model(ServedModel(client, weights, window, tokenizer, asyncio.get_running_loop()), adapter and weights.model)
+    return Model(WireModel(client, weights, window, tokenizer, asyncio.get_running_loop()), adapter and weights.model)
 
 
 def _weights(adapter: str | None, reply: CompletionResponse) -> AdapterVersion:

@@ -152,7 +152,7 @@ class _Run:
             items = project.items(raw, AnsweredBy(name=weights.model, digest=weights.digest))
             self.files.write_samples(self.name, task, items)
         path = self.files.raw(self.name)
-        earlier = json.loads(read_text(path)) if len(partial.completed) > 1 and path.exists() else {}
+        earlier: dict[str, Any] = json.loads(read_text(path)) if len(partial.completed) > 1 and path.exists() else {}
         write_atomically(path, json.dumps(project.merged(earlier, raw)))
         self.files.write_partial(self.name, partial)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
-import lm_eval.tasks
+import lm_eval.tasks  # pyright: ignore[reportMissingTypeStubs]  # typed in place
 import yaml
-from lm_eval.tasks import TaskManager
+from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingTypeStubs]  # typed in place
 
 from claas.bench.catalogue import Entry, catalogue, nearest
 from claas.core.errors import InvalidInput

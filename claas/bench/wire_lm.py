@@ -7,11 +7,18 @@ import asyncio
 import math
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
-from lm_eval.api.model import TemplateLM
-from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
-from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+from lm_eval.api.model import TemplateLM  # pyright: ignore[reportMissingTypeStubs]  # typed in place
+from lm_eval.models.utils import (  # pyright: ignore[reportMissingTypeStubs]  # typed in place
+    handle_stop_sequences,
+    normalize_gen_kwargs,  # pyright: ignore[reportUnknownVariableType]
+    postprocess_generated_text,
+)
+from lm_eval.utils import (  # pyright: ignore[reportMissingTypeStubs]  # typed in place
+    get_rolling_token_windows,
+    make_disjoint_window,
+)
 
 from claas.core.concurrency import together
 from claas.core.errors import InvalidInput
@@ -54,7 +61,7 @@ class Tokenizer(Protocol):
 
 
 @dataclass(frozen=True)
-class ServedModel:
+class WireModel:
     """One version of one adapter, or the base model, at an API whose model reads `window` tokens."""
 
     client: HttpClient
@@ -80,7 +87,7 @@ class WireLM(TemplateLM):
 
     max_gen_toks = 256
 
-    def __init__(self, served: ServedModel) -> None:
+    def __init__(self, served: WireModel) -> None:
         super().__init__()
         self._served, self.tokenizer = served, served.tokenizer
 
@@ -161,7 +168,7 @@ class WireLM(TemplateLM):
         """
 
         async def one(context: str, asked: dict[str, Any]) -> str:
-            settings = normalize_gen_kwargs(dict(asked), self.max_gen_toks)
+            settings = cast(dict[str, Any], normalize_gen_kwargs(dict(asked), self.max_gen_toks))
             if settings.get("do_sample"):
                 raise InvalidInput("this task draws its answers at random; only greedy ones are asked for")
             until = handle_stop_sequences(settings.get("until"), eos=self.tokenizer.eos_token)
