@@ -5,13 +5,18 @@ from typing import Self
 
 
 class ExitCode(IntEnum):
-    """How `claas.eval` and `claas.api` end."""
+    """How `claas.eval`, `claas.api` and the commands of `claas.bench` end."""
 
     COMPLETE = 0, "complete; with claas.api: stopped by a signal"
     BUG = 1, "a bug, whose traceback is shown"
-    MISTAKE = 2, "a mistake in the command or its settings, named in one line with what to do about it"
+    MISTAKE = (
+        2,
+        "a mistake in the command or its settings, named in one line with what to do about it; claas.bench.probe: also "
+        "a regression, whose tasks stand on standard output",
+    )
     RESUMABLE = 3, "the stack failed, or SIGTERM ended the run; claas.eval prints the command that continues it"
-    NOT_PASSED = 4, "fail_on_verdict=true, and the verdict is not pass"
+    NOT_PASSED = 4, "fail_on_verdict=true, and the verdict is not pass; claas.bench.compare: DISCARD"
+    MIXED = 5, "claas.bench.compare: MIXED"
     INTERRUPTED = 130, "interrupted with Ctrl-C; claas.eval prints the command that continues the run"
 
     meaning: str

@@ -1,0 +1,161 @@
+"""`python -m claas.bench.compare a=... b=...`: keep the candidate b, discard it, or neither, against the baseline a."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from claas.core.checks import alias_name
+from claas.core.command_line import Command, say
+from claas.core.configuration import check_limits, setting
+from claas.core.errors import ClaasError, ExitCode, InvalidInput, StackError
+from claas.core.files import dump_json, write_atomically
+from claas.core.settings import API_KEY_VARIABLE, config_root
+from claas.eval.stacks.http_client import HttpClient
+from claas.eval.stacks.stack import WrongWeights
+from claas.results.benchmarks import BenchmarkRun
+from claas.results.decision import BenchmarkDecision, Decision, TaskChange, decide
+from claas.results.numbers import NONE, fixed, signed, signed_span
+from claas.results.pairing import paired, read_scored_run
+from claas.results.statistics import Interval
+from claas.wire.adapters import Alias, AliasRequest
+from claas.wire.chat import CompletionRequest, CompletionResponse
+
+_USAGE = """\
+python -m claas.bench.compare a=FOLDER b=FOLDER [key=value ...]
+
+  python -m claas.bench.compare a=results/base b=results/sft margin=0.02
+  python -m claas.bench.compare a=results/base b=results/sft promote=assistant claas_url=http://localhost:8080
+
+KEEP (exit code 0): no task lost more than the margin. DISCARD (4): some did. MIXED (5): some did and others gained, or
+the items are too few to tell, and it is said how many would do. Mistakes end with 2.
+"""
+
+
+@dataclass
+class CompareConfig:
+    """What `python -m claas.bench.compare` is asked."""
+
+    a: str = setting("", "folder of the baseline's run, such as results/base")
+    b: str = setting("", "folder of the candidate's run")
+    margin: float = setting(0.02, "a loss of up to this is none", low=0.0, high=0.5, above=True)
+    confidence: float = setting(0.95, "of the intervals, and of all conclusions together", low=0.5, high=0.9999)
+    tasks: list[str] = setting([], "only these of the runs' tasks; empty: all")
+    output: str | None = setting(None, "file for the decision as JSON")
+    promote: str | None = setting(None, "alias of the API at claas_url that means the candidate from KEEP on")
+    claas_url: str | None = setting(None, "address of the API for promote")
+
+    def __post_init__(self) -> None:
+        check_limits(self)
+        if self.promote is not None:
+            alias_name(self.promote)
+        if (self.promote is None) != (self.claas_url is None):
+            raise InvalidInput("promote and claas_url go together: an alias, and the address of the API that has it")
+
+
+COMMAND = Command("claas.bench.compare", CompareConfig, config_root() / "bench", "compare", _USAGE)
+
+_EXIT_CODES = {Decision.KEEP: ExitCode.COMPLETE, Decision.DISCARD: ExitCode.NOT_PASSED, Decision.MIXED: ExitCode.MIXED}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The `ExitCode`; what is no `ClaasError` is a bug, and raised."""
+    try:
+        for job in COMMAND.jobs(sys.argv[1:] if arguments is None else arguments):
+            return _EXIT_CODES[compare_runs(job.config)]
+    except ClaasError as error:
+        say("claas.bench.compare", str(error))
+        return ExitCode.RESUMABLE if isinstance(error, StackError) else ExitCode.MISTAKE
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    return ExitCode.COMPLETE
+
+
+def compare_runs(config: CompareConfig) -> Decision:
+    """Decide, say so on standard output and in the file asked for, and promote what is kept."""
+    if not config.a or not config.b:
+        raise InvalidInput("give two runs: a=results/<baseline> b=results/<candidate>")
+    baseline, candidate = read_scored_run(Path(config.a)), read_scored_run(Path(config.b))
+    decision = decide(paired(baseline, candidate, config.tasks), config.margin, config.confidence)
+    if config.output is not None:
+        content = {"a": config.a, "b": config.b, **decision.model_dump(mode="json")}
+        write_atomically(Path(config.output).expanduser(), dump_json(content, indent=1) + "\n")
+    _print(decision)
+    for warning in _warnings(baseline.run, candidate.run, decision):
+        say("claas.bench.compare", warning)
+    if decision.decision is Decision.KEEP and config.promote is not None and config.claas_url is not None:
+        alias = asyncio.run(_promoted(config.claas_url, config.promote, candidate.run))
+        print(f"{alias.alias} now means {alias.model}")
+    return decision.decision
+
+
+async def promote(client: HttpClient, alias: str, run: BenchmarkRun) -> Alias:
+    """Let the alias mean the weights that the run measured; `WrongWeights` where the API has others by that name."""
+    target = run.adapter or run.base_model
+    probe = CompletionRequest(model=target, prompt="a", max_tokens=1)
+    _require_measured(run, (await client.post("/v1/completions", probe, CompletionResponse)).system_fingerprint)
+    now = await client.put(f"/v1/aliases/{alias}", AliasRequest(target=target), Alias)
+    _require_measured(run, now.digest)
+    return now
+
+
+def _require_measured(run: BenchmarkRun, digest: str) -> None:
+    if digest != run.digest:
+        raise WrongWeights(
+            f"the API has other weights by the name {run.adapter or run.base_model} ({digest}) than run {run.name} "
+            f"measured ({run.digest}): nothing was promoted; measure those, or start the API that has the others"
+        )
+
+
+async def _promoted(base_url: str, alias: str, run: BenchmarkRun) -> Alias:
+    client = HttpClient(base_url, max_concurrency=1, seed=0, timeout_s=600.0, api_key=os.environ.get(API_KEY_VARIABLE))
+    try:
+        return await promote(client, alias, run)
+    finally:
+        await client.close()
+
+
+def _warnings(baseline: BenchmarkRun, candidate: BenchmarkRun, decision: BenchmarkDecision) -> Iterator[str]:
+    if baseline.digest == candidate.digest:
+        yield f"both runs are of the same weights ({baseline.digest})"
+    if baseline.base_model != candidate.base_model:
+        yield f"the runs are of different base models, {baseline.base_model} and {candidate.base_model}"
+    if baseline.fixture or candidate.fixture or baseline.smoke or candidate.smoke:
+        yield "a run is a smoke test or of made-up rows: its numbers say that everything works, and nothing else"
+    elif limited := [task for task in decision.tasks if baseline.limits[task] is not None]:
+        yield f"only the first items of {', '.join(limited)} were asked: decide on all before anything is published"
+
+
+def _print(decision: BenchmarkDecision) -> None:
+    console = Console(width=None if os.isatty(1) else 110)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
+    for heading in ("task", "n", "a", "b", "b − a", f"{100 * decision.confidence:g} % CI", "lost", "gained", "outcome"):
+        table.add_column(heading, justify="left" if heading in ("task", "outcome") else "right")
+    for task, change in decision.tasks.items():
+        table.add_row(Text(task), *_cells(change))
+    console.print(table)
+    console.print(Text.assemble((decision.decision.value, "bold"), f" ({decision.reason}; margin {decision.margin:g})"))
+
+
+def _cells(change: TaskChange) -> list[str]:
+    return [
+        str(change.n),
+        fixed(change.before, 3),
+        fixed(change.after, 3),
+        signed(change.difference, 3),
+        signed_span(Interval(*change.ci) if change.ci else None, 3),
+        NONE if change.lost is None else str(change.lost),
+        NONE if change.gained is None else str(change.gained),
+        change.outcome.value,
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

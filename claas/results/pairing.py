@@ -1,0 +1,185 @@
+"""Two benchmark runs as pairs of scores, one pair an item; refused wherever they were not asked the same."""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from claas.core.errors import InvalidInput
+from claas.core.files import open_file
+from claas.results.benchmarks import AnsweredBy, BenchmarkFiles, BenchmarkRun, TaskResult
+from claas.results.decision import PairedScores
+
+ItemKey = tuple[str, str, int]
+"""The task (of a group's tasks, which one), the filter, and the number of the row in the data."""
+
+
+class ScoredItem(BaseModel):
+    """What a pair needs of a `BenchmarkItem`; the rest, which may be megabytes of prompts, is not read."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    task: str
+    filter: str
+    doc_id: int
+    doc_hash: str
+    prompt_hash: str
+    target_hash: str
+    scores: dict[str, float | list[float]]
+    weights: AnsweredBy
+
+    @property
+    def key(self) -> ItemKey:
+        """By what it is found in another run."""
+        return self.task, self.filter, self.doc_id
+
+    def score(self, metric: str) -> float:
+        """The score by one metric; where that counts several things in one answer, their mean."""
+        score = self.scores[metric]
+        return fmean(score) if isinstance(score, list) else score
+
+
+@dataclass(frozen=True)
+class ScoredRun:
+    """A run, and the items behind the primary metric of each of its tasks."""
+
+    run: BenchmarkRun
+    metrics: Mapping[str, str]
+    items: Mapping[str, Mapping[ItemKey, ScoredItem]]
+
+
+def read_scored_run(folder: Path) -> ScoredRun:
+    """The run whose details are in `folder`, and whose row is in the `metrics.json` beside it.
+
+    `InvalidInput` where there is none, or where the items are not those of the row.
+    """
+    folder = folder.expanduser().resolve()
+    files, name = BenchmarkFiles(folder.parent), folder.name
+    runs = [run for run in files.read_runs().runs if run.name == name]
+    if not runs:
+        raise InvalidInput(
+            f"{files.metrics} has no run {name!r}: give the folder of a completed run, such as results/<name>, or "
+            "complete it with: python -m claas.bench resume=true"
+        )
+    results = {result.task: result for result in files.read_summary(name).task_results}
+    if missing := runs[-1].limits.keys() - results:
+        raise InvalidInput(f"{files.summary(name)} lacks {', '.join(sorted(missing))}, which {files.metrics} has")
+    items = {task: _read_items(files.samples(name, task), results[task], runs[-1]) for task in runs[-1].limits}
+    return ScoredRun(runs[-1], {task: results[task].primary_metric for task in items}, items)
+
+
+def paired(baseline: ScoredRun, candidate: ScoredRun, tasks: Collection[str] = ()) -> dict[str, PairedScores]:
+    """The scores of both by task; only those of `tasks`, where any are named.
+
+    A group's items are pooled, so that each weighs the same. `InvalidInput` names what was not asked the same.
+    """
+    chosen = _chosen(baseline, candidate, tasks)
+    _require_same_settings(baseline.run, candidate.run, chosen)
+    return {task: _pairs(task, baseline, candidate) for task in chosen}
+
+
+def _read_items(path: Path, result: TaskResult, run: BenchmarkRun) -> dict[ItemKey, ScoredItem]:
+    """The items that the primary metric of a task is made of, which some tasks have once for each filter."""
+    if not path.exists():
+        raise InvalidInput(f"{path} is missing: run {run.name} again with log_samples=true, which is the default")
+    items: dict[ItemKey, ScoredItem] = {}
+    try:
+        with open_file(path) as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    item = ScoredItem.model_validate_json(line)
+                except ValidationError as error:
+                    problem = error.errors(include_url=False, include_input=False)[0]
+                    where = ".".join(map(str, problem["loc"]))
+                    raise _damaged(path, number, f"{where}: {problem['msg']}" if where else problem["msg"]) from None
+                if f"{result.primary_metric},{item.filter}" in result.all_metrics:
+                    continue  # another filter's
+                if result.primary_metric not in item.scores:
+                    raise _damaged(path, number, f"no score {result.primary_metric!r}")
+                if item.weights.digest != run.digest:
+                    raise InvalidInput(
+                        f"{path} holds answers of other weights ({item.weights.name}) than the run in metrics.json; "
+                        f"run {run.name} again"
+                    )
+                if item.key in items:
+                    raise _damaged(path, number, f"item {item.doc_id} of {item.task} is there twice")
+                items[item.key] = item
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror or error}") from error
+    if not items:
+        raise InvalidInput(f"{path} has no item with the filter of {result.primary_metric}; run {run.name} again")
+    return items
+
+
+def _damaged(path: Path, line: int, what: str) -> InvalidInput:
+    return InvalidInput(f"{path} is damaged at line {line} ({what}); put back a copy, or run the task again")
+
+
+def _chosen(baseline: ScoredRun, candidate: ScoredRun, tasks: Collection[str]) -> list[str]:
+    shared = [task for task in baseline.items if task in candidate.items]
+    if unknown := [task for task in tasks if task not in shared]:
+        raise InvalidInput(f"tasks: {', '.join(unknown)} not in both runs; both have: {', '.join(shared) or 'none'}")
+    alone = sorted(baseline.items.keys() ^ candidate.items.keys())
+    if alone and not tasks:
+        both = f"tasks=[{','.join(shared)}]" if shared else "the same suite for both"
+        raise InvalidInput(f"only one of the two runs has {', '.join(alone)}: run it for both, or compare {both}")
+    return [task for task in shared if not tasks or task in tasks]
+
+
+def _require_same_settings(baseline: BenchmarkRun, candidate: BenchmarkRun, tasks: Collection[str]) -> None:
+    """What decides how a question is asked and scored; of the data, its content where that is known."""
+    for what, one, other in (
+        ("harness", baseline.harness, candidate.harness),
+        ("lm_eval_version", baseline.lm_eval_version, candidate.lm_eval_version),
+        ("apply_chat_template", baseline.apply_chat_template, candidate.apply_chat_template),
+        *(
+            (f"{name} of {task}", getattr(baseline, name)[task], getattr(candidate, name)[task])
+            for task in tasks
+            for name in ("limits", "num_fewshot", "task_versions", "datasets")
+        ),
+    ):
+        if one != other:
+            raise InvalidInput(
+                f"not comparable: {what} is {_shown(one)} in {baseline.name} and {_shown(other)} in {candidate.name}; "
+                "run one of them again as the other was"
+            )
+
+
+def _shown(value: object) -> str:
+    return json.dumps(value.model_dump(exclude_defaults=True) if isinstance(value, BaseModel) else value)
+
+
+def _pairs(task: str, baseline: ScoredRun, candidate: ScoredRun) -> PairedScores:
+    before, after = baseline.items[task], candidate.items[task]
+    metric, other = baseline.metrics[task], candidate.metrics[task]
+    if metric != other:
+        raise InvalidInput(
+            f"not comparable: {task} is scored by {metric} in {baseline.run.name} and by {other} in "
+            f"{candidate.run.name}; run one of them again"
+        )
+    if alone := before.keys() ^ after.keys():
+        raise InvalidInput(
+            f"not comparable: {len(alone)} items of {task} are in one run only; run both with the same limit and data"
+        )
+    for key, item in before.items():
+        _require_same_question(item, after[key])
+    scores = [(item.score(metric), after[key].score(metric)) for key, item in before.items()]
+    if any(not 0 <= score <= 1 for pair in scores for score in pair):
+        raise InvalidInput(
+            f"{task}: {metric} is not between 0 and 1, so that no margin fits it; leave the task out with tasks=[...]"
+        )
+    return PairedScores([old for old, _ in scores], [new for _, new in scores])
+
+
+def _require_same_question(item: ScoredItem, other: ScoredItem) -> None:
+    where = f"item {item.doc_id} of {item.task}"
+    if (item.doc_hash, item.target_hash) != (other.doc_hash, other.target_hash):
+        raise InvalidInput(f"not comparable: {where} is another row of data; run both on the same data")
+    if item.prompt_hash != other.prompt_hash:
+        raise InvalidInput(
+            f"not comparable: {where} was asked in other words; run both with the same examples, chat template and "
+            "system prompt"
+        )
