@@ -84,9 +84,12 @@ def compare_runs(config: CompareConfig) -> Decision:
         raise InvalidInput("give two runs: a=results/<baseline> b=results/<candidate>")
     baseline, candidate = read_scored_run(Path(config.a)), read_scored_run(Path(config.b))
     decision = decide(paired(baseline, candidate, config.tasks), config.margin, config.confidence)
+    fixture = baseline.run.fixture or candidate.run.fixture
     if config.output is not None:
-        content = {"a": config.a, "b": config.b, **decision.model_dump(mode="json")}
+        content = {"a": config.a, "b": config.b, "fixture": fixture, **decision.model_dump(mode="json")}
         write_atomically(Path(config.output).expanduser(), dump_json(content, indent=1) + "\n")
+    if fixture:
+        print("fixture: rows of our own, not the benchmarks'")
     _print(decision)
     for warning in _warnings(baseline.run, candidate.run, decision):
         say("claas.bench.compare", warning)
@@ -127,8 +130,8 @@ def _warnings(baseline: BenchmarkRun, candidate: BenchmarkRun, decision: Benchma
         yield f"both runs are of the same weights ({baseline.digest})"
     if baseline.base_model != candidate.base_model:
         yield f"the runs are of different base models, {baseline.base_model} and {candidate.base_model}"
-    if baseline.fixture or candidate.fixture or baseline.smoke or candidate.smoke:
-        yield "a run is a smoke test or of made-up rows: its numbers say that everything works, and nothing else"
+    if baseline.smoke or candidate.smoke:
+        yield "a smoke test says that everything works, and nothing else"
     elif limited := [task for task in decision.tasks if baseline.limits[task] is not None]:
         yield f"only the first items of {', '.join(limited)} were asked: decide on all before anything is published"
 

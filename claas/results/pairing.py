@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from claas.core.errors import InvalidInput
-from claas.core.files import open_file
-from claas.results.benchmarks import AnsweredBy, BenchmarkFiles, BenchmarkRun, TaskResult
+from claas.core.files import open_file, read_text
+from claas.results.benchmarks import AnsweredBy, BenchmarkFiles, BenchmarkRun
 from claas.results.decision import PairedScores
 
 ItemKey = tuple[str, str, int]
@@ -42,13 +42,20 @@ class ScoredItem(BaseModel):
         return fmean(score) if isinstance(score, list) else score
 
 
+class _Directions(BaseModel):
+    """What lm-eval says of its metrics, by task."""
+
+    higher_is_better: dict[str, dict[str, bool | None]] = Field(default_factory=dict[str, dict[str, bool | None]])
+
+
 @dataclass(frozen=True)
 class ScoredRun:
-    """A run, and the items behind the primary metric of each of its tasks."""
+    """A run, and the items behind the primary metric of each of its tasks; of some metrics less is better."""
 
     run: BenchmarkRun
     metrics: Mapping[str, str]
     items: Mapping[str, Mapping[ItemKey, ScoredItem]]
+    less_is_better: Collection[str] = ()
 
 
 def read_scored_run(folder: Path) -> ScoredRun:
@@ -65,10 +72,17 @@ def read_scored_run(folder: Path) -> ScoredRun:
             "complete it with: python -m claas.bench resume=true"
         )
     results = {result.task: result for result in files.read_summary(name).task_results}
-    if missing := runs[-1].limits.keys() - results:
-        raise InvalidInput(f"{files.summary(name)} lacks {', '.join(sorted(missing))}, which {files.metrics} has")
-    items = {task: _read_items(files.samples(name, task), results[task], runs[-1]) for task in runs[-1].limits}
-    return ScoredRun(runs[-1], {task: results[task].primary_metric for task in items}, items)
+    metrics: dict[str, str] = {}
+    items: dict[str, dict[ItemKey, ScoredItem]] = {}
+    for task in runs[-1].limits:
+        result = results.get(task)
+        if result is None or result.primary_metric is None:
+            raise InvalidInput(
+                f"{files.summary(name)} has no result of {task}, which {files.metrics} has: run it again"
+            )
+        metrics[task] = result.primary_metric
+        items[task] = _read_items(files.samples(name, task), metrics[task], result.all_metrics, runs[-1])
+    return ScoredRun(runs[-1], metrics, items, _less_is_better(files.raw(name)))
 
 
 def paired(baseline: ScoredRun, candidate: ScoredRun, tasks: Collection[str] = ()) -> dict[str, PairedScores]:
@@ -81,8 +95,19 @@ def paired(baseline: ScoredRun, candidate: ScoredRun, tasks: Collection[str] = (
     return {task: _pairs(task, baseline, candidate) for task in chosen}
 
 
-def _read_items(path: Path, result: TaskResult, run: BenchmarkRun) -> dict[ItemKey, ScoredItem]:
-    """The items that the primary metric of a task is made of, which some tasks have once for each filter."""
+def _less_is_better(path: Path) -> set[str]:
+    if not path.exists():
+        return set()
+    try:
+        told = _Directions.model_validate_json(read_text(path))
+    except ValidationError:
+        raise InvalidInput(f"{path} is damaged; put back a copy, or run the tasks again") from None
+    return {metric for metrics in told.higher_is_better.values() for metric, more in metrics.items() if more is False}
+
+
+def _read_items(path: Path, metric: str, all_metrics: Collection[str], run: BenchmarkRun) -> dict[ItemKey, ScoredItem]:
+    """The items that a task's primary metric is made of. Some tasks have each item once for every filter: a number of
+    another filter is among `all_metrics` with that in its name."""
     if not path.exists():
         raise InvalidInput(f"{path} is missing: run {run.name} again with log_samples=true, which is the default")
     items: dict[ItemKey, ScoredItem] = {}
@@ -95,10 +120,10 @@ def _read_items(path: Path, result: TaskResult, run: BenchmarkRun) -> dict[ItemK
                     problem = error.errors(include_url=False, include_input=False)[0]
                     where = ".".join(map(str, problem["loc"]))
                     raise _damaged(path, number, f"{where}: {problem['msg']}" if where else problem["msg"]) from None
-                if f"{result.primary_metric},{item.filter}" in result.all_metrics:
-                    continue  # another filter's
-                if result.primary_metric not in item.scores:
-                    raise _damaged(path, number, f"no score {result.primary_metric!r}")
+                if f"{metric},{item.filter}" in all_metrics:
+                    continue
+                if metric not in item.scores:
+                    raise _damaged(path, number, f"no score {metric!r}")
                 if item.weights.digest != run.digest:
                     raise InvalidInput(
                         f"{path} holds answers of other weights ({item.weights.name}) than the run in metrics.json; "
@@ -110,7 +135,7 @@ def _read_items(path: Path, result: TaskResult, run: BenchmarkRun) -> dict[ItemK
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror or error}") from error
     if not items:
-        raise InvalidInput(f"{path} has no item with the filter of {result.primary_metric}; run {run.name} again")
+        raise InvalidInput(f"{path} has no item with the filter of {metric}; run {run.name} again")
     return items
 
 
@@ -166,6 +191,8 @@ def _pairs(task: str, baseline: ScoredRun, candidate: ScoredRun) -> PairedScores
         )
     for key, item in before.items():
         _require_same_question(item, after[key])
+    if metric in baseline.less_is_better:
+        raise InvalidInput(f"{task}: of {metric} less is better, so that no loss is one; leave it out with tasks=[...]")
     scores = [(item.score(metric), after[key].score(metric)) for key, item in before.items()]
     if any(not 0 <= score <= 1 for pair in scores for score in pair):
         raise InvalidInput(

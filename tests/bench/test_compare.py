@@ -120,6 +120,15 @@ def test_only_the_primary_filter_of_a_task_is_paired(tmp_path: Path) -> None:
     assert list(read_scored_run(tmp_path / "a").items["gsm8k"]) == [("gsm8k", "flexible-extract", 0)]
 
 
+def test_a_metric_of_which_less_is_better_is_left_to_a_person(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = changed_runs(tmp_path)
+    (a / "lm_eval_raw.json").write_text('{"higher_is_better": {"mmlu_law": {"acc": false, "f1": null}}}')
+    assert main([f"a={a}", f"b={b}"]) == 2
+    assert "mmlu: of acc less is better" in capsys.readouterr().err
+
+
 def damage_samples(folder: Path) -> None:
     with (folder / "samples.mmlu.jsonl").open("a") as file:
         file.write('{"task": "mm')
@@ -140,6 +149,7 @@ def write_samples_twice(folder: Path) -> None:
         (lambda folder: (folder.parent / "metrics.json").write_text('{"schema_'), "metrics.json is damaged"),
         (lambda folder: (folder.parent / "metrics.json").unlink(), "metrics.json has no run 'a'"),
         (lambda folder: (folder / "lm_eval_summary.json").unlink(), "lm_eval_summary.json"),
+        (lambda folder: (folder / "lm_eval_raw.json").write_text("{"), "lm_eval_raw.json is damaged"),
     ],
 )
 def test_what_is_damaged_or_missing_is_one_line(
@@ -189,6 +199,19 @@ def test_what_weakens_a_decision_is_said_beside_it(tmp_path: Path, capsys: pytes
     assert "same weights (same)" in said
     assert "different base models, claas-tiny and other" in said
     assert "only the first items of mmlu" in said
+
+
+def test_rows_of_our_own_are_called_that_beside_the_decision(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = {"mmlu": TaskData(path="cais/mmlu", fixture=True)}
+    for name in ("a", "b"):
+        write_run(tmp_path, name, {"mmlu": HALF}, datasets=data, smoke=True)
+    assert main([f"a={tmp_path / 'a'}", f"b={tmp_path / 'b'}", f"output={tmp_path / 'decision.json'}"]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("fixture: rows of our own")
+    assert "a smoke test says" in said.err
+    assert json.loads((tmp_path / "decision.json").read_text())["fixture"] is True
 
 
 def api(digest: str, calls: list[tuple[str, str]]) -> HttpClient:
