@@ -12,6 +12,8 @@ from pydantic import BaseModel
 
 from claas.api.config import ApiConfig
 from claas.api.errors import STATUS_OF
+from claas.bench.compare import CompareConfig, DecidedRuns
+from claas.bench.probe import ProbeBaseline, ProbeConfig, ProbeReport
 from claas.bench.settings import BenchConfig
 from claas.core.configuration import Setting, settings_of, written
 from claas.core.errors import ExitCode
@@ -32,6 +34,9 @@ BENCHMARK_RECORDS: list[tuple[str, type[BaseModel]]] = [
     ("`metrics.<name>.partial.json`", PartialRun),
     ("`<name>/lm_eval_summary.json`", EvalResult),
     ("`<name>/samples.<task>.jsonl`: a line per item and filter", BenchmarkItem),
+    ("`output` of `python -m claas.bench.compare`", DecidedRuns),
+    ("`baseline` of `python -m claas.bench.probe`", ProbeBaseline),
+    ("`output` of `python -m claas.bench.probe`", ProbeReport),
 ]
 
 RECORDS: list[tuple[str, type[BaseModel]]] = [
@@ -59,6 +64,8 @@ def reference() -> str:
             "",
             *settings("Settings of `python -m claas.api`", ApiConfig),
             *settings("Settings of `python -m claas.bench`", BenchConfig),
+            *settings("Settings of `python -m claas.bench.compare`", CompareConfig),
+            *settings("Settings of `python -m claas.bench.probe`", ProbeConfig),
             *metrics(),
             *exit_codes(),
             *errors(),

@@ -16,7 +16,7 @@ from claas.core.checks import alias_name
 from claas.core.command_line import Command, say
 from claas.core.configuration import check_limits, setting
 from claas.core.errors import ClaasError, ExitCode, InvalidInput, StackError
-from claas.core.files import dump_json, write_atomically
+from claas.core.files import write_atomically
 from claas.core.settings import API_KEY_VARIABLE, config_root
 from claas.eval.stacks.http_client import HttpClient
 from claas.eval.stacks.stack import WrongWeights
@@ -60,6 +60,17 @@ class CompareConfig:
             raise InvalidInput("promote and claas_url go together: an alias, and the address of the API that has it")
 
 
+class DecidedRuns(BenchmarkDecision):
+    """The decision on the runs in two folders: a candidate `b` beside the baseline `a`.
+
+    `fixture`: of rows that only have the data sets' form, so that nothing here is a benchmark's number.
+    """
+
+    a: str
+    b: str
+    fixture: bool
+
+
 COMMAND = Command("claas.bench.compare", CompareConfig, config_root() / "bench", "compare", _USAGE)
 
 _EXIT_CODES = {Decision.KEEP: ExitCode.COMPLETE, Decision.DISCARD: ExitCode.NOT_PASSED, Decision.MIXED: ExitCode.MIXED}
@@ -86,8 +97,8 @@ def compare_runs(config: CompareConfig) -> Decision:
     decision = decide(paired(baseline, candidate, config.tasks), config.margin, config.confidence)
     fixture = baseline.run.fixture or candidate.run.fixture
     if config.output is not None:
-        content = {"a": config.a, "b": config.b, "fixture": fixture, **decision.model_dump(mode="json")}
-        write_atomically(Path(config.output).expanduser(), dump_json(content, indent=1) + "\n")
+        written = DecidedRuns(a=config.a, b=config.b, fixture=fixture, **dict(decision))
+        write_atomically(Path(config.output).expanduser(), written.model_dump_json(indent=1) + "\n")
     if fixture:
         print("fixture: rows of our own, not the benchmarks'")
     _print(decision)

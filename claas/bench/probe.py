@@ -150,7 +150,7 @@ class MidTrainingProbe:
         """What can be known to differ before minutes are spent."""
         asked = chosen(None, self.tasks or list(baseline.tasks), limit=self.limit, num_fewshot=None)
         for what, one, other in (
-            ("limit", {str(limit) for limit in baseline.run.limits.values()}, {str(self.limit)}),
+            ("limit", set(map(dump_json, baseline.run.limits.values())), {dump_json(self.limit)}),
             ("base_model", {baseline.run.base_model}, {self.settings.model}),
             ("tasks", set(baseline.tasks), {entry.task for entry in asked.entries}),
         ):
