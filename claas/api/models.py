@@ -138,8 +138,9 @@ class Models:
             if self._aliases.target(target) is not None:
                 raise Conflict(f"target {target!r} is an alias itself; name what it stands for")
             weights = await self._own_weights(target)
-            if name in self._being_made or name in await self._own_names():
-                raise Conflict(f"{name!r} is the name of the base model or of an adapter; choose another alias")
+            base_model, *adapters = await self._own_names()
+            if name == base_model or {name, _without_second_name(name)} & {*adapters, *self._being_made}:
+                raise Conflict(f"{name!r} is a name of the base model or of an adapter; choose another alias")
             await self._aliases.put(name, target)
             return weights
 
@@ -197,11 +198,12 @@ class Models:
     async def _require_free(self, lora_id: str, name: str) -> None:
         if self._engine.base_model in (lora_id, name):
             raise Conflict(f"adapter id {lora_id!r} would be served under the base model's name; choose another")
-        if name in self._aliases:
-            raise Conflict(f"adapter id {lora_id!r} would be served as {name!r}, which is an alias; choose another")
         others = [weights.lora_id for weights in await self._engine.list_adapters() if weights.lora_id]
         if lora_id in others:
             return
+        for called in (name, *(name + ending for ending in _SECOND_NAMES)):
+            if called in self._aliases:
+                raise Conflict(f"adapter id {lora_id!r} would be called {called!r}, which is an alias; choose another")
         for other in others:
             if served_name(other) in (name, _without_second_name(name)):
                 raise Conflict(

@@ -64,6 +64,8 @@ async def test_an_alias_can_be_moved_and_removed(tmp_path: Path) -> None:
     ("name", "target", "status", "said"),
     [
         (NAME, BASE_MODEL, 409, "choose another alias"),
+        (f"{NAME}-latest", BASE_MODEL, 409, "choose another alias"),
+        (f"{NAME}-init", NAME, 409, "choose another alias"),
         (BASE_MODEL, NAME, 409, "choose another alias"),
         ("house", "nobody", 404, "unknown model 'nobody'"),
         ("house", f"{NAME}@9", 404, "no version 9"),
@@ -88,11 +90,12 @@ async def test_an_alias_that_cannot_be_is_refused(
         assert (await api.chat(model=NAME)).model == f"{NAME}@0"
 
 
-async def test_an_adapter_cannot_take_an_aliass_name(tmp_path: Path, engine: FakeEngine) -> None:
+@pytest.mark.parametrize("alias", ["my-house", "my-house-latest", "my-house-init"])
+async def test_an_adapter_cannot_take_an_aliass_name(tmp_path: Path, engine: FakeEngine, alias: str) -> None:
     async with serving(tmp_path, engine) as api:
-        ok(await put(api, NAME, "my-house"))
+        ok(await put(api, NAME, alias))
         made = await api.http.post("/v1/lora/init", json={"lora_id": "my/house"})
-        assert "'my-house', which is an alias" in error(made, 409)
+        assert f"{alias!r}, which is an alias" in error(made, 409)
     assert list(engine.adapters) == [LORA]
 
 
