@@ -96,6 +96,8 @@ def compare_runs(config: CompareConfig) -> Decision:
     baseline, candidate = read_scored_run(Path(config.a)), read_scored_run(Path(config.b))
     decision = decide(paired(baseline, candidate, config.tasks), config.margin, config.confidence)
     fixture = baseline.run.fixture or candidate.run.fixture
+    if config.promote is not None and (fixture or baseline.run.smoke or candidate.run.smoke):
+        raise InvalidInput("nothing is promoted for a smoke test or rows of our own; decide on the benchmarks' rows")
     if config.output is not None:
         written = DecidedRuns(a=config.a, b=config.b, fixture=fixture, **dict(decision))
         write_atomically(Path(config.output).expanduser(), written.model_dump_json(indent=1) + "\n")

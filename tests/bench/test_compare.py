@@ -207,11 +207,14 @@ def test_rows_of_our_own_are_called_that_beside_the_decision(
     data = {"mmlu": TaskData(path="cais/mmlu", fixture=True)}
     for name in ("a", "b"):
         write_run(tmp_path, name, {"mmlu": HALF}, datasets=data, smoke=True)
-    assert main([f"a={tmp_path / 'a'}", f"b={tmp_path / 'b'}", f"output={tmp_path / 'decision.json'}"]) == 0
+    arguments = [f"a={tmp_path / 'a'}", f"b={tmp_path / 'b'}", f"output={tmp_path / 'decision.json'}"]
+    assert main(arguments) == 0
     said = capsys.readouterr()
     assert said.out.startswith("fixture: rows of our own")
     assert "a smoke test says" in said.err
     assert json.loads((tmp_path / "decision.json").read_text())["fixture"] is True
+    assert main([*arguments, "promote=assistant", "claas_url=http://127.0.0.1:9"]) == 2
+    assert "nothing is promoted" in capsys.readouterr().err
 
 
 def api(digest: str, calls: list[tuple[str, str]]) -> HttpClient:
