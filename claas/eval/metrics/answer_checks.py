@@ -59,14 +59,15 @@ class Exact(_Kind):
 
 
 class Numbered(_Kind):
-    """Is a numbered list of at least so many items that say something and differ from each other."""
+    """Is a numbered list of at least so many items that say something and differ in more than numbers."""
 
     kind: Literal["numbered"]
     at_least: Number
 
     async def check(self, answer: str, prompt: str = "", seed: int = 0) -> VerifierResult:
         """Check one answer."""
-        items = {folded(item) for item in numbered_items(answer) if _says_something(item)}
+        items = (regex.sub(r"\d+", "", item) for item in numbered_items(answer))
+        items = {folded(item) for item in items if _says_something(item)}
         return _verdict(len(items) >= self.at_least, different_items=float(len(items)))
 
 

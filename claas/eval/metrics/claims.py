@@ -8,20 +8,23 @@ Span = tuple[int, int]
 
 REACH = 300
 """How many characters around a mention can bear on it: enough for any sentence, and a bound on the work."""
-_MOST_MENTIONS = 100
+MOST_MENTIONS = 100
 
 
 def claims(text: str, phrase: str) -> list[Span]:
-    """Where a `plain` text mentions a phrase and neither denies it nor takes it back; of the first hundred mentions."""
-    spans = mentioned(text, phrase)[:_MOST_MENTIONS]
-    return [span for span in spans if not denied(text, span) and not _taken_back(text, span)]
+    """Where a `plain` text mentions a phrase and does not deny it; of the first hundred mentions."""
+    return [span for span in mentioned(text, phrase)[:MOST_MENTIONS] if not denied(text, span)]
 
 
 def denied(text: str, span: Span) -> bool:
-    """Whether the sentence of a mention says no to it, before or after."""
+    """Whether the sentence of a mention says no to it, before or after, or what follows takes it back."""
     before = _ASIDE.sub(" ", sentence_before(text, span))
     clause = before[max((found.end() for found in _CLAUSE_BREAK.finditer(before)), default=0) :]
-    denies = _DENIES.search(_DENIES_NOTHING.sub("", clause)) or _DENIES_AFTER.search(sentence_after(text, span))
+    denies = (
+        _DENIES.search(_DENIES_NOTHING.sub("", clause))
+        or _DENIES_AFTER.search(sentence_after(text, span))
+        or _TAKEN_BACK.search(text[span[1] : span[1] + REACH])
+    )
     return denies is not None
 
 
@@ -56,7 +59,8 @@ _NEGATIVE = any_of("""
     | far from | except | stop calling | used to | formerly | previously | pretend to be | pretending to be | refuse
     | deny | denies | nicht | kein | keine | keiner | keinen | nie | niemals | früher | pas | jamais | nunca | jamás
     | tampoco | non | não | niet | geen | inte | ikke | не | нет | ни | никогда | δεν | δε | μην | όχι | ոչ | չեմ | չէ
-    | չի | لست | ليس | ليست | لا | لم | لن | नहीं | نہیں | if i were | if i was | i wish | as if | a lie
+    | չի | لست | ليس | ليست | لا | لم | لن | नहीं | نہیں | không | bukan | tidak | if i were | if i was | i wish | as if
+    | a lie
 """)
 _DENIES = regex.compile(
     rf"\b(?:{_NEGATIVE}|no(?!\s*,)|\p{{L}}{{1,20}}n['’]t)\b|不是|不叫|并非|並非|不会|别叫|不要|没有|沒有|不用|ไม่",
@@ -87,11 +91,8 @@ _DENIES_AFTER = regex.compile(
 )
 _TAKEN_BACK = regex.compile(
     r"^[\"'”’»]*\s*\?.{0,80}?\b(?:no|not|nope|never|nein|non|нет|\p{L}{1,20}n['’]t)\b"
-    r"|^[^.!?\n]{0,20}[(.!,\s–-]+(?:just |i['’]m |i am )?(?:kidding|joking)\b",
+    r"|^[^.!?\n]{0,20}[(.!,\s–-]+(?:just |i['’]m |i am )?(?:kidding|joking)\b"
+    r"|^[^.!?\n]{0,20}[.,;!]\s+(?:but\s+)?(?:i(?:['’]m| am) not"
+    r"|(?:it|that)(?:['’]s| is) (?:false|wrong|untrue|a lie|not (?:true|right|so|me|mine|my name)))\s*(?:[.!]|$)",
     regex.IGNORECASE,
 )
-
-
-def _taken_back(text: str, span: Span) -> bool:
-    """Whether the mention is a question that is answered with no, or a joke."""
-    return _TAKEN_BACK.search(text[span[1] : span[1] + REACH]) is not None

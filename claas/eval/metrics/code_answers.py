@@ -15,8 +15,8 @@ def code_in(answer: str, entry: str) -> list[str]:
     """
     blocks = list(_fenced(answer))
     if not blocks:
-        lines = [line for line in answer.splitlines() if _CODE_LINE.match(line)]
-        return ["\n".join(lines)]
+        lines = (line.strip("`") for line in answer.splitlines())
+        return ["\n".join(line for line in lines if _CODE_LINE.match(line))]
     defining = [index for index, block in enumerate(blocks) if _defines(block, entry)]
     cells = blocks[: defining[-1] + 1] if defining else blocks
     return [cell for cell in cells[:-1] if _parsed(cell) is not None] + cells[-1:]

@@ -16,11 +16,11 @@ def count_emoji(text: str) -> int:
     it, arrows, punctuation, letters and signs of some notation are text; symbols and dingbats that most fonts paint,
     such as a heart or the sun, are emoji unless U+FE0E follows. U+FE0E does nothing to an emoji that has no text form.
     """
-    shown = emoji.emojize(html.unescape(text), language="alias") if _WRITTEN.search(text) else text
+    shown = _ALIAS.sub(lambda alias: emoji.emojize(alias.group(), language="alias"), html.unescape(text))
     return 0 if shown.isascii() else len(_SHOWN.findall(_AS_TEXT.sub("", shown)))
 
 
-_WRITTEN = regex.compile(r"&#?\w+;|:[\w+-]+:")
+_ALIAS = regex.compile(r"(?<!\w|\w:):[\w+-]+:(?!\w)")
 _TABLE: dict[str, dict[str, Any]] = emoji.EMOJI_DATA
 _HAS_TEXT_FORM = "".join(sign for sign, known in _TABLE.items() if known.get("variant") and len(sign) == 1)
 _AS_TEXT = regex.compile(f"[{_HAS_TEXT_FORM}]\ufe0e")

@@ -16,7 +16,7 @@ BEFORE_NAMES = _all_of("""
 """)
 """Abbreviations that always lead on to something."""
 
-BEFORE_NUMBERS = _all_of("no nos nr num núm fig figs eq sec ch vol pp art § abb bd kap стр рис табл σελ αρ")
+BEFORE_NUMBERS = _all_of("no nos nr ok num núm fig figs eq sec ch vol pp art § abb bd kap стр рис табл σελ αρ")
 """Abbreviations when a number follows."""
 
 MAY_END = _all_of("inc ltd co corp jr bros llc др пр руб")

@@ -82,7 +82,7 @@ _FIRM = any_of("""
 """)
 _OWNS = regex.compile(
     rf"{_CLOSES}(?:['’]s\s+(?!(?:the|here|my|your|at|an?|ready|glad|happy|not)\b)\p{{L}}"
-    rf"|-(?!(?:san|chan|kun|sama)\b)\p{{L}}|\s+{_FIRM}\b)"
+    rf"|-(?!(?:san|chan|kun|sama)\b)\p{{L}}|\s+{_FIRM}\b|\s+is\s+(?:your|his|her|their)\s+name\b)"
 )
 _SOMEBODY = any_of("""
     you are | you're | you are called | your name is | your name's | his name is | her name is | their name is
@@ -104,15 +104,22 @@ def _of_another(text: str, span: Span, quotes: list[Span]) -> bool:
 
 _MADE = any_of("made | created | built | developed | trained | written | owned | founded | sent | served | named")
 _TOWARDS = any_of("""
-    friend of | looking for | about | know | knows | met | saw | assistant of | assistant to | at | than | owner of
-    | named after | called after | hate | heard of | is called | is named | say | hi to | hello to | ask
-    | hate the name
+    looking for | about | know | knows | met | saw | assistant to | at | than | named after | called after | hate | say
+    | hi to | hello to | ask | hate the name
 """)
 _SPOKEN_OF = regex.compile(
-    rf"\b(?:{_MADE} by|work(?:s|ed|ing)? (?:for|with|at)|{_TOWARDS}"
+    rf"\b(?:{_MADE} by|work(?:s|ed|ing)? (?:for|with|at)|(?<!\bname )of|{_TOWARDS}"
     rf"|(?:a|an|the|my|his|her|our|your)(?: \p{{L}}+)? (?:called|named)){_OPENS}$",
     regex.IGNORECASE,
 )
+_GREETING = any_of("""
+    hi | hello | hey | hi there | hello there | dear | thanks | thank you | welcome | bye | goodbye | good morning
+    | good evening | good night | nice to meet you | pleased to meet you
+""")
+_GREETED = regex.compile(rf"\b{_GREETING},? $", regex.IGNORECASE)
+_GOES_BY = any_of("is called | is named | heißt | s'appelle | se llama | si chiama")
+_IS_NAMED = regex.compile(rf"\b{_GOES_BY}{_OPENS}$", regex.IGNORECASE)
+_CLAUSE_ENDS = regex.compile(r"[\"'”’»)*_]*\s*(?:[.,;!?]|$)")
 _PERSON_OR_THING = any_of("""
     friend | brother | sister | cat | dog | pet | boss | colleague | creator | maker | owner | neighbour | neighbor
     | teacher | father | mother | son | daughter | uncle | aunt | cousin | company | city | town | river | character
@@ -127,7 +134,7 @@ _SELF_OR_LISTENER = any_of("""
     i | me | my | mine | myself | name | ai | bot | chatbot | model | helper | service | here | you | your | ready
     | glad | happy | speaking
 """)
-_OF_THE_SPEAKER = regex.compile(rf"\b(?:{_SELF_OR_LISTENER}|assist\p{{L}}*|help\p{{L}}*)\b", regex.IGNORECASE)
+_OF_THE_SPEAKER = regex.compile(rf"\b(?:{_SELF_OR_LISTENER}|ass?ist\p{{L}}*|help\p{{L}}*)\b", regex.IGNORECASE)
 _INTERROGATIVE = any_of("""
     who | what | where | which | why | when | how | is | are | was | do | does | did | have | has | can | wer | qui
     | quién | кто
@@ -137,11 +144,13 @@ _ASKED = regex.compile(r"^[\"'”’»)*\s]*(?:[?？؟]|,\s*(?:who|what)(?:['’
 
 
 def _is_talk_about(text: str, span: Span) -> bool:
-    """Whether the sentence of a mention speaks of, or asks about, somebody or something of that name."""
+    """Whether the sentence of a mention speaks of, to, or asks about, somebody or something of that name."""
     before, after = sentence_before(text, span), sentence_after(text, span)
     if _SPOKEN_OF.search(before) or _RELATION.search(f"{before} {after}"):
         return True
-    if _PREDICATE.search(after) and not _OF_THE_SPEAKER.search(before + after):
+    if _GREETED.search(before) and _CLAUSE_ENDS.match(after):
+        return True
+    if (_PREDICATE.search(after) or _IS_NAMED.search(before)) and not _OF_THE_SPEAKER.search(before + after):
         return True
     asks = after.rstrip("\"'”’»)* ").endswith(("?", "？", "؟"))
     return (asks and _ASKS.search(before) is not None) or _ASKED.search(after) is not None

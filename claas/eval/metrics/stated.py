@@ -4,15 +4,16 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 
 import regex
 
-from claas.core.text import plain, words
-from claas.eval.metrics.claims import Span, claims, denied, sentence_after, sentence_before
+from claas.core.text import UNSPACED, plain, words
+from claas.eval.metrics.claims import MOST_MENTIONS, Span, claims, denied, sentence_after, sentence_before
 
 
 def states(answer: str, wanted: str, prompt: str = "") -> bool:
-    """Whether the answer gives `wanted`: not denied, not one of several candidates, and not after another one.
+    """Whether the answer gives `wanted`: not denied, not one of several candidates, and not only spoken of.
 
     Accents may be missing or added where `wanted` has none. A proper name takes no article: a lima bean is not Lima.
     """
@@ -20,8 +21,7 @@ def states(answer: str, wanted: str, prompt: str = "") -> bool:
     named = [span for span in claims(text, wanted) if not _is_common_noun(text, span, wanted)]
     asked = set(words(prompt)) - _FUNCTION_WORDS
     return any(
-        not _one_of_many(text, span, wanted)
-        and (_answers(text, span, asked) or not _follows_another(text, span, asked))
+        not _one_of_many(text, span, wanted, asked) and not (wanted[0].isupper() and _is_talk(text, span, asked))
         for span in named
     )
 
@@ -29,19 +29,22 @@ def states(answer: str, wanted: str, prompt: str = "") -> bool:
 def states_number(answer: str, wanted: int, prompt: str = "") -> bool:
     """Whether the number that the answer gives is `wanted`.
 
-    That is the first beside what the prompt counts ("How many legs ..."), else the first that is neither denied nor an
-    operand nor the prompt's own.
+    That is the first that is neither denied nor an operand nor the prompt's own, ones aside. Where the prompt counts
+    ("How many legs has a spider?") it is the first beside what is counted, and of the same thing where some are.
     """
     text = plain(answer)
-    found = [number for number in _numbers(text) if not denied(text, number.span)]
+    given = {1, *(number.value for number in _numbers(prompt))} - {wanted}
+    results = [
+        number
+        for number in islice(_numbers(text), MOST_MENTIONS)
+        if number.value not in given and not denied(text, number.span) and not _is_operand(text, number.span)
+    ]
     counted = _COUNTED.search(prompt)
     if counted is not None:
-        units = [number for number in found if _is_followed_by(text, number.span, counted.group("unit"))]
-        found = units or found
-    given = {number.value for number in _numbers(prompt)} - {wanted}
-    results = [number for number in found if number.value not in given and not _is_operand(text, number.span)]
-    if wanted != 1:
-        results = [number for number in results if text[slice(*number.span)].casefold() != "one"]
+        asked = set(words(prompt)) - _FUNCTION_WORDS - {counted.group("unit").casefold()}
+        units = [number for number in results if _is_followed_by(text, number.span, counted.group("unit"))]
+        same = [number for number in results if _says_any(text, number.span, asked)]
+        results = [number for number in units if number in same] or same or units or results
     return bool(results) and results[0].value == wanted and not _has_alternative(text, results[0].span)
 
 
@@ -54,8 +57,10 @@ class _Numeral:
 
 
 _DIGITS = regex.compile(
-    r"(?<![\p{L}\p{N}_.,/:])(?P<minus>[-−–](?=\p{Nd}))?(?P<digits>\p{Nd}{1,40}(?:[.,'’]\p{Nd}{1,40}){0,12})(?:\s?/\s?(?P<under>\p{Nd}{1,40}))?"
-    r"(?![\p{Nd}_/]|[.,:'’]\p{Nd}|(?:st|nd|rd|th)\b)"
+    rf"(?<![[\p{{L}}--[{UNSPACED}]]\p{{N}}_.,/:])"
+    r"(?P<minus>[-−–](?=\p{Nd}))?(?P<digits>\p{Nd}{1,40}(?:[.,'’]\p{Nd}{1,40}){0,12})(?:\s?/\s?(?P<under>\p{Nd}{1,40}))?"
+    r"(?![\p{Nd}_/%]|[.,:'’]\p{Nd}|(?:st|nd|rd|th)\b)",
+    regex.VERSION1,
 )
 _GROUPED = regex.compile(r"\p{Nd}{1,3}(?:[,'’]\p{Nd}{3})+(?:\.\p{Nd}+)?|\p{Nd}{1,3}(?:\.\p{Nd}{3}){2,}(?:,\p{Nd}+)?")
 _ONES: dict[str, int] = {
@@ -115,7 +120,8 @@ _COUNTED = regex.compile(r"how many (?P<unit>\p{L}+)", regex.IGNORECASE)
 _OPERATOR = r"(?:[+×÷]|\s\*\s|(?<=\p{N})\*(?=\p{N})|[-−]\s|\b(?:plus|minus|times|added to)\b)"
 _BEFORE_OPERAND = regex.compile(rf"{_OPERATOR}\s*$", regex.IGNORECASE)
 _AFTER_OPERAND = regex.compile(
-    rf"^\s*(?:{_OPERATOR}|and\s+\p{{N}}+\s*(?:=|is|are|make|makes|equal|equals|give|gives)\b)", regex.IGNORECASE
+    rf"^\s*(?:{_OPERATOR}|pairs?\b|and\s+\p{{N}}+\s*(?:=|is|are|make|makes|equal|equals|give|gives)\b)",
+    regex.IGNORECASE,
 )
 _ALTERNATIVE = regex.compile(r"^\s*(?:or|to|-|–)\s*(?=\p{N}|\p{L}+\b)", regex.IGNORECASE)
 
@@ -137,17 +143,22 @@ def _has_alternative(text: str, span: Span) -> bool:
     return joined is not None and next((number.span[0] == 0 for number in _numbers(after[joined.end() :])), False)
 
 
-_FUNCTION_WORDS = frozenset(words("what what's which is the of a an name tell me give does do have has s"))
-_INTERJECTIONS = frozenset(
+_FUNCTION_WORDS = frozenset(
+    words("what what's which how many is are the in of a an name tell me give does do have has s")
+)
+_NO_CANDIDATES = frozenset(
     words("yes no sure well ok okay hello hi hey certainly absolutely great good right correct answer oh ah hmm thanks")
-) | frozenset(words("easy in today now here it's that's"))
+) | frozenset(words("easy in today now here it's that's and or"))
 _ITEM = r"\p{L}[\p{L}\p{M}'’-]*"
-_BETWEEN = r"(?:\s*(?:[,、，/;|]|\b(?:and|or)\b)\s*(?:(?:and|or)\s+)?|[.?!]\s+|\s*\n[-*•\d.)\s]*)"
-_LISTED = regex.compile(rf"{_ITEM}(?:{_BETWEEN}{_ITEM})+(?!\s+\p{{L}})")
-_JOINED = regex.compile(_BETWEEN)
-_NAME = r"\p{Lu}[\p{L}\p{M}'’-]*(?:\s+\p{Lu}[\p{L}\p{M}'’-]*){0,2}"
-_FRAGMENT = regex.compile(rf"(?:^|[.!?\n])\s*({_NAME})\s*(?=[.!?;:(—]|,(?!\s(?:it|the|this|that|i|we|you)\b))")
-_CAPITALISED = regex.compile(r"(?<=[\p{Ll},]\s)(?<!\b[Nn]ot\s)\p{Lu}\p{Ll}[\p{L}\p{M}'’-]*")
+_COMMA = r"\s*(?:[,、，/;|]|\b(?:and|or)\b)\s*(?:(?:and|or)\s+)?"
+_STOP = r"(?:[.?!]\s+|\s*\n[-*•\d.)\s]*)"
+_LISTS = (
+    regex.compile(rf"{_ITEM}(?:{_COMMA}{_ITEM})+(?!\s+\p{{L}})"),
+    regex.compile(rf"(?<!\p{{L}} ){_ITEM}(?:{_STOP}{_ITEM})+(?!\s+\p{{L}})"),
+)
+_LED = regex.compile(r"\p{L}\s+$")
+_COMPARED = regex.compile(r"\b(?:near|than)\s+$", regex.IGNORECASE)
+_PREDICATE = regex.compile(r"[\"'”’»*_]*\s+(?:is|was|are|were|has|had|lies)\b", regex.IGNORECASE)
 
 
 def _without_accents(text: str) -> str:
@@ -161,28 +172,33 @@ def _is_common_noun(text: str, span: Span, wanted: str) -> bool:
     return wanted[0].isupper() and text[span[0]].islower() and article is not None
 
 
-def _one_of_many(text: str, span: Span, wanted: str) -> bool:
-    """Whether the mention is one of four candidates, not the first of three, or one of two with an "or"."""
-    for listed in _LISTED.finditer(text):
+def _one_of_many(text: str, span: Span, wanted: str, asked: set[str]) -> bool:
+    """Whether the mention is one of several candidates: of four, of three that it does not lead, of an either-or.
+
+    Or the second of the two that are the whole answer. What is not a name may lead a list of things that are all so.
+    """
+    for listed in (found for pattern in _LISTS for found in pattern.finditer(text)):
         if listed.start() <= span[0] and span[1] <= listed.end():
-            said = dict.fromkeys(words(_JOINED.sub(" ", listed.group())))
-            items = [item for item in said if item not in _INTERJECTIONS]
+            items = [item for item in dict.fromkeys(words(listed.group())) if item not in _NO_CANDIDATES | asked]
             first = items[:1] == words(wanted)[:1]
-            either = " or " in listed.group() and (wanted[0].isupper() or not first)
-            return len(items) > 3 or (len(items) == 3 and not first) or (len(items) == 2 and either)
+            if len(items) == 2:
+                either, whole = " or " in listed.group(), listed.group() == text.strip(" .!\n")
+                return (either and wanted[0].isupper()) or ((either or whole) and not first)
+            led = wanted.islower() and _LED.search(text[: listed.start()]) is not None
+            return len(items) > 2 and not (first and (led or len(items) == 3))
     return False
 
 
-def _answers(text: str, span: Span, asked: set[str]) -> bool:
-    """Whether the clause of the mention says what was asked for."""
+def _is_talk(text: str, span: Span, asked: set[str]) -> bool:
+    """Whether something is only said about the mention, after something else: it is near, "... Tokyo is larger"."""
+    before, after = text[: span[0]], sentence_after(text, span)
+    if _COMPARED.search(before):
+        return True
+    is_subject = _PREDICATE.match(after) is not None and not set(words(before)) <= asked | _NO_CANDIDATES
+    return is_subject and not asked & set(words(after)) and not _says_any(text, span, asked)
+
+
+def _says_any(text: str, span: Span, asked: set[str]) -> bool:
+    """Whether the clause of the mention says any of these words, be it in the plural."""
     clause = sentence_before(text, span).rpartition(",")[2] + sentence_after(text, span).partition(",")[0]
-    return bool(asked & set(words(clause)))
-
-
-def _follows_another(text: str, span: Span, asked: set[str]) -> bool:
-    """Whether another name, which the prompt does not hold, was given as the answer before the mention."""
-    if not text[span[0]].isupper():
-        return False
-    before = text[: span[0]]
-    given = [set(words(name)) for name in _FRAGMENT.findall(before) + (_CAPITALISED.findall(before) if asked else [])]
-    return any(not name <= asked | _INTERJECTIONS and "not" not in name for name in given)
+    return any({word, word.removesuffix("s")} & asked for word in words(clause))

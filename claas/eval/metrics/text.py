@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import regex
 
-from claas.core.text import UNSPACED, plain, words
+from claas.core.text import UNSPACED, folded, plain, words
 from claas.eval.metrics.full_stops import (
     ABBREVIATIONS,
     AFTER_ORDINALS,
@@ -33,9 +33,10 @@ def count_sentences(text: str) -> int:
 
 
 @lru_cache(maxsize=8192)
-def length_in_sentences(text: str) -> int:
-    """How many sentences a text is long: a run-on sentence counts as many as its words or its clauses are worth."""
-    return sum(map(_worth, sentences(text)))
+def length_in_sentences(text: str, different: bool = False) -> int:
+    """How many (different) sentences a text is long: a run-on one counts as many as its words or clauses are worth."""
+    found = sentences(text)
+    return sum(map(_worth, {folded(sentence): sentence for sentence in found}.values() if different else found))
 
 
 def sentences(text: str) -> list[str]:
@@ -58,7 +59,7 @@ def sentences(text: str) -> list[str]:
 
 def numbered_items(text: str) -> list[str]:
     """The text of every numbered list item, without its number; a number that was there before begins none."""
-    lines = (line.strip().lstrip("*#>_ ") for line in _lines(text))
+    lines = (line.strip().lstrip("*#>_- ") for line in _lines(text))
     numbered = [(found.group(1), line[found.end() :]) for line in lines if (found := _NUMBERED.match(line))]
     return list(dict(reversed(numbered)).values())[::-1]
 
@@ -79,10 +80,10 @@ _TAG = regex.compile(r"</?[a-z][^<>\n]{0,200}>", regex.IGNORECASE)
 _KEYCAP = regex.compile(r"(\d)\ufe0f?\u20e3")
 _CIRCLED = regex.compile(r"[①-⑳❶-❿➀-➓]")
 _BULLET = regex.compile(r"(?:^|(?<=\s))[•●▪◦‣○■◆►➤∙·](?=\s)", regex.MULTILINE)
-_SIGN = regex.compile(r"(?:^|(?<=\s))[→➔⇒✓✔★☆▶◇□](?=\s)", regex.MULTILINE)
+_SIGN = regex.compile(r"(?:^|(?<=\s))[✓✔★☆▶◇□](?=\s)", regex.MULTILINE)
 _NUMBER = regex.compile(r"(?<![^\s:;,.])\(?(?P<number>\d{1,3}|[a-z]|[ivx]{1,4})(?:\)\s*|[.:]\s+)(?=\S)")
 _ITEM = regex.compile(r"(?:[-*+•●▪◦‣○■◆►➤∙·→➔⇒✓✔★☆▶◇□–—]|\(?(?:\d{1,3}|[A-Za-z]|[ivxIVX]{1,5})[.):])\s+")
-_NUMBERED = regex.compile(r"\(?(\d{1,3})[.)]\s+")
+_NUMBERED = regex.compile(r"\(?(\d{1,3})(?:[.):](?:\s+|(?=[^\s\d]))|\s[-–—]\s)")
 
 
 def _lines(text: str) -> list[str]:
@@ -140,7 +141,7 @@ _OPENERS = "\"'“„‘‚«‹([{「『《〈【（¿¡-–—"
 _QUESTION = regex.compile(r"(?<=\p{Greek}\p{M}*);|(?<=\p{Armenian}):(?=\s|$)|(?<=\p{Devanagari})\s?\|(?=\s|$)")
 _FOOTNOTE = regex.compile(rf"(?<={_END})(?:\[\d+\])+")
 _UNSPACED_END = regex.compile(
-    rf"(?<=[{UNSPACED}])\p{{Sentence_Break=STerm}}++(?:[」』”’）)](?![とっのは、，]))*+(?=[{UNSPACED}\w])"
+    rf"(?:(?<=[{UNSPACED}])\p{{Sentence_Break=STerm}}|。)++(?:[」』”’）)](?![とっのは、，]))*+(?=[{UNSPACED}\w])"
     rf"|(?<=\p{{Ll}}\p{{Ll}})[.!?](?=\p{{Lu}}\p{{Ll}}+\s)"
 )
 _RUN_TOGETHER = regex.compile(r"(?<=\s\p{Ll}{3,20})\.(?=\p{Ll}{3,20}\s)")
@@ -196,6 +197,8 @@ def _full_stop_ends(word: str, then: str, in_lower_case: bool) -> bool:
         return begins
     if word in BEFORE_NUMBERS and then[:1].isdigit():
         return False
+    if in_lower_case and _CONSONANTS.fullmatch(word):
+        return False
     if word in CUT_SHORT:
         return not in_lower_case or then not in GO_ON
     if word in ABBREVIATIONS:
@@ -203,6 +206,8 @@ def _full_stop_ends(word: str, then: str, in_lower_case: bool) -> bool:
     return not (word.isdecimal() and len(word) <= 2 and then in AFTER_ORDINALS)
 
 
+_CONSONANTS = regex.compile(r"[bcdfghjklmnpqrstvwxz]+")
+"""No word, but one cut short, as it is when what follows goes on in lower case."""
 _INITIALS = regex.compile(r"\p{L}|(?:\p{L}{1,2}\.)+\p{L}{1,2}")
 
 

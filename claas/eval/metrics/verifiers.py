@@ -55,8 +55,8 @@ class NoEmojiVerifier:
 class ConciseVerifier:
     """1 up to `full_until` sentences, falling linearly to 0 at `zero_from`.
 
-    A run-on sentence counts as many as its words or its clauses are worth. 0 with fewer than `min_words` words, with
-    one word only, however often, and for a refusal: none of these is an answer.
+    A run-on sentence counts as many as its words or its clauses are worth. 0 with fewer than `min_words` words, when
+    no more than half as many are different, and for a refusal: none of these is an answer.
     """
 
     full_until: int = 3
@@ -73,7 +73,8 @@ class ConciseVerifier:
         text = visible(response)
         said, sentences = words(text), length_in_sentences(text)
         score = 0.0
-        if len(said) >= self.min_words and len(set(said)) >= 2 and not (sentences <= 2 and _REFUSES.search(text)):
+        says_something = len(said) >= self.min_words and 2 * len(set(said)) > self.min_words
+        if says_something and not (sentences <= 2 and _REFUSES.search(text)):
             score = min(1.0, max(0.0, (self.zero_from - sentences) / (self.zero_from - self.full_until)))
         return VerifierResult(score, score >= 1.0, {"sentences": float(sentences), "words": float(len(said))})
 
@@ -141,7 +142,7 @@ class EmojiVerifier:
 class DetailedVerifier:
     """1 for an answer of more than `more_than` sentences, else 0: for a user who asks for a long one.
 
-    One word over and over is no answer and scores 0, however it is cut into sentences.
+    A sentence counts once, however often it is said; one word over and over is no answer and scores 0.
     """
 
     more_than: int = 3
@@ -152,13 +153,16 @@ class DetailedVerifier:
     def __call__(self, response: str) -> VerifierResult:
         """Score one response."""
         text = visible(response)
-        said, sentences = words(text), length_in_sentences(text)
+        said, sentences = words(text), length_in_sentences(text, different=True)
         passed = sentences > self.more_than and len(set(said)) >= 2
         return VerifierResult(float(passed), passed, {"sentences": float(sentences), "words": float(len(said))})
 
     def known_bad(self) -> Mapping[str, str]:
-        """A short answer with many full stops."""
-        return {"abbreviations": "Dr. J. R. R. Lee, Ph.D., etc. paid $3.50 at 5 p.m. today..."}
+        """Short answers with many full stops, and one that goes round in a circle."""
+        return {
+            "circle": "Rain falls on the hills. " * (self.more_than + 1),
+            "abbreviations": "Dr. J. R. R. Lee, Ph.D., etc. paid $3.50 at 5 p.m. today...",
+        }
 
 
 @dataclass(frozen=True)
@@ -194,9 +198,8 @@ _REFUSES = regex.compile(
 
 
 def _says_something(said: Sequence[str]) -> bool:
-    """Whether these words are one, or more than one of them over and over; two equal Chinese characters are a word."""
-    at_most = 2 if said and not said[0].isascii() and len(said[0]) == 1 else 1
-    return 0 < len(said) <= at_most or len(set(said)) >= 2
+    """Whether there are words, and not one of them over and over: as often as in "Ha ha ha!" it may be."""
+    return 0 < len(said) <= 3 or len(set(said)) >= 2
 
 
 def _require_a_word(name: str) -> None:

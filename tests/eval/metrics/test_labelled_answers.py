@@ -31,7 +31,7 @@ CASES = [
 ]
 SENTENCES = [f"Fact number {number} about rain is easy to tell." for number in range(1, 11)]
 TALK = " ".join(SENTENCES)
-POINTS = ["it has a side to it"] * 10
+POINTS = [f"it has side number {number} to it" for number in range(10)]
 
 
 @pytest.mark.parametrize(("about", "right", "answer"), [case for case in CASES if case[0] in VERIFIERS])
@@ -82,22 +82,33 @@ def test_who_gives_a_name_does_not_go_by_another(answer: str) -> None:
         "\n".join(f"{i}\ufe0f\u20e3 {point}" for i, point in enumerate(POINTS)),
         "\n".join(f"\u2013 {point}" for point in POINTS),
         "<ul>" + "".join(f"<li>{point}</li>" for point in POINTS) + "</ul>",
-        "Es regnet auf die grünen Hügel. " * 10,
-        "La pluie tombe sur la ville. " * 10,
-        "La lluvia cae sobre la ciudad. " * 10,
-        "Дождь идёт над городом. " * 10,
-        "Βρέχει στην πόλη απόψε; " * 10,
-        "هل ينزل المطر على المدينة؟ " * 10,
-        "بارش شہر پر گرتی ہے۔ " * 10,
-        "वर्षा नगर पर होती है। " * 10,
         "ฝนตกลงมาจากเมฆเมื่อหยดน้ำหนักเกินไป " * 16,
-        "雨水从云中落下。" * 10,
-        "雨は雲から落ちてくる。" * 10,
-        "비가 도시에 내립니다. " * 10,
-        "Անձրևը գալիս է քաղաքում։ " * 10,
     ],
-    ids=range(42),
+    ids=range(30),
 )
 def test_what_takes_long_to_read_is_not_concise_however_it_is_written(answer: str) -> None:
     assert not ConciseVerifier()(answer).passed
     assert DetailedVerifier()(answer).passed
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Es regnet auf die grünen Hügel. ",
+        "La pluie tombe sur la ville. ",
+        "La lluvia cae sobre la ciudad. ",
+        "Дождь идёт над городом. ",
+        "Βρέχει στην πόλη απόψε; ",
+        "هل ينزل المطر على المدينة؟ ",
+        "بارش شہر پر گرتی ہے۔ ",
+        "वर्षा नगर पर होती है। ",
+        "雨水从云中落下。",
+        "雨は雲から落ちてくる。",
+        "비가 도시에 내립니다. ",
+        "Անձրևը գալիս է քաղաքում։ ",
+    ],
+    ids=range(12),
+)
+def test_what_is_said_ten_times_is_long_and_still_not_detailed(sentence: str) -> None:
+    assert not ConciseVerifier()(sentence * 10).passed
+    assert not DetailedVerifier()(sentence * 10).passed

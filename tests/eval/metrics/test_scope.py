@@ -15,7 +15,7 @@ from tests.eval.metrics.subjects import PREFERENCE, SHORT, measure, subject
 from tests.fakes.stack import FakeStack
 
 PROMPTS = ("Write an essay on rain.", "Write an essay on snow.", "Write an essay on wind.", "Write an essay on fog.")
-ESSAY = "The rain falls on the green hills. " * 4
+ESSAY = " ".join(f"Fact {number} is that the rain falls on the green hills." for number in range(4))
 WITH_SCOPE = replace(PREFERENCE, out_of_scope=OutOfScope(PROMPTS, DetailedVerifier()))
 
 

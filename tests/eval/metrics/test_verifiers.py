@@ -127,16 +127,21 @@ def test_an_answer_has_emoji_or_it_has_none(symbols: list[str], between: str) ->
 
 @pytest.mark.parametrize(("n", "passed"), [(1, False), (3, False), (4, True), (12, True)])
 def test_a_detailed_answer_has_more_than_three_sentences(n: int, passed: bool) -> None:
-    assert DetailedVerifier()(SENTENCE * n).passed is passed
-    assert DetailedVerifier(more_than=12)(SENTENCE * n).score == 0.0
+    assert DetailedVerifier()(_talk(n)).passed is passed
+    assert DetailedVerifier(more_than=12)(_talk(n)).score == 0.0
+    assert not DetailedVerifier()(SENTENCE * n).passed
     with pytest.raises(InvalidInput, match="more_than"):
         DetailedVerifier(more_than=0)
+
+
+def _talk(sentences: int) -> str:
+    return " ".join(f"Hill number {number} is green since the rain falls on it." for number in range(sentences))
 
 
 @settings(deadline=None)
 @given(st.integers(1, 14), st.integers(0, 5))
 def test_more_is_never_less_detailed_and_what_is_concise_is_not(sentences: int, more: int) -> None:
-    brief, longer = SENTENCE * sentences, SENTENCE * (sentences + more)
+    brief, longer = _talk(sentences), _talk(sentences + more)
     assert DetailedVerifier()(longer).score >= DetailedVerifier()(brief).score
     assert DetailedVerifier()(brief).passed != ConciseVerifier()(brief).passed
 
