@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         results = [result for job in COMMAND.jobs(arguments) for result in _run(job.config)]
     except (StackError, asyncio.CancelledError) as error:
-        say("claas.bench", f"{error or 'terminated'}; the same command again continues")
+        say("claas.bench", f"{str(error) or 'terminated'}; the same command again continues")
         return ExitCode.RESUMABLE
     except ClaasError as error:
         say("claas.bench", str(error))

@@ -5,7 +5,7 @@ Every reply is checked to come from the weights asked for. Imported only where l
 
 import asyncio
 import math
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
 
@@ -147,7 +147,7 @@ class WireLM(TemplateLM):
                 self.cache_hook.add_partial("loglikelihood", key, scored)
             return scored
 
-        return self._all([one(*request) for request in requests])
+        return self._all(one, requests)
 
     def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> list[float]:
         """The log probability of each whole text, every token scored once."""
@@ -159,7 +159,7 @@ class WireLM(TemplateLM):
             self.cache_hook.add_partial("loglikelihood_rolling", (text,), total)
             return total
 
-        return self._all([one(request.args[0]) for request in requests])
+        return self._all(one, [request.args for request in requests])
 
     def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
         """The greedy text after each context, up to the first of its stop strings.
@@ -181,7 +181,7 @@ class WireLM(TemplateLM):
             self.cache_hook.add_partial("generate_until", (context, asked), text)
             return text
 
-        return self._all([one(*request.args) for request in requests])
+        return self._all(one, [request.args for request in requests])
 
     async def _score(self, context: Sequence[int], continuation: Sequence[int]) -> Scored:
         """What does not fit the window is cut from the beginning."""
@@ -196,15 +196,15 @@ class WireLM(TemplateLM):
             raise LostAnswer(f"the reply scores {len(found)} of the {size} tokens of a continuation")
         return math.fsum(logprob for logprob, _ in found), all(logprob >= max(top.values()) for logprob, top in found)
 
-    def _all(self, questions: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    def _all(self, ask: Callable[..., Coroutine[Any, Any, T]], questions: Iterable[Sequence[Any]]) -> list[T]:
         """Ask all of them, and wait for the answers in the calling thread."""
 
         async def asked() -> list[T]:
             waiting = asyncio.Semaphore(_MOST_WAITING)
 
-            async def bounded(question: Coroutine[Any, Any, T]) -> T:
+            async def bounded(question: Sequence[Any]) -> T:
                 async with waiting:
-                    return await question
+                    return await ask(*question)
 
             return await together(map(bounded, questions))
 

@@ -1,0 +1,277 @@
+"""lm-evaluation-harness, untouched, on the embedded model and an adapter of it, over the real API in process."""
+
+import asyncio
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from claas.bench import run_lm_eval
+from claas.bench.__main__ import main
+from claas.bench.catalogue import chosen
+from claas.bench.settings import BenchConfig
+from claas.core.errors import InvalidInput, StackError
+from claas.core.settings import TrainingConfig
+from claas.eval.stacks.open_stack import hosted
+from claas.results.benchmarks import BenchmarkFiles, EvalResult
+from claas.results.settings import EvalConfig
+from claas.tiny import WEIGHTS_DIR
+from claas.wire.feedback import FeedbackItem
+
+pytest.importorskip("lm_eval")
+pytestmark = pytest.mark.bench
+
+HUB = Path(__file__).parents[1] / "benchmarks" / "hub"
+TASKS = ["mmlu", "gsm8k", "truthfulqa_mc2", "ifeval"]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with version 1 of the adapter `calm`."""
+    folder = tmp_path_factory.mktemp("store")
+
+    async def train() -> None:
+        async with hosted(EvalConfig(base_model="claas-tiny"), folder) as stack:
+            new = await stack.init_adapter("calm", seed=1)
+            answer = await stack.answer(new, "What is rain?", temperature=0.0, seed=1, max_tokens=24)
+            item = FeedbackItem(
+                lora_id="calm",
+                prompt="What is rain?",
+                response=answer.text,
+                feedback="Be brief.",
+                training=TrainingConfig(steps_per_batch=1, learning_rate=1e-2),
+                rollout_id=answer.rollout_id,
+            )
+            await stack.give_feedback(new, [item], key="calm-1")
+
+    asyncio.run(train())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def smoke(store: Path, tmp_path_factory: pytest.TempPathFactory) -> BenchmarkFiles:
+    """The results of the smoke suite on the base model and the adapter."""
+    folder = tmp_path_factory.mktemp("results")
+    assert main(["suite=smoke", "adapters=[calm@1]", *arguments(store, folder)]) == 0
+    return BenchmarkFiles(folder)
+
+
+def arguments(store: Path, folder: Path) -> list[str]:
+    return [f"store_dir='{store}'", f"output_dir='{folder}'", f"datasets_dir='{HUB}'"]
+
+
+def run(store: Path, folder: Path, *tasks: str, **settings: Any) -> list[EvalResult]:
+    """Some tasks on the base model."""
+    from claas.bench.run import run_bench
+
+    config = BenchConfig(
+        tasks=list(tasks), store_dir=str(store), output_dir=str(folder), **{"datasets_dir": str(HUB), **settings}
+    )
+    asked = chosen(None, tasks, limit=config.limit, num_fewshot=config.num_fewshot)
+    return asyncio.run(run_bench(config, asked, lambda line: None))
+
+
+def test_base_and_adapter_are_asked_the_same_and_differ_in_what_they_are(smoke: BenchmarkFiles) -> None:
+    rows = {run.adapter: run.model_dump() for run in smoke.read_runs().runs}
+    assert set(rows) == {None, "calm@1"}
+    differ = {key for key in rows[None] if rows[None][key] != rows["calm@1"][key]}
+    assert differ == {"name", "adapter", "digest", "timestamp", "fingerprint", "metrics"}
+    row = smoke.read_runs().runs[0]
+    assert row.num_fewshot == {"mmlu": 5, "gsm8k": 8, "truthfulqa_mc2": 0, "ifeval": 0}
+    assert row.n_samples == {"mmlu": 8, "gsm8k": 4, "truthfulqa_mc2": 4, "ifeval": 6}
+    assert row.smoke
+    assert row.fixture
+    assert row.datasets["gsm8k"].path == "openai/gsm8k"
+    assert set(row.metrics) >= {"mmlu/acc,none", "ifeval/prompt_level_strict_acc,none", "truthfulqa_mc2/acc,none"}
+    assert not any("stderr" in key for key in row.metrics)
+    assert not list(smoke.root.glob("*.partial.json"))
+
+
+def test_summary_raw_and_items_say_the_same_and_who_answered(smoke: BenchmarkFiles) -> None:
+    row = next(run for run in smoke.read_runs().runs if run.adapter)
+    summary = smoke.read_summary(row.name)
+    assert json.loads(smoke.summary(row.name).read_text())["fixture"] is True
+    assert (summary.tasks, summary.n_tasks_completed, summary.backend) == (TASKS, 4, "wire")
+    raw = json.loads(smoke.raw(row.name).read_text())
+    assert raw["config"]["digest"] == row.digest
+    for task in TASKS:
+        samples = smoke.read_samples(row.name, task)
+        assert {sample.weights.digest for sample in samples} == {row.digest}
+        assert len({(each.task, each.filter, each.doc_id) for each in samples}) == len(samples)
+    mmlu = smoke.read_samples(row.name, "mmlu")
+    mean = math.fsum(float(sample.scores["acc"]) for sample in mmlu) / len(mmlu)
+    assert row.metrics["mmlu/acc,none"] == pytest.approx(mean)
+    assert summary.task_results[0].value == pytest.approx(mean)
+    assert "<|im_start|>user" in mmlu[0].arguments[0][0]
+
+
+def test_log_probabilities_are_those_of_transformers(store: Path, tmp_path: Path) -> None:
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    model = transformers.AutoModelForCausalLM.from_pretrained(WEIGHTS_DIR, dtype=torch.float32).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(WEIGHTS_DIR)
+    run(store, tmp_path, "hellaswag", apply_chat_template=False)
+    samples = BenchmarkFiles(tmp_path).read_samples("claas-tiny", "hellaswag")
+    for sample in samples:
+        for (context, continuation), ((told, greedy),) in zip(sample.arguments, sample.resps, strict=True):
+            ids, start = tokenizer.encode(context + continuation), len(tokenizer.encode(context))
+            with torch.inference_mode():
+                logprobs = model(torch.tensor([ids])).logits[0, start - 1 : -1].log_softmax(-1)
+            targets = torch.tensor(ids[start:])
+            assert told == pytest.approx(float(logprobs.gather(-1, targets[:, None]).sum()), abs=1e-4)
+            assert greedy == bool((logprobs.argmax(-1) == targets).all())
+    assert len(samples) == 4
+
+
+def test_a_whole_text_is_scored_token_by_token_whatever_the_window(store: Path, tmp_path: Path) -> None:
+    from claas.bench.models import open_models
+    from claas.bench.wire_lm import WireLM
+
+    text = "The kettle boils. " * 60
+
+    class Request:
+        args = (text,)
+
+    async def total(**settings: Any) -> float:
+        config = BenchConfig(store_dir=str(store), **settings)
+        async with open_models(config) as (model,):
+            (found,) = await asyncio.to_thread(WireLM(model.served).loglikelihood_rolling, [Request()])
+            return found
+
+    whole, windowed = asyncio.run(total()), asyncio.run(total(window=64))
+    assert math.isfinite(whole)
+    assert windowed < whole < 0  # with less to go by, each token is less likely
+
+
+def test_a_run_that_is_killed_asks_nothing_twice_and_ends_as_one_that_was_not(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from claas.bench.wire_lm import WireModel
+
+    asked: list[tuple[int, ...]] = []
+    dies_at = [10**9]
+    complete = WireModel.complete
+    monkeypatch.setattr("claas.bench.wire_lm._MOST_WAITING", 1)  # one after the other
+
+    async def counted(self: WireModel, ids: Any, max_tokens: int, **settings: Any) -> Any:
+        if len(asked) >= dies_at[0]:
+            raise StackError("the API is gone")
+        choice = await complete(self, ids, max_tokens, **settings)
+        asked.append(tuple(ids))
+        return choice
+
+    monkeypatch.setattr(WireModel, "complete", counted)
+    run(store, tmp_path / "whole", "hellaswag", "truthfulqa_mc2")
+    undisturbed = sorted(asked)
+    asked.clear()
+    dies_at[0] = 20
+    with pytest.raises(StackError, match="the API is gone"):
+        run(store, tmp_path / "killed", "hellaswag", "truthfulqa_mc2")
+    killed = BenchmarkFiles(tmp_path / "killed")
+    assert set(killed.read_partial("claas-tiny").completed) == {"hellaswag"}
+    assert killed.read_runs().runs == []
+    dies_at[0] = 10**9
+    run(store, killed.root, "hellaswag", "truthfulqa_mc2")
+    assert sorted(asked) == undisturbed
+    ends = [BenchmarkFiles(tmp_path / name).read_runs().runs[0] for name in ("whole", "killed")]
+    assert ends[0].model_copy(update={"timestamp": ""}) == ends[1].model_copy(update={"timestamp": ""})
+    run(store, killed.root, "hellaswag", "truthfulqa_mc2")
+    assert sorted(asked) == undisturbed
+    run(store, killed.root, "hellaswag", adapters=["calm@1"], include_base=False)
+    assert len(asked) == len(undisturbed) + 16  # other weights answer for themselves
+
+
+def test_a_task_without_its_data_is_an_error_with_the_mend_and_no_row_is_written(store: Path, tmp_path: Path) -> None:
+    (result,) = run(store, tmp_path, "piqa", "hellaswag")
+    piqa, hellaswag = result.task_results
+    assert piqa.error is not None
+    assert "its data are baber/piqa of the Hugging Face hub, or that folder in datasets_dir" in piqa.error
+    assert hellaswag.error is None
+    files = BenchmarkFiles(tmp_path)
+    assert files.read_runs().runs == []
+    assert set(files.read_partial("claas-tiny").completed) == {"hellaswag"}
+
+
+def test_other_weights_than_were_asked_end_the_run(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from claas.bench.wire_lm import WireModel
+    from claas.eval.stacks.stack import WrongWeights
+    from claas.wire.chat import CompletionResponse
+
+    post = WireModel.complete
+
+    async def swapped(self: WireModel, *args: Any, **settings: Any) -> Any:
+        class Swapping:
+            async def post(client, path: str, body: Any, into: type[CompletionResponse]) -> CompletionResponse:
+                reply = await self.client.post(path, body, into)
+                return reply.model_copy(update={"system_fingerprint": "other"})
+
+        return await post(
+            WireModel(Swapping(), self.weights, self.window, self.tokenizer, self.loop), *args, **settings
+        )
+
+    monkeypatch.setattr(WireModel, "complete", swapped)
+    with pytest.raises(WrongWeights, match="asked claas-tiny"):
+        run(store, tmp_path, "hellaswag")
+    assert BenchmarkFiles(tmp_path).read_partial("claas-tiny").completed == {}
+
+
+def test_only_where_the_data_come_from_is_changed() -> None:
+    from claas.bench.suite import prepare
+
+    def settings(entry: str, folder: Path | None) -> dict[str, Any]:
+        asked = chosen("smoke" if entry == "mmlu" else None, [] if entry == "mmlu" else [entry], **NO_CHANGE)
+        suite = prepare([each for each in asked.entries if each.task == entry], folder)
+        (member, *_) = suite.manager.task_index[suite.entries[0].group].cfg["task"]
+        return {key: value for key, value in member.items() if key != "num_fewshot"}
+
+    for task in ("gsm8k", "hellaswag", "mmlu", "truthfulqa_mc2", "ifeval"):
+        changed, stock = settings(task, HUB), settings(task, None)
+        assert changed.keys() - stock.keys() == {"dataset_path"}
+        assert {key: changed[key] for key in stock} == stock
+
+
+NO_CHANGE: dict[str, None] = {"limit": None, "num_fewshot": None}
+
+
+def test_data_sets_of_a_group_that_reads_several_are_not_mixed_up(tmp_path: Path) -> None:
+    from claas.bench.suite import prepare
+
+    (tmp_path / "hails" / "agieval-sat-math").mkdir(parents=True)
+    entries = chosen(None, ["agieval"], **NO_CHANGE).entries
+    assert "hails/agieval-aqua-rat, " in prepare(entries, None).entries[0].data.path
+    with pytest.raises(InvalidInput, match=r"agieval reads several data sets .* name its tasks one by one"):
+        prepare(entries, tmp_path)
+
+
+def test_a_name_that_lm_eval_lacks_is_told_with_those_like_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["tasks=[hellaswagg]", *arguments(tmp_path / "store", tmp_path)]) == 2
+    assert "lm-eval has no task 'hellaswagg'; did you mean hellaswag" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"adapters": ["nobody@3"]}, "nobody"),
+        ({"tokenizer": "no/such/folder"}, "there is no tokenizer 'no/such/folder'"),
+    ],
+)
+def test_what_cannot_be_asked_is_said_in_one_line(
+    store: Path, tmp_path: Path, settings: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InvalidInput, match=said) as refused:
+        run(store, tmp_path, "hellaswag", **settings)
+    assert "\n" not in str(refused.value)
+
+
+def test_from_python_it_is_the_same(store: Path, smoke: BenchmarkFiles, tmp_path: Path) -> None:
+    result = run_lm_eval(
+        "calm@1", ["gsm8k"], num_fewshot=8, store_dir=str(store), output_dir=str(tmp_path), datasets_dir=str(HUB)
+    )
+    row = next(run for run in smoke.read_runs().runs if run.adapter)
+    assert result.model_name == "calm@1"
+    assert result.average_score() == row.metrics["gsm8k/exact_match,flexible-extract"]
