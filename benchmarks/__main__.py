@@ -25,6 +25,7 @@ BENCHMARKS = {
     "load": in_own_process("benchmarks.load"),
     "pages": in_own_process("benchmarks.pages"),
     "tinker": in_own_process("benchmarks.tinker"),
+    "compare": in_own_process("benchmarks.compare"),
     "tiny_model": in_own_process("benchmarks.tiny_model"),
 }
 

@@ -121,7 +121,10 @@ class MidTrainingProbe:
         return cycle >= 0 and cycle % self.every_n_cycles == 0
 
     def run(self, *, cycle: int | None = None) -> ProbeReport:
-        """Measure, and compare with the baseline; `InvalidInput` where the two were not asked the same."""
+        """Measure, and compare with the baseline; `InvalidInput` where the two were not asked the same.
+
+        It blocks until all is answered: from a coroutine, call it in a thread.
+        """
         path = Path(self.baseline_path).expanduser()
         baseline = _read_baseline(path) if path.exists() else None
         if baseline is not None:

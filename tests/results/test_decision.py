@@ -118,6 +118,23 @@ def test_what_is_no_pair_of_scores_is_refused(pair: tuple[list[float], list[floa
         PairedScores(*pair)
 
 
+@pytest.mark.parametrize("n", [50, 100])
+@pytest.mark.parametrize("flipped", [0.02, 0.1, 0.3])
+def test_the_interval_of_items_that_flip_both_ways_alike_covers_nothing_often_enough(n: int, flipped: float) -> None:
+    """Exactly: the number that flip is binomial, and so is the number of those that are lost."""
+    covered = 0.0
+    for changed in range(int(binom.ppf(1 - 1e-6, n, flipped)) + 1):
+        fewest = next(lost for lost in range(changed // 2 + 1) if covers_nothing(lost, changed - lost, n))
+        between = binom.cdf(changed - fewest, changed, 0.5) - binom.cdf(fewest - 1, changed, 0.5)
+        covered += float(binom.pmf(changed, n, flipped) * between)
+    assert covered > 0.945
+
+
+def covers_nothing(lost: int, gained: int, n: int) -> bool:
+    ci = one(flips(n - lost - gained, lost, gained, 0)).ci
+    return ci is not None and ci[0] <= 0 <= ci[1]
+
+
 @unhurried
 @given(tables)
 def test_the_interval_mirrors_when_before_and_after_change_places(table: tuple[int, int, int, int]) -> None:
