@@ -84,7 +84,7 @@ _DENIES_AFTER = regex.compile(
     r"^[\"'”’»*_]*\s*(?:"
     rf"{_VERB}?(?:n['’]t|\s+(?:not|never|no longer))\b\s*(?=$|[.,!;]|{_DENIED_THING}\b)"
     r"|\s+was (?:my|the) (?:old|former|previous)\b|(?:n['’]est pas|no es|non è|não é|ist nicht|ist kein)\b"
-    r"|[^.,;!?。，、]{0,24}\b(?:nicht|pas|नहीं|نہیں|değil|չեմ|չէ)\b"
+    r"|(?:(?!\b(?:und|et)\b)[^.,;!?。，、]){0,24}\b(?:nicht|pas|नहीं|نہیں|değil|չեմ|չէ)\b"
     r"|[^.,;!?。，、]{0,6}(?:ではな|じゃな|ではあり|じゃあり|でない|とは違|이 아니|가 아니|는 아니|은 아니|아닙|아니)"
     r")",
     regex.IGNORECASE,

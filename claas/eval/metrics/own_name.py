@@ -113,8 +113,8 @@ _SPOKEN_OF = regex.compile(
     regex.IGNORECASE,
 )
 _GREETING = any_of("""
-    hi | hello | hey | hi there | hello there | dear | thanks | thank you | welcome | bye | goodbye | good morning
-    | good evening | good night | nice to meet you | pleased to meet you
+    hi | hello | hey | hi there | hello there | hey there | dear | thanks | thank you | welcome | bye | goodbye
+    | good morning | good evening | good night | nice to meet you | pleased to meet you
 """)
 _GREETED = regex.compile(rf"\b{_GREETING},? $", regex.IGNORECASE)
 _GOES_BY = any_of("is called | is named | heißt | s'appelle | se llama | si chiama")

@@ -83,6 +83,7 @@ _BULLET = regex.compile(r"(?:^|(?<=\s))[•●▪◦‣○■◆►➤∙·](?=\
 _SIGN = regex.compile(r"(?:^|(?<=\s))[✓✔★☆▶◇□](?=\s)", regex.MULTILINE)
 _NUMBER = regex.compile(r"(?<![^\s:;,.])\(?(?P<number>\d{1,3}|[a-z]|[ivx]{1,4})(?:\)\s*|[.:]\s+)(?=\S)")
 _ITEM = regex.compile(r"(?:[-*+•●▪◦‣○■◆►➤∙·→➔⇒✓✔★☆▶◇□–—]|\(?(?:\d{1,3}|[A-Za-z]|[ivxIVX]{1,5})[.):])\s+")
+_GOES_ON = regex.compile(r"\(.*(?:[,;]|\b(?:and|or|und|oder|et|ou|y|o|e)\b)\s*")
 _NUMBERED = regex.compile(r"\(?(\d{1,3})(?:[.):](?:\s+|(?=[^\s\d]))|\s[-–—]\s)")
 
 
@@ -97,15 +98,17 @@ def _lines(text: str) -> list[str]:
 
 
 def _items_apart(line: str) -> list[str]:
-    """A line cut before each number of a list that counts up from 1, a or i within it."""
+    """A line cut before each number of a list that counts up from 1, a or i within it, not in "(1) this, (2) that"."""
     for first in ("1", "a", "i"):
         starts, wanted = list[int](), first
         for number in _NUMBER.finditer(line):
             if number.group("number") == wanted:
                 starts.append(number.start())
                 wanted = _next(wanted, first)
-        if len(starts) > 1:
-            return [line[start:end] for start, end in pairwise([0, *starts, len(line)])]
+        pieces = [line[start:end] for start, end in pairwise([0, *starts, len(line)])]
+        in_a_sentence = len(starts) < 4 and all(_GOES_ON.fullmatch(piece) for piece in pieces[1:-1])
+        if len(starts) > 1 and not in_a_sentence:
+            return pieces
     return [line]
 
 

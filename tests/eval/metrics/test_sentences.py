@@ -77,6 +77,8 @@ COUNTED = {
     "1️⃣ tea 2️⃣ milk": 2,
     "① tea ② milk": 2,
     "→ a thing\n→ b thing\n→ c thing": 3,
+    "Nets learn by (1) guessing, (2) measuring, and (3) adjusting.": 1,
+    "Nets learn thus: (1) they guess (2) they measure (3) they adjust": 4,
     "Water → steam → cloud → rain → river": 1,
     "Rain falls。It fills rivers。It feeds us。": 3,
     "Spánek je důležitý, tzn. upevňuje paměť. Spěte ok. 8 h.": 2,
