@@ -9,7 +9,7 @@ from claas.bench import project
 from claas.bench.catalogue import catalogue, chosen
 from claas.bench.scoring import Runner, require_lm_eval
 from claas.bench.settings import WIRE, BenchConfig
-from claas.core.errors import InvalidInput
+from claas.core.errors import BREAKDOWNS
 from claas.results.benchmarks import EvalResult, TaskResult
 
 
@@ -50,6 +50,6 @@ def _ran(
         try:
             raw = runner(model=model_name, tasks=[entry.task], limit=limit, num_fewshot=num_fewshot)
             results.append(project.task_result(raw, entry.task, entry.task, primary))
-        except (InvalidInput, RuntimeError) as error:
+        except BREAKDOWNS as error:
             results.append(project.failed(entry.task, str(error), primary))
     return project.eval_result(model_name, results, seconds=time.monotonic() - started, backend=WIRE)

@@ -49,6 +49,8 @@ async def run_bench(config: BenchConfig, asked: Chosen, tell: Tell) -> list[Eval
     for line in asked.left_out:
         tell(line)
     async with open_models(config) as models:
+        if config.apply_chat_template is False and models[0].served.tokenizer.chat_template is not None:
+            tell("asked without the chat template that the model has: no score compares with one that was made with it")
         at_once = asyncio.Semaphore(config.parallel_models)
 
         async def bounded(model: Model) -> EvalResult:

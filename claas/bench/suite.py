@@ -51,8 +51,10 @@ def prepare(entries: Sequence[Entry], datasets_dir: Path | None) -> Suite:
     prepared: list[PreparedEntry] = []
     with TemporaryDirectory() as folder:
         for entry in entries:
-            members = [_leaves(manager, name) for name in entry.only or (entry.task,)]
-            data, overrides = _data(entry, [leaf for inside in members for leaf in inside], datasets_dir)
+            leaves = [leaf for name in entry.only or (entry.task,) for leaf in _leaves(manager, name)]
+            if any(leaf.get("unsafe_code") for leaf in leaves):
+                raise InvalidInput(f"{entry.task} is not run: {catalogue().not_run['humaneval']}")
+            data, overrides = _data(entry, leaves, datasets_dir)
             if entry.num_fewshot is not None:
                 overrides["num_fewshot"] = entry.num_fewshot
             group = _group(manager, entry, overrides)
@@ -91,14 +93,19 @@ def _leaves(manager: TaskManager, name: str) -> list[dict[str, Any]]:
     if name not in manager.task_index:
         raise InvalidInput(f"lm-eval has no task {name!r}{nearest(name, manager.task_index)}")
     found = manager.task_index[name]
-    if found.kind.name == "TAG":
-        return [leaf for member in sorted(found.tags) for leaf in _leaves(manager, member)]
+    if _is_tag(manager, name):
+        raise InvalidInput(f"{name} is lm-eval's tag of several tasks; name them: {', '.join(sorted(found.tags))}")
     settings: dict[str, Any] = found.cfg or {}
     if found.kind.name != "GROUP":
         return [settings]
     members = cast(list[str | dict[str, Any]], settings["task"])
-    names = [member if isinstance(member, str) else member.get("task", member.get("group")) for member in members]
-    return [leaf for member in names for leaf in _leaves(manager, str(member))]
+    names = [str(member if isinstance(member, str) else member.get("task", member.get("group"))) for member in members]
+    tags = {member: sorted(manager.task_index[member].tags) for member in names if _is_tag(manager, member)}
+    return [leaf for member in names for each in tags.get(member, [member]) for leaf in _leaves(manager, each)]
+
+
+def _is_tag(manager: TaskManager, name: str) -> bool:
+    return name in manager.task_index and manager.task_index[name].kind.name == "TAG"
 
 
 def _data(entry: Entry, leaves: list[dict[str, Any]], datasets_dir: Path | None) -> tuple[TaskData, dict[str, Any]]:

@@ -62,15 +62,15 @@ def arguments(store: Path, folder: Path) -> list[str]:
     return [f"store_dir='{store}'", f"output_dir='{folder}'", f"datasets_dir='{HUB}'"]
 
 
-def run(store: Path, folder: Path, *tasks: str, **settings: Any) -> list[EvalResult]:
-    """Some tasks on the base model."""
+def run(store: Path, folder: Path, *tasks: str, said: list[str] | None = None, **settings: Any) -> list[EvalResult]:
+    """Some tasks on the base model; `said` gets what is told."""
     from claas.bench.run import run_bench
 
     config = BenchConfig(
         tasks=list(tasks), store_dir=str(store), output_dir=str(folder), **{"datasets_dir": str(HUB), **settings}
     )
     asked = chosen(None, tasks, limit=config.limit, num_fewshot=config.num_fewshot)
-    return asyncio.run(run_bench(config, asked, lambda line: None))
+    return asyncio.run(run_bench(config, asked, (said if said is not None else []).append))
 
 
 def test_base_and_adapter_are_asked_the_same_and_differ_in_what_they_are(smoke: BenchmarkFiles) -> None:
@@ -251,6 +251,27 @@ def test_a_name_that_lm_eval_lacks_is_told_with_those_like_it(
 ) -> None:
     assert main(["tasks=[hellaswagg]", *arguments(tmp_path / "store", tmp_path)]) == 2
     assert "lm-eval has no task 'hellaswagg'; did you mean hellaswag" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ("humaneval_instruct", "humaneval_instruct is not run: lm-eval would run what the model writes"),
+        ("ai2_arc", "ai2_arc is lm-eval's tag of several tasks; name them: arc_challenge, arc_easy"),
+    ],
+)
+def test_what_lm_eval_has_and_is_not_run_is_refused(task: str, said: str) -> None:
+    from claas.bench.suite import prepare
+
+    with pytest.raises(InvalidInput, match=said):
+        prepare(chosen(None, [task], **NO_CHANGE).entries, None)
+
+
+def test_an_answer_without_the_chat_template_is_warned_of(store: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    run(store, tmp_path, "hellaswag", said=said, apply_chat_template=False, limit=1)
+    assert any("without the chat template" in line for line in said)
+    assert not BenchmarkFiles(tmp_path).read_runs().runs[0].apply_chat_template
 
 
 @pytest.mark.parametrize(
