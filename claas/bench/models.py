@@ -9,6 +9,7 @@ from pathlib import Path
 
 from claas.bench.settings import BenchConfig
 from claas.bench.wire_lm import Tokenizer, WireModel
+from claas.core.checks import served_name
 from claas.core.concurrency import together
 from claas.core.errors import InvalidInput, MissingExtra
 from claas.core.settings import EMBEDDED
@@ -65,7 +66,8 @@ async def _model(
         )
     weights = _weights(adapter, reply)
     if adapter is not None and "@" in adapter:
-        require_weights(weights, adapter, reply.system_fingerprint)
+        lora_id, _, number = adapter.rpartition("@")
+        require_weights(weights, f"{served_name(lora_id)}@{number}", reply.system_fingerprint)
     return Model(WireModel(client, weights, window, tokenizer, asyncio.get_running_loop()), adapter and weights.model)
 
 

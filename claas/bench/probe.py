@@ -282,7 +282,7 @@ def _measured(config: BenchConfig) -> ScoredRun:
     (result,) = asyncio.run(run_bench(config, asked, lambda line: say("claas.bench.probe", line)))
     if failed := [f"{each.task}: {each.error}" for each in result.task_results if each.value is None]:
         raise StackError(f"{'; '.join(failed)}; the same command again asks only these")
-    return read_scored_run(Path(config.output_dir) / str(config.name))
+    return read_scored_run(config.output_folder / str(config.name))
 
 
 def _regressed(found: dict[str, TaskDelta], confirm: bool) -> list[str]:
