@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from claas.api.config import ApiConfig
 from claas.api.errors import STATUS_OF
 from claas.bench.compare import CompareConfig, DecidedRuns
+from claas.bench.loss.__main__ import LossConfig
 from claas.bench.probe import ProbeBaseline, ProbeConfig, ProbeReport
 from claas.bench.settings import BenchConfig
 from claas.core.configuration import Setting, settings_of, written
@@ -66,6 +67,7 @@ def reference() -> str:
             *settings("Settings of `python -m claas.bench`", BenchConfig),
             *settings("Settings of `python -m claas.bench.compare`", CompareConfig),
             *settings("Settings of `python -m claas.bench.probe`", ProbeConfig),
+            *settings("Settings of `python -m claas.bench.loss`", LossConfig),
             *metrics(),
             *exit_codes(),
             *errors(),

@@ -1,6 +1,7 @@
 """`GET /`, health, models, chat, completions and scores."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -12,7 +13,7 @@ from claas.api.errors import reply, reply_of_choices
 from claas.api.prompts import conversation, digest_of, require_size
 from claas.api.services import Served
 from claas.api.stream import chunks, event_stream, while_connected
-from claas.core.concurrency import TEXT_THREADS
+from claas.core.concurrency import TEXT_THREADS, unblocked
 from claas.core.errors import NotFound, StackError
 from claas.engines.base import Health
 from claas.wire.adapters import SERVICE_NAME, HealthResponse, ModelCard, ModelList, ServiceInfo, WorkerHealth
@@ -24,6 +25,7 @@ from claas.wire.chat import (
     ScoreRequest,
     ScoreResponse,
 )
+from claas.wire.tokens import TokenizeRequest, TokenizeResponse
 
 router = APIRouter()
 
@@ -114,6 +116,19 @@ async def completions(request: CompletionRequest, served: Served, http: Request)
         return await event_stream(http.receive, completion_chunks(served.engine, served.models, request))
     whole = await while_connected(http.receive, complete(served.engine, served.models, request))
     return await TEXT_THREADS.run(reply_of_choices, whole.model_copy(update={"choices": []}), whole.choices)
+
+
+@router.post("/tokenize", response_model=TokenizeResponse)
+async def tokenize(request: TokenizeRequest, served: Served) -> Response:
+    """The tokens of a text, as a completion would read it; it may be longer than the window."""
+    if request.model is not None:
+        await served.models.weights(request.model)
+    ids = (await served.engine.encode(request.prompt)).ids
+    return await unblocked(len(ids), _tokenized, ids, served.engine.window)
+
+
+def _tokenized(ids: Sequence[int], window: int) -> Response:
+    return reply(TokenizeResponse(count=len(ids), max_model_len=window, tokens=list(ids)))
 
 
 @router.post("/v1/score", response_model=ScoreResponse)

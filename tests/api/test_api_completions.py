@@ -180,3 +180,12 @@ async def test_what_cannot_be_completed_is_refused(
             await api.http.post("/v1/completions", json={"model": NAME, "prompt": "a", **fields}), status
         )
     assert engine.sampled == []
+
+
+async def test_the_tokens_of_a_text_are_those_that_a_completion_reads(tmp_path: Path, engine: FakeEngine) -> None:
+    async with serving(tmp_path, engine) as api:
+        told = ok(await api.http.post("/tokenize", json={"prompt": "a b", "model": NAME}))
+        assert told == {"count": 2, "max_model_len": engine.window, "tokens": [A, B]}
+        assert "nobody" in error(await api.http.post("/tokenize", json={"prompt": "a", "model": "nobody"}), 404)
+        long = "a " * 2 * engine.window
+        assert ok(await api.http.post("/tokenize", json={"prompt": long}))["count"] > engine.window

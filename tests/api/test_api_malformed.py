@@ -16,6 +16,7 @@ JSON = {"Content-Type": "application/json"}
 POSTS = (
     "/v1/chat/completions",
     "/v1/completions",
+    "/tokenize",
     "/v1/score",
     "/v1/rollouts/resolve",
     "/v1/feedback",

@@ -19,6 +19,7 @@ PROTECTED = [
     ("PUT", "/v1/aliases/assistant"),
     ("GET", "/v1/aliases/assistant"),
     ("DELETE", "/v1/aliases/assistant"),
+    ("POST", "/tokenize"),
     ("POST", "/v1/score"),
     ("POST", "/v1/rollouts/resolve"),
     ("POST", "/v1/feedback"),

@@ -15,7 +15,7 @@ from claas.results.settings import EvalConfig
 from tests.eval.scripted_run import Halting, until_halted
 from tests.eval.small_preferences import small_preferences
 
-METRICS = ["logprob", "compliance", "general", "collapse", "drift", "letters"]
+METRICS = ["logprob", "compliance", "general", "collapse", "drift", "eval_loss", "letters"]
 SUITE = [
     {"id": "fibonacci", "prompt": "Code?", "check": {"kind": "python", "entry": "f", "cases": [[[1], 1]]}},
     {"id": "capital", "prompt": "Capital?", "check": {"kind": "contains", "any_of": ["Paris", "5"]}},
@@ -48,7 +48,9 @@ def configured(folder: Path, metric: str = "Letters") -> Path:
     (mine / "capability").mkdir(exist_ok=True)
     (mine / "capability" / "small.yaml").write_text(yaml.safe_dump(SUITE))
     small, own = {"suite": "small"}, {"_target_": f"{__name__}.{metric}"}
-    metrics = {"general": small, "drift": small, "letters": own}
+    (mine / "notes.jsonl").write_text('{"text": "Snow falls slowly."}\n{"text": "Rain does not."}\n')
+    loss = {"dataset_path": str(mine / "notes.jsonl"), "interval": 2}
+    metrics = {"general": small, "drift": small, "eval_loss": loss, "letters": own}
     (mine / "metrics.yaml").write_text(yaml.safe_dump({"metrics": metrics}))
     return mine
 

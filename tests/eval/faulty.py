@@ -17,7 +17,7 @@ from claas.core.errors import StackError
 from claas.eval.runner import OpenStack
 from claas.eval.stacks.http_client import Retries
 from claas.eval.stacks.http_stack import connect
-from claas.eval.stacks.stack import Answer, CompletionScore, LostAnswer, Stack
+from claas.eval.stacks.stack import Answer, CompletionScore, LostAnswer, Reading, Stack
 from claas.results.ledger import Receipt
 from claas.results.records import AdapterVersion
 from claas.results.settings import EvalConfig
@@ -86,6 +86,13 @@ class FaultyStack:
         scored = await self.inner.score(adapter, messages, completion)
         logprobs = damaged_numbers(scored.logprobs, fault)
         return replace(scored, logprobs=logprobs, tokens=damaged_tokens(scored.tokens, len(logprobs), fault))
+
+    async def read(self, adapter: AdapterVersion, text: str, window: int) -> Reading:
+        fault = self._fault()
+        reading = await self.inner.read(adapter, text, window)
+        logprobs = damaged_numbers(reading.logprobs, fault)
+        tokens = damaged_tokens(reading.tokens, len(logprobs), fault)
+        return replace(reading, logprobs=logprobs, tokens=tokens or ())
 
     async def give_feedback(self, adapter: AdapterVersion, items: Sequence[FeedbackItem], key: str) -> Receipt:
         fault = self.chance.fault()

@@ -17,7 +17,7 @@ from claas.eval.run.folder import OpenRun, open_run
 from claas.eval.run.preference_run import open_preference
 from claas.eval.run.reporter import Reporter, Silent
 from claas.eval.run.step import run_preference
-from claas.eval.stacks.stack import Answer, CompletionScore
+from claas.eval.stacks.stack import Answer, CompletionScore, Reading
 from claas.results.ledger import Receipt
 from claas.results.records import AdapterVersion, Counts
 from claas.results.run_files import PreferenceRecords
@@ -127,6 +127,10 @@ class Halting:
     ) -> CompletionScore:
         async with self._door("score", adapter.version):
             return await self.inner.score(adapter, messages, completion)
+
+    async def read(self, adapter: AdapterVersion, text: str, window: int) -> Reading:
+        async with self._door("read", adapter.version):
+            return await self.inner.read(adapter, text, window)
 
     async def give_feedback(self, adapter: AdapterVersion, items: Sequence[FeedbackItem], key: str) -> Receipt:
         async with self._door("feedback", adapter.version):

@@ -6,11 +6,13 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from claas.core.errors import InvalidInput, NotFound, StackError
 from claas.core.settings import TrainingConfig
-from claas.eval.stacks.http_stack import HttpStack
-from claas.eval.stacks.stack import LostAnswer, ServedBase, WrongWeights
+from claas.eval.stacks.http_stack import HttpStack, windows
+from claas.eval.stacks.stack import LostAnswer, NothingToPredict, ServedBase, WrongWeights
 from claas.wire.feedback import FeedbackItem
 from tests.eval.scripted_server import ADAPTER, AT_ONCE, Server, answer, call, chat, error, ok
 
@@ -254,3 +256,73 @@ def test_the_base_model_is_told_by_its_name_whatever_its_digest() -> None:
 def test_a_score_that_lacks_some_of_its_tokens_is_lost(changes: dict[str, Any]) -> None:
     with pytest.raises(LostAnswer, match="log probabilities for"):
         call(Server(v1_score=ok(SCORE | changes)), score)
+
+
+IDS = {"count": 5, "max_model_len": 8, "tokens": [11, 12, 13, 14, 15]}
+
+
+def echo(tokens: list[str], logprobs: list[float | None], **changes: Any) -> dict[str, Any]:
+    """The reply to a prompt of these tokens."""
+    listed = {"tokens": tokens, "token_logprobs": logprobs, "top_logprobs": [], "text_offset": []}
+    choice = {"index": 0, "text": "", "finish_reason": "length", "logprobs": listed}
+    reply = {"id": "c1", "created": 1, "model": "eval-kuro@3", "choices": [choice], "system_fingerprint": "d3"}
+    return reply | changes
+
+
+def reading(server: Server, window: int = 8) -> Any:
+    return call(server, lambda stack: stack.read(ADAPTER, "abcdé", window))
+
+
+def test_a_text_is_read_in_windows_that_predict_each_token_once() -> None:
+    first = echo(["a", "b", "c", "d"], [None, -0.1, -0.2, -0.3])
+    last = echo(["b", "c", "d", "bytes:\\xc3"], [None, -9.0, -9.0, -0.4])
+    server = Server(tokenize=ok(IDS), v1_completions=[ok(first), ok(last)])
+    got = reading(server, window=4)
+    assert [json.loads(request.content)["prompt"] for request in server.requests[1:]] == [
+        [11, 12, 13, 14],
+        [12, 13, 14, 15],
+    ]
+    assert (got.given, got.tokens, got.logprobs) == ("a", ("b", "c", "d", "\ufffd"), (-0.1, -0.2, -0.3, -0.4))
+    assert (got.context_tokens, got.digest) == (4, "d3")
+
+
+@given(st.integers(2, 400), st.integers(2, 60))
+def test_windows_fit_and_predict_every_token_but_the_first_once(tokens: int, window: int) -> None:
+    spans = windows(tokens, window)
+    assert [at for _, start, end in spans for at in range(start, end)] == list(range(1, tokens))
+    assert all(begin < start < end <= begin + window for begin, start, end in spans)
+    assert all(end - begin == min(window, tokens) for begin, _, end in spans[1:])
+
+
+def test_what_a_tokenizer_puts_before_a_text_is_not_given_of_it() -> None:
+    server = Server(tokenize=ok({**IDS, "tokens": [1, 11]}), v1_completions=ok(echo(["<s>", "abcdé"], [None, -0.1])))
+    assert reading(server).given == ""
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (echo(["a"] * 4, [None, -0.1, -0.1, -0.1]), "4 log probabilities for a prompt of 5 tokens"),
+        (echo(["a"] * 5, [None, -0.1, None, -0.1, -0.1]), "no log probability of a token"),
+        (echo(["a"] * 5, [None, -0.1, 2.0, -0.1, -0.1]), "which cannot be"),
+        (echo([], [], choices=[]), "0 log probabilities"),
+    ],
+)
+def test_a_reading_without_all_its_numbers_is_lost(reply: dict[str, Any], said: str) -> None:
+    with pytest.raises(LostAnswer, match=said):
+        reading(Server(tokenize=ok(IDS), v1_completions=ok(reply)))
+
+
+def test_a_text_read_by_other_weights_is_no_reading() -> None:
+    other = echo(["a"] * 5, [None, -0.1, -0.1, -0.1, -0.1], system_fingerprint="d2")
+    with pytest.raises(WrongWeights):
+        reading(Server(tokenize=ok(IDS), v1_completions=ok(other)))
+    with pytest.raises(LostAnswer, match="HTTP 500"):
+        reading(Server(tokenize=error(500), v1_completions=ok(other)))
+
+
+def test_a_text_that_cannot_be_read_is_refused() -> None:
+    with pytest.raises(NothingToPredict):
+        reading(Server(tokenize=ok({**IDS, "tokens": [11]})))
+    with pytest.raises(InvalidInput, match="window=9 is beyond the 8 tokens"):
+        reading(Server(tokenize=ok(IDS)), window=9)

@@ -7,7 +7,7 @@ from itertools import chain, islice, repeat
 
 from claas.core.checks import versioned_name
 from claas.eval.run.canary import ANSWER_TOKENS
-from claas.eval.stacks.stack import Answer, CompletionScore, LostAnswer
+from claas.eval.stacks.stack import Answer, CompletionScore, LostAnswer, Reading
 from claas.results.ledger import Receipt
 from claas.results.records import AdapterVersion, utc_now
 from claas.wire.feedback import FeedbackItem
@@ -20,7 +20,7 @@ Say = Callable[[AdapterVersion, str, int], str]
 class Asked:
     """One request that reached the stack. `text` is the prompt, the completion or the idempotency key."""
 
-    kind: str  # answer | score | feedback
+    kind: str  # answer | score | read | feedback
     adapter: AdapterVersion
     text: str
     temperature: float | None = None
@@ -101,6 +101,15 @@ class FakeStack:
             raise LostAnswer(f"scripted loss of {completion!r}")
         logprobs = tuple(self._logprobs(adapter, completion))
         return CompletionScore(logprobs, prompt_tokens=len(messages), tokens=_tokens(completion, len(logprobs)))
+
+    async def read(self, adapter: AdapterVersion, text: str, window: int) -> Reading:
+        """The scripted logprobs of all words but the first."""
+        self.asked.append(Asked("read", adapter, text))
+        if text in self.lost:
+            raise LostAnswer(f"scripted loss of {text!r}")
+        given, *words = text.split()
+        logprobs = tuple(self._logprobs(adapter, text)[: len(words)])
+        return Reading(given, tuple(words), logprobs, context_tokens=1, digest=adapter.digest)
 
     async def give_feedback(self, adapter: AdapterVersion, items: Sequence[FeedbackItem], key: str) -> Receipt:
         """The next version, once per key."""

@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 
 from claas.core.errors import BREAKDOWNS, InvalidInput
 from claas.eval.metrics.preference import Preference
-from claas.eval.stacks.stack import Answer, CompletionScore, LostAnswer, Stack
+from claas.eval.stacks.stack import Answer, CompletionScore, LostAnswer, NothingToPredict, Reading, Stack
 from claas.results.keys import Key
 from claas.results.records import AdapterVersion, Baseline, Counts, Transcript, Values
 
@@ -54,6 +54,24 @@ class Subject:
         written = {"tokens": _listed(scored.tokens), "logprobs": list(scored.logprobs)}
         counted = {"prompt_tokens": scored.prompt_tokens, "completion_tokens": len(scored.logprobs)}
         return asked.model_copy(update=written | counted), scored
+
+    async def read(self, metric: str, item: str, text: str, window: int) -> Transcript:
+        """Read a text; a lost one says why. What is given of it is the prompt, and what is predicted the response."""
+        asked = Transcript(metric=metric, item=item, prompt="", response=text)
+        try:
+            reading = await self._look(asked, window)
+        except LostAnswer as error:
+            return asked.model_copy(update={"error": str(error)})
+        except NothingToPredict as error:
+            raise NothingToPredict(f"{metric}: {item}: {error}; take it out") from error
+        split = {"prompt": reading.given, "response": text.removeprefix(reading.given)}
+        written = {"tokens": list(reading.tokens), "logprobs": list(reading.logprobs)}
+        counted = {"prompt_tokens": reading.context_tokens, "completion_tokens": len(reading.logprobs)}
+        return asked.model_copy(update=split | written | counted)
+
+    async def _look(self, asked: Transcript, window: int) -> Reading:
+        """What reads a text; `LostAnswer` when nothing does."""
+        return await self.stack.read(self.adapter, asked.response or "", window)
 
     async def _ask(self, asked: Transcript, seed: int, temperature: float, top_logprobs: int) -> Answer:
         """What answers a request; `LostAnswer` when nothing does."""

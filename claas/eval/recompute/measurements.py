@@ -11,7 +11,7 @@ from claas.eval.metrics.metric import Metric, Subject
 from claas.eval.metrics.preference import Preference
 from claas.eval.run.measuring import measure_all, tokens
 from claas.eval.run.step import update_counts
-from claas.eval.stacks.stack import Answer, CompletionScore, LostAnswer, Stack
+from claas.eval.stacks.stack import Answer, CompletionScore, LostAnswer, Reading, Stack
 from claas.results.records import AdapterVersion, Baseline, Counts, StepRecord, Transcript
 from claas.results.settings import EvalConfig
 from claas.results.summary import update_tokens
@@ -198,6 +198,16 @@ class Replay(Subject):
             logprobs=tuple(transcript.logprobs or ()),
             prompt_tokens=transcript.prompt_tokens or 0,
             tokens=_tokens(transcript),
+        )
+
+    async def _look(self, asked: Transcript, window: int) -> Reading:
+        transcript = self._transcript(asked)
+        return Reading(
+            given=transcript.prompt,
+            tokens=tuple(transcript.tokens or ()),
+            logprobs=tuple(transcript.logprobs or ()),
+            context_tokens=transcript.prompt_tokens or 0,
+            digest=self.adapter.digest,
         )
 
     def _transcript(self, asked: Transcript) -> Transcript:

@@ -25,7 +25,14 @@ from claas.results.settings import EvalConfig
 _SAMPLING = "claas.eval.run.step"
 """Which prompts a step asks, and what feedback it gives."""
 
-_DECIDING = (_SAMPLING, "claas.core.text", "claas.core.thinking", "claas.eval.metrics", "claas.results.evidence")
+_DECIDING = (
+    _SAMPLING,
+    "claas.core.text",
+    "claas.core.thinking",
+    "claas.bench",
+    "claas.eval.metrics",
+    "claas.results.evidence",
+)
 """Of this package's modules, those that make numbers of answers; others move or show them, or say what they mean."""
 
 _STARTED_BY = {"claas.eval.metrics.sandbox": {"claas.eval.metrics.sandbox_child"}}

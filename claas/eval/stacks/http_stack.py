@@ -2,6 +2,7 @@
 
 Every reply is checked to come from the weights asked for, and every answer to read as its own tokens spell."""
 
+import itertools
 import math
 import os
 import re
@@ -12,18 +13,39 @@ from typing import Any
 
 import httpx
 
+from claas.core.concurrency import together
 from claas.core.errors import InvalidInput, NotFound, StackError
 from claas.core.settings import API_KEY_VARIABLE, require_trainable
 from claas.core.text import PART_OF_A_CHARACTER, looks_special, quoted, visible
 from claas.core.thinking import unmarked
 from claas.eval.stacks.http_client import HttpClient, Malformed, Refused, RequestLost, Retries
-from claas.eval.stacks.stack import MOST_TOKENS, Answer, CompletionScore, LostAnswer, require_weights
+from claas.eval.stacks.stack import (
+    MOST_TOKENS,
+    Answer,
+    CompletionScore,
+    LostAnswer,
+    NothingToPredict,
+    Reading,
+    WrongWeights,
+    require_weights,
+)
 from claas.results.ledger import Receipt
 from claas.results.records import AdapterVersion, utc_now
 from claas.results.settings import EvalConfig
 from claas.wire.adapters import SERVICE_NAME, LoraInitRequest, LoraList, LoraVersion, ServiceInfo
-from claas.wire.chat import ChatMessage, ChatRequest, ChatResponse, Choice, ScoreRequest, ScoreResponse, TokenLogprobs
+from claas.wire.chat import (
+    ChatMessage,
+    ChatRequest,
+    ChatResponse,
+    Choice,
+    CompletionRequest,
+    CompletionResponse,
+    ScoreRequest,
+    ScoreResponse,
+    TokenLogprobs,
+)
 from claas.wire.feedback import IDEMPOTENCY_HEADER, FeedbackItem, FeedbackRequest, FeedbackResponse
+from claas.wire.tokens import TokenizeRequest, TokenizeResponse
 
 
 @asynccontextmanager
@@ -143,6 +165,39 @@ class HttpStack:
         require_weights(adapter, reply.model, reply.system_fingerprint)
         return _scored(reply)
 
+    async def read(self, adapter: AdapterVersion, text: str, window: int) -> Reading:
+        """Read a text under exactly this version, at most `window` tokens at a time, so that each is predicted once."""
+        try:
+            tokenized = await self._client.post("/tokenize", TokenizeRequest(prompt=text), TokenizeResponse)
+            ids = tokenized.tokens
+            if len(ids) < 2:
+                raise NothingToPredict("the text is a single token, which has nothing before it to be predicted from")
+            if window > tokenized.max_model_len:
+                raise InvalidInput(
+                    f"window={window} is beyond the {tokenized.max_model_len} tokens that the model reads at once"
+                )
+            spans = windows(len(ids), window)
+            parts = await together(self._read(adapter, ids[begin:end]) for begin, _, end in spans)
+        except RequestLost as error:
+            raise LostAnswer(str(error)) from error
+        if len({part.digest for part in parts}) > 1:
+            raise WrongWeights(f"{adapter.model} was other weights from one window of a text to the next")
+        kept = [start - begin - 1 for begin, start, _ in spans]
+        return Reading(
+            given=parts[0].given if text.startswith(parts[0].given) else "",
+            tokens=tuple(itertools.chain.from_iterable(p.tokens[at:] for p, at in zip(parts, kept, strict=True))),
+            logprobs=tuple(itertools.chain.from_iterable(p.logprobs[at:] for p, at in zip(parts, kept, strict=True))),
+            context_tokens=sum(start - begin for begin, start, _ in spans),
+            digest=parts[0].digest,
+        )
+
+    async def _read(self, adapter: AdapterVersion, ids: list[int]) -> Reading:
+        """One window of tokens."""
+        request = CompletionRequest(model=adapter.model, prompt=ids, max_tokens=0, echo=True, logprobs=0)
+        reply = await self._client.post("/v1/completions", request, CompletionResponse)
+        require_weights(adapter, reply.model, reply.system_fingerprint)
+        return _window_read(reply, len(ids))
+
     async def give_feedback(self, adapter: AdapterVersion, items: Sequence[FeedbackItem], key: str) -> Receipt:
         """One update of `adapter`, exactly once per idempotency `key`; that key makes it safe to send again."""
         shown = [item.model_copy(update={"response": visible(item.response)}) for item in items]
@@ -195,6 +250,38 @@ def _scored(reply: ScoreResponse) -> CompletionScore:
         tokens=tuple(reply.tokens),
         prompt_digest=reply.prompt_digest,
     )
+
+
+def windows(tokens: int, window: int) -> list[tuple[int, int, int]]:
+    """Each window as (begin, start, end): tokens begin..end are read, of which start..end are predicted.
+
+    >>> windows(8, 4)
+    [(0, 1, 4), (3, 4, 7), (4, 7, 8)]
+    """
+    ends = ((start, min(start + window - 1, tokens)) for start in range(1, tokens, window - 1))
+    return [(max(0, end - window), start, end) for start, end in ends]
+
+
+def _window_read(reply: CompletionResponse, tokens: int) -> Reading:
+    """The reading of a window of so many tokens, of which the first is given."""
+    logprobs = reply.choices[0].logprobs if reply.choices else None
+    if logprobs is None or not len(logprobs.tokens) == len(logprobs.token_logprobs) == tokens:
+        found = 0 if logprobs is None else len(logprobs.token_logprobs)
+        raise LostAnswer(f"the reply has {found} log probabilities for a prompt of {tokens} tokens")
+    if None in (predicted := logprobs.token_logprobs[1:]):
+        raise LostAnswer("the reply has no log probability of a token that is not the first")
+    given, *others = (_PART_OF_A_CHARACTER.sub(PART_OF_A_CHARACTER, token) for token in logprobs.tokens)
+    return Reading(
+        given=given,
+        tokens=tuple(others),
+        logprobs=tuple(logprob for logprob in predicted if logprob is not None),
+        context_tokens=1,
+        digest=reply.system_fingerprint,
+    )
+
+
+_PART_OF_A_CHARACTER = re.compile(r"^bytes:(\\x[0-9a-f]{2})+$")
+"""How completions write the bytes of a token that is a part of a character."""
 
 
 def _answer(reply: ChatResponse) -> Answer:

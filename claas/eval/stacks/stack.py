@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from claas.core.errors import StackError
+from claas.core.errors import InvalidInput, StackError
 from claas.core.text import quoted
 from claas.results.ledger import Receipt
 from claas.results.records import AdapterVersion
@@ -17,6 +17,10 @@ MOST_TOKENS = 2**24
 
 class LostAnswer(StackError):
     """One request failed for good (retries included). It is counted and recorded, never replaced by a value."""
+
+
+class NothingToPredict(InvalidInput):
+    """A text has no token that could be predicted from another."""
 
 
 class WrongWeights(StackError):
@@ -97,6 +101,25 @@ class CompletionScore:
             raise LostAnswer("the reply has no log probabilities")
 
 
+@dataclass(frozen=True)
+class Reading:
+    """Log probabilities of a text's tokens, each after those before it in its window: of all T but the first.
+
+    Nats; `LostAnswer` where one cannot be. `given` is the text of the first token, empty where that stands for none.
+    `digest` names the weights that read it, and `context_tokens` counts what was read only to predict the others.
+    """
+
+    given: str
+    tokens: tuple[str, ...]  # (T - 1,)
+    logprobs: tuple[float, ...]  # (T - 1,)
+    context_tokens: int
+    digest: str
+
+    def __post_init__(self) -> None:
+        _require_logprobs(self.logprobs)
+        _require_as_many(self.tokens, self.logprobs)
+
+
 _ABOVE_ZERO = 1e-3
 """Nats by which rounding may lift a log probability above 0."""
 
@@ -167,6 +190,14 @@ class Stack(Protocol):
         self, adapter: AdapterVersion, messages: Sequence[Mapping[str, str]], completion: str
     ) -> CompletionScore:
         """Score a completion under exactly this version."""
+        ...
+
+    async def read(self, adapter: AdapterVersion, text: str, window: int) -> Reading:
+        """Read a text under exactly this version, at most `window` tokens at a time, so that each is predicted once.
+
+        A window that is not the first begins before the tokens that it predicts, with as much context as fits.
+        `NothingToPredict` where the text is too short, other `InvalidInput` where the model has no such window.
+        """
         ...
 
     async def give_feedback(self, adapter: AdapterVersion, items: Sequence[FeedbackItem], key: str) -> Receipt:

@@ -1,0 +1,111 @@
+"""Held-out documents: texts of a file or a data set, each with a name by which it can be found again."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+from claas.core.errors import InvalidInput
+from claas.core.files import open_file, read_text
+
+SHIPPED = Path(__file__).with_name("conversations.jsonl")
+"""Conversations of the embedded model's own kind: drawn by the generator of its corpus, with a seed of their own."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text; `name` says where it is from (`notes.jsonl:3`)."""
+
+    name: str
+    text: str
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise InvalidInput(f"{self.name} is an empty text, of which nothing can be predicted; take it out")
+
+
+def documents_of(path: Path, text_field: str = "text", limit: int | None = None) -> tuple[Document, ...]:
+    """The documents of a file, the first `limit` of them; `InvalidInput` names the first that is none.
+
+    A text file is one document; a row of a .jsonl or .parquet file is one, with its text in `text_field`.
+    """
+    read = _READERS.get(path.suffix)
+    if read is None:
+        raise InvalidInput(f"{path}: held-out text is a file that ends with {', '.join(_READERS)}")
+    return _first(read(path, text_field), limit, str(path))
+
+
+def hub_documents(
+    name: str, config: str | None, split: str, text_field: str = "text", limit: int | None = None
+) -> tuple[Document, ...]:
+    """The documents of a data set of the Hugging Face hub, rows without a text left out."""
+    datasets = _package("datasets", f"hf_dataset_name={name}")
+    try:
+        rows = datasets.load_dataset(name, config, split=split, streaming=limit is not None)
+    except (OSError, ValueError, RuntimeError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise InvalidInput(
+            f"the data set {name} cannot be read ({said}); give data the path of a file instead"
+        ) from error
+    texts = ((f"{name}:{number}", _text(row, text_field, f"{name}:{number}")) for number, row in enumerate(rows, 1))
+    return _first((Document(where, text) for where, text in texts if text.strip()), limit, name)
+
+
+def _first(documents: Iterable[Document], limit: int | None, source: str) -> tuple[Document, ...]:
+    chosen = tuple(islice(documents, limit))
+    if not chosen:
+        raise InvalidInput(f"{source} has no documents")
+    return chosen
+
+
+def _whole(path: Path, text_field: str) -> Iterator[Document]:
+    yield Document(path.name, read_text(path))
+
+
+def _rows_of_jsonl(path: Path, text_field: str) -> Iterator[Document]:
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        where = f"{path.name}:{number}"
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except (json.JSONDecodeError, RecursionError) as error:
+                raise InvalidInput(f"{where} is not JSON: {error}") from error
+            yield Document(where, _text(row, text_field, where))
+
+
+def _rows_of_parquet(path: Path, text_field: str) -> Iterator[Document]:
+    parquet = _package("pyarrow.parquet", str(path))
+    try:
+        with open_file(path) as file:
+            rows = parquet.read_table(file).to_pylist()
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{path} cannot be read: {' '.join(str(error).split())[:300]}") from error
+    for number, row in enumerate(rows, start=1):
+        yield Document(f"{path.name}:{number}", _text(row, text_field, f"{path.name}:{number}"))
+
+
+_READERS: Mapping[str, Callable[[Path, str], Iterator[Document]]] = {
+    ".txt": _whole,
+    ".md": _whole,
+    ".jsonl": _rows_of_jsonl,
+    ".parquet": _rows_of_parquet,
+}
+
+
+def _text(row: object, field: str, where: str) -> str:
+    known = cast(Mapping[str, object], row if isinstance(row, Mapping) else {})
+    if not isinstance(text := known.get(field), str):
+        has = ", ".join(map(str, known)) or "none"
+        raise InvalidInput(f"{where} has no text in a field {field!r}; its fields: {has}; set text_field to the one")
+    return text
+
+
+def _package(module: str, wanted_for: str) -> Any:
+    package = module.partition(".")[0]
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise InvalidInput(f"{wanted_for} needs the package {package}: pip install {package}") from error
