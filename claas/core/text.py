@@ -132,7 +132,7 @@ _FILLERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
 def is_blank(text: str) -> bool:
     """Whether nothing can be seen of a text: it is empty, or all white space, controls and invisible characters."""
-    return all(character in _FILLERS or unicodedata.category(character) in _UNSEEN for character in text)
+    return all(character in _FILLERS or unicodedata.category(character) in _UNSEEN for character in set(text))
 
 
 def quoted(text: str, at_most: int = 80) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from typing import Any, Protocol, cast
 
-from jinja2 import TemplateError
+from jinja2 import Environment, TemplateError
+from jinja2.meta import find_undeclared_variables
 from transformers import PreTrainedTokenizerBase
 
 from claas.core.errors import InvalidInput
@@ -16,7 +17,8 @@ MARK = "kwyjibo"
 """A word that no template says by itself."""
 
 _NOT_OPTIONS = frozenset(inspect.signature(cast(Any, PreTrainedTokenizerBase).apply_chat_template).parameters) | {
-    "messages"
+    "messages",
+    "raise_exception",
 }
 _WHAT_TEMPLATES_RAISE = (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
@@ -36,12 +38,13 @@ class ChatTemplate:
 
     def __init__(self, tokenizer: TemplatedTokenizer, today: date) -> None:
         self._tokenizer = tokenizer
-        self._text = json.dumps(tokenizer.chat_template)  # a template, or several by name
+        text = json.dumps(tokenizer.chat_template)  # a template, or several by name
         self._given: dict[str, Any] = {}
-        if "date_string" in self._text and "strftime_now" not in self._text and not _DEFAULT_DATE.search(self._text):
+        if "date_string" in text and "strftime_now" not in text and not _DEFAULT_DATE.search(text):
             self._given["date_string"] = today.strftime("%d %b %Y")
-        if "strftime_now" in self._text:
+        if "strftime_now" in text:
             tokenizer.chat_template = _dated(tokenizer.chat_template, today)
+        self._variables = _variables(tokenizer.chat_template)
         self._left_out = {role for role in ("system", "tool") if self._leaves_out(role)}
 
     def ids(
@@ -82,7 +85,7 @@ class ChatTemplate:
     def _require_read(self, name: str) -> None:
         if name in _NOT_OPTIONS:
             raise InvalidInput(f"chat_template_kwargs.{name}: this is not for a request to say")
-        if not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", self._text):
+        if name not in self._variables:
             raise InvalidInput(
                 f"chat_template_kwargs.{name}: the model's chat template does not read it, so that it would have no "
                 "effect; leave it out"
@@ -98,6 +101,22 @@ class ChatTemplate:
         except _WHAT_TEMPLATES_RAISE:
             return False
         return MARK not in self._tokenizer.decode(ids, skip_special_tokens=False)
+
+
+_GENERATION = re.compile(r"\{%[-+]?\s*(?:end)?generation\s*[-+]?%\}")
+"""Marks of transformers around what an assistant says, which Jinja does not know."""
+
+
+def _variables(template: Any) -> frozenset[str]:
+    """What a template, or any of several, looks up among what it is told: no loop variables, attributes or texts."""
+    environment = Environment(extensions=["jinja2.ext.loopcontrols"])
+    names: set[str] = set()
+    for each in [template] if isinstance(template, str) else template.values():
+        try:
+            names |= find_undeclared_variables(environment.parse(_GENERATION.sub("", each)))
+        except TemplateError as error:
+            raise InvalidInput(f"the model's chat template cannot be read: {error}") from error
+    return frozenset(names)
 
 
 _DEFAULT_DATE = re.compile(r"date_string\s*(?:is\s+(?:not\s+)?defined|\|\s*default)")

@@ -11,7 +11,7 @@ from typing import Generic, Literal, TypeVar
 
 from claas.core.checks import in_range
 from claas.core.concurrency import unblocked
-from claas.core.errors import PromptTooLong
+from claas.core.errors import InvalidInput, PromptTooLong
 from claas.core.settings import TrainingConfig
 from claas.engines.base import (
     AdapterSpec,
@@ -97,11 +97,19 @@ class Learner(ABC, Generic[V]):
         """Make the version after `newest`."""
 
     def _example(self, item: TrainingItem, training: TrainingConfig) -> TrainingExample:
-        """`item` with the prompt of its teacher. Raises `PromptTooLong` where that is beyond the window."""
+        """`item` with the prompt of its teacher. Raises `PromptTooLong` where that is beyond the window.
+
+        Raises `InvalidInput` where the chat template leaves out the turn that has the feedback.
+        """
         if len(item.feedback) * training.feedback_repetitions > self.longest_prompt:
             raise self._too_long(f"the feedback alone comes to {len(item.feedback)} characters")
         turns = with_hindsight(item.messages, item.feedback, training.feedback_repetitions)
         teacher_ids = tuple(self.chat.prompt_ids(Conversation(tuple(turns), told_to_template(item.messages))))
+        if teacher_ids == item.prompt_ids:
+            raise InvalidInput(
+                "the model's chat template leaves out the user's last turn, to which feedback is appended; nothing was "
+                "trained"
+            )
         example = TrainingExample(item.prompt_ids, teacher_ids, item.token_ids, item.logprobs)
         if example.longest > self.window:
             raise self._too_long(f"prompt, feedback and response come to {example.longest} tokens")

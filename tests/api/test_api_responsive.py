@@ -63,6 +63,7 @@ REQUESTS = {
     "closing tags of thoughts": Slow(RESOLVE, lambda: {"text": "</think>" * 300_000}),
     "tags in tags": Slow(RESOLVE, lambda: {"text": "<thi" * 4000 + "<think></think>" + "nk></think>" * 4000}),
     "a text of blanks": Slow(RESOLVE, lambda: {"text": " " * 4_000_000}),
+    "a prompt of blanks": Slow(RESOLVE, lambda: {"text": "a", "prompt": " " * 2_000_000}),
     "a long prompt to resolve": Slow(RESOLVE, lambda: {"text": "a", "prompt": WORDS}),
     "feedback on closing tags": Slow(FEEDBACK, lambda: feedback(response="</think>" * 400_000)),
     "long feedback": Slow(FEEDBACK, lambda: feedback(feedback=WORDS)),
@@ -165,6 +166,6 @@ def _status(url: str, path: str, body: bytes | None) -> int:
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
     connection.request("GET" if body is None else "POST", path, body, {"Content-Type": "application/json"})
     reply = connection.getresponse()
-    print("STATUS", reply.status, reply.read()[:100])
+    reply.read()
     connection.close()
     return reply.status

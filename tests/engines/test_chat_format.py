@@ -124,11 +124,29 @@ def test_what_a_request_tells_the_template_is_honoured(tmp_path: Path) -> None:
     assert rendered(chat).endswith("<think></think>")
 
 
-@pytest.mark.parametrize("name", ["enable_thinkin", "tokenize", "chat_template", "messages", "add_generation_prompt"])
+NO_VARIABLES = ("", "m", "role", "loop", "assistant", "range", "strftime_now", "raise_exception")
+NOT_FOR_REQUESTS = ("tokenize", "chat_template", "messages", "add_generation_prompt")
+
+
+@pytest.mark.parametrize("name", ["enable_thinkin", *NO_VARIABLES, *NOT_FOR_REQUESTS])
 def test_what_the_template_does_not_read_is_refused_by_name(tmp_path: Path, name: str) -> None:
-    chat = chat_format(tmp_path, vocabulary(THINKING))
+    strict = "{% if not messages %}{{ raise_exception(strftime_now('%Y')) }}{{ range(loop) }}{% endif %}"
+    chat = chat_format(tmp_path, vocabulary("{% set loop = 1 %}" + strict + THINKING))
     with pytest.raises(InvalidInput, match=f"chat_template_kwargs.{name}: "):
         chat.prompt_ids(Conversation(tuple(USER), {name: True}))
+
+
+def test_a_variable_that_has_a_default_is_one_and_so_is_one_beside_marks_of_generations(tmp_path: Path) -> None:
+    default = "{%- if level is not defined -%}{%- set level = 1 -%}{%- endif -%}{%- set tone = tone | default('') -%}"
+    chat = chat_format(
+        tmp_path, vocabulary(default + CHATML + "{% generation %}{{ level }}{{ tone }}{%- endgeneration %}")
+    )
+    assert rendered(chat, Conversation(tuple(USER), {"level": 2, "tone": "kind"})).endswith("2kind")
+
+
+def test_a_template_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        chat_format(tmp_path, vocabulary("{% for m in messages %}"))
 
 
 GEMMA = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + CHATML

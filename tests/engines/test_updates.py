@@ -1,6 +1,7 @@
 """Updates: exactly once, deterministic, resumable, and none when they fail."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from claas.core.errors import Conflict, InvalidInput, NotFound, StackError
 from claas.core.settings import TrainingConfig
 from claas.engines.base import AdapterSpec, TrainingItem, Update
+from claas.training.example import with_hindsight
 from tests.engines.talk import CONCISE, PROMPTS, ask, items, teach, user
 
 pytestmark = pytest.mark.anyio
@@ -108,6 +110,15 @@ async def test_what_cannot_be_trained_on_is_refused(engine: Any) -> None:
     long = TrainingItem(user("hi"), batch[0].prompt_ids, batch[0].token_ids, batch[0].logprobs, "shorter " * 2100)
     with pytest.raises(InvalidInput, match="beyond the window of 2048"):
         await engine.update(SMALL.lora_id, [long], QUICK, "key")
+
+
+async def test_feedback_that_the_teacher_would_not_read_is_refused(engine: Any) -> None:
+    await engine.init_adapter(SMALL)
+    (item,) = await some_items(engine)
+    teachers = await engine.encode(with_hindsight(item.messages, item.feedback, QUICK.feedback_repetitions))
+    with pytest.raises(InvalidInput, match="leaves out the user's last turn"):
+        await engine.update(SMALL.lora_id, [replace(item, prompt_ids=teachers.ids)], QUICK, "key")
+    assert (await engine.resolve(SMALL.lora_id)).version == 0
 
 
 async def test_an_adapter_that_is_being_updated_is_a_conflict_in_time(open_engine: Any) -> None:
