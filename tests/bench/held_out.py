@@ -9,7 +9,7 @@ CONVERSATIONS = 24
 
 
 def conversations() -> str:
-    """The shipped file: a conversation a line, by the chat template, in answers of two sentences and more."""
+    """The shipped file: a conversation a line, as the chat template writes it, each with a long answer."""
     drawn, chance = list[list[Message]](), Random("held-out text")
     while len(drawn) < CONVERSATIONS:
         turns = sample(chance)
