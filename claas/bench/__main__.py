@@ -46,7 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("claas.bench", "interrupted; the same command again continues")
         return ExitCode.INTERRUPTED
-    return ExitCode.RESUMABLE if any(result.n_tasks_failed for result in results) else 0
+    if any(result.n_tasks_failed for result in results):
+        say("claas.bench", "no row was written of a model with a failed task; the same command again asks only these")
+        return ExitCode.RESUMABLE
+    return ExitCode.COMPLETE
 
 
 def _run(config: BenchConfig) -> list[EvalResult]:

@@ -182,9 +182,13 @@ def test_a_run_that_is_killed_asks_nothing_twice_and_ends_as_one_that_was_not(
     assert len(asked) == len(undisturbed) + 16  # other weights answer for themselves
 
 
-def test_a_task_without_its_data_is_an_error_with_the_mend_and_no_row_is_written(store: Path, tmp_path: Path) -> None:
-    (result,) = run(store, tmp_path, "piqa", "hellaswag")
-    piqa, hellaswag = result.task_results
+def test_a_task_without_its_data_is_an_error_with_the_mend_and_no_row_is_written(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    assert main(["tasks=[piqa,hellaswag]", *arguments(store, tmp_path)]) == 3
+    assert "no row was written of a model with a failed task" in capsys.readouterr().err
+    piqa, hellaswag = BenchmarkFiles(tmp_path).read_summary("claas-tiny").task_results
     assert piqa.error is not None
     assert "its data are baber/piqa of the Hugging Face hub, or that folder in datasets_dir" in piqa.error
     assert hellaswag.error is None
