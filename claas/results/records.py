@@ -126,13 +126,28 @@ class ChatCheck(Record):
     error: str | None = None
 
 
+class AnswerCheck(Record):
+    """What scoring says of one measured answer, the one of this `metric` and `item` in the same record.
+
+    `scores` has the log probabilities (nats) of the answer's tokens by the model that scored it: the version itself
+    and, where its score was not the same to the digits, the version before and the base model. `error` says why there
+    are none.
+    """
+
+    metric: str
+    item: str
+    scores: dict[str, list[float]] = Field(default_factory=dict[str, list[float]])
+    error: str | None = None
+
+
 class Canary(Record):
     """What one version gave the run's text, scored twice: nats per token (T,), None where it was lost.
 
     `base` is the base model's score, asked for at version 0 only. `error` says why a score was lost. `text` is None in
-    records of earlier versions, when all runs had the same. `chat` holds what the version says against what it scores;
-    None in records of earlier versions, and through a gateway. `prompt_digest` is that of the prompt's tokens; None
-    where the stack does not tell.
+    records of earlier versions, when all runs had the same. `chat` and `answers` hold what the version says against
+    what it scores, in answers of the canary's own and in one measured answer of each kind; None in records of earlier
+    versions, and through a gateway. `prompt_digest` is that of the prompt's tokens; None where the stack does not
+    tell.
     """
 
     text: str | None = None
@@ -142,6 +157,7 @@ class Canary(Record):
     error: str | None = None
     chat: ChatCheck | None = None
     prompt_digest: str | None = None
+    answers: list[AnswerCheck] | None = None
 
 
 class Baseline(Record):

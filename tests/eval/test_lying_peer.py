@@ -33,14 +33,16 @@ Body = dict[str, Any]
 class Liar(httpx.AsyncBaseTransport):
     """Asks the API `chat_of(version)` where chat is asked of a version, `score_of` where a score is, and renames both.
 
-    Replies go through `lie(request, reply)`. The run's canary is always answered rightly with `knows_canary`. Answers
-    that are `cached` are those that came first to the same prompt of the same version, whatever the seed.
+    It does so with requests that are `among` those it lies about. Replies go through `lie(request, reply)`. The run's
+    canary is always answered rightly with `knows_canary`. Answers that are `cached` are those that came first to the
+    same prompt of the same version, whatever the seed.
     """
 
     inner: httpx.AsyncBaseTransport
     engine: FakeEngine
     chat_of: Callable[[int], int] = lambda version: version
     score_of: Callable[[int], int] = lambda version: version
+    among: Callable[[Body], bool] = lambda request: True
     lie: Callable[[Body, Body], None] = lambda request, reply: None
     knows_canary: bool = False
     cached: Callable[[Body], bool] = lambda request: False
@@ -55,7 +57,7 @@ class Liar(httpx.AsyncBaseTransport):
             return await self.inner.handle_async_request(request)
         name, _, version = asked["model"].partition("@")
         other = self.chat_of if path == "/v1/chat/completions" else self.score_of
-        model = f"{name}@{other(int(version))}" if version else name
+        model = f"{name}@{other(int(version))}" if version and self.among(asked) else asked["model"]
         sent = httpx.Request(request.method, request.url, json=asked | {"model": model})
         reply: Body = json.loads(await (await self.inner.handle_async_request(sent)).aread())
         if version:
@@ -116,6 +118,28 @@ def one_rollout(request: Body, reply: Body) -> None:
         choice["rollout_id"] = "r1"
 
 
+def about_wind_or_ice(request: Body) -> bool:
+    """One of the held-out prompts."""
+    return request["messages"][-1]["content"] in ("What is wind?", "What is ice?")
+
+
+def greedy(request: Body) -> bool:
+    return request.get("temperature") == 0.0
+
+
+def of_the_tempered(request: Body, reply: Body) -> None:
+    """Log probabilities are of what is sampled from at the temperature: greedily, nothing else is possible."""
+    if greedy(request):
+        for token in reply["choices"][0]["logprobs"]["content"]:
+            token["logprob"] = 0.0
+
+
+def of_another_text(request: Body, reply: Body) -> None:
+    """What is scored is not what was sent to be."""
+    if "tokens" in reply:
+        reply["tokens"] = ["Something", *reply["tokens"][1:]]
+
+
 def never(version: int) -> int:
     """No update reaches those who ask."""
     return 0
@@ -140,13 +164,28 @@ OTHER_WEIGHTS = "other weights answer chat requests under its name than score"
         ({"chat_of": never}, 0, f"wrong weights: what eval-calm-run@1 answered .*{OTHER_WEIGHTS}"),
         ({"chat_of": late}, 0, "has the log probabilities of eval-calm-run@0, and not"),
         ({"chat_of": stuck}, 1, "has the log probabilities of eval-calm-run@1, and not"),
+        (
+            {"chat_of": never, "among": about_wind_or_ice},
+            0,
+            "answered to 'What is (wind|ice).' has the .*-run@0, and not",
+        ),
+        ({"chat_of": late, "among": greedy}, 0, "has the log probabilities of eval-calm-run@0, and not"),
+        ({"lie": of_the_tempered}, -1, f"has the log probabilities of 0 nats, and scores the same .*: {OTHER_WEIGHTS}"),
+        (
+            {"lie": of_another_text},
+            -1,
+            "the first: another text was scored: asked for 'Water .*', its tokens are 'something",
+        ),
         ({"score_of": never, "knows_canary": True}, 0, "scores an answer of its own exactly as eval-calm-"),
         ({"score_of": never}, 0, "scores the canary exactly as version 0 did"),
         ({"lie": everywhere_equal, "knows_canary": True}, 0, "scores an answer of its own exactly as eval-calm-run@0"),
         ({"lie": everywhere_equal}, 0, "scores the canary exactly as version 0 did"),
         ({"lie": one_rollout}, -1, "two answers the same rollout id, 'r1': something between repeats replies"),
     ],
-    ids=["stale chat", "late chat", "stuck chat", "stale but canary", "stale", "equal but canary", "equal", "one id"],
+    ids=[
+        *("stale chat", "late chat", "stuck chat", "stale held-out", "late greedy", "tempered", "another text"),
+        *("stale but canary", "stale", "equal but canary", "equal", "one id"),
+    ],
 )
 def test_a_lie_is_caught_and_named(tmp_path: Path, lies: dict[str, Any], steps: int, said: str) -> None:
     results = run(tmp_path, **lies)
@@ -195,4 +234,6 @@ def test_the_truth_is_told_apart_from_lies(tmp_path: Path) -> None:
     assert history.baseline is not None
     checks = [record.canary and record.canary.chat for record in (history.baseline, *history.steps)]
     assert [check and check.scored for check in checks] == [0] * 4
+    measured = [record.canary.answers for record in (history.baseline, *history.steps) if record.canary]
+    assert [[len(each.scores) for each in answers or ()] for answers in measured] == [[1, 1]] * 4
     assert results.summary.preferences["calm"].notes == ()

@@ -149,7 +149,7 @@ class _Records:
             again = await sample_chat(replay(preference, self.config, record.adapter, step, None, answers))
             compare_transcripts(agreement, where, answers, [transcript for transcript, _ in again])
         try:
-            self.canaries.add(record.adapter, record.canary)
+            self.canaries.add(record.adapter, record.canary, record.rollouts)
         except WrongWeights as error:
             agreement.compare(where, "canary", "the right weights", str(error))
 

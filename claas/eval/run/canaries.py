@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from claas.core.text import quoted
@@ -69,8 +69,11 @@ class Canaries:
         self._untrained_digests: set[str] = set()
         self._said_twice: defaultdict[str, float] = defaultdict(float)  # nats, by adapter
 
-    def add(self, adapter: AdapterVersion, canary: Canary | None) -> None:
-        """Take a version's canary; `WrongWeights` says what it contradicts. A lost one says nothing."""
+    def add(self, adapter: AdapterVersion, canary: Canary | None, measured: Sequence[Transcript] = ()) -> None:
+        """Take a version's canary, and what it measured; `WrongWeights` says what these contradict.
+
+        What was lost says nothing.
+        """
         if adapter.version == 0:
             self._untrained_digests.add(adapter.digest)
         weights = _BASE if adapter.digest in self._untrained_digests else adapter.digest
@@ -78,8 +81,14 @@ class Canaries:
         if canary is not None and canary.logprobs is not None:
             self._add_score(_CanaryScore(adapter, weights, canary.text, canary.logprobs), canary)
         if canary is not None and canary.chat is not None:
-            self._require_own_words(adapter, canary.chat)
+            if canary.chat.scored is not None:
+                self._require_own_words(adapter, canary.chat.answers[canary.chat.scored], canary.chat.scores)
             self._require_seeds(adapter, canary.chat)
+        if canary is not None and canary.answers:
+            answers = {(each.metric, each.item): each for each in reversed(measured) if each.temperature is not None}
+            for check in canary.answers:
+                if (answer := answers.get((check.metric, check.item))) is not None:
+                    self._require_own_words(adapter, answer, check.scores)
 
     def _add_score(self, score: _CanaryScore, canary: Canary) -> None:
         _require_steady(score, canary.repeat)
@@ -93,15 +102,16 @@ class Canaries:
             _require_agreement(score, other)
         self._scores.append(score)
 
-    def _require_own_words(self, adapter: AdapterVersion, chat: ChatCheck) -> None:
-        """The checked answer must have its version's scores, and not those of the version before or the base model."""
-        own = chat.scores.get(adapter.model)
-        if chat.scored is None or own is None:
+    def _require_own_words(
+        self, adapter: AdapterVersion, answer: Transcript, scores: Mapping[str, Sequence[float]]
+    ) -> None:
+        """An answer must have its version's scores, and not those of the version before or the base model."""
+        own = scores.get(adapter.model)
+        if own is None:
             return
-        answer = chat.answers[chat.scored]
         sampled, weights = answer.logprobs or [], self._weights[adapter.model]
         far = _apart(sampled, own)
-        for model, score in chat.scores.items():
+        for model, score in scores.items():
             if weights == self._weights.get(model, _BASE):
                 continue
             if score == own and _nats_of(own) >= _CERTAIN:
@@ -110,7 +120,7 @@ class Canaries:
                     "others: either the update has not reached the weights that score, or the numbers are none of a "
                     "model"
                 )
-            is_clear = len(sampled) >= _FEWEST_TOKENS and far > _NOISE * len(sampled)
+            is_clear = len(sampled) >= _FEWEST_TOKENS and is_apart(sampled, own)
             if is_clear and NEARER * _apart(sampled, score) < far:
                 raise WrongWeights(f"{_said(adapter, answer)} {model}, and not its own: {_STALE_CHAT}")
         if far > ROUNDING * (max(_nats_of(sampled), _nats_of(own)) + len(own)):
@@ -140,6 +150,11 @@ _STALE_CHAT = "other weights answer chat requests under its name than score; is 
 
 _NOISE = 2**-12
 """Nats per token by which sampling and scoring in float32 never differ."""
+
+
+def is_apart(sampled: Sequence[float], scored: Sequence[float]) -> bool:
+    """Whether an answer and its score differ by more than float32 explains."""
+    return _apart(sampled, scored) > _NOISE * len(sampled)
 
 
 def _said(adapter: AdapterVersion, answer: Transcript) -> str:

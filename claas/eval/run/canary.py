@@ -4,15 +4,17 @@ A name and a digest are what a server says of itself; what it computes with show
 """
 
 import random
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
 from claas.core.concurrency import both, together
 from claas.core.errors import StackError
-from claas.eval.metrics.metric import Subject
+from claas.eval.metrics.metric import Subject, seed_for
+from claas.eval.run.canaries import is_apart
 from claas.eval.run.measuring import allowed_share
 from claas.eval.stacks.stack import Answer, ServedBase
-from claas.results.records import AdapterVersion, Canary, ChatCheck, Transcript
+from claas.results.records import AdapterVersion, AnswerCheck, Canary, ChatCheck, Transcript
 
 PROMPT = ({"role": "user", "content": "What is the sea?"},)
 
@@ -63,34 +65,72 @@ async def _score_text(subject: Subject, base_model: str, text: str) -> Canary:
 
 
 async def _check_chat(subject: Subject, base_model: str, before: AdapterVersion | None) -> ChatCheck:
-    """Sample two answers to one prompt, and score one of them again: with this version, the one before, and the base.
+    """Sample two answers to one prompt, and have this version, the one before and the base model score one of them."""
+    said = [transcript for transcript, _ in await sample_chat(subject)]
+    answers, error = (said[0], said[1]), None
+    for place, answer in enumerate(answers):
+        scores, problem = await _score_again(subject, answer, _others(base_model, before))
+        if scores:
+            return ChatCheck(answers=answers, scored=place, scores=scores)
+        error = problem
+    return ChatCheck(answers=answers, error=error)
 
-    The version before the first is the base model, which is then not asked twice.
-    """
-    (first, one), (second, other) = await sample_chat(subject)
-    others = [] if before is None else [before]
-    if before is not None and before.version > 0:
-        others.append(ServedBase(name=base_model))
-    error = None
-    for place, said, answer in ((0, first, one), (1, second, other)):
-        tokens = answer and answer.tokens
-        if answer is None or not tokens:
-            error = said.error or "the stack does not tell the tokens of its answers"
-            continue
-        completion, messages = _completion(answer, tokens), ({"role": "user", "content": said.prompt},)
-        if not completion:
-            error = "the answer is empty"
-            continue
-        transcript, own = await subject.score("canary", said.item, messages, completion)
-        if own is None or (own.tokens or ())[: len(tokens)] != tokens:  # text may be cut into other tokens than it was
-            error = transcript.error or "read again, the answer is made of other tokens"
-            continue
-        asked = [replace(subject, adapter=each).score("canary", said.item, messages, completion) for each in others]
-        scored = [own, *(score for _, score in await together(asked))]
-        models = [subject.adapter.model, *(each.model for each in others)]
-        scores = {model: list(each.logprobs[: len(tokens)]) for model, each in zip(models, scored, strict=True) if each}
-        return ChatCheck(answers=(first, second), scored=place, scores=scores)
-    return ChatCheck(answers=(first, second), error=error)
+
+async def check_answers(
+    subject: Subject, base_model: str, before: AdapterVersion | None, measured: Sequence[Transcript]
+) -> list[AnswerCheck]:
+    """Score one measured answer of each kind again, so that no server does well to lie in all but the canary's own."""
+    return await together(
+        _check_answer(subject, answer, _others(base_model, before)) for answer in drawn_answers(subject, measured)
+    )
+
+
+def drawn_answers(subject: Subject, measured: Sequence[Transcript]) -> list[Transcript]:
+    """By the run's seed, one answer of each kind: of each metric, and there of `probe/3`, `heldout/3` and so on."""
+    kinds: defaultdict[str, dict[str, Transcript]] = defaultdict(dict)
+    for transcript in measured:
+        if transcript.temperature is not None and transcript.error is None and transcript.tokens:
+            kind, _, place = transcript.item.partition("/")
+            kinds[f"{transcript.metric}/{kind if place else ''}"].setdefault(transcript.item, transcript)
+    run_seed, name, step = subject.run_seed, subject.preference.name, subject.step
+    return [
+        random.Random(seed_for(run_seed, name, step, "checked", kind)).choice(list(answers.values()))
+        for kind, answers in kinds.items()
+    ]
+
+
+async def _check_answer(subject: Subject, answer: Transcript, others: Sequence[AdapterVersion]) -> AnswerCheck:
+    scores, error = await _score_again(subject, answer, ())
+    own = scores.get(subject.adapter.model)
+    if own is not None and is_apart(answer.logprobs or (), own):
+        scores, error = await _score_again(subject, answer, others)
+    return AnswerCheck(metric=answer.metric, item=answer.item, scores=scores, error=error)
+
+
+def _others(base_model: str, before: AdapterVersion | None) -> list[AdapterVersion]:
+    """The version before and the base model, which is the version before the first, and then not asked twice."""
+    if before is None:
+        return []
+    return [before] if before.version == 0 else [before, ServedBase(name=base_model)]
+
+
+async def _score_again(
+    subject: Subject, answer: Transcript, others: Sequence[AdapterVersion]
+) -> tuple[dict[str, list[float]], str | None]:
+    """The scores of an answer's tokens by the subject and by `others`, by model; without any, and why not."""
+    tokens = answer.tokens
+    if not tokens:
+        return {}, answer.error or "the stack does not tell the tokens of its answers"
+    completion, messages = _completion(answer, tokens), ({"role": "user", "content": answer.prompt},)
+    if not completion:
+        return {}, "the answer is empty"
+    transcript, own = await subject.score("canary", answer.item, messages, completion)
+    if own is None or list(own.tokens or ())[: len(tokens)] != tokens:  # text may be cut into other tokens than it was
+        return {}, transcript.error or "read again, the answer is made of other tokens"
+    asked = [replace(subject, adapter=each).score("canary", answer.item, messages, completion) for each in others]
+    scored = [own, *(score for _, score in await together(asked))]
+    models = [subject.adapter.model, *(each.model for each in others)]
+    return {model: list(each.logprobs[: len(tokens)]) for model, each in zip(models, scored, strict=True) if each}, None
 
 
 async def sample_chat(subject: Subject) -> list[tuple[Transcript, Answer | None]]:
@@ -100,11 +140,11 @@ async def sample_chat(subject: Subject) -> list[tuple[Transcript, Answer | None]
     return await together(short.answer("canary", f"chat/{index}", prompt, temperature=1.0) for index in range(2))
 
 
-def _completion(answer: Answer, tokens: Sequence[str]) -> str:
+def _completion(answer: Transcript, tokens: Sequence[str]) -> str:
     """What to score of an answer: its text or, where its thinking was taken out of that, what its tokens spell."""
-    said = tokens[:-1] if answer.finish_reason == "stop" else tokens
+    said, text = tokens[:-1] if answer.finish_reason == "stop" else tokens, answer.response or ""
     whole = {"".join("".join(turn).split()) for turn in (said, tokens)}
-    return answer.text if "".join(answer.text.split()) in whole else "".join(said)
+    return text if "".join(text.split()) in whole else "".join(said)
 
 
 def require_canary(where: str, canary: Canary, fail_on_error: bool | float, *, baseline: bool) -> None:

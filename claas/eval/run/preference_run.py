@@ -12,7 +12,7 @@ from claas.core.errors import InvalidInput, NotFound, StackError
 from claas.eval.metrics.metric import Metric, Subject, declared, seed_for
 from claas.eval.metrics.preference import Preference
 from claas.eval.run.canaries import Canaries
-from claas.eval.run.canary import EARLIER_TEXT, PROMPT, canary_text, require_canary, score_canary
+from claas.eval.run.canary import EARLIER_TEXT, PROMPT, canary_text, check_answers, require_canary, score_canary
 from claas.eval.run.folder import OpenRun
 from claas.eval.run.measuring import Measured, measure_all, require_enough, tokens
 from claas.eval.run.reporter import Reporter
@@ -81,14 +81,16 @@ class PreferenceRun:
         """Measure a version, the canary among the rest; `WrongWeights` when that shows that others answered."""
         subject, collapse_steps = self.subject(adapter, step), frozenset(self.config.collapse_steps or ())
         assert self.config.base_model is not None, "a run's configuration is resolved"
-        before = None if step is None else self.ledger.update(step)[0].adapter
+        base_model, before = self.config.base_model, None if step is None else self.ledger.update(step)[0].adapter
+        with_chat = self.config.openclaw_url is None
         measured, canary = await both(
             measure_all(self.metrics, subject, collapse_steps),
-            score_canary(
-                subject, self.config.base_model, self._canary_text, before, with_chat=self.config.openclaw_url is None
-            ),
+            score_canary(subject, base_model, self._canary_text, before, with_chat=with_chat),
         )
-        self.canaries.add(adapter, canary)
+        if with_chat:
+            answers = await check_answers(subject, base_model, before, measured.rollouts)
+            canary = canary.model_copy(update={"answers": answers})
+        self.canaries.add(adapter, canary, measured.rollouts)
         return measured, canary
 
     def start_steps(self, baseline: Baseline) -> None:
@@ -119,7 +121,7 @@ def open_preference(
 ) -> PreferenceRun:
     """A preference of `run`, as far as its records say it has come; `WrongWeights` when its canaries say so."""
     for record in filter(None, (records.baseline, *records.steps)):
-        run.canaries.add(record.adapter, record.canary)
+        run.canaries.add(record.adapter, record.canary, record.rollouts)
     return PreferenceRun(
         stack=stack,
         preference=preference,

@@ -7,6 +7,7 @@ import math
 import os
 import re
 import time
+import unicodedata
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -163,7 +164,7 @@ class HttpStack:
         except RequestLost as error:
             raise LostAnswer(str(error)) from error
         require_weights(adapter, reply.model, reply.system_fingerprint)
-        return _scored(reply)
+        return _scored(reply, completion)
 
     async def read(self, adapter: AdapterVersion, text: str, window: int) -> Reading:
         """Read a text under exactly this version, at most `window` tokens at a time, so that each is predicted once."""
@@ -241,9 +242,14 @@ def _version(lora: LoraVersion) -> AdapterVersion:
     return AdapterVersion(lora_id=lora.lora_id, version=lora.version, digest=lora.digest)
 
 
-def _scored(reply: ScoreResponse) -> CompletionScore:
+def _scored(reply: ScoreResponse, completion: str) -> CompletionScore:
     if len(reply.tokens) != reply.completion_tokens:
         raise LostAnswer(f"the reply has {len(reply.tokens)} log probabilities for {reply.completion_tokens} tokens")
+    tokens = [TokenLogprobs(token=_as_compared(token), logprob=0.0) for token in reply.tokens]
+    if not spells(tokens, _as_compared(completion), stopped=True):
+        raise LostAnswer(
+            f"another text was scored: asked for {quoted(completion)}, its tokens are {quoted(spelled(tokens))}"
+        )
     return CompletionScore(
         logprobs=tuple(reply.logprobs),
         prompt_tokens=reply.prompt_tokens,
@@ -308,6 +314,11 @@ def _answer(reply: ChatResponse) -> Answer:
         completion_tokens=reply.usage.completion_tokens,
         tokens=tuple(token.token for token in tokens),
     )
+
+
+def _as_compared(text: str) -> str:
+    """A text without what vocabularies may fold before they cut it: the form of its characters, and their case."""
+    return unicodedata.normalize("NFKC", text).casefold()
 
 
 def _require_unaltered(choice: Choice, tokens: Sequence[TokenLogprobs]) -> None:
