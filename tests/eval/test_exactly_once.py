@@ -44,7 +44,7 @@ def test_killed_again_and_again_it_still_gets_there(tmp_path: Path, unbroken: tu
     assert outcome(tmp_path / "run") == unbroken[0]
 
 
-@pytest.mark.parametrize("halt_at", [9, 14, 16, 24, 30])
+@pytest.mark.parametrize("halt_at", [9, 15, 17, 25, 31])
 @pytest.mark.parametrize("file", ["ledger.jsonl", "steps.jsonl"])
 def test_a_line_torn_by_the_crash_is_written_again(
     tmp_path: Path, unbroken: tuple[dict, int], file: str, halt_at: int
@@ -88,7 +88,7 @@ def test_a_failed_update_lets_the_measurement_under_way_finish(tmp_path: Path) -
 
 def test_a_stack_that_was_trained_by_somebody_else_is_refused(tmp_path: Path) -> None:
     stack, config = talkative(), settings(tmp_path / "run")
-    asyncio.run(run_until_halted(Halting(stack, halt_at=26), config))
+    asyncio.run(run_until_halted(Halting(stack, halt_at=27), config))
     lora_id = "eval/kuro-run"
     stack.adapters[lora_id] = next_version(next_version(stack.adapters[lora_id]))
     with pytest.raises(StackError, match="outside this run"):
@@ -97,20 +97,20 @@ def test_a_stack_that_was_trained_by_somebody_else_is_refused(tmp_path: Path) ->
 
 def test_a_stack_that_lost_the_adapter_is_refused(tmp_path: Path) -> None:
     stack, config = talkative(), settings(tmp_path / "run")
-    asyncio.run(run_until_halted(Halting(stack, halt_at=26), config))
+    asyncio.run(run_until_halted(Halting(stack, halt_at=27), config))
     with pytest.raises(StackError, match="continue on the stack that the run was started on"):
         asyncio.run(run(Halting(talkative()), config))
 
 
 def test_a_replaced_adapter_of_the_same_version_is_refused(tmp_path: Path) -> None:
     stack, config = talkative(), settings(tmp_path / "run")
-    asyncio.run(run_until_halted(Halting(stack, halt_at=15), config))
+    asyncio.run(run_until_halted(Halting(stack, halt_at=16), config))
     stack.adapters["eval/kuro-run"] = adapter("eval/other", 0)
     with pytest.raises(StackError, match="replaced outside this run"):
         asyncio.run(run(Halting(stack), config))
 
 
-@pytest.mark.parametrize("halt_at", [15, 22, 26])
+@pytest.mark.parametrize("halt_at", [16, 22, 27])
 def test_a_run_of_an_earlier_version_with_the_sampled_answers_in_its_ledger_goes_on(
     tmp_path: Path, unbroken: tuple[dict, int], halt_at: int
 ) -> None:
@@ -148,7 +148,7 @@ def test_what_was_sampled_for_an_update_under_way_is_needed(
     tmp_path: Path, damage: Callable[[Path], object], said: str
 ) -> None:
     stack, config = talkative(), settings(tmp_path / "run")
-    asyncio.run(run_until_halted(Halting(stack, halt_at=15), config))
+    asyncio.run(run_until_halted(Halting(stack, halt_at=16), config))
     damage(tmp_path / "run" / "kuro" / "sampled")
     with pytest.raises(InvalidInput, match=said):
         asyncio.run(run(Halting(stack), config))
@@ -161,7 +161,7 @@ def _lose_first_answer(batch: dict[str, Any]) -> None:
 
 def test_a_damaged_ledger_is_named(tmp_path: Path) -> None:
     stack, config = talkative(), settings(tmp_path / "run")
-    asyncio.run(run_until_halted(Halting(stack, halt_at=26), config))
+    asyncio.run(run_until_halted(Halting(stack, halt_at=27), config))
     ledger = tmp_path / "run" / "kuro" / "ledger.jsonl"
     ledger.write_text(ledger.read_text() * 2)
     with pytest.raises(InvalidInput, match=r"ledger\.jsonl is damaged at line"):

@@ -19,7 +19,7 @@ from tests.eval.scripted_server import AT_ONCE, ONCE, Reply, Server, answer, cal
 INFO = {"name": "claas", "version": "1", "mode": "local", "base_model": "claas-tiny"}
 
 
-@pytest.mark.parametrize("status", [429, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 425, 429, 502, 503, 504])
 def test_what_a_second_try_can_mend_is_tried_again(status: int) -> None:
     server = Server(v1_chat_completions=[error(status), ok(chat())])
     assert call(server, answer, AT_ONCE).text == "Hi"

@@ -102,6 +102,13 @@ def test_a_reply_that_cannot_be_read_is_a_lost_answer(reply: httpx.Response) -> 
         call(Server(v1_chat_completions=reply), answer)
 
 
+@pytest.mark.parametrize("status", [404, 409, 418])
+def test_a_refusal_that_is_not_about_the_request_costs_an_answer(status: int) -> None:
+    for ask in (answer, score):
+        with pytest.raises(LostAnswer, match=f"HTTP {status}: the reason"):
+            call(Server(v1_chat_completions=error(status), v1_score=error(status)), ask)
+
+
 @pytest.mark.parametrize(
     "changes", [{"model": "eval-kuro@2"}, {"system_fingerprint": "d2"}, {"system_fingerprint": None}]
 )
@@ -139,6 +146,7 @@ def used(**tokens: int) -> dict[str, Any]:
         (chat(choice={"logprobs": token(-0.5, 3.0)}), "a log probability of 3.0, which cannot be"),
         (chat(choice={"logprobs": token(-0.1, -0.1)}), "probabilities that add up to 1.8.*, which cannot be"),
         (chat(choice={"mean_entropy": -3.0}), "an entropy of -3.0, which cannot be"),
+        (chat(choice={"mean_entropy": 0.0}), "an entropy of 0.0, which cannot be"),
         (chat(choice={"mean_entropy": 40.0}), "an entropy of 40.0, which cannot be"),
         (chat(**used(completion_tokens=-(10**15))), "counts -1000000000000000 tokens and has 1 log"),
         (chat(**used(completion_tokens=2)), "counts 2 tokens and has 1 log probabilities"),
@@ -205,14 +213,17 @@ def test_what_an_update_reports_and_cannot_be_is_named_and_not_taken() -> None:
         "total_loss": math.inf,
         "kl": math.nan,
         "grad_norm": -1.0,
+        "clip_fraction": 1.5,
+        "tokens_processed": -1e9,
         "trained_tokens": -5,
         "prefill_tokens": 1e300,
     }
     timing = {"distill": math.inf, "save": -1, "logprobs": 0, "total": 2}
     changes = {"distill_result": {"lora_id": "eval/kuro", "metadata": reported | {"ok": 1.0}}, "timing_ms": timing}
     receipt = call(Server(v1_feedback=ok(RECEIPT | changes)), feedback)
-    assert receipt.sdpo_metrics == {"grad_norm": -1.0, "ok": 1.0}
+    assert receipt.sdpo_metrics == {"ok": 1.0}
     lost = {"total_loss": "inf", "kl": "nan", "trained_tokens": "-5.0", "prefill_tokens": "1e+300"}
+    lost |= {"grad_norm": "-1.0", "clip_fraction": "1.5", "tokens_processed": "-1000000000.0"}
     assert receipt.lost_metrics == lost
     assert receipt.stack_ms == {"sleep": 0.0, "wake": 0.0, "logprobs": 0.0, "total": 2.0}
 
@@ -230,6 +241,38 @@ def test_an_adapter_that_another_run_trained_is_not_taken() -> None:
     with pytest.raises(InvalidInput, match=r"exists already.* choose another output_dir or lora_id_prefix"):
         call(server, lambda stack: stack.init_adapter("eval/kuro", 0))
     assert json.loads(server.requests[0].content)["if_trained"] == "refuse"
+
+
+@pytest.mark.parametrize("changes", [{"lora_id": "eval/other"}, {"version": 3}, {"digest": ""}])
+def test_another_adapter_than_was_asked_for_is_not_taken(changes: dict[str, Any]) -> None:
+    server = Server(v1_lora_init=ok(VERSION | {"version": 0} | changes))
+    with pytest.raises(StackError, match=r"asked for version 0 of 'eval/kuro'|has no digest"):
+        call(server, lambda stack: stack.init_adapter("eval/kuro", 0))
+
+
+def score_as(completion: str, tokens: list[str]) -> Any:
+    """What becomes of a score of these tokens and an end, asked for `completion`."""
+    number = len(tokens) + 1
+    scored = SCORE | {"tokens": [*tokens, "<end>"], "logprobs": [-0.5] * number, "completion_tokens": number}
+    messages = [{"role": "user", "content": "Who?"}]
+    return call(Server(v1_score=ok(scored)), lambda stack: stack.score(ADAPTER, messages, completion))
+
+
+@pytest.mark.parametrize(
+    ("completion", "tokens"),
+    [("Hi", ["Ho"]), ("Hi", ["Hi", " there"]), ("Hi there", ["Hi"]), ("Hi.\nHo", ["Hi.", "Ho"]), ("É", ["E"])],
+)
+def test_the_score_of_another_text_is_lost(completion: str, tokens: list[str]) -> None:
+    with pytest.raises(LostAnswer, match="another text was scored: asked for"):
+        score_as(completion, tokens)
+
+
+@pytest.mark.parametrize(
+    ("completion", "tokens"),
+    [("Hi there.\n", ["Hi", " there", ".", "\n"]), ("ＨＩ É", ["hi", "e\u0301"]), ("🎉!", ["\ufffd", "\ufffd", "!"])],
+)
+def test_a_vocabulary_may_fold_and_cut_a_text_as_it_likes(completion: str, tokens: list[str]) -> None:
+    assert len(score_as(completion, tokens).logprobs) == len(tokens) + 1
 
 
 def test_the_newest_version_is_of_that_adapter_and_of_no_longer_name() -> None:

@@ -18,7 +18,7 @@ from claas.wire.adapters import ErrorBody
 
 B = TypeVar("B", bound=BaseModel)
 
-TRANSIENT = frozenset({429, 502, 503, 504})
+TRANSIENT = frozenset({408, 425, 429, 502, 503, 504})
 MOST_BYTES = 64 * 2**20
 """A reply beyond this is none that was asked for: an answer of 8,000 tokens with 20 alternatives each is 13 MiB."""
 
@@ -73,8 +73,9 @@ class _Reply:
 class HttpClient:
     """Requests to one server, at most `max_concurrency` of them in flight.
 
-    Only what may come right is tried again: connections that fail or break, timeouts, 429, 502, 503 and 504. Each try
-    has `timeout_s` for the whole of its reply; None is for a server in this process, waited for however long it takes.
+    Only what may come right is tried again: connections that fail or break, timeouts, and `TRANSIENT` statuses. Each
+    try has `timeout_s` for the whole of its reply; None is for a server in this process, waited for however long it
+    takes.
     """
 
     def __init__(

@@ -8,8 +8,8 @@ import os
 import re
 import time
 import unicodedata
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import httpx
@@ -99,7 +99,7 @@ class HttpStack:
         """Version 0 of `lora_id`, made now; one that exists is taken only while it has not been trained."""
         request = LoraInitRequest(lora_id=lora_id, seed=seed, if_trained="refuse")
         try:
-            return _version(await self._client.post("/v1/lora/init", request, LoraVersion))
+            made = await self._client.post("/v1/lora/init", request, LoraVersion)
         except Refused as error:
             if error.status != 409:
                 raise
@@ -107,6 +107,12 @@ class HttpStack:
                 f"{self._client.base_url} has no new adapter for this run: {error}; or choose another output_dir or "
                 "lora_id_prefix"
             ) from error
+        if (made.lora_id, made.version) != (lora_id, 0):
+            raise StackError(
+                f"{self._client.base_url} was asked for version 0 of {lora_id!r} and made version {made.version} of "
+                f"{made.lora_id!r}: something between answers in its place"
+            )
+        return _version(made)
 
     async def newest(self, lora_id: str) -> AdapterVersion:
         """The newest version of `lora_id`; `NotFound` when the API has no such adapter."""
@@ -137,10 +143,8 @@ class HttpStack:
             top_logprobs=top_logprobs or None,
             chat_template_kwargs=self._template_kwargs,
         )
-        try:
+        with _lost_or_refused():
             reply = await self._client.post("/v1/chat/completions", request, ChatResponse)
-        except RequestLost as error:
-            raise LostAnswer(str(error)) from error
         require_weights(adapter, reply.model, reply.system_fingerprint)
         answer = _answer(reply)
         if answer.rollout_id in self._rollout_ids:
@@ -159,10 +163,8 @@ class HttpStack:
         request = ScoreRequest(
             model=adapter.model, messages=turns, completion=completion, chat_template_kwargs=self._template_kwargs
         )
-        try:
+        with _lost_or_refused():
             reply = await self._client.post("/v1/score", request, ScoreResponse)
-        except RequestLost as error:
-            raise LostAnswer(str(error)) from error
         require_weights(adapter, reply.model, reply.system_fingerprint)
         return _scored(reply, completion)
 
@@ -238,7 +240,26 @@ def _not_claas(base_url: str, reason: str) -> InvalidInput:
     )
 
 
+_MISTAKES = frozenset({400, 401, 403, 413, 422})
+"""Refusals that the same request meets again: of what it says, or of who asks."""
+
+
+@contextmanager
+def _lost_or_refused() -> Generator[None, None, None]:
+    """A request that fails, or is refused in a way that is not about it, is one answer lost."""
+    try:
+        yield
+    except RequestLost as error:
+        raise LostAnswer(str(error)) from error
+    except Refused as error:
+        if error.status in _MISTAKES:
+            raise
+        raise LostAnswer(str(error)) from error
+
+
 def _version(lora: LoraVersion) -> AdapterVersion:
+    if not lora.digest:
+        raise StackError(f"{lora.lora_id} version {lora.version} has no digest, so that nothing tells its weights")
     return AdapterVersion(lora_id=lora.lora_id, version=lora.version, digest=lora.digest)
 
 
@@ -356,8 +377,22 @@ def _receipt(adapter: AdapterVersion, key: str, reply: FeedbackResponse, seconds
 
 
 def _can_be(metric: str, value: float) -> bool:
-    """Whether a metric of an update is a number and, where it counts tokens, one that a batch may have."""
-    return math.isfinite(value) and (not metric.endswith("_tokens") or 0 <= value <= MOST_TOKENS)
+    """Whether a metric of an update is a number and, where that bounds what it means, within those bounds."""
+    low, high = (0, MOST_TOKENS) if "tokens" in metric else _BOUNDS.get(metric, (-math.inf, math.inf))
+    return math.isfinite(value) and low <= value <= high
+
+
+_BOUNDS = {
+    "adv_abs_mean": (0, math.inf),
+    "adv_abs_mean_raw": (0, math.inf),
+    "batch_size": (0, MOST_TOKENS),
+    "clip_fraction": (0, 1),
+    "completion_len": (0, MOST_TOKENS),
+    "grad_norm": (0, math.inf),
+    "mean_is_ratio": (0, math.inf),
+    "steps_per_batch_applied": (0, MOST_TOKENS),
+}
+"""What counts, shares, ratios and absolute values may be; tokens are counted under several names."""
 
 
 _SPACES = re.compile(r"[ \t]+")

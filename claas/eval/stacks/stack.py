@@ -71,7 +71,7 @@ class Answer:
             _require_logprobs(likeliest)
             _require_between("probabilities that add up to", math.fsum(map(math.exp, likeliest)), 0.0, _MOST_OF_ONE)
         if self.mean_entropy is not None:
-            _require_between("an entropy of", self.mean_entropy, 0.0, _MOST_ENTROPY)
+            _require_between("an entropy of", self.mean_entropy, _least_entropy(self.logprobs) / 2, _MOST_ENTROPY)
         _require_as_many(self.tokens, self.logprobs)
         _require_between("a prompt of so many tokens:", self.prompt_tokens, 0, MOST_TOKENS)
         if self.completion_tokens != len(self.logprobs):
@@ -131,6 +131,11 @@ _MOST_OF_ONE = 1.05
 
 _MOST_ENTROPY = 32 * math.log(2)
 """That of 2^32 tokens, all as likely: no vocabulary is larger."""
+
+
+def _least_entropy(logprobs: Sequence[float]) -> float:
+    """What the said tokens alone contribute to the mean entropy of what they were drawn from: -p log p each."""
+    return math.fsum(-math.exp(logprob) * logprob for logprob in logprobs if logprob < 0) / max(len(logprobs), 1)
 
 
 def _require_logprobs(logprobs: Sequence[float]) -> None:
