@@ -126,7 +126,7 @@ class ChatCheck(Record):
     error: str | None = None
 
 
-class AnswerCheck(Record):
+class RescoredAnswer(Record):
     """What scoring says of one measured answer, the one of this `metric` and `item` in the same record.
 
     `scores` has the log probabilities (nats) of the answer's tokens by the model that scored it: the version itself
@@ -157,7 +157,7 @@ class Canary(Record):
     error: str | None = None
     chat: ChatCheck | None = None
     prompt_digest: str | None = None
-    answers: list[AnswerCheck] | None = None
+    answers: list[RescoredAnswer] | None = None
 
 
 class Baseline(Record):

@@ -14,7 +14,7 @@ from claas.eval.metrics.metric import Subject, seed_for
 from claas.eval.run.canaries import is_apart
 from claas.eval.run.measuring import allowed_share
 from claas.eval.stacks.stack import Answer, ServedBase
-from claas.results.records import AdapterVersion, AnswerCheck, Canary, ChatCheck, Transcript
+from claas.results.records import AdapterVersion, Canary, ChatCheck, RescoredAnswer, Transcript
 
 PROMPT = ({"role": "user", "content": "What is the sea?"},)
 
@@ -78,7 +78,7 @@ async def _check_chat(subject: Subject, base_model: str, before: AdapterVersion 
 
 async def check_answers(
     subject: Subject, base_model: str, before: AdapterVersion | None, measured: Sequence[Transcript]
-) -> list[AnswerCheck]:
+) -> list[RescoredAnswer]:
     """Score one measured answer of each kind again, so that no server does well to lie in all but the canary's own."""
     return await together(
         _check_answer(subject, answer, _others(base_model, before)) for answer in drawn_answers(subject, measured)
@@ -99,12 +99,12 @@ def drawn_answers(subject: Subject, measured: Sequence[Transcript]) -> list[Tran
     ]
 
 
-async def _check_answer(subject: Subject, answer: Transcript, others: Sequence[AdapterVersion]) -> AnswerCheck:
+async def _check_answer(subject: Subject, answer: Transcript, others: Sequence[AdapterVersion]) -> RescoredAnswer:
     scores, error = await _score_again(subject, answer, ())
     own = scores.get(subject.adapter.model)
     if own is not None and is_apart(answer.logprobs or (), own):
         scores, error = await _score_again(subject, answer, others)
-    return AnswerCheck(metric=answer.metric, item=answer.item, scores=scores, error=error)
+    return RescoredAnswer(metric=answer.metric, item=answer.item, scores=scores, error=error)
 
 
 def _others(base_model: str, before: AdapterVersion | None) -> list[AdapterVersion]:
