@@ -131,8 +131,7 @@ async def _recorded_again(lines: Sequence[bytes], copy: Path) -> None:
 
     async def keep(line: bytes) -> None:
         async with slots:
-            journal.append(line, ())
-            await journal.sync()
+            await journal.append(line)
 
     await asyncio.gather(*map(keep, lines))
     journal.close()
