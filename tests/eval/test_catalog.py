@@ -70,7 +70,7 @@ def test_the_shipped_preferences_are_known() -> None:
 def test_shipped_verifiers_fail_what_is_known_to_be_bad(name: str) -> None:
     preference = load_preference(name)
     for prompt in preference.probe_prompts + preference.heldout_prompts:
-        for bad in ("", ".", prompt, f"{prompt}\n", "the " * 60, "Kuro " * 60, "Kuro. " * 2):
+        for bad in ("", ".", prompt, f"{prompt}\n", "the " * 60, "Kuro " * 60, "Kuro. " * 6):
             assert judge(preference.verifier, prompt, bad).score == 0.0, (prompt, bad)
 
 
