@@ -120,10 +120,11 @@ async def completions(request: CompletionRequest, served: Served, http: Request)
 
 @router.post("/tokenize", response_model=TokenizeResponse)
 async def tokenize(request: TokenizeRequest, served: Served) -> Response:
-    """The tokens of a text, as a completion would read it; it may be longer than the window."""
+    """The tokens of a text, as a completion would read it; it may be longer than the window. One text at a time."""
     if request.model is not None:
         await served.models.weights(request.model)
-    ids = (await served.engine.encode(request.prompt)).ids
+    async with served.tokenizing:
+        ids = (await served.engine.encode(request.prompt)).ids
     return await unblocked(len(ids), _tokenized, ids, served.engine.window)
 
 

@@ -1,5 +1,6 @@
 """What the routes work with: the engine of the configured mode, and the stores around it."""
 
+import asyncio
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -32,6 +33,8 @@ class Services:
     truncate_prompt: bool
     """Whether a chat that does not fit the window is cut instead of refused."""
     unknown_fields: UnknownFields = field(default_factory=UnknownFields)
+    tokenizing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held for a text beyond any window, so that a thread is left for those that are within one."""
 
     async def close(self) -> None:
         """Close the engine, then the stores."""

@@ -84,7 +84,7 @@ REQUESTS = {
     "64 answers with every alternative": Slow(
         CHAT, lambda: chat("Hi", n=64, max_tokens=32, logprobs=True, top_logprobs=20, temperature=2)
     ),
-    "a long text to tokenise": Slow(TOKENIZE, lambda: {"prompt": WORDS}),
+    "a long text to tokenise": Slow(TOKENIZE, lambda: {"prompt": "aB1" * 340_000}),
     "a long score": Slow(SCORE, lambda: chat("Hi", completion=WORDS)),
     "a score after a long prompt": Slow(SCORE, lambda: chat(WORDS, completion="Hi")),
     "300,000 unknown fields": Slow(SCORE, lambda: chat("Hi", completion="Hi") | {f"{i}": 1 for i in range(300_000)}),

@@ -187,6 +187,11 @@ def test_a_text_file_is_one_document(tmp_path: Path) -> None:
         ("notes.jsonl", "[1]", "no text in a field 'text'; its fields: none"),
         ("notes.jsonl", "\n\n", "has no documents"),
         ("notes.txt", "", "notes.txt is an empty text"),
+        (
+            "notes.txt",
+            "a" * (2**20 + 1),
+            "notes.txt has 1048577 characters, and an API takes 1048576 at most; split it",
+        ),
         ("notes.parquet", "PAR1", "notes.parquet cannot be read"),
         ("notes.csv", "text", "ends with .txt, .md, .jsonl, .parquet"),
         ("notes.txt", None, "notes.txt cannot be read"),

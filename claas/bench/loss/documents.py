@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from claas.core.errors import InvalidInput
 from claas.core.files import open_file, read_text
+from claas.wire.tokens import MOST_CHARACTERS
 
 SHIPPED = Path(__file__).with_name("conversations.jsonl")
 """Conversations of the embedded model's own kind: drawn by the generator of its corpus, with a seed of their own."""
@@ -25,6 +26,11 @@ class Document:
     def __post_init__(self) -> None:
         if not self.text.strip():
             raise InvalidInput(f"{self.name} is an empty text, of which nothing can be predicted; take it out")
+        if len(self.text) > MOST_CHARACTERS:
+            raise InvalidInput(
+                f"{self.name} has {len(self.text)} characters, and an API takes {MOST_CHARACTERS} at most; split it, or "
+                "take it out"
+            )
 
 
 def documents_of(path: Path, text_field: str = "text", limit: int | None = None) -> tuple[Document, ...]:
