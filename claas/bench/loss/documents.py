@@ -28,8 +28,8 @@ class Document:
             raise InvalidInput(f"{self.name} is an empty text, of which nothing can be predicted; take it out")
         if len(self.text) > MOST_CHARACTERS:
             raise InvalidInput(
-                f"{self.name} has {len(self.text)} characters, and an API takes {MOST_CHARACTERS} at most; split it, or "
-                "take it out"
+                f"{self.name} has {len(self.text)} characters, and an API takes {MOST_CHARACTERS} at most; split it "
+                "or take it out"
             )
 
 
