@@ -196,7 +196,14 @@ def test_feedback_is_given_on_what_was_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    "reply", [error(500), error(409), error(404, "unknown rollout"), httpx.Response(200, text="?")]
+    "reply",
+    [
+        error(500),
+        error(400, "altered on the way"),
+        error(409),
+        error(404, "unknown rollout"),
+        httpx.Response(200, text="?"),
+    ],
 )
 def test_a_failed_update_is_a_failure_of_the_stack(reply: httpx.Response) -> None:
     with pytest.raises(StackError, match="the update of eval-kuro@3"):

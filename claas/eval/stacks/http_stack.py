@@ -212,7 +212,7 @@ class HttpStack:
         except RequestLost as error:
             raise StackError(f"the update of {adapter.model} failed: {error}") from error
         except Refused as error:
-            if error.status not in (404, 409):
+            if error.status not in (400, 404, 409):  # others are about what the run was asked for
                 raise
             raise StackError(f"the update of {adapter.model} was refused: {error}") from error
         return _receipt(adapter, key, reply, time.monotonic() - started)
