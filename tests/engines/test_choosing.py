@@ -48,7 +48,8 @@ def test_the_coldest_temperature_and_the_narrowest_nucleus_take_the_likeliest(
     greedy = choose(torch.tensor([logits]), [0.0], [1.0], [uniform]).tokens
     assert choose(torch.tensor([logits]), [temperature], [1.0], [uniform]).tokens == greedy
     (narrow,) = choose(torch.tensor([logits]), [1.0], [top_p], [uniform]).tokens
-    assert logits[narrow] == logits[greedy[0]]
+    probabilities = torch.tensor(logits).softmax(-1)
+    assert probabilities[narrow] == probabilities[greedy[0]]
 
 
 def test_uniform_numbers_draw_tokens_in_proportion() -> None:

@@ -116,8 +116,10 @@ async def test_cancelling_frees_the_row(open_engine: Any) -> None:
 async def test_a_closed_engine_fails_what_is_under_way_and_what_comes(open_engine: Any) -> None:
     engine = open_engine()
     base = await engine.resolve(None)
-    long = asyncio.create_task(ask(engine, base, PROMPTS[0], max_tokens=1900, temperature=2.0))
-    await asyncio.sleep(0.1)
+    begun = asyncio.Event()
+    params = SamplingParams(1900, temperature=2.0, seed=0)
+    long = asyncio.create_task(engine.sample(base, user(PROMPTS[0]), params, lambda _: begun.set()))
+    await begun.wait()
     assert (await engine.health()).ok
     await engine.close()
     assert not (await engine.health()).ok
