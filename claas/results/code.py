@@ -31,9 +31,10 @@ class Change(Record):
 
 
 def differences(then: Code, now: Code, *, but_patches: bool = False) -> list[str]:
-    """What is not the same, each with its name; with `but_patches` without packages that differ in a patch only.
+    """What is not the same, each with its name; with `but_patches` only what has to be accepted.
 
-    A package counts where both know its version, a source where both have sources on record.
+    A package counts where both know its version; the first two numbers of it have to agree. A source counts where both
+    have sources on record; that they were not on record before is said, and need not be accepted.
     """
     found = [
         f"{name} was {then.versions[name]}, now {version}"
@@ -41,7 +42,8 @@ def differences(then: Code, now: Code, *, but_patches: bool = False) -> list[str
         if name in then.versions and _differ(name, then.versions[name], version, but_patches)
     ]
     if then.sources is None or now.sources is None:
-        return found
+        unknown = then.sources is None and now.sources is not None
+        return [*found, "sources may differ (those before are not on record)"] if unknown and not but_patches else found
     for name in sorted(then.sources | now.sources):
         was, is_now = then.sources.get(name), now.sources.get(name)
         if was != is_now:
