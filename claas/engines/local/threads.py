@@ -11,12 +11,12 @@ from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from claas.core.errors import ClaasError, StackError
+from claas.core.text import PART_OF_A_CHARACTER
 from claas.engines.base import OnPiece, Piece
 from claas.engines.local.decode import DecodeJob, Decoder
 from claas.engines.text import ChatFormat, cut
 from claas.engines.versioned import SampledIds
 
-_PART_OF_A_CHARACTER = "\ufffd"
 _SHOWN_CHARACTERS = 300
 _log = logging.getLogger(__name__)
 
@@ -254,7 +254,7 @@ def settled(text: str, stops: Sequence[str]) -> str:
     stopped = cut(text, stops)
     if len(stopped) < len(text):
         return stopped
-    text = text.rstrip(_PART_OF_A_CHARACTER)
+    text = text.rstrip(PART_OF_A_CHARACTER)
     return text[: len(text) - max((_possible_start(text, stop) for stop in stops), default=0)]
 
 
