@@ -10,7 +10,7 @@ import claas
 from claas.api.chat import PreparedChat, answer
 from claas.api.completions import complete, completion_chunks
 from claas.api.errors import reply, reply_of_choices
-from claas.api.prompts import conversation, digest_of, require_size
+from claas.api.prompts import conversation, prompt_digest, require_size
 from claas.api.services import Served
 from claas.api.stream import chunks, event_stream, while_connected
 from claas.core.concurrency import TEXT_THREADS, unblocked
@@ -149,7 +149,7 @@ async def score(request: ScoreRequest, served: Served) -> Response:
             tokens=list(scored.tokens),
             logprobs=list(scored.logprobs),
             prompt_tokens=len(scored.prompt_ids),
-            prompt_digest=digest_of(scored.prompt_ids),
+            prompt_digest=prompt_digest(scored.prompt_ids),
             completion_tokens=len(scored.tokens),
             logprob_sum=total,
         )

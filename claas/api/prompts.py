@@ -18,7 +18,7 @@ def conversation(request: ChatRequest | ScoreRequest) -> Conversation:
     return Conversation(tuple(turns), request.chat_template_kwargs or {})
 
 
-def digest_of(token_ids: Sequence[int]) -> str:
+def prompt_digest(token_ids: Sequence[int]) -> str:
     """sha256 (hex) of a prompt's tokens: another one shows that the chat template, or what it is told, has changed."""
     return hashlib.sha256(" ".join(map(str, token_ids)).encode()).hexdigest()
 
