@@ -50,7 +50,7 @@ def error_response(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """An error in OpenAI's shape."""
-    return _response(status, _body(status, message, code or _CODE_OF_STATUS.get(status), param), headers)
+    return reply(_body(status, message, code or _CODE_OF_STATUS.get(status), param), status, headers)
 
 
 def error_body(error: ClaasError) -> tuple[int, ErrorBody]:
@@ -70,7 +70,7 @@ def add_error_handlers(app: FastAPI) -> None:
 async def _claas_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ClaasError)
     status, body = error_body(error)
-    return _response(status, body)
+    return reply(body, status)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -100,11 +100,6 @@ def _body(status: int, message: str, code: str | None, param: str | None = None)
     kind = "server_error" if status >= 500 else "invalid_request_error"
     message = _printable(message, _LONGEST_MESSAGE)
     return ErrorBody(error=ErrorDetail(message=message, type=kind, param=param, code=code), detail=message)
-
-
-def _response(status: int, body: ErrorBody, headers: Mapping[str, str] | None = None) -> Response:
-    content = body.model_dump_json()
-    return Response(content, status_code=status, media_type="application/json", headers=dict(headers or {}))
 
 
 def _said_of(problem: Mapping[str, Any]) -> str:
@@ -142,9 +137,9 @@ def _printable(text: str, at_most: int) -> str:
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
-def reply(body: BaseModel, status: int = 200) -> Response:
+def reply(body: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """`body` as JSON."""
-    return Response(body.model_dump_json(), status_code=status, media_type="application/json")
+    return Response(body.model_dump_json(), status, headers, media_type="application/json")
 
 
 def reply_of_choices(body: BaseModel, choices: Iterable[BaseModel]) -> Response:
