@@ -10,8 +10,6 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import TypeAlias
 from uuid import uuid4
 
-from pydantic import BaseModel
-
 from claas.api.models import Models
 from claas.api.prompts import require_listable, require_size, stop_strings
 from claas.core.concurrency import both, together, unblocked
@@ -52,7 +50,9 @@ async def _tokens(engine: Engine, prompt: str | list[int], max_tokens: int) -> T
     await asyncio.sleep(0)
     if isinstance(prompt, str):
         require_size(engine, len(prompt))
-    tokens = await engine.encode(prompt) if isinstance(prompt, str) else TokenIds(tuple(prompt))
+        tokens = await engine.encode(prompt)
+    else:
+        tokens = TokenIds(tuple(prompt))
     require_window(len(tokens.ids), min(max_tokens, 1), window=engine.window, base_model=engine.base_model)
     return tokens
 
@@ -85,6 +85,7 @@ def _response(
     completion_tokens = sum(len(one.token_ids) for _, samples in completed for one in samples if one is not None)
     return CompletionResponse(
         id=f"cmpl-{uuid4().hex}",
+        object="text_completion",  # events leave out what is not set
         created=int(time.time()),
         model=weights.name,
         choices=[_choice(request, index, *one) for index, one in enumerate(each)],
@@ -97,25 +98,15 @@ def _response(
     )
 
 
-async def completion_chunks(engine: Engine, models: Models, request: CompletionRequest) -> AsyncGenerator[BaseModel]:
+async def completion_chunks(
+    engine: Engine, models: Models, request: CompletionRequest
+) -> AsyncGenerator[CompletionResponse]:
     """What `complete` says, one choice an event, then the usage if that was asked for. Nothing comes before all is."""
     whole = await complete(engine, models, request)
     for choice in whole.choices:
-        yield _event(whole, [choice], None)
+        yield whole.model_copy(update={"choices": [choice], "usage": None})
     if request.stream_options is not None and request.stream_options.include_usage:
-        yield _event(whole, [], whole.usage)
-
-
-def _event(whole: CompletionResponse, choices: list[CompletionChoice], usage: Usage | None) -> CompletionResponse:
-    return CompletionResponse(
-        id=whole.id,
-        object=whole.object,
-        created=whole.created,
-        model=whole.model,
-        choices=choices,
-        usage=usage,
-        system_fingerprint=whole.system_fingerprint,
-    )
+        yield whole.model_copy(update={"choices": []})
 
 
 def _sampling_params(request: CompletionRequest) -> SamplingParams:
