@@ -75,8 +75,8 @@ async def runs(
     verdict: str = "",
     sort: str = "started",
     descending: bool = True,
-    page: Annotated[Count, Query(ge=1)] = 1,
-    per_page: Annotated[int, Query(ge=1, le=200)] = 50,
+    page: Page = 1,
+    per_page: PerPage = 50,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """All runs of a folder as a page, newest first; 304 while it is what the client has."""
@@ -121,7 +121,7 @@ async def step_details(
     metric: str | None = None,
     only: TranscriptFilter | None = None,
     item: str | None = None,
-    page: Annotated[Count, Query(ge=1)] = 1,
+    page: Page = 1,
     results_dir: ResultsDir = None,
 ) -> Response:
     """What was measured after so many updates, with its transcripts, as a page."""
