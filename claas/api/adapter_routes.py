@@ -20,6 +20,7 @@ from claas.core.checks import adapter_id, alias_name, served_name
 from claas.core.errors import Conflict, Forbidden, InvalidInput, NotFound, StackError
 from claas.core.text import quoted
 from claas.engines.base import AdapterSpec, Weights
+from claas.engines.store import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from claas.wire import Count
 from claas.wire.adapters import Alias, AliasDeleted, AliasRequest, LoraDeleted, LoraInitRequest, LoraList, LoraVersion
 from claas.wire.feedback import IDEMPOTENCY_HEADER, FeedbackRequest, FeedbackResponse, ResolveRequest, Rollout
@@ -74,19 +75,10 @@ async def export(lora_id: LoraId, served: Served, version: Count | None = None) 
     """A version, or the newest, as a zip of the files that PEFT loads."""
     lora_id = await own_id(served.engine, lora_id)
     weights = await served.engine.resolve(lora_id, version)
-    archive = await _zipped(await served.engine.export_adapter(lora_id, weights.version))
+    archive = await asyncio.to_thread(_zip, await served.engine.export_adapter(lora_id, weights.version))
     name = f"{served_name(lora_id)}-v{weights.version}.zip"
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "ETag": f'"{weights.digest}"'}
     return StreamingResponse(_chunks_of(archive), media_type="application/zip", headers=headers)
-
-
-_PEFT_FILES = ("adapter_config.json", "adapter_model.safetensors")
-"""What PEFT loads; whatever else an engine keeps beside them is not exported."""
-
-
-async def _zipped(directory: Path) -> SpooledTemporaryFile[bytes]:
-    """The adapter in `directory` as a zip in a temporary file, read from its beginning; closing it removes it."""
-    return await asyncio.to_thread(_zip, directory)
 
 
 async def _chunks_of(archive: SpooledTemporaryFile[bytes]) -> AsyncIterator[bytes]:
@@ -101,10 +93,14 @@ _CHUNK_BYTES = 256 * 1024
 
 
 def _zip(directory: Path) -> SpooledTemporaryFile[bytes]:
+    """The adapter in `directory` as a zip in a temporary file, read from its beginning; closing it removes it.
+
+    Whatever else an engine keeps beside the two files that PEFT loads is not exported.
+    """
     archive: SpooledTemporaryFile[bytes] = SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 (the reader closes it)
     try:
         with ZipFile(archive, "w", ZIP_STORED) as file:  # weights do not compress
-            for name in _PEFT_FILES:
+            for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
                 file.write(directory / name, name)
     except FileNotFoundError as error:
         archive.close()
