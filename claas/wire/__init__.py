@@ -43,8 +43,13 @@ class OpenAIBody(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-def without_nulls(body: object) -> object:
-    """A body without its null fields: OpenAI's are nullable, and some clients send every field they know."""
-    if not isinstance(body, dict):
-        return body
-    return {name: value for name, value in cast(dict[str, object], body).items() if value is not None}
+class OpenAIRequest(OpenAIBody, strict=True, extra="allow"):
+    """A body that OpenAI clients send: fields that are not known are kept, for whoever answers to judge."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_means_not_given(cls, body: object) -> object:
+        """OpenAI's fields are nullable, and some clients send every field they know."""
+        if not isinstance(body, dict):
+            return body
+        return {name: value for name, value in cast(dict[str, object], body).items() if value is not None}

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, TypeAlias, TypeGuard, cast
 from pydantic import AfterValidator, Field, JsonValue, field_validator, model_validator
 
 from claas.core.errors import InvalidInput
-from claas.wire import Body, Count, Int64, OpenAIBody, RequestBody, without_nulls
+from claas.wire import Body, Count, Int64, OpenAIBody, OpenAIRequest, RequestBody
 
 
 class TextPart(OpenAIBody):
@@ -90,7 +90,7 @@ PlainValues: TypeAlias = Annotated[dict[str, JsonValue], AfterValidator(_plain)]
 """Values that a record can hold and every reader of JSON reads: not too deep, not too large, and none infinite."""
 
 
-class ChatRequest(OpenAIBody, strict=True, extra="allow"):
+class ChatRequest(OpenAIRequest):
     """What to answer, by which weights, and how to sample."""
 
     model: str
@@ -107,11 +107,6 @@ class ChatRequest(OpenAIBody, strict=True, extra="allow"):
     stream: bool = False
     stream_options: StreamOptions | None = None
     chat_template_kwargs: PlainValues | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_means_not_given(cls, body: object) -> object:
-        return without_nulls(body)
 
 
 class TopLogprob(OpenAIBody):
@@ -211,7 +206,7 @@ class ChatChunk(OpenAIBody):
 _MOST_PROMPTS = 4096
 
 
-class CompletionRequest(OpenAIBody, strict=True, extra="allow"):
+class CompletionRequest(OpenAIRequest):
     """What to continue, by which weights, and how to sample.
 
     `prompt` is a text, a list of texts, a list of token ids, or a list of such lists. With `echo` the answer begins
@@ -235,11 +230,6 @@ class CompletionRequest(OpenAIBody, strict=True, extra="allow"):
     logprobs: int | None = Field(default=None, ge=0, le=5)
     stream: bool = False
     stream_options: StreamOptions | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_means_not_given(cls, body: object) -> object:
-        return without_nulls(body)
 
     @field_validator("prompt", mode="before")
     @classmethod
