@@ -29,9 +29,8 @@ class _Place:
 class Journal:
     """The newest `capacity` lines of a file, found by any of their keys, of which each line's are distinct.
 
-    Only keys and places are held in memory. A line is handed to the operating system before `append` returns, so
-    that it outlives this process; `sync` makes it outlive the machine. The file is cut back to the newest lines
-    when it holds twice as many. One process writes a journal at a time.
+    Only keys and places are held in memory. The file is cut back to the newest lines when it holds twice as many. One
+    process writes a journal at a time.
     """
 
     def __init__(self, path: Path, capacity: int, keys_of: Callable[[bytes], Sequence[str]]) -> None:
