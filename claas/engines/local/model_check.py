@@ -4,6 +4,7 @@ import hashlib
 import json
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -41,11 +42,10 @@ def checked(base: LoadedModel, memory: Path) -> str:
     Returns what health says about it. Raises as `require_same` does.
     """
     key = _key(base)
-    try:
+    with suppress(OSError, ValueError, KeyError, TypeError):
         passed: Mapping[str, str] = json.loads(memory.read_bytes())
         return passed[key]
-    except (OSError, ValueError, KeyError, TypeError):
-        result = require_same(base)
+    result = require_same(base)
     write_atomically(memory, json.dumps({key: result}))
     return result
 
