@@ -112,36 +112,44 @@ class Feedback:
 
     async def _find(self, item: FeedbackItem, where: str) -> Rollout:
         if item.rollout_id is None:
-            rollout = await self._rollouts.answered_by(item.lora_id, item.response, item.prompt)
-            if rollout is None:
-                if longer := await self._rollouts.answered_more(item.lora_id, item.response, item.prompt):
-                    raise _only_a_part(item, longer, where)
-                raise NotFound(
-                    f"{where}: neither {item.lora_id!r} nor the base model is on record with this response to this "
-                    "prompt; nothing was trained"
-                )
-            return rollout
+            return await self._find_by_text(item, where)
         rollout = await self._rollouts.with_id(item.rollout_id)
         if rollout is None:
             raise NotFound(f"{where}: unknown rollout_id {item.rollout_id!r}; nothing was trained")
-        if await TEXT_THREADS.run(visible_key, rollout.content) != await TEXT_THREADS.run(visible_key, item.response):
-            raise BadRequest(
-                f"{where}: rollout {item.rollout_id!r} showed another text than this response; it was altered on "
-                "the way, nothing was trained"
-            )
-        if not await TEXT_THREADS.run(is_answer_to, item.prompt, rollout):
-            if is_part_of(item.prompt, rollout):
-                raise _only_a_part(item, rollout, where)
-            raise BadRequest(
-                f"{where}: rollout {item.rollout_id!r} answered {quoted(last_user_text(rollout.messages))}, not "
-                f"{quoted(item.prompt)}; nothing was trained"
-            )
-        if rollout.lora_id not in (item.lora_id, None):
-            raise BadRequest(
-                f"{where}: rollout {item.rollout_id!r} was sampled from {rollout.model!r}, not from "
-                f"{item.lora_id!r} or the base model; nothing was trained"
-            )
+        await _require_agreement(item, rollout, where)
         return rollout
+
+    async def _find_by_text(self, item: FeedbackItem, where: str) -> Rollout:
+        rollout = await self._rollouts.answered_by(item.lora_id, item.response, item.prompt)
+        if rollout is not None:
+            return rollout
+        if longer := await self._rollouts.answered_more(item.lora_id, item.response, item.prompt):
+            raise _only_a_part(item, longer, where)
+        raise NotFound(
+            f"{where}: neither {item.lora_id!r} nor the base model is on record with this response to this prompt; "
+            "nothing was trained"
+        )
+
+
+async def _require_agreement(item: FeedbackItem, rollout: Rollout, where: str) -> None:
+    """Refuse a `rollout_id` whose answer is not what the item says: its text, its prompt, or whose it is."""
+    if await TEXT_THREADS.run(visible_key, rollout.content) != await TEXT_THREADS.run(visible_key, item.response):
+        raise BadRequest(
+            f"{where}: rollout {item.rollout_id!r} showed another text than this response; it was altered on "
+            "the way, nothing was trained"
+        )
+    if not await TEXT_THREADS.run(is_answer_to, item.prompt, rollout):
+        if is_part_of(item.prompt, rollout):
+            raise _only_a_part(item, rollout, where)
+        raise BadRequest(
+            f"{where}: rollout {item.rollout_id!r} answered {quoted(last_user_text(rollout.messages))}, not "
+            f"{quoted(item.prompt)}; nothing was trained"
+        )
+    if rollout.lora_id not in (item.lora_id, None):
+        raise BadRequest(
+            f"{where}: rollout {item.rollout_id!r} was sampled from {rollout.model!r}, not from "
+            f"{item.lora_id!r} or the base model; nothing was trained"
+        )
 
 
 def _only_a_part(item: FeedbackItem, rollout: Rollout, where: str) -> InvalidInput:
