@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import claas.tiny
-from claas.eval.stacks.http_stack import spelled, spells
 from claas.eval.stacks.open_stack import hosted
+from claas.eval.stacks.spelling import spelled, spells
 from claas.eval.stacks.stack import Answer
 from claas.results.settings import EvalConfig
 from claas.wire.chat import TokenLogprobs
