@@ -9,20 +9,21 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 
 from pydantic import Field, ValidationError
 
 from claas.bench.catalogue import chosen
 from claas.bench.scoring import require_lm_eval
 from claas.bench.settings import BenchConfig
-from claas.core.checks import in_range, served_name
+from claas.core.checks import first_problem, in_range, served_name
 from claas.core.command_line import Command, say
 from claas.core.configuration import check_limits, setting
 from claas.core.errors import ClaasError, ExitCode, InvalidInput, StackError
 from claas.core.files import dump_json, read_text, write_atomically
 from claas.core.settings import MODES, config_root
 from claas.results.benchmarks import BenchmarkRun
-from claas.results.decision import PairedScores, TaskDelta, deltas
+from claas.results.decision import TaskDelta, deltas
 from claas.results.numbers import fixed, signed
 from claas.results.pairing import ScoredItem, ScoredRun, paired, read_scored_run
 from claas.results.records import SCHEMA_VERSION, Record, utc_now
@@ -52,7 +53,7 @@ class ProbeBaseline(Record):
     def of(cls, measured: ScoredRun) -> "ProbeBaseline":
         """What was measured, dated now."""
         tasks = {
-            task: ProbedTask(metric=measured.metrics[task], value=_mean(pairs), n=len(pairs.before))
+            task: ProbedTask(metric=measured.metrics[task], value=fmean(pairs.before), n=len(pairs.before))
             for task, pairs in paired(measured, measured).items()
         }
         items = {task: list(found.values()) for task, found in measured.items.items()}
@@ -289,18 +290,12 @@ def _regressed(found: dict[str, TaskDelta], confirm: bool) -> list[str]:
     return [task for task, delta in found.items() if (delta.confirmed if confirm else delta.regressed)]
 
 
-def _mean(pairs: PairedScores) -> float:
-    return sum(pairs.before) / len(pairs.before)
-
-
 def _read_baseline(path: Path) -> ProbeBaseline:
     try:
         return ProbeBaseline.model_validate_json(read_text(path))
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, problem["loc"]))
         raise InvalidInput(
-            f"{path} is no baseline of a probe ({where}: {problem['msg']}); put back a copy, or remove it to have it "
+            f"{path} is no baseline of a probe ({first_problem(error)}); put back a copy, or remove it to have it "
             "written anew"
         ) from None
 

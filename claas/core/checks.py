@@ -1,9 +1,11 @@
-"""Range and name checks whose messages carry the offending value."""
+"""Range and name checks whose messages carry the offending value, and what pydantic found, in a few words."""
 
 import math
 import re
 import sys
 from collections.abc import Collection
+
+from pydantic import ValidationError
 
 from claas.core.errors import InvalidInput
 
@@ -63,3 +65,10 @@ def served_name(lora_id: str) -> str:
 def versioned_name(lora_id: str, version: int) -> str:
     """The name that one version of an adapter answers under: `eval-concise@7`."""
     return f"{served_name(lora_id)}@{version}"
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that is wrong, after the field where that is known: `steps.3.n: Field required`."""
+    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(map(str, problem["loc"]))
+    return f"{where}: {problem['msg']}" if where else problem["msg"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from claas.core.checks import first_problem
 from claas.core.errors import NotFound, StackError
 from claas.core.files import read_bytes
 from claas.dashboard.pages import render
@@ -72,9 +73,7 @@ def _read(path: Path) -> FeedbackLogEntry | Unreadable:
     except ValidationError as error:
         if b'"timestamp_utc"' in content:  # which only that project's log has
             return Unreadable(name, "a batch of kfallah/CLaaS, whose log has another form")
-        problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(map(str, problem["loc"]))
-        return Unreadable(name, f"{where}: {problem['msg']}" if where else problem["msg"])
+        return Unreadable(name, first_problem(error))
 
 
 def feedback_page(directory: Path, page: int, per_page: int) -> str:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from claas.core.checks import first_problem
 from claas.core.errors import BadRequest, ClaasError, InvalidInput, NotFound, StackError
 from claas.core.files import is_locked, read_text
 from claas.dashboard.points import Points, Stamp, read_cached, read_points, write_cached
@@ -199,15 +200,8 @@ def errors_named_after(name: str) -> Generator[None]:
         where = f"{error.filename}: " if error.filename else ""
         raise StackError(f"the run {name} cannot be read: {where}{error.strerror}") from error
     except (ValueError, ArithmeticError) as error:
-        raise InvalidInput(f"the run {name} has numbers that nothing can be computed from: {_why(error)}") from error
-
-
-def _why(error: Exception) -> str:
-    """The reason in one line."""
-    if not isinstance(error, ValidationError):
-        return str(error)
-    problem = error.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+        why = first_problem(error) if isinstance(error, ValidationError) else error
+        raise InvalidInput(f"the run {name} has numbers that nothing can be computed from: {why}") from error
 
 
 def _read(name: str, files: RunFiles, *, held: bool) -> RunIndex:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
+from claas.core.checks import first_problem
 from claas.core.errors import InvalidInput
 from claas.core.files import dump_json, in_turn, read_lines, read_text, write_atomically
 from claas.results.records import SCHEMA_VERSION, Record
@@ -247,6 +248,5 @@ def _parsed(path: Path, text: str, into: type[R]) -> R:
     try:
         return into.model_validate(json.loads(text))
     except (ValidationError, json.JSONDecodeError) as error:
-        said = error.errors(include_url=False)[0] if isinstance(error, ValidationError) else None
-        where = f"{'.'.join(map(str, said['loc']))}: {said['msg']}" if said else str(error)
-        raise InvalidInput(f"{path} is damaged ({where}); put back a copy, or move it away and start anew") from None
+        why = first_problem(error) if isinstance(error, ValidationError) else error
+        raise InvalidInput(f"{path} is damaged ({why}); put back a copy, or move it away and start anew") from None

@@ -8,6 +8,7 @@ from statistics import fmean
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from claas.core.checks import first_problem
 from claas.core.errors import InvalidInput
 from claas.core.files import open_file, read_text
 from claas.results.benchmarks import AnsweredBy, BenchmarkFiles, BenchmarkRun
@@ -117,9 +118,7 @@ def _read_items(path: Path, metric: str, all_metrics: Collection[str], run: Benc
                 try:
                     item = ScoredItem.model_validate_json(line)
                 except ValidationError as error:
-                    problem = error.errors(include_url=False, include_input=False)[0]
-                    where = ".".join(map(str, problem["loc"]))
-                    raise _damaged(path, number, f"{where}: {problem['msg']}" if where else problem["msg"]) from None
+                    raise _damaged(path, number, first_problem(error)) from None
                 if f"{metric},{item.filter}" in all_metrics:
                     continue
                 if metric not in item.scores:
