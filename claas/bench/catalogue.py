@@ -38,6 +38,11 @@ class Catalogue(Record):
     aliases: dict[str, str]
     not_run: dict[str, str]
 
+    def metric(self, task: str) -> str | None:
+        """The metric that is reported first; None of a task that is not listed."""
+        listed = self.tasks.get(task)
+        return None if listed is None else listed.metric
+
     def lines(self) -> list[str]:
         """What can be named, for a person."""
         suites = [f"  {name}: {', '.join(map(_described, entries))}" for name, entries in self.suites.items()]

@@ -45,8 +45,7 @@ def _ran(
 ) -> EvalResult:
     started, results = time.monotonic(), list[TaskResult]()
     for entry in chosen(None, tasks, limit=limit, num_fewshot=num_fewshot).entries:
-        listed = catalogue().tasks.get(entry.task)
-        primary = None if listed is None else listed.metric
+        primary = catalogue().metric(entry.task)
         try:
             raw = runner(model=model_name, tasks=[entry.task], limit=limit, num_fewshot=num_fewshot)
             results.append(project.task_result(raw, entry.task, entry.task, primary))

@@ -13,6 +13,7 @@ from claas.core.checks import served_name
 from claas.core.concurrency import together
 from claas.core.errors import InvalidInput, MissingExtra
 from claas.core.settings import EMBEDDED
+from claas.core.text import one_line
 from claas.eval.stacks.http_client import HttpClient
 from claas.eval.stacks.open_stack import check_stack, open_client
 from claas.eval.stacks.stack import ServedBase, require_weights
@@ -97,7 +98,6 @@ def _tokenizer(config: BenchConfig) -> Tokenizer:
     try:
         return transformers.AutoTokenizer.from_pretrained(place)
     except (OSError, ValueError) as error:
-        said = " ".join(str(error).split())[:300]
         raise InvalidInput(
-            f"there is no tokenizer {place!r} ({said}); set tokenizer to its folder or hub id"
+            f"there is no tokenizer {place!r} ({one_line(error)}); set tokenizer to its folder or hub id"
         ) from error

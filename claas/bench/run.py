@@ -113,8 +113,7 @@ class _Run:
             self.tell(f"{self.name}: {task} is complete already")
             return partial.completed[task].result
         started = time.monotonic()
-        listed = catalogue().tasks.get(task)
-        primary = None if listed is None else listed.metric
+        primary = catalogue().metric(task)
         mark = self._fingerprint(prepared)
         try:
             raw = await asyncio.to_thread(self._ask, prepared, mark)

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from claas.bench.project import Raw
 from claas.core.errors import ClaasError, MissingExtra
+from claas.core.text import one_line
 
 Runner = Callable[..., Raw]
 """`lm_eval.simple_evaluate`, or something in its place."""
@@ -43,7 +44,7 @@ def evaluate(*, data: str, cache: Path, runner: Runner | None = None, **settings
     except ClaasError:
         raise
     except Exception as error:  # a task is somebody else's code
-        said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        said = f"{type(error).__name__}: {one_line(error)}"
         if isinstance(error, OSError):
             said += f"; its data are {data} of the Hugging Face hub, or that folder in datasets_dir"
         raise TaskFailed(said) from error

@@ -1,5 +1,6 @@
 """The settings of `python -m claas.bench`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,10 +55,7 @@ class BenchConfig:
         check_limits(self)
         if self.suite is not None and self.tasks:
             raise InvalidInput(f"give suite={self.suite} or tasks, not both: name the suite's tasks among tasks")
-        if len(set(self.adapters)) != len(self.adapters):
-            raise InvalidInput(f"adapters must be distinct, got {self.adapters}")
-        if not self.include_base and not self.adapters:
-            raise InvalidInput("include_base=false leaves no model: name adapters, as in adapters=[eval-concise@20]")
+        require_models(self.include_base, self.adapters)
         if self.name is not None:
             alias_name(self.name)
         if self.datasets_folder is not None and not self.datasets_folder.is_dir():
@@ -88,3 +86,11 @@ class BenchConfig:
             request_timeout_s=self.request_timeout_s,
             retry_for_s=self.retry_for_s,
         )
+
+
+def require_models(include_base: bool, adapters: Sequence[str]) -> None:
+    """Require a model at least, and each of them once."""
+    if len(set(adapters)) != len(adapters):
+        raise InvalidInput(f"adapters must be distinct, got {adapters}")
+    if not include_base and not adapters:
+        raise InvalidInput("include_base=false leaves no model: name adapters, as in adapters=[eval-concise@20]")

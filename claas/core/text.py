@@ -140,6 +140,11 @@ def quoted(text: str, at_most: int = 80) -> str:
     return repr(text if len(text) <= at_most else f"{text[:at_most]}…")
 
 
+def one_line(error: BaseException) -> str:
+    """The beginning of what an error says, on one line, for messages."""
+    return " ".join(str(error).split())[:300]
+
+
 PART_OF_A_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 """What stands in the text of a token that is only a part of a character."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from claas.bench.loss.documents import SHIPPED, Document, documents_of, hub_documents
 from claas.bench.loss.metric import WINDOW, DocumentLoss, Loss
+from claas.bench.settings import require_models
 from claas.core.command_line import Command, say
 from claas.core.concurrency import together
 from claas.core.configuration import check_limits, setting
@@ -64,10 +65,7 @@ class LossConfig:
         check_limits(self)
         if self.data is not None and self.hf_dataset_name is not None:
             raise InvalidInput("give data or hf_dataset_name, not both")
-        if not self.include_base and not self.adapters:
-            raise InvalidInput("include_base=false leaves no model: name adapters, as in adapters=[eval-concise@20]")
-        if len(set(self.adapters)) != len(self.adapters):
-            raise InvalidInput(f"adapters must be distinct, got {self.adapters}")
+        require_models(self.include_base, self.adapters)
         self.models()
 
     @property

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from claas.core.errors import InvalidInput
 from claas.core.files import open_file, read_text
+from claas.core.text import one_line
 from claas.wire.tokens import MOST_CHARACTERS
 
 SHIPPED = Path(__file__).with_name("conversations.jsonl")
@@ -52,9 +53,8 @@ def hub_documents(
     try:
         rows = datasets.load_dataset(name, config, split=split, streaming=limit is not None)
     except (OSError, ValueError, RuntimeError) as error:
-        said = " ".join(str(error).split())[:300]
         raise InvalidInput(
-            f"the data set {name} cannot be read ({said}); give data the path of a file instead"
+            f"the data set {name} cannot be read ({one_line(error)}); give data the path of a file instead"
         ) from error
     texts = ((f"{name}:{number}", _text(row, text_field, f"{name}:{number}")) for number, row in enumerate(rows, 1))
     return _first((Document(where, text) for where, text in texts if text.strip()), limit, name)
@@ -88,7 +88,7 @@ def _rows_of_parquet(path: Path, text_field: str) -> Iterator[Document]:
         with open_file(path) as file:
             rows = parquet.read_table(file).to_pylist()
     except (OSError, ValueError) as error:
-        raise InvalidInput(f"{path} cannot be read: {' '.join(str(error).split())[:300]}") from error
+        raise InvalidInput(f"{path} cannot be read: {one_line(error)}") from error
     for number, row in enumerate(rows, start=1):
         yield Document(f"{path.name}:{number}", _text(row, text_field, f"{path.name}:{number}"))
 
