@@ -15,7 +15,7 @@ from rich.text import Text
 from claas.core.checks import alias_name
 from claas.core.command_line import Command, say
 from claas.core.configuration import check_limits, setting
-from claas.core.errors import ClaasError, ExitCode, InvalidInput, StackError
+from claas.core.errors import ExitCode, InvalidInput
 from claas.core.files import write_atomically
 from claas.core.settings import API_KEY_VARIABLE, config_root
 from claas.eval.stacks.http_client import HttpClient
@@ -77,16 +77,8 @@ _EXIT_CODES = {Decision.KEEP: ExitCode.COMPLETE, Decision.DISCARD: ExitCode.NOT_
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The `ExitCode`; what is no `ClaasError` is a bug, and raised."""
-    try:
-        for job in COMMAND.jobs(sys.argv[1:] if arguments is None else arguments):
-            return _EXIT_CODES[compare_runs(job.config)]
-    except ClaasError as error:
-        say("claas.bench.compare", str(error))
-        return ExitCode.RESUMABLE if isinstance(error, StackError) else ExitCode.MISTAKE
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
-    return ExitCode.COMPLETE
+    """The `ExitCode`, which says what was decided."""
+    return COMMAND.ended(lambda config: _EXIT_CODES[compare_runs(config)], arguments)
 
 
 def compare_runs(config: CompareConfig) -> Decision:

@@ -19,7 +19,7 @@ from claas.bench.settings import BenchConfig
 from claas.core.checks import first_problem, in_range, served_name
 from claas.core.command_line import Command, say
 from claas.core.configuration import check_limits, setting
-from claas.core.errors import ClaasError, ExitCode, InvalidInput, StackError
+from claas.core.errors import ExitCode, InvalidInput, StackError
 from claas.core.files import dump_json, read_text, write_atomically
 from claas.core.settings import MODES, config_root
 from claas.results.benchmarks import BenchmarkRun
@@ -216,17 +216,12 @@ COMMAND = Command("claas.bench.probe", ProbeConfig, config_root() / "bench", "pr
 
 
 def main(arguments: Sequence[str] | None = None, runner: Measure | None = None) -> int:
-    """The `ExitCode`, 2 also where a task regressed; what is no `ClaasError` is a bug, and raised."""
-    try:
-        for job in COMMAND.jobs(sys.argv[1:] if arguments is None else arguments):
-            report = run_probe(job.config, runner)
-            return ExitCode.MISTAKE if report.has_regression else ExitCode.COMPLETE
-    except ClaasError as error:
-        say("claas.bench.probe", str(error))
-        return ExitCode.RESUMABLE if isinstance(error, StackError) else ExitCode.MISTAKE
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
-    return ExitCode.COMPLETE
+    """The `ExitCode`, 2 also where a task regressed."""
+
+    def probed(config: ProbeConfig) -> ExitCode:
+        return ExitCode.MISTAKE if run_probe(config, runner).has_regression else ExitCode.COMPLETE
+
+    return COMMAND.ended(probed, arguments)
 
 
 def run_probe(config: ProbeConfig, runner: Measure | None = None) -> ProbeReport:

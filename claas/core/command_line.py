@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from claas.core.configuration import checked, require_known, settings_as_yaml, unknown_key
-from claas.core.errors import InvalidInput
+from claas.core.errors import ClaasError, ExitCode, InvalidInput, StackError
 
 T = TypeVar("T")
 
@@ -69,6 +69,20 @@ class Command(Generic[T]):
                 print(yaml.safe_dump(asdict(cast(Any, job.config)), sort_keys=False), end="")
             return []
         return jobs
+
+    def ended(self, run: Callable[[T], ExitCode], arguments: Sequence[str] | None = None) -> ExitCode:
+        """How `run` ended with the settings asked for, by default on the command line; its errors are said in one line.
+
+        What is no `ClaasError` is a bug, and raised.
+        """
+        try:
+            jobs = self.jobs(sys.argv[1:] if arguments is None else arguments)
+            return max((run(job.config) for job in jobs), default=ExitCode.COMPLETE)
+        except ClaasError as error:
+            say(self.module, str(error))
+            return ExitCode.RESUMABLE if isinstance(error, StackError) else ExitCode.MISTAKE
+        except KeyboardInterrupt:
+            return ExitCode.INTERRUPTED
 
     def _parser(self) -> argparse.ArgumentParser:
         parser = _Parser(add_help=False, allow_abbrev=False)

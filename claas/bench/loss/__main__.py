@@ -10,10 +10,10 @@ from pathlib import Path
 from claas.bench.loss.documents import SHIPPED, Document, documents_of, hub_documents
 from claas.bench.loss.metric import WINDOW, DocumentLoss, Loss
 from claas.bench.settings import require_models
-from claas.core.command_line import Command, say
+from claas.core.command_line import Command
 from claas.core.concurrency import together
 from claas.core.configuration import check_limits, setting
-from claas.core.errors import ClaasError, ExitCode, InvalidInput, StackError
+from claas.core.errors import ExitCode, InvalidInput
 from claas.core.files import dump_json
 from claas.core.settings import MODES, config_root, default_base_model
 from claas.eval.stacks.open_stack import check_stack, open_stack
@@ -171,19 +171,11 @@ COMMAND = Command("claas.bench.loss", LossConfig, config_root() / "bench", "loss
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The `ExitCode`; what is no `ClaasError` is a bug, and raised."""
-    try:
-        jobs = COMMAND.jobs(sys.argv[1:] if arguments is None else arguments)
-        lost = [each.lost for job in jobs for each in asyncio.run(_run(job.config))]
-    except ClaasError as error:
-        say("claas.bench.loss", str(error))
-        return ExitCode.RESUMABLE if isinstance(error, StackError) else ExitCode.MISTAKE
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
-    return ExitCode.RESUMABLE if any(lost) else ExitCode.COMPLETE
+    """The `ExitCode`, 3 also where a document was lost."""
+    return COMMAND.ended(lambda config: asyncio.run(_run(config)), arguments)
 
 
-async def _run(config: LossConfig) -> list[ModelLoss]:
+async def _run(config: LossConfig) -> ExitCode:
     check_stack(config.stack())
     documents = config.documents()
     async with open_stack(config.stack(), Path(config.store_dir)) as stack:
@@ -198,7 +190,7 @@ async def _run(config: LossConfig) -> list[ModelLoss]:
         "models": [each.as_json() for each in measured],
     }
     print(dump_json(found))
-    return measured
+    return ExitCode.RESUMABLE if any(each.lost for each in measured) else ExitCode.COMPLETE
 
 
 if __name__ == "__main__":
