@@ -108,7 +108,7 @@ def most_connections() -> int:
 _REMINDER_S = 60.0
 
 
-def once_a_minute_for_full_tables() -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
+def loop_exception_handler() -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
     """A handler of a loop's exceptions that says once a minute that no more files can be opened.
 
     asyncio reports that, with a traceback, for every connection that it cannot take, over and over.

@@ -20,7 +20,7 @@ from fastapi import FastAPI
 import claas
 from claas.api.app import create_app
 from claas.api.config import ApiConfig
-from claas.api.connections import LimitedConnection, once_a_minute_for_full_tables
+from claas.api.connections import LimitedConnection, loop_exception_handler
 from claas.api.guards import require_key_off_loopback
 from claas.api.services import open_engine, require_startable
 from claas.core.command_line import say
@@ -68,7 +68,7 @@ class _Server(uvicorn.Server):
         self._longest_end_s = 2 * shutdown_s
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        asyncio.get_running_loop().set_exception_handler(once_a_minute_for_full_tables())
+        asyncio.get_running_loop().set_exception_handler(loop_exception_handler())
         await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

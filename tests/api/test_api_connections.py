@@ -13,7 +13,7 @@ import httpx
 import pytest
 import uvicorn
 
-from claas.api.connections import LimitedConnection, once_a_minute_for_full_tables
+from claas.api.connections import LimitedConnection, loop_exception_handler
 from claas.api.server import listening
 
 ENDED = threading.Event()
@@ -110,7 +110,7 @@ def test_whoever_waits_longest_makes_room() -> None:
 def test_that_no_more_files_can_be_opened_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     async def meet() -> None:
         loop = asyncio.get_running_loop()
-        handle = once_a_minute_for_full_tables()
+        handle = loop_exception_handler()
         for _ in range(100):
             handle(loop, {"message": "socket.accept()", "exception": OSError(errno.EMFILE, "Too many open files")})
         handle(loop, {"message": "another", "exception": OSError(errno.EIO, "Input/output error")})
