@@ -7,22 +7,18 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from types import TracebackType
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
-from claas.api.journal import Journal
+from claas.api.feedback_records import FailureLogged, FeedbackLog, KeyUse, UsedKeys
 from claas.api.models import own_id
 from claas.api.prompts import last_user_text
 from claas.api.rollouts import RolloutStore, is_answer_to, is_part_of
 from claas.core.checks import adapter_id
 from claas.core.concurrency import TEXT_THREADS
-from claas.core.errors import BadRequest, ClaasError, Conflict, InvalidInput, NotFound, StackError
-from claas.core.files import write_atomically
+from claas.core.errors import BadRequest, Conflict, InvalidInput, NotFound
 from claas.core.text import quoted, visible_key
 from claas.engines.base import Conversation, Engine, TrainingItem, Update
-from claas.wire import Body
 from claas.wire.feedback import (
     DistillResult,
     FeedbackItem,
@@ -39,7 +35,7 @@ from claas.wire.feedback import (
 class Feedback:
     """Turns feedback into updates. Whatever is refused before the engine is asked has trained nothing."""
 
-    def __init__(self, engine: Engine, rollouts: RolloutStore, used_keys: "UsedKeys", log: "FeedbackLog") -> None:
+    def __init__(self, engine: Engine, rollouts: RolloutStore, used_keys: UsedKeys, log: FeedbackLog) -> None:
         self._engine = engine
         self._rollouts = rollouts
         self._used_keys = used_keys
@@ -77,7 +73,7 @@ class Feedback:
         await self._used_keys.write(KeyUse(key=key, fingerprint=fingerprint, response=response))
         return response
 
-    async def _used(self, key: str) -> "KeyUse | None":
+    async def _used(self, key: str) -> KeyUse | None:
         """What the key was used for; None also when the version it made is gone with its deleted adapter."""
         used = await self._used_keys.find(key)
         if used is None or used.response is None:
@@ -256,74 +252,3 @@ def _finished(entry: FeedbackLogEntry, update: Update, response: FeedbackRespons
 def _numbers(metrics: Mapping[str, float]) -> dict[str, float]:
     """The metrics that are numbers: JSON has no word for the others."""
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
-
-
-_CAPACITY = 20_000
-"""Lines kept; a key takes two. An engine knows the keys of its updates for good, so an older one is still replayed."""
-
-
-class KeyUse(Body):
-    """An idempotency key, a digest of the feedback it was used for, and the response, None until the update is made."""
-
-    key: str
-    fingerprint: str
-    response: FeedbackResponse | None = None
-
-
-class UsedKeys:
-    """The newest of them, found by key; survives a crash of the machine."""
-
-    def __init__(self, path: Path) -> None:
-        self._journal = Journal(path, _CAPACITY, lambda line: (KeyUse.model_validate_json(line).key,))
-
-    async def find(self, key: str) -> KeyUse | None:
-        """What was last written under this key."""
-        line = await self._journal.find(key)
-        return None if line is None else KeyUse.model_validate_json(line)
-
-    async def write(self, used: KeyUse) -> None:
-        """Put `used` in place of what stood under its key."""
-        await self._journal.append(used.model_dump_json().encode())
-
-    def close(self) -> None:
-        """Let go of the file; every line is in it already."""
-        self._journal.close()
-
-
-class FeedbackLog:
-    """A directory of log files whose names sort by time."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-
-    def path_of(self, request_id: str) -> Path:
-        """Where a batch that is answered now is logged."""
-        return self.directory / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{request_id}.json"
-
-    async def write(self, path: Path, entry: FeedbackLogEntry) -> None:
-        """Write one file, whole or not at all."""
-        await asyncio.to_thread(write_atomically, path, entry.model_dump_json(indent=2) + "\n")
-
-
-class FailureLogged:
-    """`async with`: when what happens inside fails, `entry` is logged with the error, which then goes on.
-
-    It goes on even when it cannot be logged, with a note that says so.
-    """
-
-    def __init__(self, log: FeedbackLog, path: Path, entry: FeedbackLogEntry) -> None:
-        self._log = log
-        self._path = path
-        self._entry = entry
-
-    async def __aenter__(self) -> None: ...
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        if isinstance(error, Exception):
-            message = str(error) if isinstance(error, ClaasError) else f"internal error: {type(error).__name__}"
-            try:
-                await self._log.write(self._path, self._entry.model_copy(update={"errors": [message]}))
-            except StackError as unlogged:
-                error.add_note(str(unlogged))

@@ -8,9 +8,11 @@ from typing import Annotated, Protocol, cast
 
 from fastapi import Depends, Request
 
+from claas.api.aliases import Aliases
 from claas.api.config import ApiConfig
-from claas.api.feedback import Feedback, FeedbackLog, UsedKeys
-from claas.api.models import Aliases, Models
+from claas.api.feedback import Feedback
+from claas.api.feedback_records import FeedbackLog, UsedKeys
+from claas.api.models import Models
 from claas.api.rollouts import RolloutStore
 from claas.api.unsupported import UnknownFields
 from claas.core.errors import MissingExtra
