@@ -7,6 +7,7 @@ import codecs
 import math
 import time
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
 from typing import TypeAlias
 from uuid import uuid4
 
@@ -39,8 +40,8 @@ async def complete(engine: Engine, models: Models, request: CompletionRequest) -
     prompts = [await _tokens(engine, prompt, params.max_tokens) for prompt in request.prompts]
     listed = sum(_listed(engine, prompt, request) for prompt in prompts)
     require_listable(len(prompts) * request.n, listed)
-    gate = asyncio.Semaphore(_AT_ONCE)
-    completed = await together(_continued(gate, engine, weights, prompt, params, request) for prompt in prompts)
+    continuation = _Continuation(engine, weights, params, request)
+    completed = await together(continuation.of(prompt) for prompt in prompts)
     shown = [await _shown(engine, *each) if request.echo else "" for each in zip(prompts, request.prompts, strict=True)]
     return await unblocked(listed, _response, request, weights, prompts, shown, completed)
 
@@ -124,40 +125,38 @@ def _sampling_params(request: CompletionRequest) -> SamplingParams:
     )
 
 
-async def _continued(
-    gate: asyncio.Semaphore,
-    engine: Engine,
-    weights: Weights,
-    prompt: TokenIds,
-    params: SamplingParams,
-    request: CompletionRequest,
-) -> Completed:
-    async with gate:
-        return await both(
-            _read(engine, weights, prompt, request),
-            together(_sampled(engine, weights, prompt, params, index) for index in range(request.n)),
-        )
+@dataclass(frozen=True)
+class _Continuation:
+    """How prompts are continued: a checked request, and the weights that the model's name meant when it came."""
 
+    engine: Engine
+    weights: Weights
+    params: SamplingParams
+    request: CompletionRequest
+    gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
-async def _read(
-    engine: Engine, weights: Weights, prompt: TokenIds, request: CompletionRequest
-) -> PromptLogprobs | None:
-    if not request.echo or request.logprobs is None:
-        return None
-    reading = await engine.read(weights, prompt, request.logprobs)
-    _require_numbers(weights, reading.logprobs)
-    return reading
+    async def of(self, prompt: TokenIds) -> Completed:
+        """The prompt read and continued, when it is its turn."""
+        async with self.gate:
+            return await both(
+                self._read(prompt),
+                together(self._sampled(prompt, index) for index in range(self.request.n)),
+            )
 
+    async def _read(self, prompt: TokenIds) -> PromptLogprobs | None:
+        if not self.request.echo or self.request.logprobs is None:
+            return None
+        reading = await self.engine.read(self.weights, prompt, self.request.logprobs)
+        _require_numbers(self.weights, reading.logprobs)
+        return reading
 
-async def _sampled(
-    engine: Engine, weights: Weights, prompt: TokenIds, params: SamplingParams, index: int
-) -> Sample | None:
-    """Continuation `index`, with a seed of its own; None where no token is wanted."""
-    if params.max_tokens == 0:
-        return None
-    sample = await engine.sample(weights, prompt, params.of_choice(index))
-    _require_numbers(weights, sample.logprobs)
-    return sample
+    async def _sampled(self, prompt: TokenIds, index: int) -> Sample | None:
+        """Continuation `index`, with a seed of its own; None where no token is wanted."""
+        if self.params.max_tokens == 0:
+            return None
+        sample = await self.engine.sample(self.weights, prompt, self.params.of_choice(index))
+        _require_numbers(self.weights, sample.logprobs)
+        return sample
 
 
 def _require_numbers(weights: Weights, logprobs: Sequence[float]) -> None:
