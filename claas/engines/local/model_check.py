@@ -25,14 +25,21 @@ from claas.engines.versioned import MOST_TOP_LOGPROBS
 from claas.training.batch import pad, response_logits
 
 _SHORT = (5, 37)
+"""Lengths of prompts, in tokens, that every model is tried with."""
 _SAMPLED = 6
-_JUST_BELOW = 3
+"""Tokens of each answer."""
 _CROSSED = ("window", "chunk", "original_max")
+"""Parts of the names of settings that hold a length at which something changes."""
+_JUST_BELOW = 3
+"""Tokens short of such a length: within the answer, it is crossed."""
 _FEWEST = 8
+"""Tokens: a shorter length is none of these, and at least so far beyond one is tried."""
 _WHOLE = 64
+"""Tokens of the longest prompt that is compared by one plain pass over all of it."""
 _MOST_WORK = 2e12
-_ROUNDING = 0.005
-_HALF_ROUNDING = 0.3
+"""Parameters times tokens of the rows about a length: a minute or so on a CPU."""
+_ROUNDING, _HALF_ROUNDING = 0.005, 0.3
+"""Nats that a row's mean gap may be, in float32 and in half precision."""
 _REMEDY = "python -m claas.api check_model=false serves it all the same"
 
 
