@@ -22,10 +22,10 @@ from claas.core.configuration import check_limits, setting
 from claas.core.errors import ExitCode, InvalidInput, StackError
 from claas.core.files import dump_json, read_text, write_atomically
 from claas.core.settings import MODES, config_root
-from claas.results.benchmarks import BenchmarkRun
+from claas.results.benchmarks import BenchmarkRun, ScoredItem
 from claas.results.decision import TaskDelta, deltas
 from claas.results.numbers import fixed, signed
-from claas.results.pairing import ScoredItem, ScoredRun, paired, read_scored_run
+from claas.results.pairing import ScoredRun, paired, read_scored_run
 from claas.results.records import SCHEMA_VERSION, Record, utc_now
 
 PROBED = ("mmlu", "arc_challenge", "gsm8k", "hellaswag")

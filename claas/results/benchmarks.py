@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from claas.core.checks import first_problem
 from claas.core.errors import InvalidInput
@@ -143,7 +143,36 @@ class AnsweredBy(Record):
     digest: str
 
 
-class BenchmarkItem(Record):
+ItemKey = tuple[str, str, int]
+"""The task (of a group's tasks, which one), the filter, and the number of the row in the data."""
+
+
+class ScoredItem(Record):
+    """What a pair needs of a `BenchmarkItem`; the rest, which may be megabytes of prompts, is not read."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    task: str
+    filter: str
+    doc_id: int
+    doc_hash: str
+    prompt_hash: str
+    target_hash: str
+    scores: dict[str, float | list[float]]
+    weights: AnsweredBy
+
+    @property
+    def key(self) -> ItemKey:
+        """By what it is found in another run."""
+        return self.task, self.filter, self.doc_id
+
+    def score(self, metric: str) -> float:
+        """The score by one metric; where that counts several things in one answer, their mean."""
+        score = self.scores[metric]
+        return fmean(score) if isinstance(score, list) else score
+
+
+class BenchmarkItem(ScoredItem):
     """One item of a task under one filter: a line of `samples.<task>.jsonl`.
 
     (`task`, `filter`, `doc_id`) pairs it with the same item of another run, where `doc_hash` (the row), `prompt_hash`
@@ -152,18 +181,12 @@ class BenchmarkItem(Record):
     choice, `resps` what came back: `[log probability, whether greedy]` or a text; `filtered_resps` what was scored.
     """
 
-    task: str
-    filter: str
-    doc_id: int
-    doc_hash: str
-    prompt_hash: str
-    target_hash: str
+    model_config = ConfigDict(extra="forbid")
+
     target: str
     arguments: list[Any]
     resps: list[Any]
     filtered_resps: Any
-    scores: dict[str, float | list[float]]
-    weights: AnsweredBy
 
 
 @dataclass(frozen=True)

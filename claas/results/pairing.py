@@ -4,43 +4,14 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from claas.core.checks import first_problem
 from claas.core.errors import InvalidInput
 from claas.core.files import open_file, read_text
-from claas.results.benchmarks import AnsweredBy, BenchmarkFiles, BenchmarkRun
+from claas.results.benchmarks import BenchmarkFiles, BenchmarkRun, ItemKey, ScoredItem
 from claas.results.decision import PairedScores
-
-ItemKey = tuple[str, str, int]
-"""The task (of a group's tasks, which one), the filter, and the number of the row in the data."""
-
-
-class ScoredItem(BaseModel):
-    """What a pair needs of a `BenchmarkItem`; the rest, which may be megabytes of prompts, is not read."""
-
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
-
-    task: str
-    filter: str
-    doc_id: int
-    doc_hash: str
-    prompt_hash: str
-    target_hash: str
-    scores: dict[str, float | list[float]]
-    weights: AnsweredBy
-
-    @property
-    def key(self) -> ItemKey:
-        """By what it is found in another run."""
-        return self.task, self.filter, self.doc_id
-
-    def score(self, metric: str) -> float:
-        """The score by one metric; where that counts several things in one answer, their mean."""
-        score = self.scores[metric]
-        return fmean(score) if isinstance(score, list) else score
 
 
 class _Directions(BaseModel):
