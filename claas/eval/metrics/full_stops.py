@@ -23,11 +23,11 @@ MAY_END = _all_of("inc ltd co corp jr bros llc др пр руб")
 """Abbreviations that a sentence may well end with: what is capitalised after them begins one."""
 
 ABBREVIATIONS = MAY_END | _all_of("""
-    al tsp tbsp oz lb lbs hr hrs est dept univ assn ave blvd rd jan feb apr jun jul aug sep sept oct nov dec ed eds ref
+    al tsp tbsp oz lb lbs hrs est dept univ assn ave blvd rd jan feb apr jun jul aug sep sept oct nov dec ed eds ref
     refs fig figs
     bzw evtl ggf vgl inkl exkl str jh geb gest
     av env
-    тыс млн млрд см т.д т.п
+    тыс млн млрд см
 """)
 """Abbreviations that lead on unless a usual beginning of a sentence follows."""
 

@@ -31,11 +31,10 @@ _SELF = any_of("""
 """)
 _INTRODUCTION = any_of("""
     calls me | calling me | called me | the name's | the name is | i answer to | refer to me as | know me as
-    | known as | address me as | name | this is | assistant called | assistant named | ai called | ai named
-    | bot called | bot named | model called | model named | helper called | helper named | chatbot called
-    | chatbot named | nenn mich | nennt mich | nennen sie mich | appelle-moi | appelez-moi | llámame | sono | chamo-me
-    | я | είμαι | είμαι ο | ես | իմ անունն է | أنا | اسمي | मेरा नाम | मैं | میرا نام | میں
+    | known as | address me as | name | this is | nenn mich | nennt mich | nennen sie mich | appelle-moi | appelez-moi
+    | llámame | sono | chamo-me | я | είμαι | είμαι ο | ես | իմ անունն է | أنا | اسمي | मेरा नाम | मैं | میرا نام | میں
 """)
+_SOMETHING_NAMED = r"(?:assistant|ai|bot|model|helper|chatbot)\s+(?:called|named)"
 _UNSPACED_INTRODUCTION = any_of("""
     我是 | 我叫 | 我的名字是 | 叫我 | 私は | わたしは | 僕は | 私の名前は | 저는 | 나는 | 제 이름은 | ชื่อ | ผมคือ | ฉันคือ
 """)
@@ -45,7 +44,7 @@ _FILLER = any_of("""
     | digital | bot | chatbot | model | one and only | none other than | no other than
 """)
 _INTRODUCES = regex.compile(
-    rf"(?:\b(?:{_SELF}|{_INTRODUCTION})\b|{_UNSPACED_INTRODUCTION}){_OPENS}(?:{_FILLER}\b{_OPENS}){{0,5}}$",
+    rf"(?:\b(?:{_SELF}|{_INTRODUCTION}|{_SOMETHING_NAMED})\b|{_UNSPACED_INTRODUCTION}){_OPENS}(?:{_FILLER}\b{_OPENS}){{0,5}}$",
     regex.IGNORECASE,
 )
 _OTHER_NAME = regex.compile(rf"(?i:\b{_SELF})\s+[\"'“«*_]*(?P<name>\p{{Lu}}[\p{{L}}\p{{M}}]*(?:[-.]\p{{L}}+)*)")
