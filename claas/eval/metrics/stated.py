@@ -1,10 +1,8 @@
 """Whether an answer states a word or a number as its answer, rather than in passing."""
 
 import unicodedata
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
 
 import regex
 
@@ -36,7 +34,7 @@ def states_number(answer: str, wanted: int, prompt: str = "") -> bool:
     given = {1, *(number.value for number in _numbers(prompt))} - {wanted}
     results = [
         number
-        for number in islice(_numbers(text), MOST_MENTIONS)
+        for number in _numbers(text)[:MOST_MENTIONS]
         if number.value not in given and not denied(text, number.span) and not _is_operand(text, number.span)
     ]
     counted = _COUNTED.search(prompt)
@@ -94,15 +92,16 @@ def _in_words(found: "regex.Match[str]") -> int:
     return _TENS[found.group("tens").lower()] + (0 if ones is None else _ONES[ones.lower()])
 
 
-def _numbers(text: str) -> Iterator[_Numeral]:
+def _numbers(text: str) -> list[_Numeral]:
     """Every number of a text in order, in digits or in English words."""
     written = [_Numeral(_value(found), found.span()) for found in _DIGITS.finditer(text)]
     for found in _IN_WORDS.finditer(text):
-        factor = {"hundred": 100, "thousand": 1000, "million": 10**6}.get(
-            (found.group("more") or "").strip().lower(), 1
-        )
-        written.append(_Numeral(_in_words(found) * factor, found.span()))
-    yield from sorted(written, key=lambda number: number.span)
+        more = (found.group("more") or "").strip().lower()
+        written.append(_Numeral(_in_words(found) * _FACTORS.get(more, 1), found.span()))
+    return sorted(written, key=lambda number: number.span)
+
+
+_FACTORS = {"hundred": 100, "thousand": 1000, "million": 10**6}
 
 
 def _value(found: "regex.Match[str]") -> Fraction:
