@@ -1,7 +1,7 @@
 """Two benchmark runs as pairs of scores, one pair an item; refused wherever they were not asked the same."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,11 +78,33 @@ def _less_is_better(path: Path) -> set[str]:
 
 
 def _read_items(path: Path, metric: str, all_metrics: Collection[str], run: BenchmarkRun) -> dict[ItemKey, ScoredItem]:
-    """The items that a task's primary metric is made of. Some tasks have each item once for every filter: a number of
-    another filter is among `all_metrics` with that in its name."""
+    """The items that a task's primary metric is made of.
+
+    Some tasks have each item once for every filter: a number of another filter is among `all_metrics` with that in its
+    name.
+    """
     if not path.exists():
         raise InvalidInput(f"{path} is missing: run {run.name} again with log_samples=true, which is the default")
     items: dict[ItemKey, ScoredItem] = {}
+    for number, item in _items_by_line(path):
+        if f"{metric},{item.filter}" in all_metrics:
+            continue
+        if metric not in item.scores:
+            raise _damaged(path, number, f"no score {metric!r}")
+        if item.weights.digest != run.digest:
+            raise InvalidInput(
+                f"{path} holds answers of other weights ({item.weights.name}) than the run in metrics.json; "
+                f"run {run.name} again"
+            )
+        if item.key in items:
+            raise _damaged(path, number, f"item {item.doc_id} of {item.task} is there twice")
+        items[item.key] = item
+    if not items:
+        raise InvalidInput(f"{path} has no item with the filter of {metric}; run {run.name} again")
+    return items
+
+
+def _items_by_line(path: Path) -> Iterator[tuple[int, ScoredItem]]:
     try:
         with open_file(path) as lines:
             for number, line in enumerate(lines, start=1):
@@ -90,23 +112,9 @@ def _read_items(path: Path, metric: str, all_metrics: Collection[str], run: Benc
                     item = ScoredItem.model_validate_json(line)
                 except ValidationError as error:
                     raise _damaged(path, number, first_problem(error)) from None
-                if f"{metric},{item.filter}" in all_metrics:
-                    continue
-                if metric not in item.scores:
-                    raise _damaged(path, number, f"no score {metric!r}")
-                if item.weights.digest != run.digest:
-                    raise InvalidInput(
-                        f"{path} holds answers of other weights ({item.weights.name}) than the run in metrics.json; "
-                        f"run {run.name} again"
-                    )
-                if item.key in items:
-                    raise _damaged(path, number, f"item {item.doc_id} of {item.task} is there twice")
-                items[item.key] = item
+                yield number, item
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror or error}") from error
-    if not items:
-        raise InvalidInput(f"{path} has no item with the filter of {metric}; run {run.name} again")
-    return items
 
 
 def _damaged(path: Path, line: int, what: str) -> InvalidInput:
