@@ -43,6 +43,8 @@ class BoundedCalls:
                 return await work
         except TimeoutError:
             raise await asyncio.to_thread(self._late, what) from None
+        except ClaasError:
+            raise
         except Exception as error:  # the SDK is another's: what it may raise is nowhere said
             raise failure(what, error, self._key) from error
 
@@ -61,6 +63,8 @@ class BoundedCalls:
             return done.result(self.timeout_s)
         except TimeoutError:
             raise self._late(what) from None
+        except ClaasError:
+            raise
         except Exception as error:
             raise failure(what, error, self._key) from error
 
@@ -110,8 +114,6 @@ def _named(error: httpx.HTTPError) -> str:
 
 def failure(what: str, error: Exception, key: str) -> ClaasError:
     """What `error` of the SDK at `what` means for the caller; the key is cut out of the service's message."""
-    if isinstance(error, ClaasError):
-        return error
     cause = error.__cause__
     if isinstance(error, ValueError) and isinstance(cause, tinker.APIStatusError):
         error = cause  # how the SDK wraps the failure of a result
