@@ -8,6 +8,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from claas.core.errors import InvalidInput
 from claas.core.settings import EMBEDDED
+from claas.core.text import one_line
 from claas.tiny import WEIGHTS_DIR
 
 TEXT_FILES = ("*.json", "*.jinja", "*.model", "*.txt")
@@ -37,6 +38,5 @@ def model_directory(name: str, files: Sequence[str]) -> Path:
         ) from error
     except (OSError, ValueError) as error:  # the hub's errors are subclasses of these
         raise InvalidInput(
-            f"base model {name!r} is neither a directory nor to be had from the Hugging Face hub: "
-            f"{' '.join(str(error).split())[:300]}"
+            f"base model {name!r} is neither a directory nor to be had from the Hugging Face hub: {one_line(error)}"
         ) from error

@@ -13,6 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from claas.core.errors import InvalidInput, StackError
+from claas.core.text import one_line
 from claas.engines.base import AdapterSpec
 from claas.engines.local.linear import LinearOp, ModelWeights, linear, linear_op
 from claas.engines.local.model import LoadedModel, linear_layers, matrix_of, named_modules
@@ -97,8 +98,7 @@ def _wrapped(base: LoadedModel, shape: LoraShape) -> PeftModel:
             return get_peft_model(untyped, _config(shape, base.model))
     except (ValueError, TypeError, AttributeError) as error:
         raise InvalidInput(
-            f"{base.weights.name} cannot be adapted at {', '.join(shape.target_modules)}: "
-            f"{' '.join(str(error).split())[:300]}"
+            f"{base.weights.name} cannot be adapted at {', '.join(shape.target_modules)}: {one_line(error)}"
         ) from error
 
 

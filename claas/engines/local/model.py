@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from claas.core.errors import InvalidInput
 from claas.core.settings import EMBEDDED
+from claas.core.text import one_line
 from claas.engines.base import Weights
 from claas.engines.model_files import TEXT_FILES, WEIGHT_FILES, model_directory
 from claas.engines.text import ChatFormat
@@ -129,7 +130,7 @@ def _model(name: str, directory: Path) -> Any:
         )
     except (OSError, ValueError, KeyError) as error:
         raise InvalidInput(
-            f"base model {name!r} cannot be loaded as a causal language model: {_line(error)}"
+            f"base model {name!r} cannot be loaded as a causal language model: {one_line(error)}"
         ) from error
     return model.to("cuda" if cuda else "cpu").eval()
 
@@ -193,7 +194,3 @@ def _file_digest(path: Path) -> str:
         return blob.name
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from claas.core.errors import InvalidInput, StackError
 from claas.core.files import write_atomically
+from claas.core.text import one_line
 from claas.engines.base import AdapterSpec, SamplingParams
 from claas.engines.local.decode import DecodeJob, Decoder
 from claas.engines.local.forward import forward_of
@@ -75,7 +76,7 @@ def require_same(base: LoadedModel) -> str:
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise StackError(f"base model {name!r} leaves too little memory to compute with: {error}") from error
     except Exception as error:  # the model's code is another's
-        said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        said = f"{type(error).__name__}: {one_line(error)}"
         raise InvalidInput(f"base model {name!r} cannot be computed by this engine: {said}") from error
     bound = _ROUNDING if _dtype(base) == torch.float32 else _HALF_ROUNDING
     for row, gap in zip(rows, gaps, strict=True):

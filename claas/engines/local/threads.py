@@ -11,13 +11,12 @@ from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from claas.core.errors import ClaasError, StackError
-from claas.core.text import PART_OF_A_CHARACTER
+from claas.core.text import PART_OF_A_CHARACTER, one_line
 from claas.engines.base import OnPiece, Piece
 from claas.engines.local.decode import DecodeJob, Decoder
 from claas.engines.text import ChatFormat, cut
 from claas.engines.versioned import SampledIds
 
-_SHOWN_CHARACTERS = 300
 _log = logging.getLogger(__name__)
 
 
@@ -135,7 +134,7 @@ def fail(jobs: Iterable[QueuedJob], message: str, cause: BaseException | None = 
 
 def told(what: str, error: BaseException) -> str:
     """What failed and why, in one line; the log has it with its traceback."""
-    said = " ".join(str(error).split())[:_SHOWN_CHARACTERS]
+    said = one_line(error)
     message = f"{what} failed: {type(error).__name__}" + (f": {said}" if said else "")
     _log.error(message, exc_info=error)
     return message

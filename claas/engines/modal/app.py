@@ -18,6 +18,7 @@ import modal
 
 import claas
 from claas.core.errors import ClaasError, StackError
+from claas.core.text import one_line
 from claas.engines.base import Engine
 from claas.engines.modal.rpc import NO_GPU, Deployment, Reply, packed, refusal, source, unpacked
 from claas.engines.store import ADAPTER_CONFIG, ADAPTER_WEIGHTS
@@ -186,8 +187,7 @@ def _commit() -> None:
             return
         except (RuntimeError, modal.Error) as error:
             if pause_s is None:
-                message = " ".join(str(error).split())[:300]
                 raise StackError(
-                    f"Modal did not commit the volume of adapters: {message}; run the same command again"
+                    f"Modal did not commit the volume of adapters: {one_line(error)}; run the same command again"
                 ) from error
             time.sleep(pause_s)

@@ -13,6 +13,7 @@ from modal import exception
 from claas.core.checks import in_range
 from claas.core.errors import ClaasError, Forbidden, InvalidInput, StackError
 from claas.core.settings import MODAL_VARIABLES, TrainingConfig
+from claas.core.text import one_line
 from claas.engines.base import (
     AdapterSpec,
     Health,
@@ -39,7 +40,6 @@ REMOTE = "Remote"
 
 _LOOK_UP_S = 30.0
 _SDK_ERRORS = (modal.Error, aiohttp.ClientError, OSError, RuntimeError, ValueError)
-_SHOWN_CHARACTERS = 300
 
 
 class ModalService:
@@ -207,7 +207,7 @@ class ModalEngine:
 
 def failure(what: str, error: Exception, app: str, base_model: str) -> ClaasError:
     """What `error` of Modal's package means for the caller who asked `app` for `what`."""
-    message = " ".join(str(error).split())[:_SHOWN_CHARACTERS]
+    message = one_line(error)
     if not message or not isinstance(error, _SDK_ERRORS):
         message = f"{type(error).__name__}: {message}".rstrip(": ")  # a bug there or here, whose message says little
     if isinstance(error, exception.AuthError):
