@@ -85,11 +85,7 @@ def _require_type(name: str, value: Any, wanted: Any) -> None:
     try:
         _adapter(wanted).validate_python(value, strict=True)
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        where = ".".join([name, *(str(part) for part in problem["loc"] if part not in ("bool", "float", "int"))])
-        raise InvalidInput(
-            f"{where}: {problem['msg'][0].lower()}{problem['msg'][1:]}, got {problem['input']!r}"
-        ) from None
+        raise _first_problem(error, name) from None
 
 
 @dataclass(frozen=True)
@@ -223,12 +219,13 @@ def _as_wanted(kind: Any, value: Any) -> Any:
     return value
 
 
-def _first_problem(error: ValidationError) -> InvalidInput:
+def _first_problem(error: ValidationError, *within: str) -> InvalidInput:
+    """The first thing wrong, in what stands at `within`; types that were tried in turn are not named."""
     problem = error.errors(include_url=False)[0]
     cause = problem.get("ctx", {}).get("error")
     if isinstance(cause, InvalidInput):
         return cause
-    where = ".".join(str(part) for part in problem["loc"] if not (isinstance(part, str) and part in ("bool", "float")))
+    where = ".".join([*within, *(str(part) for part in problem["loc"] if part not in ("bool", "float", "int"))])
     message = problem["msg"][0].lower() + problem["msg"][1:]
     return InvalidInput(f"{where}: {message}, got {problem['input']!r}")
 
