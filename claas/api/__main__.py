@@ -7,7 +7,7 @@ from hydra.core.config_store import ConfigStore
 
 from claas.api.config import ApiConfig
 from claas.api.server import serve
-from claas.core.command_line import Command, quoted, say
+from claas.core.command_line import Command, override_value, say
 from claas.core.errors import ClaasError, ExitCode, StackError
 from claas.core.settings import API_KEY_VARIABLE, MODES, config_root
 
@@ -43,7 +43,7 @@ def main() -> None:
 def _from_environment() -> list[str]:
     """What the environment says of where to listen; a file says less than that, the command line more."""
     settings = {"host": os.environ.get("CLAAS_API_HOST"), "port": os.environ.get("CLAAS_API_PORT")}
-    return [f"{name}={quoted(value)}" for name, value in settings.items() if value]
+    return [f"{name}={override_value(value)}" for name, value in settings.items() if value]
 
 
 if __name__ == "__main__":

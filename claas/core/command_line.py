@@ -110,7 +110,7 @@ class Command(Generic[T]):
         ):
             for overrides in _swept(given.overrides) if given.multirun else [given.overrides]:
                 asked = [each for override in overrides for each in _settable(override, self.settings, folders)]
-                asked += [f"hydra.searchpath=[{quoted(f'file://{folder}')}]" for folder in folders[1:]]
+                asked += [f"hydra.searchpath=[{override_value(f'file://{folder}')}]" for folder in folders[1:]]
                 composed = hydra.compose(given.config_name, overrides=asked)
                 values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
                 config = checked(self.settings, cast(dict[str, Any], values))
@@ -118,7 +118,7 @@ class Command(Generic[T]):
         return jobs
 
 
-def quoted(value: str) -> str:
+def override_value(value: str) -> str:
     """A value as an override spells it: in quotes where it holds more than plain characters."""
     if re.fullmatch(r"[A-Za-z0-9_./~+-]+", value):
         return value

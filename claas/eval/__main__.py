@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from claas.core.command_line import Job, quoted, say
+from claas.core.command_line import Job, override_value, say
 from claas.core.errors import ClaasError, ExitCode, StackError
 from claas.eval.config.compose import compose
 from claas.eval.reporters.console import console_reporter
@@ -70,7 +70,7 @@ def _say(message: str) -> None:
 
 def _say_how_to_resume(job: Job[EvalConfig], config: EvalConfig) -> None:
     others = [argument for argument in job.arguments if not argument.startswith("output_dir=")]
-    command = ["python", "-m", "claas.eval", *others, f"output_dir={quoted(str(config.output_dir))}"]
+    command = ["python", "-m", "claas.eval", *others, f"output_dir={override_value(str(config.output_dir))}"]
     _say(f"to continue, run: {shlex.join(command)}")
 
 
