@@ -160,16 +160,16 @@ async def test_a_model_that_passed_is_not_checked_again(
     base: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory = tmp_path / "checks.json"
-    assert model_check.checked(base, memory) == "passed"
+    assert model_check.checked_once(base, memory) == "passed"
 
     def require_same(_: LoadedModel) -> str:
         return "passed again"
 
     monkeypatch.setattr(model_check, "require_same", require_same)
-    assert model_check.checked(base, memory) == "passed"
-    assert model_check.checked(replace(base, small=False), memory) == "passed again"
+    assert model_check.checked_once(base, memory) == "passed"
+    assert model_check.checked_once(replace(base, small=False), memory) == "passed again"
     memory.write_text("{")
-    assert model_check.checked(base, memory) == "passed again"
+    assert model_check.checked_once(base, memory) == "passed again"
 
 
 async def test_a_large_model_on_a_cpu_is_not_tried_on_rows_that_take_minutes(

@@ -23,7 +23,7 @@ from claas.engines.local.decode import DecodeJob, Decoder
 from claas.engines.local.forward import forward_of
 from claas.engines.local.learner import LocalLearner
 from claas.engines.local.model import LoadedModel
-from claas.engines.local.model_check import checked
+from claas.engines.local.model_check import checked_once
 from claas.engines.local.score import ScoreJob, Scorer
 from claas.engines.local.threads import Batcher, StreamingText
 from claas.engines.local.versions import AdapterCache, LocalStore, LocalVersion
@@ -89,7 +89,7 @@ class LocalEngine(VersionedEngine[LocalVersion]):
             store,
             max_batch_rows=max_batch_rows,
             lock_timeout_s=lock_timeout_s,
-            model_check=checked(base, store_root / ".model_check.json") if check_model else "skipped",
+            model_check=checked_once(base, store_root / ".model_check.json") if check_model else "skipped",
         )
 
     async def sample(

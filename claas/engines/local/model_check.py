@@ -44,7 +44,7 @@ _ROUNDING, _HALF_ROUNDING = 0.005, 0.3
 _REMEDY = "python -m claas.api check_model=false serves it all the same"
 
 
-def checked(base: LoadedModel, memory: Path) -> str:
+def checked_once(base: LoadedModel, memory: Path) -> str:
     """Check `base`, once for each version of the model and of what computes it: `memory` has the last one that passed.
 
     Returns what health says about it. Raises as `require_same` does.
