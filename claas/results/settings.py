@@ -113,7 +113,8 @@ class EvalConfig:
     )
     retry_for_s: float = setting(
         120.0,
-        "seconds for which a request that fails is sent again, so that a restart of the API is waited for",
+        "seconds for which a request that fails is sent again, so that a restart of the API is waited for; "
+        "4 at most where a local engine is hosted in the process",
         low=0.0,
     )
     fail_on_error: bool | float = setting(

@@ -18,12 +18,15 @@ from claas.api.services import open_engine, require_startable
 from claas.core.errors import InvalidInput
 from claas.core.settings import API_KEY_VARIABLE, TOKEN_VARIABLE
 from claas.eval.stacks.gateway_stack import connect_through
-from claas.eval.stacks.http_client import HttpClient
+from claas.eval.stacks.http_client import HttpClient, Retries
 from claas.eval.stacks.http_stack import HttpStack, api_client, connect
 from claas.eval.stacks.stack import Stack
 from claas.results.settings import EvalConfig
 
 _ADDRESS = "http://localhost"
+_HICCUP_S = 4.0
+"""How long a local engine in this process is tried again: what lasts longer does not mend itself."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -86,7 +89,9 @@ async def _hosted_client(config: EvalConfig, store_dir: Path) -> AsyncGenerator[
     async with _running(settings) as app:
         # A bug in the app becomes an HTTP 500, as it would on a socket, and its traceback goes to the log.
         transport = httpx.ASGITransport(app=_logged(app), raise_app_exceptions=False)
-        async with api_client(_ADDRESS, config, transport=transport) as client:
+        patience_s = min(config.retry_for_s, _HICCUP_S) if config.mode == "local" else config.retry_for_s
+        retries = Retries(for_s=patience_s)
+        async with api_client(_ADDRESS, config, transport=transport, retries=retries) as client:
             yield client
 
 
