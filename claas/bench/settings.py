@@ -15,15 +15,42 @@ WIRE = "wire"
 
 
 @dataclass
-class BenchConfig:
-    """Which models to run on which benchmarks, and where the results go."""
+class ApiSettings:
+    """The API that is asked, or hosted to be asked."""
 
     mode: str = setting("local", "which API to host when claas_url is null", choices=MODES)
     claas_url: str | None = setting(
         None, "a running CLaaS API, such as http://127.0.0.1:8080; null hosts one in this process"
     )
-    base_model: str | None = setting(None, "null: the mode's default")
+    base_model: str | None = setting(None, "a name, or the folder of a checkpoint; null: the mode's default")
     store_dir: str = setting("./data/store", "where an API in this process finds its adapters, such as <run>/stack")
+    max_concurrency: int = setting(128, "requests in flight", low=1)
+    request_timeout_s: float = setting(
+        600.0, "seconds that a request to claas_url may take before it is sent again", low=0.0, above=True
+    )
+    retry_for_s: float = setting(120.0, "seconds for which a request that fails is sent again", low=0.0)
+
+    @property
+    def model(self) -> str:
+        """The base model's name."""
+        return self.base_model or default_base_model(self.mode)
+
+    def stack(self) -> EvalConfig:
+        """How the API is reached, or hosted."""
+        return EvalConfig(
+            mode=self.mode,
+            claas_url=self.claas_url,
+            base_model=self.model,
+            max_concurrency=self.max_concurrency,
+            request_timeout_s=self.request_timeout_s,
+            retry_for_s=self.retry_for_s,
+        ).resolved()
+
+
+@dataclass
+class BenchConfig(ApiSettings):
+    """Which models to run on which benchmarks, and where the results go."""
+
     suite: str | None = setting(
         None,
         "a suite whose shots and limits are fixed, or a group of tasks: see --list-tasks; null: tasks, else standard",
@@ -45,11 +72,6 @@ class BenchConfig:
     log_samples: bool = setting(True, "write every item with its answer")
     resume: bool = setting(True, "ask nothing again that a run of this name was answered by the same weights")
     parallel_models: int = setting(4, "models asked at the same time", low=1)
-    max_concurrency: int = setting(128, "requests in flight", low=1)
-    request_timeout_s: float = setting(
-        600.0, "seconds that a request to claas_url may take before it is sent again", low=0.0, above=True
-    )
-    retry_for_s: float = setting(120.0, "seconds for which a request that fails is sent again", low=0.0)
 
     def __post_init__(self) -> None:
         check_limits(self)
@@ -62,11 +84,6 @@ class BenchConfig:
             raise InvalidInput(f"datasets_dir: the folder {self.datasets_dir!r} not found")
 
     @property
-    def model(self) -> str:
-        """The base model's name."""
-        return self.base_model or default_base_model(self.mode)
-
-    @property
     def output_folder(self) -> Path:
         """Where the results go."""
         return Path(self.output_dir).expanduser()
@@ -75,17 +92,6 @@ class BenchConfig:
     def datasets_folder(self) -> Path | None:
         """Where data sets are read in place of the hub's."""
         return None if self.datasets_dir is None else Path(self.datasets_dir).expanduser()
-
-    def stack(self) -> EvalConfig:
-        """How the API is reached, or hosted."""
-        return EvalConfig(
-            mode=self.mode,
-            claas_url=self.claas_url,
-            base_model=self.model,
-            max_concurrency=self.max_concurrency,
-            request_timeout_s=self.request_timeout_s,
-            retry_for_s=self.retry_for_s,
-        )
 
 
 def require_models(include_base: bool, adapters: Sequence[str]) -> None:

@@ -9,17 +9,16 @@ from pathlib import Path
 
 from claas.bench.loss.documents import SHIPPED, Document, documents_of, hub_documents
 from claas.bench.loss.metric import WINDOW, DocumentLoss, Loss
-from claas.bench.settings import require_models
+from claas.bench.settings import ApiSettings, require_models
 from claas.core.command_line import Command
 from claas.core.concurrency import together
 from claas.core.configuration import check_limits, setting
 from claas.core.errors import ExitCode, InvalidInput
 from claas.core.files import dump_json
-from claas.core.settings import MODES, config_root, default_base_model
+from claas.core.settings import config_root
 from claas.eval.stacks.open_stack import check_stack, open_stack
 from claas.eval.stacks.stack import LostAnswer, NothingToPredict, ServedBase, Stack, WrongWeights
 from claas.results.records import AdapterVersion
-from claas.results.settings import EvalConfig
 
 _USAGE = """\
 python -m claas.bench.loss [key=value ...]
@@ -35,15 +34,9 @@ A line for each model, and a JSON object with everything as the last line.
 
 
 @dataclass
-class LossConfig:
+class LossConfig(ApiSettings):
     """Which models read which text."""
 
-    mode: str = setting("local", "which API to host when claas_url is null", choices=MODES)
-    claas_url: str | None = setting(
-        None, "a running CLaaS API, such as http://127.0.0.1:8080; null hosts one in this process"
-    )
-    base_model: str | None = setting(None, "a name, or the folder of a checkpoint; null: the mode's default")
-    store_dir: str = setting("./data/store", "where an API in this process finds its adapters, such as <run>/stack")
     adapters: list[str] = setting([], "versions of adapters beside the base model, such as eval-concise@20")
     include_base: bool = setting(True, "measure the base model, too")
     data: str | None = setting(
@@ -55,11 +48,6 @@ class LossConfig:
     text_field: str = setting("text", "the field of a row that holds its text")
     limit: int | None = setting(None, "the most documents", low=1)
     window: int = setting(WINDOW, "tokens that are read at once; a longer document is read in several windows", low=2)
-    max_concurrency: int = setting(128, "requests in flight", low=1)
-    request_timeout_s: float = setting(
-        600.0, "seconds that a request to claas_url may take before it is sent again", low=0.0, above=True
-    )
-    retry_for_s: float = setting(120.0, "seconds for which a request that fails is sent again", low=0.0)
 
     def __post_init__(self) -> None:
         check_limits(self)
@@ -75,7 +63,7 @@ class LossConfig:
 
     def models(self) -> list[AdapterVersion]:
         """The base model and the adapters."""
-        base = ServedBase(name=self.base_model or default_base_model(self.mode))
+        base = ServedBase(name=self.model)
         return [base] * self.include_base + [_version(name) for name in self.adapters]
 
     def documents(self) -> tuple[Document, ...]:
@@ -84,17 +72,6 @@ class LossConfig:
             return documents_of(Path(self.source).expanduser(), self.text_field, self.limit)
         name, part, split = self.hf_dataset_name, self.hf_dataset_config, self.hf_dataset_split
         return hub_documents(name, part, split, self.text_field, self.limit)
-
-    def stack(self) -> EvalConfig:
-        """How the API is reached, or hosted."""
-        return EvalConfig(
-            mode=self.mode,
-            claas_url=self.claas_url,
-            base_model=self.base_model,
-            max_concurrency=self.max_concurrency,
-            request_timeout_s=self.request_timeout_s,
-            retry_for_s=self.retry_for_s,
-        ).resolved()
 
 
 def _version(name: str) -> AdapterVersion:
