@@ -43,11 +43,17 @@ class Model:
 async def open_models(config: BenchConfig) -> AsyncGenerator[list[Model], None]:
     """The base model and the adapters of `config`; `InvalidInput` where they cannot be asked with its tokenizer."""
     check_stack(config.stack())
-    tokenizer = await asyncio.to_thread(_tokenizer, config)
+    await asyncio.to_thread(_tokenizer, config)  # what is wrong with it is said before weights are loaded
     async with open_client(config.stack(), Path(config.store_dir)) as client:
-        window = config.window or await _window(client)
-        names = [None] * config.include_base + config.adapters
-        yield await together(_model(client, config, name, window, tokenizer) for name in names)
+        yield await models_at(client, config)
+
+
+async def models_at(client: HttpClient, config: BenchConfig) -> list[Model]:
+    """As `open_models`, of an API that is open already."""
+    tokenizer = await asyncio.to_thread(_tokenizer, config)
+    window = config.window or await _window(client)
+    names = [None] * config.include_base + config.adapters
+    return await together(_model(client, config, name, window, tokenizer) for name in names)
 
 
 async def _model(

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -43,21 +43,27 @@ async def run_bench(config: BenchConfig, asked: Chosen, tell: Tell) -> list[Eval
     A model's row is appended to `metrics.json` when all its tasks are complete. `StackError`: the API is gone, or other
     weights answer; the same call then continues.
     """
-    files = BenchmarkFiles(config.output_folder)
-    files.read_runs()  # what is wrong with it is said before anything is asked
+    BenchmarkFiles(config.output_folder).read_runs()  # what is wrong with it is said before anything is asked
     suite = await asyncio.to_thread(prepare, asked.entries, config.datasets_folder)
     for line in asked.left_out:
         tell(line)
     async with open_models(config) as models:
-        if config.apply_chat_template is False and models[0].served.tokenizer.chat_template is not None:
-            tell("asked without the chat template that the model has: no score compares with one that was made with it")
-        at_once = asyncio.Semaphore(config.parallel_models)
+        return await run_models(config, asked, suite, models, tell)
 
-        async def bounded(model: Model) -> EvalResult:
-            async with at_once:
-                return await _Run(config, asked, suite, files, model, _name(config, model, len(models)), tell).result()
 
-        return await together(map(bounded, models))
+async def run_models(
+    config: BenchConfig, asked: Chosen, suite: Suite, models: Sequence[Model], tell: Tell
+) -> list[EvalResult]:
+    """As `run_bench`, of models that are open already on a suite that is prepared."""
+    if config.apply_chat_template is False and models[0].served.tokenizer.chat_template is not None:
+        tell("asked without the chat template that the model has: no score compares with one that was made with it")
+    files, at_once = BenchmarkFiles(config.output_folder), asyncio.Semaphore(config.parallel_models)
+
+    async def bounded(model: Model) -> EvalResult:
+        async with at_once:
+            return await _Run(config, asked, suite, files, model, run_name(config, model, len(models)), tell).result()
+
+    return await together(map(bounded, models))
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,9 @@ class _Run:
         with writing(self.files.root):
             self.files.root.mkdir(parents=True, exist_ok=True)
         with locked(self.files.root / f".{self.name}.lock", taken):
+            if (complete := self._complete()) is not None:
+                self.tell(f"{self.name} is complete already")
+                return complete
             partial = self._continued()
             results = [await self._entry(prepared, partial) for prepared in self.suite.entries]
             result = project.eval_result(
@@ -92,6 +101,16 @@ class _Run:
             if result.n_tasks_failed == 0:
                 self.files.promote(self._row(partial))
         return result
+
+    def _complete(self) -> EvalResult | None:
+        """The result that is on disk, where the newest row of this name is of the same weights asked the same."""
+        rows = [run for run in self.files.read_runs().runs if run.name == self.name]
+        mark = _digest([self._fingerprint(prepared) for prepared in self.suite.entries])
+        if not self.config.resume or not rows or (rows[-1].fingerprint, rows[-1].method) != (mark, self.config.method):
+            return None
+        items = [self.files.samples(self.name, prepared.entry.task) for prepared in self.suite.entries]
+        written = [self.files.summary(self.name), *(items if self.config.log_samples else [])]
+        return self.files.read_summary(self.name) if all(path.exists() for path in written) else None
 
     def _continued(self) -> PartialRun:
         """What an earlier run of this name has completed under the same circumstances."""
@@ -206,7 +225,8 @@ class _Run:
         )
 
 
-def _name(config: BenchConfig, model: Model, models: int) -> str:
+def run_name(config: BenchConfig, model: Model, models: int) -> str:
+    """The name of the run of one of `models` models."""
     own = model.name.replace("/", "-")
     return own if config.name is None else config.name if models == 1 else f"{config.name}-{own}"
 

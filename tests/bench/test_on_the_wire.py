@@ -176,8 +176,11 @@ def test_a_run_that_is_killed_asks_nothing_twice_and_ends_as_one_that_was_not(
     assert sorted(asked) == undisturbed
     ends = [BenchmarkFiles(tmp_path / name).read_runs().runs[0] for name in ("whole", "killed")]
     assert ends[0].model_copy(update={"timestamp": ""}) == ends[1].model_copy(update={"timestamp": ""})
-    run(store, killed.root, "hellaswag", "truthfulqa_mc2")
+    said: list[str] = []
+    run(store, killed.root, "hellaswag", "truthfulqa_mc2", said=said)
     assert sorted(asked) == undisturbed
+    assert said == ["claas-tiny is complete already"]
+    assert len(killed.read_runs().runs) == 1
     run(store, killed.root, "hellaswag", adapters=["calm@1"], include_base=False)
     assert len(asked) == len(undisturbed) + 16  # other weights answer for themselves
 
