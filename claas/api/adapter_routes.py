@@ -1,6 +1,7 @@
 """Adapters, aliases, feedback and rollouts."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -22,7 +23,16 @@ from claas.core.text import quoted
 from claas.engines.base import AdapterSpec, Weights
 from claas.engines.store import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from claas.wire import Count
-from claas.wire.adapters import Alias, AliasDeleted, AliasRequest, LoraDeleted, LoraInitRequest, LoraList, LoraVersion
+from claas.wire.adapters import (
+    Alias,
+    AliasDeleted,
+    AliasRequest,
+    LoraDeleted,
+    LoraImportRequest,
+    LoraInitRequest,
+    LoraList,
+    LoraVersion,
+)
 from claas.wire.feedback import IDEMPOTENCY_HEADER, FeedbackRequest, FeedbackResponse, ResolveRequest, Rollout
 
 router = APIRouter()
@@ -49,6 +59,23 @@ async def init(request: LoraInitRequest, served: Served) -> Response:
     async with served.models.making(lora_id):
         weights = await served.engine.init_adapter(spec)
     return reply(_version(lora_id, weights))
+
+
+@router.post("/v1/lora/import", response_model=LoraVersion)
+async def import_adapter(request: LoraImportRequest, served: Served) -> Response:
+    """Version 0 of a new adapter, with the weights of a plain LoRA in PEFT's format; the same again makes nothing."""
+    lora_id = adapter_id(request.lora_id)
+    weights = await asyncio.to_thread(_decoded, request.weights)
+    async with served.models.making(lora_id):
+        made = await served.engine.import_adapter(lora_id, request.config, weights)
+    return reply(_version(lora_id, made))
+
+
+def _decoded(weights: str) -> bytes:
+    try:
+        return base64.b64decode(weights, validate=True)
+    except ValueError as error:
+        raise InvalidInput(f"weights must be a safetensors file in base64: {error}") from None
 
 
 @router.get("/v1/lora", response_model=LoraList)

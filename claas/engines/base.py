@@ -312,6 +312,14 @@ class Engine(Protocol):
         """
         ...
 
+    async def import_adapter(self, lora_id: str, config: Mapping[str, JsonValue], weights: bytes) -> Weights:
+        """Create version 0 from an adapter_config.json and the bytes of an adapter_model.safetensors.
+
+        One that exists is returned as it is where its version 0 is the same, whatever it has learnt since; any other
+        existing id raises `Conflict`. `InvalidInput` names what the engine cannot hold, or does not fit its base model.
+        """
+        ...
+
     async def list_adapters(self, prefix: str = "") -> list[Weights]:
         """The newest version of every adapter whose id starts with `prefix`, sorted by id."""
         ...

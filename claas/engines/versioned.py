@@ -4,10 +4,12 @@ import asyncio
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
+
+from pydantic import JsonValue
 
 from claas.core.checks import in_range
 from claas.core.concurrency import unblocked
@@ -78,6 +80,10 @@ class Learner(ABC, Generic[V]):
     @abstractmethod
     async def init(self, spec: AdapterSpec) -> Weights:
         """Version 0. Raises `Conflict` where the id is taken, `InvalidInput` for a shape that cannot be had."""
+
+    async def import_adapter(self, lora_id: str, config: Mapping[str, JsonValue], weights: bytes) -> Weights:
+        """Version 0 with given weights. Raises `InvalidInput` where the engine cannot take any."""
+        raise InvalidInput("adapters of others are imported with mode=local and mode=modal only")
 
     async def update(self, lora_id: str, items: Sequence[TrainingItem], training: TrainingConfig, key: str) -> Update:
         """The receipt of the version that `key` made, now or before. A failure leaves the newest one as it was."""
@@ -165,6 +171,10 @@ class VersionedEngine(Generic[V]):
     async def init_adapter(self, spec: AdapterSpec) -> Weights:
         """Create version 0, which answers exactly as the base model, unless just that exists."""
         return await self._exclusively(spec.lora_id, lambda: self._learner.init(spec))
+
+    async def import_adapter(self, lora_id: str, config: Mapping[str, JsonValue], weights: bytes) -> Weights:
+        """Create version 0 with the weights of an adapter in PEFT's format, unless just that exists."""
+        return await self._exclusively(lora_id, lambda: self._learner.import_adapter(lora_id, config, weights))
 
     async def list_adapters(self, prefix: str = "") -> list[Weights]:
         """The newest version of every adapter whose id starts with `prefix`, sorted by id."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from claas.wire import Body, Count, OpenAIBody, RequestBody
 
@@ -85,6 +85,17 @@ class LoraInitRequest(RequestBody):
     )
     seed: Count = 0
     if_trained: Literal["anew", "refuse"] = "anew"
+
+
+class LoraImportRequest(RequestBody):
+    """A new adapter with the weights of a plain LoRA in PEFT's format.
+
+    `config` is what its adapter_config.json holds, `weights` its adapter_model.safetensors in base64.
+    """
+
+    lora_id: str
+    config: dict[str, JsonValue]
+    weights: str
 
 
 class LoraVersion(Body):

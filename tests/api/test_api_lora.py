@@ -78,6 +78,42 @@ async def test_an_adapter_that_has_learnt_stays_and_a_new_one_gets_an_id_of_its_
     assert engine.adapters[LORA] == learnt
 
 
+IMPORT = {"lora_id": "team/mine", "config": {"peft_type": "LORA"}, "weights": "AAECAw=="}
+
+
+async def test_an_adapter_of_others_is_imported_once(tmp_path: Path, engine: FakeEngine) -> None:
+    async with serving(tmp_path, engine) as api:
+        made = [ok(await api.http.post("/v1/lora/import", json=IMPORT)) for _ in range(2)]
+        assert made[0] == made[1]
+        assert (made[0]["model"], made[0]["version"]) == ("team-mine@0", 0)
+        assert (await api.chat("Hi", model="team-mine")).model == "team-mine@0"
+        other = await api.http.post("/v1/lora/import", json=IMPORT | {"weights": "AAEC"})
+        assert "exists already" in error(other, 409)
+    assert len(engine.adapters["team/mine"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "status", "said"),
+    [
+        ({"weights": "%%%%"}, 422, "weights must be a safetensors file in base64"),
+        ({"weights": "AAE"}, 422, "weights must be a safetensors file in base64"),
+        ({"weights": "/etc/passwd"}, 422, "weights must be a safetensors file in base64"),
+        ({"config": "adapter_config.json"}, 422, "config"),
+        ({"folder": "/etc"}, 422, "folder: unknown field"),
+        ({"lora_id": "../x"}, 422, "invalid adapter id"),
+        ({"lora_id": BASE_MODEL}, 409, "base model's name"),
+        ({"weights": "A" * 5_000_000}, 413, "raise max_body_bytes"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+async def test_an_adapter_that_cannot_be_imported_is_refused(
+    tmp_path: Path, engine: FakeEngine, changed: dict[str, Any], status: int, said: str
+) -> None:
+    async with serving(tmp_path, engine) as api:
+        assert said in error(await api.http.post("/v1/lora/import", json=IMPORT | changed), status)
+    assert list(engine.adapters) == [LORA]
+
+
 @pytest.mark.parametrize("ending", ["-latest", "-init"])
 async def test_an_adapter_is_known_by_its_second_names(tmp_path: Path, engine: FakeEngine, ending: str) -> None:
     async with serving(tmp_path, engine) as api:

@@ -21,6 +21,7 @@ POSTS = (
     "/v1/rollouts/resolve",
     "/v1/feedback",
     "/v1/lora/init",
+    "/v1/lora/import",
 )
 NOT_AN_OBJECT: dict[str, bytes] = {
     "nothing": b"",
@@ -67,6 +68,7 @@ async def test_half_a_character_is_refused_wherever_it_stands(
         ("/v1/rollouts/resolve", '{"text": "%s"}'),
         ("/v1/lora/init", '{"lora_id": "%s"}'),
         ("/v1/lora/init", '{"lora_id": "a", "target_modules": ["%s"]}'),
+        ("/v1/lora/import", '{"lora_id": "a", "config": {"%s": 1}, "weights": ""}'),
         (
             "/v1/feedback",
             '{"requests": [{"lora_id": "eval/concise", "prompt": "%s", "response": "", "feedback": "f"}]}',

@@ -24,6 +24,7 @@ PROTECTED = [
     ("POST", "/v1/rollouts/resolve"),
     ("POST", "/v1/feedback"),
     ("POST", "/v1/lora/init"),
+    ("POST", "/v1/lora/import"),
     ("GET", "/v1/lora"),
     ("DELETE", "/v1/lora"),
     ("GET", "/v1/lora/export"),

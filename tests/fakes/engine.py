@@ -3,10 +3,12 @@
 import asyncio
 import hashlib
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
+
+from pydantic import JsonValue
 
 from claas.core.checks import adapter_id
 from claas.core.errors import Conflict, NotFound
@@ -182,6 +184,12 @@ class FakeEngine:
         first = self._weights(spec.lora_id, 0, salt=str(spec))
         if self.adapters.setdefault(spec.lora_id, [first]) != [first]:
             raise Conflict(f"adapter {spec.lora_id!r} exists already")
+        return first
+
+    async def import_adapter(self, lora_id: str, config: Mapping[str, JsonValue], weights: bytes) -> Weights:
+        first = self._weights(adapter_id(lora_id), 0, salt=f"{config} {weights!r}")
+        if self.adapters.setdefault(lora_id, [first])[0] != first:
+            raise Conflict(f"adapter {lora_id!r} exists already")
         return first
 
     async def list_adapters(self, prefix: str = "") -> list[Weights]:

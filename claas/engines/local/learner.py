@@ -6,14 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from peft import PeftModel
+from pydantic import JsonValue
 from torch import Tensor
 
 from claas.core.errors import ClaasError
 from claas.core.settings import TrainingConfig, default_learning_rate
 from claas.engines.base import AdapterSpec, TrainingItem, Weights
+from claas.engines.local.imported import imported
 from claas.engines.local.lora import (
     LoraShape,
     config_json,
@@ -63,6 +66,11 @@ class LocalLearner(Learner[LocalVersion]):
         """Version 0, made now unless just that exists. Raises `Conflict` where the id is taken otherwise."""
         return (await self._in_thread("making the adapter", lambda: self._first(spec))).weights
 
+    async def import_adapter(self, lora_id: str, config: Mapping[str, JsonValue], weights: bytes) -> Weights:
+        """Version 0 with the weights of an adapter in PEFT's format, made now unless just that exists."""
+        work = partial(self._imported, lora_id, config, weights)
+        return (await self._in_thread("importing the adapter", work)).weights
+
     async def delete(self, lora_id: str) -> bool:
         """Remove an adapter and all its versions; False when there was none."""
         return await self._in_thread("deleting the adapter", lambda: self._store.delete(lora_id))
@@ -89,13 +97,23 @@ class LocalLearner(Learner[LocalVersion]):
     def _first(self, spec: AdapterSpec) -> LocalVersion:
         shape = LoraShape.of(spec, self._model)
         tensors = new_tensors(shape, self._model.model, spec.seed)
-        made = self._store.untrained(spec.lora_id)
+        return self._begun(spec.lora_id, shape, tensors, self._store.untrained(spec.lora_id))
+
+    def _imported(self, lora_id: str, config: Mapping[str, JsonValue], weights: bytes) -> LocalVersion:
+        shape, tensors = imported(config, weights, self._model)
+        known = self._store.get(lora_id, 0) if lora_id in self._store.adapters() else None
+        return self._begun(lora_id, shape, tensors, known)
+
+    def _begun(
+        self, lora_id: str, shape: LoraShape, tensors: Mapping[str, Tensor], known: LocalVersion | None
+    ) -> LocalVersion:
+        """Version 0; `known`, where it is the same."""
         digest = hashlib.sha256(to_bytes(tensors)).hexdigest()
-        if made is not None and (made.shape, made.digest, made.base_digest) == (shape, digest, self.base.digest):
-            return made
-        self._store.require_new(spec.lora_id)
+        if known is not None and (known.shape, known.digest, known.base_digest) == (shape, digest, self.base.digest):
+            return known
+        self._store.require_new(lora_id)
         self._adapted(shape)  # so that a shape that cannot be trained is refused now
-        return self._save(spec.lora_id, 0, shape, tensors, {}, None, {}, Clock())
+        return self._save(lora_id, 0, shape, tensors, {}, None, {}, Clock())
 
     def _trained(
         self, newest: LocalVersion, items: Sequence[TrainingItem], training: TrainingConfig, key: str
@@ -146,6 +164,7 @@ class LocalLearner(Learner[LocalVersion]):
                 rank=shape.rank,
                 alpha=shape.alpha,
                 target_modules=shape.target_modules,
+                rslora=shape.rslora,
                 key=key,
                 metrics=metrics,
                 timing_ms=clock.timing_ms,

@@ -25,16 +25,21 @@ _ALPHA = 64
 
 @dataclass(frozen=True)
 class LoraShape:
-    """What distinguishes one adapter's parameters from another's: rank, alpha and the names of its layers' modules."""
+    """What distinguishes one adapter's parameters from another's: rank, alpha and the layers it changes.
+
+    `target_modules` are kinds of layers (`q_proj`) or, where not all of a kind are changed, layers by their names.
+    `rslora` scales by the root of the rank.
+    """
 
     rank: int
     alpha: int
     target_modules: tuple[str, ...]
+    rslora: bool = False
 
     @classmethod
     def of(cls, spec: AdapterSpec, base: LoadedModel) -> "LoraShape":
         """The shape that `spec` asks for on `base`; raises `InvalidInput` naming unknown target modules."""
-        known = sorted({_kind(name) for name in linear_layers(base.model)})
+        known = sorted({kind_of(name) for name in linear_layers(base.model)})
         alpha = _ALPHA if spec.alpha is None else spec.alpha
         if spec.target_modules is None:
             return _without_experts(cls(spec.rank, alpha, tuple(known)), base)
@@ -48,11 +53,15 @@ class LoraShape:
     @property
     def scale(self) -> float:
         """What B A is multiplied with."""
-        return self.alpha / self.rank
+        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
     def layers(self, model: nn.Module) -> dict[str, nn.Module]:
         """The layers of `model` that the adapter changes."""
-        return {name: layer for name, layer in linear_layers(model).items() if _kind(name) in self.target_modules}
+        return {name: layer for name, layer in linear_layers(model).items() if self.targets(name)}
+
+    def targets(self, name: str) -> bool:
+        """Whether the adapter changes the layer called so."""
+        return kind_of(name) in self.target_modules or name in self.target_modules
 
 
 def new_tensors(shape: LoraShape, model: nn.Module, seed: int) -> dict[str, Tensor]:
@@ -62,7 +71,7 @@ def new_tensors(shape: LoraShape, model: nn.Module, seed: int) -> dict[str, Tens
     for name, layer in shape.layers(model).items():
         out_features, in_features = matrix_of(layer)[0].shape
         bound = 1 / math.sqrt(in_features)
-        a_name, b_name = _names(name)
+        a_name, b_name = parameter_names(name)
         tensors[a_name] = torch.empty(shape.rank, in_features).uniform_(-bound, bound, generator=generator)
         tensors[b_name] = torch.zeros(out_features, shape.rank)
     return tensors
@@ -104,9 +113,9 @@ def _wrapped(base: LoadedModel, shape: LoraShape) -> PeftModel:
 
 def _odd(model: PeftModel, shape: LoraShape, base: LoadedModel) -> list[str]:
     """Which of the shape's names PEFT has understood otherwise."""
-    wanted = {name for layer in shape.layers(base.model) for name in _names(layer)}
+    wanted = {name for layer in shape.layers(base.model) for name in parameter_names(layer)}
     made = {file_name(name) for name, _ in trainable_parameters(model)}
-    missing = {_kind(name.rpartition(".lora_")[0]) for name in wanted - made}
+    missing = {kind_of(name.rpartition(".lora_")[0]) for name in wanted - made}
     return sorted(missing) if missing or made == wanted else list(shape.target_modules)
 
 
@@ -124,6 +133,16 @@ def load_adapter(model: PeftModel, tensors: Mapping[str, Tensor]) -> None:
 def file_name(parameter: str) -> str:
     """A parameter's name in PEFT's files, which leave out the name that the adapter has in memory."""
     return parameter.replace(".default.weight", ".weight")
+
+
+def parameter_names(layer: str) -> tuple[str, str]:
+    """What PEFT calls the adapter's A (rank, in) and B (out, rank) of a layer."""
+    return f"{_PREFIX}{layer}.lora_A.weight", f"{_PREFIX}{layer}.lora_B.weight"
+
+
+def kind_of(layer: str) -> str:
+    """The last part of a layer's name, which is that of all its kind."""
+    return layer.rpartition(".")[2]
 
 
 def config_json(shape: LoraShape, base: LoadedModel) -> bytes:
@@ -154,7 +173,7 @@ def prepared(
 ) -> ModelWeights:
     """The adapter on top of `base`: merged into copies of the layers it changes, or as what it adds to them."""
     layers = shape.layers(model)
-    pairs = {name: (tensors[_names(name)[0]], tensors[_names(name)[1]]) for name in layers}
+    pairs = {name: (tensors[parameter_names(name)[0]], tensors[parameter_names(name)[1]]) for name in layers}
     if not any(bool(b.any()) for _, b in pairs.values()):
         return base
     if not merge:
@@ -182,16 +201,6 @@ def _delta(layer: nn.Module, a: Tensor, b: Tensor, scale: float) -> LinearOp:
     return add
 
 
-def _names(layer: str) -> tuple[str, str]:
-    """What PEFT calls the adapter's A (rank, in) and B (out, rank) of a layer."""
-    return f"{_PREFIX}{layer}.lora_A.weight", f"{_PREFIX}{layer}.lora_B.weight"
-
-
-def _kind(layer: str) -> str:
-    """The last part of a layer's name, which is that of all its kind."""
-    return layer.rpartition(".")[2]
-
-
 def _config(shape: LoraShape, model: nn.Module) -> LoraConfig:
     return LoraConfig(
         r=shape.rank,
@@ -200,11 +209,12 @@ def _config(shape: LoraShape, model: nn.Module) -> LoraConfig:
         lora_dropout=0.0,
         bias="none",
         task_type="CAUSAL_LM",
+        use_rslora=shape.rslora,
     )
 
 
 def _targets(shape: LoraShape, model: nn.Module) -> list[str]:
     """The kinds of layers, as adapters usually name them; all layers by name where others are called the same."""
     layers = shape.layers(model)
-    called = {name for name, _ in named_modules(model) if _kind(name) in shape.target_modules}
+    called = {name for name, _ in named_modules(model) if shape.targets(name)}
     return list(shape.target_modules) if called == layers.keys() else list(layers)

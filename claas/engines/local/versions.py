@@ -33,6 +33,7 @@ class LocalVersion(StoredVersion):
     base_digest: str
     alpha: int
     target_modules: tuple[str, ...]
+    rslora: bool = False
 
     @property
     def weights(self) -> Weights:
@@ -42,7 +43,7 @@ class LocalVersion(StoredVersion):
     @property
     def shape(self) -> LoraShape:
         """The shape of the adapter."""
-        return LoraShape(self.rank, self.alpha, self.target_modules)
+        return LoraShape(self.rank, self.alpha, self.target_modules, self.rslora)
 
     def require_base(self, base: Weights) -> None:
         """Raise `Conflict` where the version was trained on other weights than those of `base`, which runs."""

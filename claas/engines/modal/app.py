@@ -110,6 +110,7 @@ def _calls(engine: Engine) -> dict[str, _Call]:
         engine.read,
         engine.update,
         engine.init_adapter,
+        engine.import_adapter,
         engine.list_adapters,
         engine.delete_adapter,
     ]

@@ -2,13 +2,14 @@
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
 import modal
 from modal import exception
+from pydantic import JsonValue
 
 from claas.core.checks import in_range
 from claas.core.errors import ClaasError, Forbidden, InvalidInput, StackError
@@ -165,6 +166,11 @@ class ModalEngine:
         """Create version 0, which answers exactly as the base model, unless just that exists."""
         async with self._locks.holding(spec.lora_id):
             return await self._service.call("init_adapter", spec)
+
+    async def import_adapter(self, lora_id: str, config: Mapping[str, JsonValue], weights: bytes) -> Weights:
+        """Create version 0 with the weights of an adapter in PEFT's format, unless just that exists."""
+        async with self._locks.holding(lora_id):
+            return await self._service.call("import_adapter", lora_id, config, weights)
 
     async def list_adapters(self, prefix: str = "") -> list[Weights]:
         """The newest version of every adapter whose id starts with `prefix`, sorted by id; those of other APIs, too."""

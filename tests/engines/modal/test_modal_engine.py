@@ -1,6 +1,7 @@
 """The Modal engine gives what the local engine gives, through a real crossing, and keeps it on the volume."""
 
 import asyncio
+import json
 import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -47,6 +48,8 @@ async def everything(engine: Engine) -> list[object]:
         SamplingParams(24, temperature=0.9, seed=6, stop=(" the",)),
     ]
     samples = await asyncio.gather(*(engine.sample(newest, TURN, chosen) for chosen in settings))
+    exported = await engine.export_adapter(LORA, 1)
+    config = json.loads((exported / "adapter_config.json").read_text())
     return [
         engine.base_model,
         engine.window,
@@ -63,7 +66,8 @@ async def everything(engine: Engine) -> list[object]:
         await engine.score(newest, TURN, "Rain falls from clouds."),
         await engine.read(newest, words, 2),
         await engine.list_adapters("me/"),
-        {path.name: path.read_bytes() for path in (await engine.export_adapter(LORA, 1)).glob("adapter*")},
+        {path.name: path.read_bytes() for path in exported.glob("adapter*")},
+        await engine.import_adapter("copy", config, (exported / "adapter_model.safetensors").read_bytes()),
         await engine.delete_adapter(LORA),
         await engine.delete_adapter(LORA),
         await engine.list_adapters(),

@@ -270,6 +270,13 @@ async def test_a_shape_that_the_service_has_not_is_refused(
     assert fake.runs == {}
 
 
+async def test_an_adapter_of_others_is_not_taken(open_tinker: Any, fake: FakeTinker) -> None:
+    engine = await open_tinker()
+    with pytest.raises(InvalidInput, match="imported with mode=local and mode=modal only"):
+        await engine.import_adapter("mine", {"peft_type": "LORA"}, b"")
+    assert await engine.list_adapters() == []
+
+
 async def test_a_regulariser_that_cannot_be_had_is_refused(open_tinker: Any, fake: FakeTinker) -> None:
     engine = await open_tinker()
     await engine.init_adapter(AdapterSpec(LORA))
