@@ -74,7 +74,7 @@ def table(result: EvalResult) -> str:
     """A model's results, a line each."""
     title = f"{result.model_name}{' (fixture: rows of our own, not the benchmarks)' if result.fixture else ''}"
     rows = [
-        f"  {each.task:<18}{each.primary_metric or '':<26}"
+        f"  {each.task:<20}{each.primary_metric or '':<26}"
         + (f"failed: {each.error}" if each.value is None else f"{each.value:.3f}  of {each.n_samples} items")
         for each in result.task_results
     ]

@@ -11,6 +11,9 @@ from claas.results.benchmarks import AnsweredBy, BenchmarkItem, EvalResult, Task
 Raw = Mapping[str, Any]
 """What `lm_eval.simple_evaluate` returns."""
 
+OUTCOME = "outcome"
+"""Of a task that runs programs, the metric that is no number: what became of an item's program."""
+
 _HINTS = ("prompt_level_strict_acc", "exact_match", "pass@1", "acc", "f1", "rouge1", "bleu", "word_perplexity")
 """The metric that is reported first of a task that the catalogue does not list: the first of these that it has."""
 
@@ -106,6 +109,7 @@ def _item(task: str, row: Mapping[str, Any], answered_by: AnsweredBy) -> Benchma
         filtered_resps=plain["filtered_resps"],
         scores={metric: score for metric, score in scores.items() if _is_score(score)},
         weights=answered_by,
+        outcome=plain.get(OUTCOME),
     )
 
 

@@ -20,6 +20,7 @@ from claas.bench.wire_lm import WireLM
 from claas.core.concurrency import together
 from claas.core.errors import InvalidInput
 from claas.core.files import dump_json, locked, read_text, write_atomically, writing
+from claas.eval.metrics.sandbox import SandboxError
 from claas.eval.stacks.http_client import RequestLost
 from claas.eval.stacks.stack import LostAnswer
 from claas.results.benchmarks import (
@@ -137,7 +138,7 @@ class _Run:
         try:
             raw = await asyncio.to_thread(self._ask, prepared, mark)
             result = project.task_result(raw, task, prepared.reported, primary)
-        except (TaskFailed, LostAnswer, RequestLost, InvalidInput) as error:
+        except (TaskFailed, LostAnswer, RequestLost, SandboxError, InvalidInput) as error:
             self.tell(f"{self.name}: {task} failed: {error}")
             return project.failed(task, str(error), primary)
         partial.completed[task] = CompletedTask(

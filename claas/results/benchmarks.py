@@ -179,6 +179,7 @@ class BenchmarkItem(ScoredItem):
     (what was asked, worked examples and chat template included) and `target_hash` agree. `scores` are the metrics of
     this item; a list where the metric counts several things in one answer. `arguments` is what was asked, one for each
     choice, `resps` what came back: `[log probability, whether greedy]` or a text; `filtered_resps` what was scored.
+    `outcome` says of a program what became of it: `passed`, or why not (`NameError: ...`, `out of time`).
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -187,6 +188,7 @@ class BenchmarkItem(ScoredItem):
     arguments: list[Any]
     resps: list[Any]
     filtered_resps: Any
+    outcome: str | None = None
 
 
 @dataclass(frozen=True)

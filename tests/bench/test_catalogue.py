@@ -32,6 +32,7 @@ def test_nothing_changes_the_shots_and_limits_of_a_suite(changed: dict[str, int]
     [
         ("core", ["mmlu", "gsm8k", "hellaswag", "arc_challenge", "winogrande", "truthfulqa_mc2"]),
         ("reasoning", ["gsm8k", "hendrycks_math", "arc_challenge", "bbh"]),
+        ("code", ["humaneval", "mbpp"]),
         ("instruction_following", ["ifeval"]),
         ("knowledge", ["mmlu", "mmlu_pro", "agieval"]),
         ("quick", ["hellaswag", "arc_easy", "arc_challenge", "winogrande", "piqa", "boolq"]),
@@ -54,8 +55,8 @@ def test_limit_and_shots_are_those_of_every_task_that_is_no_suites() -> None:
 def test_what_a_group_leaves_out_is_said_and_what_is_named_is_refused() -> None:
     (said,) = chosen("instruction_following", [], limit=None, num_fewshot=None).left_out
     assert said.startswith("mt_bench is not run: its answers are compared by a judge")
-    for tasks in (["humaneval"], ["gsm8k", "mbpp"], ["code"]):
-        with pytest.raises(InvalidInput, match="is not run: lm-eval would run what the model writes"):
+    for tasks in (["mt_bench"], ["gsm8k", "mt_bench"]):
+        with pytest.raises(InvalidInput, match="mt_bench is not run: its answers are compared by a judge"):
             chosen(None, tasks, limit=None, num_fewshot=None)
 
 
@@ -71,8 +72,7 @@ def test_what_is_listed_is_what_can_be_named() -> None:
     for name in (*catalogue().suites, *catalogue().groups, *catalogue().tasks, *catalogue().not_run):
         assert name in listed
     for suite in (*catalogue().suites, *catalogue().groups):
-        if suite != "code":
-            assert set(names(suite)) <= set(catalogue().tasks)
+        assert set(names(suite)) <= set(catalogue().tasks)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from claas.eval.metrics.sandbox import Case, CodeResult, Limits, run_cases
+from claas.eval.metrics.sandbox import Case, CodeResult, Limits, SandboxError, confinement, run_cases, run_program
 
 CASES = (Case((1,), 1), Case((2,), 2))
 PATIENT = Limits(wall_s=30.0)
@@ -166,3 +166,54 @@ def test_many_programs_run_side_by_side() -> None:
 def test_secrets_of_the_harness_are_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLAAS_API_KEY", "secret")
     assert run("import os\ndef f(): return sorted(os.environ)", (Case((), []),)).ok == (True,)
+
+
+PROGRAM = "def f(n):\n    return n + 1\n"
+WRITE_TO_ALL = "import os\nfor fd in range(3, 9):\n    try: os.write(fd, {})\n    except OSError: pass\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "ended"),
+    [
+        (f"{PROGRAM}assert f(1) == 2", None),
+        (f"{PROGRAM}assert f(1) == 3", "AssertionError"),
+        (f"{PROGRAM}assert f(1) == 3, 'two'", "AssertionError: two"),
+        (f"{PROGRAM}g(1)", "NameError: name 'g' is not defined"),
+        ("import numpy", "ModuleNotFoundError: No module named 'numpy'"),
+        ("x = = 1", "SyntaxError: invalid syntax (<answer>, line 1)"),
+        ("raise ValueError('one\\n two')", "ValueError: one two"),
+        ("class E(BaseException):\n    def __str__(self): raise self\nraise E", "E"),
+        ("raise SystemExit(0)", "SystemExit: 0"),
+        ("input()", "EOFError: EOF when reading a line"),
+        ("x = 'x' * 10**10", "MemoryError"),
+        ("def f(): return f()\nf()", "RecursionError: maximum recursion depth exceeded"),
+        ("import os; os._exit(3)", "crashed: exit code 3"),
+        ("import os; os._exit(0)", "crashed: exit code 0"),
+        ("while True: pass", "out of time"),
+        ("import signal; signal.signal(signal.SIGPROF, signal.SIG_IGN)\nwhile True: pass", "out of time"),
+        ("print('x' * 10**7)", None),
+        (WRITE_TO_ALL.format("b'x' * 10**6"), "wrote too much"),
+        (WRITE_TO_ALL.format("b'{}\\n'") + "os._exit(0)", "crashed: exit code 0"),
+        ("# " + "x" * 10**5, None),
+    ],
+)  # fmt: skip
+def test_a_program_ends_or_says_why_it_did_not(source: str, ended: str | None) -> None:
+    assert asyncio.run(run_program(source, HASTY)) == ended
+
+
+def test_a_program_that_waits_is_out_of_time() -> None:
+    assert asyncio.run(run_program("import time; time.sleep(60)", Limits(wall_s=0.3))) == "out of time"
+
+
+def test_a_sandbox_that_breaks_down_says_nothing_about_the_code(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    broken = tmp_path / "child.py"
+    broken.write_text("raise SystemExit(1)")
+    monkeypatch.setattr("claas.eval.metrics.sandbox._CHILD", broken)
+    for asked in (run_program("1"), run_cases("# broken", "f", CASES), confinement()):
+        with pytest.raises(SandboxError, match="before it had confined itself"):
+            asyncio.run(asked)
+    monkeypatch.setattr("sys.executable", str(tmp_path / "nowhere"))
+    with pytest.raises(SandboxError, match="cannot start the sandbox process"):
+        asyncio.run(run_program("1"))

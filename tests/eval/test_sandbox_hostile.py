@@ -23,7 +23,7 @@ import psutil
 import pytest
 
 from claas.eval.metrics import sandbox_child
-from claas.eval.metrics.sandbox import Case, Limits, refused_syscalls, run_cases
+from claas.eval.metrics.sandbox import Case, Limits, refused_syscalls, run_cases, run_program
 from tests.eval.hostile_programs import ALWAYS, HARMFUL, HOSTILE, hostile_source
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the means are Linux's")
@@ -102,6 +102,8 @@ def test_every_hostile_program_is_refused_and_changes_nothing(world: World, monk
     with (world.place / "secret").open() as inherited:
         os.set_inheritable(inherited.fileno(), True)
         result = asyncio.run(run_cases(hostile_source(world.names), "f", cases))
+        program = f"{hostile_source(world.names)}\nassert {{f(name) for name in PROGRAMS}} == {{'refused'}}"
+        assert asyncio.run(run_program(program)) is None
     assert [name for name, ok in zip(HOSTILE, result.ok, strict=True) if not ok] == []
     assert world.state() == before
 
@@ -194,6 +196,7 @@ def test_what_never_ends_is_ended(body: str) -> None:
     started, children = time.monotonic(), psutil.Process().children()
     result = asyncio.run(run_cases(f"{body}\ndef f(n): return n", "f", [Case((1,), 1)], HASTY))
     assert result.ok == (False,)
+    assert asyncio.run(run_program(body, HASTY)) in ("out of time", "wrote too much")
     assert time.monotonic() - started < 15
     assert psutil.Process().children() == children
 

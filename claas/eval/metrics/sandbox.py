@@ -19,16 +19,18 @@ the standard and system libraries, and whatever a bug in the kernel gives away. 
 user can (what anybody can, where this user is root); without namespaces and seccomp, as on macOS, it can also use the
 network. For hostile code there, run the whole harness inside a container.
 
-The expected values never enter the process, so that code can only pass by computing them."""
+The expected values of `run_cases` never enter the process, so that code can only pass by computing them. The program
+of `run_program` holds its own tests: no verdict of it is safe from code that looks for a way to make one."""
 
 import asyncio
 import json
 import os
 import platform
+import secrets
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -39,7 +41,7 @@ from claas.core.errors import ClaasError
 
 
 class SandboxError(ClaasError):
-    """The process could not be started: this says nothing about the code."""
+    """The process could not be started, or confined: this says nothing about the code."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class CodeResult:
 
 
 _DEFAULT = Limits()
+_OF_A_PROGRAM = Limits(cpu_s=3.0, wall_s=30.0, memory_bytes=1024 * 1024 * 1024)
 _MOST_KEPT = 1024
 _results: dict[tuple[tuple[str, ...], str, str, Limits], CodeResult] = {}
 
@@ -94,31 +97,65 @@ async def run_cases(
     return _results[key]
 
 
+async def run_program(source: str, limits: Limits = _OF_A_PROGRAM) -> str | None:
+    """Run a program that tests itself; None where it ran to its end, else why it did not, in a line.
+
+    That is an exception (`AssertionError`, `SyntaxError: ...`), `out of time`, or how the process ended.
+    """
+    token = secrets.token_hex(8)
+    ended = await _run({"cells": [source], "entry": None, "calls": [], "token": token}, limits)
+    told = [line[token] for line in ended.lines() if token in line]
+    if told:
+        return " ".join(str(told[0]).split()) or None
+    if len(ended.said) >= _MOST_BYTES:
+        return "wrote too much"
+    if ended.exit_code is None or -ended.exit_code in (signal.SIGPROF, signal.SIGXCPU, signal.SIGKILL):
+        return "out of time"
+    return f"crashed: exit code {ended.exit_code}"
+
+
+async def confinement() -> Mapping[str, bool]:
+    """Whether the kernel holds such a process: keeps it from the `network`, `files`, and `syscalls` of no use to it."""
+    return (await _run({"cells": [], "entry": None, "calls": [], "token": ""}, _DEFAULT)).granted
+
+
 _MOST_BYTES = 64 * 1024
 
 
 async def _judge(cells: Sequence[str], entry: str, cases: Sequence[Case], limits: Limits) -> tuple[CodeResult, bool]:
     """The result, and whether it would be the same again (running out of wall time depends on the machine)."""
-    job = {
-        "cells": cells,
-        "entry": entry,
-        "calls": [case.arguments for case in cases],
+    job = {"cells": cells, "entry": entry, "calls": [case.arguments for case in cases]}
+    if len(json.dumps(job)) > _MOST_BYTES:
+        return CodeResult((False,) * len(cases), False, f"longer than {_MOST_BYTES} bytes"), True
+    ended = await _run(job, limits)
+    return _read(ended.lines(), cases), ended.exit_code is not None or len(ended.said) >= _MOST_BYTES
+
+
+_CHILD = Path(__file__).with_name("sandbox_child.py")
+_START_S = 60.0
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """What the kernel granted, what the process said then, and its exit code; None where it had to be stopped."""
+
+    granted: Mapping[str, bool]
+    said: bytes
+    exit_code: int | None
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What was said; none of it can be trusted to be well formed."""
+        return [value for line in self.said.splitlines() if (value := _parsed(line)) is not None]
+
+
+async def _run(job: Mapping[str, Any], limits: Limits) -> _Ended:
+    """Start the process, and give it `wall_s` from when it is confined."""
+    whole = {
+        **job,
         "cpu_s": limits.cpu_s,
         "memory_bytes": limits.memory_bytes,
         "refused_syscalls": refused_syscalls(),
     }
-    sent = json.dumps(job).encode()
-    if len(sent) > _MOST_BYTES:
-        return CodeResult((False,) * len(cases), False, f"longer than {_MOST_BYTES} bytes"), True
-    reply, in_time = await _reply(sent, limits.wall_s)
-    return _read(reply, cases), in_time
-
-
-_CHILD = Path(__file__).with_name("sandbox_child.py")
-
-
-async def _reply(job: bytes, wall_s: float) -> tuple[bytes, bool]:
-    """What the process said, and whether it ended by itself."""
     with tempfile.TemporaryDirectory(prefix="sandbox-") as empty:
         try:
             process = await asyncio.create_subprocess_exec(
@@ -132,36 +169,46 @@ async def _reply(job: bytes, wall_s: float) -> tuple[bytes, bool]:
             )
         except OSError as error:
             raise SandboxError(f"cannot start the sandbox process: {error}") from error
-        output = bytearray()
-        in_time = False
+        said, exit_code = bytearray(), None
         try:
+            granted = await _confined(process, json.dumps(whole).encode())
             with suppress(TimeoutError):
-                async with asyncio.timeout(wall_s):
-                    await _converse(process, job, output)
-                in_time = True
+                async with asyncio.timeout(limits.wall_s):
+                    exit_code = await _heard(process, said)
         finally:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
-    return bytes(output), in_time
+    return _Ended(granted, bytes(said), exit_code)
 
 
-async def _converse(process: asyncio.subprocess.Process, job: bytes, output: bytearray) -> None:
-    """Send the job, then read into `said` until the process ends or has said too much."""
+async def _confined(process: asyncio.subprocess.Process, job: bytes) -> dict[str, bool]:
+    """Send the job, and wait for the first line, which is ours: the code runs after it."""
     stdin, stdout = process.stdin, process.stdout
     assert stdin is not None
     assert stdout is not None
-    with suppress(BrokenPipeError, ConnectionResetError):
-        stdin.write(job)
-        await stdin.drain()
-        stdin.close()
-    while len(output) < _MOST_BYTES and (chunk := await stdout.read(_MOST_BYTES)):
-        output += chunk[: _MOST_BYTES - len(output)]
+    granted = None
+    with suppress(BrokenPipeError, ConnectionResetError, TimeoutError):
+        async with asyncio.timeout(_START_S):
+            stdin.write(job)
+            await stdin.drain()
+            stdin.close()
+            granted = _parsed(await stdout.readline())
+    if granted is None:
+        raise SandboxError("the sandbox process ended, or hung, before it had confined itself")
+    return granted
 
 
-def _read(reply: bytes, cases: Sequence[Case]) -> CodeResult:
-    """The verdict on a reply, none of which can be trusted to be well formed."""
-    lines = [value for line in reply.splitlines() if (value := _parsed(line)) is not None]
+async def _heard(process: asyncio.subprocess.Process, said: bytearray) -> int | None:
+    """Read into `said` until the process ends; its exit code, None where it has said too much."""
+    assert process.stdout is not None
+    while len(said) < _MOST_BYTES and (chunk := await process.stdout.read(_MOST_BYTES)):
+        said += chunk[: _MOST_BYTES - len(said)]
+    return await process.wait() if len(said) < _MOST_BYTES else None
+
+
+def _read(lines: Sequence[dict[str, Any]], cases: Sequence[Case]) -> CodeResult:
+    """The verdict on what was said."""
     first = lines[0] if lines else {"error": "used up its time or memory, or crashed"}
     returned = {
         line["call"]: line["returned"] for line in lines if isinstance(line.get("call"), int) and "returned" in line

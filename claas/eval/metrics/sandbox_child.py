@@ -1,7 +1,8 @@
 """The program inside the sandbox: gives up its rights, then runs a model's code. Standard library only.
 
-Started by `sandbox.py` with the job on stdin. It answers on stdout in JSON lines: one for the definition, then one for
-every call that returned. What the calls should return is never told to this process.
+Started by `sandbox.py` with the job on stdin. It answers on stdout in JSON lines: first what the kernel holds it by. Of
+a function it then says how it was defined, and what every call returned; what that should be is never told to this
+process. Of a program that tests itself it says how it ended.
 """
 
 import ast
@@ -44,9 +45,13 @@ def main() -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in range(3):
         os.dup2(nothing, standard)
-    confine(job)
+    os.write(reply, _line(confine(job)))
     refuse_events()
-    run(job["cells"], job["entry"], job["calls"], lambda line: os.write(reply, line))
+    if job["entry"] is None:
+        _, error = define(job["cells"])
+        os.write(reply, _line({job["token"]: error}))
+    else:
+        run(job["cells"], job["entry"], job["calls"], lambda line: os.write(reply, line))
     os._exit(0)
 
 
@@ -61,16 +66,7 @@ def confine(job: dict[str, Any]) -> dict[str, bool]:
 
 def run(cells: list[str], entry: str, calls: list[list[Any]], say: Callable[[bytes], int]) -> None:
     """Define `entry` by running each cell after the other, then call it once per list of arguments."""
-    names: dict[str, Any] = {"__name__": "answer"}
-    error = ""
-    for cell in cells:
-        error = "stopped while being defined"
-        with suppress(BaseException):
-            try:
-                exec(compile(cell, "<answer>", "exec"), names)
-            finally:
-                failure = sys.exc_info()[1]
-                error = f"{type(failure).__name__}: {failure}"[:200] if failure else ""
+    names, error = define(cells)
     function = names.get(entry)
     if not callable(function):
         say(_line({"error": error or f"defines no function {entry!r}"}))
@@ -81,12 +77,27 @@ def run(cells: list[str], entry: str, calls: list[list[Any]], say: Callable[[byt
             say(_line({"call": index, "returned": function(*arguments)}))
 
 
+def define(cells: list[str]) -> tuple[dict[str, Any], str]:
+    """The names that the cells leave behind, and what the last of them raised; empty where it ran to its end."""
+    names: dict[str, Any] = {"__name__": "answer"}
+    error = ""
+    for cell in cells:
+        error = ""
+        try:
+            exec(compile(cell, "<answer>", "exec"), names)
+        except BaseException as failure:  # whatever it is, it is the code's
+            error = type(failure).__name__
+            with suppress(BaseException):
+                error = f"{error}: {failure}"[:200].removesuffix(": ")
+    return names, error
+
+
 def give_up_root(cells: list[str]) -> None:
     """Root becomes nobody. Nobody may lack access to the standard library, so what the code imports comes first."""
     if os.geteuid() != 0:
         return
     for name in {name for cell in cells for name in _imported(cell)} & sys.stdlib_module_names - {"antigravity"}:
-        with suppress(ImportError):
+        with suppress(Exception):
             importlib.import_module(name)
     with suppress(OSError):
         os.setgroups([])
