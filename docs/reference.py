@@ -13,6 +13,8 @@ from pydantic import BaseModel
 from claas.api.config import ApiConfig
 from claas.api.errors import STATUS_OF
 from claas.bench.compare import CompareConfig, DecidedRuns
+from claas.bench.convert.__main__ import ConvertConfig
+from claas.bench.convert.folder import Conversion
 from claas.bench.loss.__main__ import LossConfig
 from claas.bench.probe import ProbeBaseline, ProbeConfig, ProbeReport
 from claas.bench.settings import BenchConfig
@@ -38,6 +40,7 @@ BENCHMARK_RECORDS: list[tuple[str, type[BaseModel]]] = [
     ("`output` of `python -m claas.bench.compare`", DecidedRuns),
     ("`baseline` of `python -m claas.bench.probe`", ProbeBaseline),
     ("`output` of `python -m claas.bench.probe`", ProbeReport),
+    ("`conversion.json` of a folder that `python -m claas.bench.convert` made", Conversion),
 ]
 
 RECORDS: list[tuple[str, type[BaseModel]]] = [
@@ -68,6 +71,7 @@ def reference() -> str:
             *settings("Settings of `python -m claas.bench.compare`", CompareConfig),
             *settings("Settings of `python -m claas.bench.probe`", ProbeConfig),
             *settings("Settings of `python -m claas.bench.loss`", LossConfig),
+            *settings("Settings of `python -m claas.bench.convert`", ConvertConfig),
             *metrics(),
             *exit_codes(),
             *errors(),
