@@ -6,7 +6,7 @@ import asyncio
 import codecs
 import math
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 from uuid import uuid4
@@ -147,7 +147,7 @@ class _Continuation:
         if not self.request.echo or self.request.logprobs is None:
             return None
         reading = await self.engine.read(self.weights, prompt, self.request.logprobs)
-        _require_numbers(self.weights, reading.logprobs)
+        require_numbers(self.weights, reading.logprobs)
         return reading
 
     async def _sampled(self, prompt: TokenIds, index: int) -> Sample | None:
@@ -155,11 +155,12 @@ class _Continuation:
         if self.params.max_tokens == 0:
             return None
         sample = await self.engine.sample(self.weights, prompt, self.params.of_choice(index))
-        _require_numbers(self.weights, sample.logprobs)
+        require_numbers(self.weights, sample.logprobs)
         return sample
 
 
-def _require_numbers(weights: Weights, logprobs: Sequence[float]) -> None:
+def require_numbers(weights: Weights, logprobs: Iterable[float]) -> None:
+    """Raise `StackError` where weights are broken: their log probabilities are none."""
     if not all(map(math.isfinite, logprobs)):
         raise StackError(f"{weights.name} gave a token a log probability that is not a number")
 

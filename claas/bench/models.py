@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from claas.core.concurrency import together
 from claas.core.errors import InvalidInput, MissingExtra
 from claas.core.settings import EMBEDDED
 from claas.core.text import one_line
-from claas.eval.stacks.http_client import HttpClient
+from claas.eval.stacks.http_client import HttpClient, Malformed, Refused
 from claas.eval.stacks.open_stack import check_stack, open_client
 from claas.eval.stacks.stack import ServedBase, require_weights
 from claas.results.records import AdapterVersion
@@ -53,7 +53,10 @@ async def models_at(client: HttpClient, config: BenchConfig) -> list[Model]:
     tokenizer = await asyncio.to_thread(_tokenizer, config)
     window = config.window or await _window(client)
     names = [None] * config.include_base + config.adapters
-    return await together(_model(client, config, name, window, tokenizer) for name in names)
+    models = await together(_model(client, config, name, window, tokenizer) for name in names)
+    if await _reads_once(models[0].served):
+        return models
+    return [replace(model, served=replace(model.served, reads_once=False)) for model in models]
 
 
 async def _model(
@@ -75,7 +78,21 @@ async def _model(
     if adapter is not None and "@" in adapter:
         lora_id, _, number = adapter.rpartition("@")
         require_weights(weights, f"{served_name(lora_id)}@{number}", reply.system_fingerprint)
-    return Model(WireModel(client, weights, window, tokenizer, asyncio.get_running_loop()), adapter and weights.model)
+    served = WireModel(client, weights, window, tokenizer, asyncio.get_running_loop(), reads_once=True)
+    return Model(served, adapter and weights.model)
+
+
+async def _reads_once(served: WireModel) -> bool:
+    """Whether the server scores several continuations of a prompt in one request: other APIs, and older ones, do not.
+
+    Found out once, by a request that nothing is wrong with.
+    """
+    first, *others = served.tokenizer.encode(_SPELLED)
+    try:
+        await served.score([first], [others])
+    except (Refused, Malformed):
+        return False
+    return True
 
 
 def _weights(adapter: str | None, reply: CompletionResponse) -> AdapterVersion:

@@ -5,8 +5,9 @@ Every reply is checked to come from the weights asked for. Imported only where l
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, islice
 from typing import Any, Protocol, TypeVar, cast
 
 from lm_eval.api.model import TemplateLM  # pyright: ignore[reportMissingTypeStubs]  # typed in place
@@ -25,12 +26,22 @@ from claas.core.errors import InvalidInput
 from claas.eval.stacks.http_client import HttpClient
 from claas.eval.stacks.stack import LostAnswer, require_weights
 from claas.results.records import AdapterVersion
-from claas.wire.chat import CompletionChoice, CompletionRequest, CompletionResponse
+from claas.wire.chat import (
+    MOST_CONTINUATION_TOKENS,
+    MOST_CONTINUATIONS,
+    CompletionChoice,
+    CompletionRequest,
+    CompletionResponse,
+    ContinuationsRequest,
+    ContinuationsResponse,
+)
 
 T = TypeVar("T")
 
 Scored = tuple[float, bool]
 """The log probability of a continuation in nats, and whether it is the likeliest one, token by token."""
+
+CONTINUATIONS = "/v1/score/continuations"
 
 _MOST_WAITING = 512
 """Requests of one task that are made out at the same time; the client sends as many of them as it may."""
@@ -69,6 +80,8 @@ class WireModel:
     window: int
     tokenizer: Tokenizer
     loop: asyncio.AbstractEventLoop
+    reads_once: bool
+    """Whether the API scores several continuations of a prompt in one request; else each is echoed after it."""
 
     async def complete(self, ids: Sequence[int], max_tokens: int, **settings: Any) -> CompletionChoice:
         """What continues `ids`; `WrongWeights` where other weights say so, `LostAnswer` where the reply is none."""
@@ -80,6 +93,32 @@ class WireModel:
         if len(reply.choices) != 1:
             raise LostAnswer(f"the reply has {len(reply.choices)} choices where one was asked for")
         return reply.choices[0]
+
+    async def score(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[Scored]:
+        """Each of `continuations` after `prompt`; raises what `complete` does."""
+        if not self.reads_once:
+            return await together(self._echoed(prompt, each) for each in continuations)
+        request = ContinuationsRequest(
+            model=self.weights.model, prompt=list(prompt), continuations=list(map(list, continuations))
+        )
+        reply = await self.client.post(CONTINUATIONS, request, ContinuationsResponse)
+        require_weights(self.weights, reply.model, reply.system_fingerprint)
+        sizes = [len(each.logprobs) for each in reply.continuations]
+        if sizes != list(map(len, continuations)):
+            raise LostAnswer(f"the reply scores continuations of {sizes} tokens")
+        return [(math.fsum(each.logprobs), all(each.likeliest)) for each in reply.continuations]
+
+    async def _echoed(self, prompt: Sequence[int], continuation: Sequence[int]) -> Scored:
+        ids = [*prompt, *continuation]
+        choice = await self.complete(ids, 0, echo=True, logprobs=1)
+        if choice.logprobs is None or len(choice.logprobs.token_logprobs) != len(ids):
+            raise LostAnswer(f"the reply has no log probability for each of {len(ids)} tokens")
+        size = len(continuation)
+        told, tops = choice.logprobs.token_logprobs[-size:], choice.logprobs.top_logprobs[-size:]
+        found = [(logprob, top) for logprob, top in zip(told, tops, strict=True) if logprob is not None and top]
+        if len(found) != size:
+            raise LostAnswer(f"the reply scores {len(found)} of the {size} tokens of a continuation")
+        return math.fsum(logprob for logprob, _ in found), all(logprob >= max(top.values()) for logprob, top in found)
 
 
 class WireLM(TemplateLM):
@@ -141,21 +180,25 @@ class WireLM(TemplateLM):
         return super().loglikelihood(requests, disable_tqdm=True)
 
     def _loglikelihood_tokens(self, requests: Any, **_: Any) -> list[Scored]:
-        async def one(key: Any, context: list[int], continuation: list[int]) -> Scored:
-            scored = await self._score(context, continuation)
-            if key is not None:
-                self.cache_hook.add_partial("loglikelihood", key, scored)
-            return scored
+        """Continuations of the same context are asked together."""
+        found: dict[int, Scored] = {}
 
-        return self._all(one, requests)
+        async def ask(prompt: Sequence[int], some: Sequence[_Asked]) -> None:
+            scores = await self._served.score(prompt, [each.continuation for each in some])
+            for each, scored in zip(some, scores, strict=True):
+                found[each.index] = scored
+                self.cache_hook.add_partial("loglikelihood", each.key, scored)
+
+        self._all(ask, _by_prompt(requests, self.max_length))
+        return [found[index] for index in range(len(requests))]
 
     def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> list[float]:
         """The log probability of each whole text, every token scored once."""
 
         async def one(text: str) -> float:
             windows = get_rolling_token_windows(self.tok_encode(text), self.prefix_token_id, self.max_length - 1, 1)
-            parts = [await self._score(*make_disjoint_window(window)) for window in windows]
-            total = math.fsum(logprob for logprob, _ in parts)
+            parts = [await self._served.score(prompt, [rest]) for prompt, rest in map(make_disjoint_window, windows)]
+            total = math.fsum(logprob for ((logprob, _),) in parts)
             self.cache_hook.add_partial("loglikelihood_rolling", (text,), total)
             return total
 
@@ -183,19 +226,6 @@ class WireLM(TemplateLM):
 
         return self._all(one, [request.args for request in requests])
 
-    async def _score(self, context: Sequence[int], continuation: Sequence[int]) -> Scored:
-        """What does not fit the window is cut from the beginning."""
-        ids = [*context, *continuation][-self.max_length :]
-        choice = await self._served.complete(ids, 0, echo=True, logprobs=1)
-        if choice.logprobs is None or len(choice.logprobs.token_logprobs) != len(ids):
-            raise LostAnswer(f"the reply has no log probability for each of {len(ids)} tokens")
-        size = len(continuation)
-        told, tops = choice.logprobs.token_logprobs[-size:], choice.logprobs.top_logprobs[-size:]
-        found = [(logprob, top) for logprob, top in zip(told, tops, strict=True) if logprob is not None and top]
-        if len(found) != size:
-            raise LostAnswer(f"the reply scores {len(found)} of the {size} tokens of a continuation")
-        return math.fsum(logprob for logprob, _ in found), all(logprob >= max(top.values()) for logprob, top in found)
-
     def _all(self, ask: Callable[..., Coroutine[Any, Any, T]], questions: Iterable[Sequence[Any]]) -> list[T]:
         """Ask all of them, and wait for the answers in the calling thread."""
 
@@ -209,3 +239,28 @@ class WireLM(TemplateLM):
             return await together(map(bounded, questions))
 
         return asyncio.run_coroutine_threadsafe(asked(), self._served.loop).result()
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One of lm-eval's requests by its place among them; `key` is what its cache knows it by."""
+
+    index: int
+    key: Any
+    continuation: list[int]
+
+
+def _by_prompt(requests: Iterable[Any], window: int) -> Iterator[tuple[tuple[int, ...], list[_Asked]]]:
+    """The requests of each prompt, as many together as the API takes; what is beyond the window is cut off in front."""
+    groups: dict[tuple[int, ...], list[_Asked]] = {}
+    for index, (key, context, continuation) in enumerate(requests):
+        prompt = tuple(context[max(0, len(context) + len(continuation) - window) :])
+        if not prompt:
+            raise LostAnswer(f"a continuation of {len(continuation)} tokens fills the window of {window}")
+        groups.setdefault(prompt, []).append(_Asked(index, key, continuation))
+    for prompt, asked in groups.items():
+        while asked:
+            tokens = accumulate(len(each.continuation) for each in asked)
+            fitting = sum(total <= MOST_CONTINUATION_TOKENS for total in islice(tokens, MOST_CONTINUATIONS))
+            yield prompt, asked[: max(1, fitting)]
+            asked = asked[max(1, fitting) :]

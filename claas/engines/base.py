@@ -168,6 +168,14 @@ class PromptLogprobs:
 
 
 @dataclass(frozen=True)
+class ContinuationScore:
+    """Log probabilities of a continuation's C tokens, in nats, and whether each is the likeliest in its place."""
+
+    logprobs: tuple[float, ...]  # (C,)
+    likeliest: tuple[bool, ...]  # (C,)
+
+
+@dataclass(frozen=True)
 class TrainingItem:
     """One sampled answer and the feedback a person gave on it.
 
@@ -294,6 +302,15 @@ class Engine(Protocol):
 
     async def read(self, weights: Weights, prompt: TokenIds, top_logprobs: int = 0) -> PromptLogprobs:
         """Log probabilities of every token of `prompt`, and of its `top_logprobs` likeliest alternatives."""
+        ...
+
+    async def score_continuations(
+        self, weights: Weights, prompt: TokenIds, continuations: Sequence[Sequence[int]]
+    ) -> list[ContinuationScore]:
+        """Log probabilities of each continuation after `prompt`, which need be read only once for all of them.
+
+        A score does not depend on what else is asked. Raises `InvalidInput` for a continuation without tokens.
+        """
         ...
 
     async def update(self, lora_id: str, items: Sequence[TrainingItem], training: TrainingConfig, key: str) -> Update:

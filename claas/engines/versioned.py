@@ -213,6 +213,20 @@ class VersionedEngine(Generic[V]):
         """The tokens of a prompt, which may be too many for the window."""
         return await unblocked(size_of(prompt), self._chat.ids_of, prompt)
 
+    async def _ids_and_continuations(
+        self, prompt: TokenIds, continuations: Sequence[Sequence[int]]
+    ) -> tuple[list[int], list[list[int]]]:
+        """The tokens of a prompt and of what may follow it, each of which fits the window."""
+        if not continuations:
+            raise InvalidInput("there are no continuations to score")
+        for index, each in enumerate(continuations):
+            if not each:
+                raise InvalidInput(f"continuation {index} has no tokens, so there is nothing to score")
+            self._chat.require_known(each)
+        ids = await self._ids(prompt)
+        self._require_window(len(ids), max(map(len, continuations)))
+        return ids, list(map(list, continuations))
+
     async def _sample(
         self, weights: Weights, prompt_ids: Sequence[int], sampled: SampledIds, stops: Sequence[str]
     ) -> Sample:

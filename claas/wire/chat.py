@@ -309,6 +309,45 @@ class ScoreRequest(RequestBody):
     chat_template_kwargs: PlainValues | None = None
 
 
+MOST_CONTINUATIONS = 128
+MOST_CONTINUATION_TOKENS = 2**14
+"""Of several continuations together; one alone may have what the window leaves."""
+
+_Ids: TypeAlias = Annotated[list[Count], Field(min_length=1, fail_fast=True)]
+
+
+class ContinuationsRequest(RequestBody):
+    """A prompt and what may follow it, all as token ids, to be scored under `model`."""
+
+    model: str
+    prompt: _Ids
+    continuations: Annotated[list[_Ids], Field(min_length=1, max_length=MOST_CONTINUATIONS, fail_fast=True)]
+
+    @field_validator("continuations")
+    @classmethod
+    def _not_too_many_tokens(cls, continuations: list[list[int]]) -> list[list[int]]:
+        tokens = sum(map(len, continuations))
+        if len(continuations) > 1 and tokens > MOST_CONTINUATION_TOKENS:
+            raise InvalidInput(f"together they must have at most {MOST_CONTINUATION_TOKENS} tokens, got {tokens}")
+        return continuations
+
+
+class ScoredContinuation(Body):
+    """Log probabilities (nats) of a continuation's tokens, and whether each is the likeliest one in its place."""
+
+    logprobs: list[float]
+    likeliest: list[bool]
+
+
+class ContinuationsResponse(Body):
+    """The continuations in the order of the request; `prompt_tokens` were read once for all of them."""
+
+    model: str
+    system_fingerprint: str
+    prompt_tokens: int
+    continuations: list[ScoredContinuation]
+
+
 class ScoreResponse(Body):
     """Log probabilities (nats) of the completion's tokens, end-of-turn token included; `logprob_sum` is their sum.
 

@@ -28,7 +28,7 @@ MODEL = "claas-tiny"
 WORDS = "Tell me about the rainbow. " * 140_000
 PAGE = "Tell me about the rainbow. " * 130
 CHAT, COMPLETIONS, SCORE = "/v1/chat/completions", "/v1/completions", "/v1/score"
-TOKENIZE = "/tokenize"
+TOKENIZE, CONTINUATIONS = "/tokenize", "/v1/score/continuations"
 RESOLVE, FEEDBACK = "/v1/rollouts/resolve", "/v1/feedback"
 
 
@@ -52,6 +52,10 @@ def completion(prompt: Any, **fields: Any) -> dict[str, Any]:
     return {"model": MODEL, "prompt": prompt, **fields}
 
 
+def continuations(prompt: list[int], continuations: list[list[int]]) -> dict[str, Any]:
+    return {"model": MODEL, "prompt": prompt, "continuations": continuations}
+
+
 def feedback(**fields: Any) -> dict[str, Any]:
     return {"requests": [{"lora_id": "a/b", "prompt": "Hi", "response": "Hi", "feedback": "Be brief.", **fields}]}
 
@@ -60,6 +64,9 @@ TURN = {"role": "user", "content": "a"}
 PART = {"type": "text", "text": "a"}
 
 REQUESTS = {
+    "long continuations": Slow(CONTINUATIONS, lambda: continuations([5] * 1500, [[5] * 500] * 32)),
+    "continuations of many tokens": Slow(CONTINUATIONS, lambda: continuations([5] * 130_000, [[5] * 100_000])),
+    "continuations that are empty": Slow(CONTINUATIONS, lambda: continuations([5], [[]] * 60_000)),
     "closing tags of thoughts": Slow(RESOLVE, lambda: {"text": "</think>" * 300_000}),
     "tags in tags": Slow(RESOLVE, lambda: {"text": "<thi" * 4000 + "<think></think>" + "nk></think>" * 4000}),
     "a text of blanks": Slow(RESOLVE, lambda: {"text": " " * 4_000_000}),

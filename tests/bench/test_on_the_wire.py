@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from claas.bench.catalogue import chosen
 from claas.bench.settings import BenchConfig
 from claas.core.errors import InvalidInput, StackError
 from claas.core.settings import TrainingConfig
+from claas.eval.stacks.http_client import HttpClient
 from claas.eval.stacks.open_stack import hosted
 from claas.results.benchmarks import BenchmarkFiles, EvalResult
 from claas.results.settings import EvalConfig
@@ -21,6 +23,7 @@ from claas.tiny import WEIGHTS_DIR
 from claas.wire.feedback import FeedbackItem
 
 pytest.importorskip("lm_eval")
+wire_lm = pytest.importorskip("claas.bench.wire_lm")
 pytestmark = pytest.mark.bench
 
 HUB = Path(__file__).parents[1] / "benchmarks" / "hub"
@@ -124,6 +127,34 @@ def test_log_probabilities_are_those_of_transformers(store: Path, tmp_path: Path
     assert len(samples) == 4
 
 
+def test_an_api_that_reads_a_prompt_for_each_continuation_gives_the_same_numbers(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths: list[str] = []
+    post = HttpClient.post
+
+    async def counted(self: HttpClient, path: str, *rest: Any) -> Any:
+        paths.append(path)
+        return await post(self, path, *rest)
+
+    monkeypatch.setattr(HttpClient, "post", counted)
+    run(store, tmp_path / "once", "hellaswag")
+    once = sorted(set(paths)), paths.count(wire_lm.CONTINUATIONS)
+    assert once == (["/v1/completions", "/v1/score/continuations"], 1 + 4)  # the first one asks whether it is there
+    paths.clear()
+    monkeypatch.setattr(wire_lm, "CONTINUATIONS", "/v1/not/there")
+    run(store, tmp_path / "each", "hellaswag")
+    assert paths.count("/v1/not/there") == 1
+    assert paths.count("/v1/completions") == 1 + 16
+    asked_once, asked_each = (
+        [each.resps for each in BenchmarkFiles(tmp_path / folder).read_samples("claas-tiny", "hellaswag")]
+        for folder in ("once", "each")
+    )
+    for ours, theirs in zip(asked_once, asked_each, strict=True):
+        assert [logprob for ((logprob, _),) in ours] == pytest.approx([logprob for ((logprob, _),) in theirs], abs=1e-4)
+        assert [greedy for ((_, greedy),) in ours] == [greedy for ((_, greedy),) in theirs]
+
+
 def test_a_whole_text_is_scored_token_by_token_whatever_the_window(store: Path, tmp_path: Path) -> None:
     from claas.bench.models import open_models
     from claas.bench.wire_lm import WireLM
@@ -151,17 +182,17 @@ def test_a_run_that_is_killed_asks_nothing_twice_and_ends_as_one_that_was_not(
 
     asked: list[tuple[int, ...]] = []
     dies_at = [10**9]
-    complete = WireModel.complete
+    score = WireModel.score
     monkeypatch.setattr("claas.bench.wire_lm._MOST_WAITING", 1)  # one after the other
 
-    async def counted(self: WireModel, ids: Any, max_tokens: int, **settings: Any) -> Any:
+    async def counted(self: WireModel, prompt: Any, continuations: Any) -> Any:
         if len(asked) >= dies_at[0]:
             raise StackError("the API is gone")
-        choice = await complete(self, ids, max_tokens, **settings)
-        asked.append(tuple(ids))
-        return choice
+        scored = await score(self, prompt, continuations)
+        asked.extend((*prompt, *each) for each in continuations if prompt[1:])  # without that which tries the API
+        return scored
 
-    monkeypatch.setattr(WireModel, "complete", counted)
+    monkeypatch.setattr(WireModel, "score", counted)
     run(store, tmp_path / "whole", "hellaswag", "truthfulqa_mc2")
     undisturbed = sorted(asked)
     asked.clear()
@@ -205,21 +236,19 @@ def test_other_weights_than_were_asked_end_the_run(
 ) -> None:
     from claas.bench.wire_lm import WireModel
     from claas.eval.stacks.stack import WrongWeights
-    from claas.wire.chat import CompletionResponse
 
-    post = WireModel.complete
+    score = WireModel.score
 
-    async def swapped(self: WireModel, *args: Any, **settings: Any) -> Any:
+    async def swapped(self: WireModel, prompt: Any, continuations: Any) -> Any:
         class Swapping:
-            async def post(client, path: str, body: Any, into: type[CompletionResponse]) -> CompletionResponse:
+            async def post(client, path: str, body: Any, into: Any) -> Any:
                 reply = await self.client.post(path, body, into)
                 return reply.model_copy(update={"system_fingerprint": "other"})
 
-        return await post(
-            WireModel(Swapping(), self.weights, self.window, self.tokenizer, self.loop), *args, **settings
-        )
+        client: Any = Swapping() if prompt[1:] else self.client
+        return await score(replace(self, client=client), prompt, continuations)
 
-    monkeypatch.setattr(WireModel, "complete", swapped)
+    monkeypatch.setattr(WireModel, "score", swapped)
     with pytest.raises(WrongWeights, match="asked claas-tiny"):
         run(store, tmp_path, "hellaswag")
     assert BenchmarkFiles(tmp_path).read_partial("claas-tiny").completed == {}

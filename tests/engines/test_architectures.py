@@ -76,6 +76,10 @@ async def lives(kind: str, folder: Path, small: bool = True) -> None:
         scored = [(await engine.score(version, user("hi"), "sky")).logprobs for version in (start, weights)]
         prompt, answer = base.chat.prompt_ids(user("hi")), base.chat.completion_ids("sky")
         assert scored[0] == pytest.approx(told(own, prompt, answer), abs=1e-4)
+        whole, some = prompt * 3, [answer, answer[::-1], answer[:1]]
+        scores = await engine.score_continuations(start, TokenIds(tuple(whole)), some)
+        for score, each in zip(scores, some, strict=True):
+            assert score.logprobs == pytest.approx(told(own, whole, each), abs=1e-4)
         plain: Any = PeftModel
         adapted = plain.from_pretrained(own, str(await engine.export_adapter("a"))).eval()
         assert scored[1] == pytest.approx(told(adapted, prompt, answer), abs=1e-4)

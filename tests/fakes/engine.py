@@ -15,6 +15,7 @@ from claas.core.errors import Conflict, NotFound
 from claas.core.settings import TrainingConfig
 from claas.engines.base import (
     AdapterSpec,
+    ContinuationScore,
     Health,
     Message,
     OnPiece,
@@ -164,6 +165,12 @@ class FakeEngine:
             logprobs=(-0.5 - _moved(weights),) * (len(tokens) - 1),
             top_logprobs=(top,) * (len(tokens) - 1) if top_logprobs else (),
         )
+
+    async def score_continuations(
+        self, weights: Weights, prompt: TokenIds, continuations: Sequence[Sequence[int]]
+    ) -> list[ContinuationScore]:
+        logprob = -0.5 - _moved(weights)
+        return [ContinuationScore((logprob,) * len(each), (False,) * len(each)) for each in continuations]
 
     async def update(self, lora_id: str, items: Sequence[TrainingItem], training: TrainingConfig, key: str) -> Update:
         versions = self._versions(lora_id)

@@ -8,6 +8,7 @@ from pathlib import Path
 from claas.core.checks import in_range
 from claas.core.concurrency import unblocked
 from claas.engines.base import (
+    ContinuationScore,
     Health,
     Message,
     OnPiece,
@@ -24,7 +25,7 @@ from claas.engines.local.forward import forward_of
 from claas.engines.local.learner import LocalLearner
 from claas.engines.local.model import LoadedModel
 from claas.engines.local.model_check import checked_once
-from claas.engines.local.score import ScoreJob, Scorer
+from claas.engines.local.score import ScoreJob, Scorer, shared_prefix
 from claas.engines.local.threads import Batcher, StreamingText
 from claas.engines.local.versions import AdapterCache, LocalStore, LocalVersion
 from claas.engines.store import recorded_date
@@ -112,8 +113,8 @@ class LocalEngine(VersionedEngine[LocalVersion]):
         prompt_ids = await self._ids(messages)
         completion_ids = await unblocked(len(completion), self._chat.completion_ids, completion)
         self._require_window(len(prompt_ids), len(completion_ids))
-        job = ScoreJob(prompt_ids, completion_ids, await self._adapters.get(weights))
-        scored = await asyncio.wrap_future(self._scorer.submit(job))
+        job = ScoreJob(prompt_ids, [completion_ids], await self._adapters.get(weights))
+        (scored,) = await asyncio.wrap_future(self._scorer.submit(job))
         return Score(weights, tuple(prompt_ids), self._chat.tokens(completion_ids), tuple(scored.logprobs))
 
     async def read(self, weights: Weights, prompt: TokenIds, top_logprobs: int = 0) -> PromptLogprobs:
@@ -123,9 +124,17 @@ class LocalEngine(VersionedEngine[LocalVersion]):
         self._require_window(len(ids), 0)
         scored = ScoredIds([], [], [])
         if len(ids) > 1:
-            job = ScoreJob(ids[:1], ids[1:], await self._adapters.get(weights), top_logprobs)
-            scored = await asyncio.wrap_future(self._scorer.submit(job))
+            job = ScoreJob(ids[:1], [ids[1:]], await self._adapters.get(weights), top_logprobs)
+            (scored,) = await asyncio.wrap_future(self._scorer.submit(job))
         return await self._prompt_logprobs(weights, ids, scored)
+
+    async def score_continuations(
+        self, weights: Weights, prompt: TokenIds, continuations: Sequence[Sequence[int]]
+    ) -> list[ContinuationScore]:
+        """Log probabilities of each continuation, the prompt's keys and values computed once for all of them."""
+        ids, completions = await self._ids_and_continuations(prompt, continuations)
+        job = ScoreJob(ids, completions, await self._adapters.get(weights), top_logprobs=1, prefix=shared_prefix(ids))
+        return list(map(_continuation_score, await asyncio.wrap_future(self._scorer.submit(job))))
 
     async def export_adapter(self, lora_id: str, version: int | None = None) -> Path:
         """The version's own directory: a standard PEFT adapter, with `version.json` beside it. Read only."""
@@ -150,3 +159,8 @@ class LocalEngine(VersionedEngine[LocalVersion]):
         """Stop the threads. An update under way is finished; answers and scores under way fail."""
         for part in (self._batcher, self._scorer, self._trainer):
             await asyncio.to_thread(part.close)
+
+
+def _continuation_score(scored: ScoredIds) -> ContinuationScore:
+    likeliest = (logprob >= top[0] for logprob, top in zip(scored.logprobs, scored.top_logprobs, strict=True))
+    return ContinuationScore(tuple(scored.logprobs), tuple(likeliest))

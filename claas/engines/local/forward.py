@@ -95,6 +95,36 @@ class SlotCache(Cache):
             self._columns = round_up(max(columns, self._columns * 3 // 2))
 
 
+class PrefixCache(Cache):
+    """Keys and values of the beginnings that one pass reads, (B, heads, columns, size) per layer.
+
+    After `continuing` each row of a pass attends to one of them and to itself: its own columns follow.
+    """
+
+    def __init__(self) -> None:
+        self.layers = []  # what the base class would manage; this one manages tensors
+        self._read: dict[int, tuple[Tensor, Tensor]] = {}
+        self._places: Tensor | None = None
+
+    def continuing(self, places: Tensor) -> None:
+        """The rows of the next pass continue the beginnings at `places` (B,)."""
+        self._places = places
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Keep a layer's keys and values (B, heads, T, size) of beginnings; of what continues them, return both."""
+        if self._places is None:
+            self._read[layer_idx] = key_states, value_states
+            return key_states, value_states
+        keys, values = (tensor[self._places] for tensor in self._read[layer_idx])
+        return torch.cat([keys, key_states], 2), torch.cat([values, value_states], 2)
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Models take positions from `position_ids` instead."""
+        return 0
+
+
 def _grown(tensor: Tensor, rows: int, columns: int, like: Tensor | None = None) -> Tensor:
     """`tensor` with at least `rows` and `columns`, its content kept; heads and size are taken from `like`."""
     if tensor.shape[0] >= rows and tensor.shape[2] >= columns:
@@ -115,7 +145,7 @@ class Forward(Protocol):
         length: int,  # columns attended to: those up to each token's position
         keep: Tensor,  # (B, T), True where logits are wanted; N of them, row by row
         segments: Sequence[Segment],
-        cache: SlotCache | None = None,
+        cache: SlotCache | PrefixCache | None = None,
     ) -> Tensor:
         """Logits (N, V)."""
         ...
@@ -170,7 +200,7 @@ class Qwen3Forward:
         length: int,
         keep: Tensor,
         segments: Sequence[Segment],
-        cache: SlotCache | None = None,
+        cache: SlotCache | PrefixCache | None = None,
     ) -> Tensor:
         self._router.route(segments)
         tokens = _Ragged(keep)
@@ -283,7 +313,7 @@ class GenericForward:
         length: int,
         keep: Tensor,
         segments: Sequence[Segment],
-        cache: SlotCache | None = None,
+        cache: SlotCache | PrefixCache | None = None,
     ) -> Tensor:
         self._router.route(segments)
         self._head.keep = keep

@@ -1,19 +1,22 @@
 """Scoring: the log probabilities of given answers, all that have arrived in as few forward passes as possible."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
 
-from claas.engines.local.forward import Forward, round_up
+from claas.engines.local.forward import Forward, PrefixCache, round_up
 from claas.engines.local.linear import ModelWeights, Segment
+from claas.engines.local.model import STRIDE
 from claas.engines.local.threads import Inbox, Workers, fail, told
 from claas.engines.versioned import ScoredIds
+
+T = TypeVar("T")
 
 _MOST_AT_ONCE = 256
 _TOKENS_PER_PASS = 4096
@@ -22,18 +25,53 @@ _LOGITS_AT_ONCE = 2**25  # 128 MiB of float32
 
 @dataclass(eq=False)
 class ScoreJob:
-    """A prompt, the completion to score after it, and the weights to score it with."""
+    """A prompt, the completions to score after it, and the weights to score them with.
+
+    The first `prefix` tokens of the prompt, a multiple of `STRIDE`, are read by themselves, once for all completions.
+    """
 
     prompt_ids: list[int]
-    completion_ids: list[int]  # (C,)
+    completions: list[list[int]]  # each (C,)
     weights: ModelWeights
     top_logprobs: int = 0
-    result: Future[ScoredIds] = field(default_factory=Future[ScoredIds])
+    prefix: int = 0
+    result: Future[list[ScoredIds]] = field(default_factory=Future[list[ScoredIds]])
 
     @property
     def length(self) -> int:
-        """Tokens fed to the model, padded: all but the last, which predicts nothing."""
-        return round_up(len(self.prompt_ids) + len(self.completion_ids) - 1)
+        """Tokens of the prefix, or of the longest row where there is none, padded."""
+        return self.prefix or round_up(len(self.prompt_ids) + max(map(len, self.completions)) - 1)
+
+
+def shared_prefix(prompt_ids: Sequence[int]) -> int:
+    """How much of a prompt is read once for all completions: up to what its last token is fed with.
+
+    It depends on the prompt alone, so that the score of a completion does, too: to the bit, whatever else is scored.
+    """
+    return round_up(len(prompt_ids)) - STRIDE
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """What a pass is fed after the prefix of `job`: the rest of the prompt, and completions up to their last tokens.
+
+    These are `indices` of its completions, which differ in no other token. `place` is that of the prefix among those
+    which were read together.
+    """
+
+    job: ScoreJob
+    place: int
+    indices: list[int]
+
+    @property
+    def fed(self) -> list[int]:
+        """The tokens fed to the model: the last one of a completion predicts nothing."""
+        return [*self.job.prompt_ids[self.job.prefix :], *self.job.completions[self.indices[0]][:-1]]
+
+    @property
+    def length(self) -> int:
+        """Tokens attended to, padded: those of the prefix, and those fed."""
+        return round_up(len(self.job.prompt_ids) + len(self.job.completions[self.indices[0]]) - 1)
 
 
 class Scorer:
@@ -44,8 +82,8 @@ class Scorer:
         self._threads = len(forwards)
         self._workers = Workers("scoring", [partial(self._serve, forward) for forward in forwards])
 
-    def submit(self, job: ScoreJob) -> Future[ScoredIds]:
-        """The completion's logprobs, once scored. Raises `StackError` once closed."""
+    def submit(self, job: ScoreJob) -> Future[list[ScoredIds]]:
+        """The logprobs of each completion, once scored. Raises `StackError` once closed."""
         self._workers.submit(job)
         return job.result
 
@@ -68,36 +106,86 @@ class Scorer:
 
     @torch.inference_mode()
     def _score(self, forward: Forward, batch: Sequence[ScoreJob]) -> None:
-        """One forward pass over jobs of the same weights and padded length."""
-        length = batch[0].length
-        ids = torch.zeros(len(batch), length, dtype=torch.long)
+        """Score jobs of the same weights and the same length of prefix."""
+        cache = self._prefixes(forward, batch) if batch[0].prefix else None
+        scored = [dict[int, ScoredIds]() for _ in batch]
+        rows = sorted((row for place, job in enumerate(batch) for row in _rows(place, job)), key=lambda row: row.length)
+        for length, same in groupby(rows, lambda row: row.length):
+            for some in _at_once(list(same), length):
+                for row, index, scores in self._read(forward, some, cache):
+                    scored[row.place][index] = scores
+                    _finish(row.job, scored[row.place])
+
+    def _prefixes(self, forward: Forward, batch: Sequence[ScoreJob]) -> PrefixCache:
+        """The beginnings of the prompts, read in one forward pass."""
+        cache, length = PrefixCache(), batch[0].prefix
+        ids = torch.tensor([job.prompt_ids[:length] for job in batch])
         keep = torch.zeros(len(batch), length, dtype=torch.bool)
-        for row, job in enumerate(batch):
-            tokens = [*job.prompt_ids, *job.completion_ids[:-1]]
-            ids[row, : len(tokens)] = torch.tensor(tokens)
-            keep[row, len(job.prompt_ids) - 1 : len(tokens)] = True
-        positions = torch.arange(length, device=self._device).expand(len(batch), -1)
-        segments = [Segment(batch[0].weights, len(batch))]
-        logits = forward(ids.to(self._device), positions, length, keep.to(self._device), segments)
-        targets = [token for job in batch for token in job.completion_ids]
-        scored = _scored(logits, torch.tensor(targets, device=self._device), max(job.top_logprobs for job in batch))
-        start = 0
-        for job in batch:
-            end = start + len(job.completion_ids)
-            if job.result.set_running_or_notify_cancel():
-                job.result.set_result(_part(scored, start, end, job.top_logprobs))
-            start = end
+        keep[:, -1] = True
+        self._pass(forward, ids, keep, 0, batch[0], cache)
+        return cache
+
+    def _read(
+        self, forward: Forward, rows: Sequence[_Row], cache: PrefixCache | None
+    ) -> Iterator[tuple[_Row, int, ScoredIds]]:
+        """The scores of the completions of rows of the same length, by one forward pass."""
+        first = rows[0].job.prefix
+        ids = torch.zeros(len(rows), rows[0].length - first, dtype=torch.long)
+        keep = torch.zeros(ids.shape, dtype=torch.bool)
+        targets, places, start = list[int](), list[int](), 0  # of every completion's tokens; in the kept logits
+        for index, row in enumerate(rows):
+            fed, size = row.fed, len(row.job.completions[row.indices[0]])
+            ids[index, : len(fed)] = torch.tensor(fed)
+            keep[index, len(fed) - size : len(fed)] = True
+            for completion in row.indices:
+                targets += row.job.completions[completion]
+                places += range(start, start + size)
+            start += size
+        if cache is not None:
+            cache.continuing(torch.tensor([row.place for row in rows], device=self._device))
+        logits = self._pass(forward, ids, keep, first, rows[0].job, cache)
+        scored = _scored(logits, places, targets, max(row.job.top_logprobs for row in rows))
+        at = 0
+        for row in rows:
+            for completion in row.indices:
+                size = len(row.job.completions[completion])
+                yield row, completion, _part(scored, at, at + size, row.job.top_logprobs)
+                at += size
+
+    def _pass(
+        self, forward: Forward, ids: Tensor, keep: Tensor, first: int, job: ScoreJob, cache: PrefixCache | None
+    ) -> Tensor:
+        """The logits at `keep` of tokens (B, T), the first of which stand at position `first`, by the job's weights."""
+        rows, time = ids.shape
+        positions = torch.arange(first, first + time, device=self._device).expand(rows, -1)
+        segments = [Segment(job.weights, rows)]
+        return forward(ids.to(self._device), positions, first + time, keep.to(self._device), segments, cache)
 
 
-def _scored(logits: Tensor, targets: Tensor, top_logprobs: int) -> ScoredIds:
-    """Log probability of each target (N,) under its logits (N, V), in float32, a slice of rows at a time."""
+def _finish(job: ScoreJob, scored: Mapping[int, ScoredIds]) -> None:
+    """Hand back the scores of a job once all its completions have them."""
+    if len(scored) == len(job.completions) and job.result.set_running_or_notify_cancel():
+        job.result.set_result([scored[index] for index in range(len(scored))])
+
+
+def _rows(place: int, job: ScoreJob) -> list[_Row]:
+    """The rows of a job: completions that differ in their last tokens only need but one."""
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for index, completion in enumerate(job.completions):
+        alike.setdefault(tuple(completion[:-1]), []).append(index)
+    return [_Row(job, place, indices) for indices in alike.values()]
+
+
+def _scored(logits: Tensor, places: Sequence[int], targets: Sequence[int], top_logprobs: int) -> ScoredIds:
+    """Log probability of each target under the logits (N, V) at its place, in float32, a slice of them at a time."""
     rows = max(1, _LOGITS_AT_ONCE // logits.shape[-1])
     parts: list[Tensor] = []
     top_ids: list[list[int]] = []
     top_values: list[list[float]] = []
     for start in range(0, len(targets), rows):
-        logprobs = logits[start : start + rows].float().log_softmax(-1)
-        parts.append(logprobs.gather(-1, targets[start : start + rows, None])[:, 0])
+        wanted = torch.tensor(targets[start : start + rows], device=logits.device)
+        logprobs = logits[places[start : start + rows]].float().log_softmax(-1)
+        parts.append(logprobs.gather(-1, wanted[:, None])[:, 0])
         if top_logprobs:
             top = logprobs.topk(min(top_logprobs, logits.shape[-1]))
             top_ids += cast(list[list[int]], top.indices.tolist())  # pyright: ignore[reportUnknownMemberType]
@@ -107,7 +195,7 @@ def _scored(logits: Tensor, targets: Tensor, top_logprobs: int) -> ScoredIds:
 
 
 def _part(scored: ScoredIds, start: int, end: int, top_logprobs: int) -> ScoredIds:
-    """The rows of one job, with as many alternatives as it asked for."""
+    """The scores of one completion, with as many alternatives as its job asked for."""
     if not top_logprobs:
         return ScoredIds(scored.logprobs[start:end], [], [])
     return ScoredIds(
@@ -118,13 +206,17 @@ def _part(scored: ScoredIds, start: int, end: int, top_logprobs: int) -> ScoredI
 
 
 def _batches(jobs: Sequence[ScoreJob]) -> Iterator[list[ScoreJob]]:
-    """Requests that can be scored together: same weights, same padded length, not too many tokens."""
-    for (_, length), same in groupby(sorted(jobs, key=_group), _group):
-        together = list(same)
-        size = max(1, _TOKENS_PER_PASS // length)
-        for start in range(0, len(together), size):
-            yield together[start : start + size]
+    """Jobs that can be scored together: same weights, same padded length, not too many tokens."""
+    for (_, _, length), same in groupby(sorted(jobs, key=_group), _group):
+        yield from _at_once(list(same), length)
 
 
-def _group(job: ScoreJob) -> tuple[int, int]:
-    return id(job.weights), job.length
+def _at_once(rows: list[T], length: int) -> Iterator[list[T]]:
+    """Rows of so many tokens each, as many at a time as one pass takes."""
+    size = max(1, _TOKENS_PER_PASS // length)
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+def _group(job: ScoreJob) -> tuple[int, int, int]:
+    return id(job.weights), job.prefix, job.length

@@ -108,6 +108,7 @@ def _calls(engine: Engine) -> dict[str, _Call]:
         engine.sample,
         engine.score,
         engine.read,
+        engine.score_continuations,
         engine.update,
         engine.init_adapter,
         engine.import_adapter,

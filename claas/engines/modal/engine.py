@@ -17,6 +17,7 @@ from claas.core.settings import MODAL_VARIABLES, TrainingConfig
 from claas.core.text import one_line
 from claas.engines.base import (
     AdapterSpec,
+    ContinuationScore,
     Health,
     Message,
     OnPiece,
@@ -153,6 +154,12 @@ class ModalEngine:
     async def read(self, weights: Weights, prompt: TokenIds, top_logprobs: int = 0) -> PromptLogprobs:
         """Log probabilities of every token of `prompt`, and of its `top_logprobs` likeliest alternatives."""
         return await self._service.call("read", weights, prompt, top_logprobs)
+
+    async def score_continuations(
+        self, weights: Weights, prompt: TokenIds, continuations: Sequence[Sequence[int]]
+    ) -> list[ContinuationScore]:
+        """Log probabilities of each continuation after `prompt`, which is read once for all of them."""
+        return await self._service.call("score_continuations", weights, prompt, continuations)
 
     async def update(self, lora_id: str, items: Sequence[TrainingItem], training: TrainingConfig, key: str) -> Update:
         """One SDPO update of the newest version, making the next one, exactly once per `key`.

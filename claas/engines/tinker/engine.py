@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from claas.core.checks import in_range
-from claas.core.concurrency import unblocked
+from claas.core.concurrency import together, unblocked
 from claas.core.errors import BadRequest, ClaasError, StackError
 from claas.engines.base import (
+    ContinuationScore,
     Health,
     Message,
     OnPiece,
@@ -118,6 +119,21 @@ class TinkerEngine(VersionedEngine[TinkerVersion]):
                 raise BadRequest("this Tinker service does not tell the likeliest tokens of a prompt; ask without them")
             scored = ScoredIds(scored.logprobs, top_ids, values)
         return await self._prompt_logprobs(weights, ids, scored)
+
+    async def score_continuations(
+        self, weights: Weights, prompt: TokenIds, continuations: Sequence[Sequence[int]]
+    ) -> list[ContinuationScore]:
+        """Log probabilities of each continuation after `prompt`, which the service reads once for each of them."""
+        await self._ids_and_continuations(prompt, continuations)
+        return await together(self._score_continuation(weights, prompt, each) for each in continuations)
+
+    async def _score_continuation(
+        self, weights: Weights, prompt: TokenIds, continuation: Sequence[int]
+    ) -> ContinuationScore:
+        reading = await self.read(weights, TokenIds((*prompt.ids, *continuation)), 1)
+        logprobs, tops = reading.logprobs[-len(continuation) :], reading.top_logprobs[-len(continuation) :]
+        likeliest = (logprob >= top[0].logprob for logprob, top in zip(logprobs, tops, strict=True))
+        return ContinuationScore(logprobs, tuple(likeliest))
 
     async def export_adapter(self, lora_id: str, version: int | None = None) -> Path:
         """A directory with the version as PEFT loads it, downloaded once."""

@@ -65,6 +65,7 @@ async def everything(engine: Engine) -> list[object]:
         await engine.sample(newest, words, GREEDY),
         await engine.score(newest, TURN, "Rain falls from clouds."),
         await engine.read(newest, words, 2),
+        await engine.score_continuations(newest, words, [(5, 6), (7,)]),
         await engine.list_adapters("me/"),
         {path.name: path.read_bytes() for path in exported.glob("adapter*")},
         await engine.import_adapter("copy", config, (exported / "adapter_model.safetensors").read_bytes()),

@@ -80,6 +80,18 @@ async def test_the_likeliest_tokens_are_told_where_the_service_tells_them(open_t
     assert [[top.token for top in row] for row in reading.top_logprobs] == [list(chat().tokens([0, 1]))] * 2
 
 
+async def test_continuations_are_read_one_by_one_after_their_prompt(open_tinker: Any, fake: FakeTinker) -> None:
+    engine = await open_tinker()
+    base = await engine.resolve(None)
+    fake.top_logprobs = True
+    scores = await engine.score_continuations(base, TokenIds((5, 6, 7)), [(8,), (9, 10)])
+    assert scores[0].logprobs == pytest.approx(logprobs([5, 6, 7, 8], 0)[2:])
+    assert scores[1].logprobs == pytest.approx(logprobs([5, 6, 7, 9, 10], 0)[2:])
+    assert scores[1].likeliest == tuple(logprob >= -1.0 for logprob in scores[1].logprobs)
+    with pytest.raises(InvalidInput, match="continuation 1 has no tokens"):
+        await engine.score_continuations(base, TokenIds((5, 6, 7)), [(8,), ()])
+
+
 async def test_a_score_covers_the_completion_and_its_end(open_tinker: Any) -> None:
     engine = await open_tinker()
     score = await engine.score(await engine.resolve(None), user("What is rain?"), "Water.")
