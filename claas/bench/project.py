@@ -76,6 +76,11 @@ def num_fewshot(raw: Raw) -> int:
     return max((int(shots) for shots in raw["n-shot"].values() if shots is not None), default=0)
 
 
+def rows(raw: Raw) -> int:
+    """How many items there are to ask, before any limit."""
+    return sum(count["original"] for count in raw["n-samples"].values())
+
+
 def version(raw: Raw) -> str:
     """lm-eval's version of the task, or of the tasks inside a group: a run with another one is no comparison."""
     return ", ".join(sorted({str(raw["versions"].get(task)) for task in raw["samples"]}))

@@ -148,11 +148,12 @@ class _Run:
             num_fewshot=project.num_fewshot(raw),
             limit=prepared.entry.limit,
             version=project.version(raw),
-            data=prepared.data,
+            data=prepared.data.model_copy(update={"rows": project.rows(raw)}),
             seconds=time.monotonic() - started,
         )
         self._write(task, raw, partial)
-        self.tell(f"{self.name}: {task} {result.primary_metric} {result.value:.3f} of {result.n_samples} items")
+        part = f" ({prepared.data.part})" if prepared.data.part else ""
+        self.tell(f"{self.name}: {task} {result.primary_metric} {result.value:.3f} of {result.n_samples} items{part}")
         return result
 
     def _ask(self, prepared: PreparedEntry, mark: str) -> project.Raw:

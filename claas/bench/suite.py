@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import lm_eval.tasks  # pyright: ignore[reportMissingTypeStubs]  # typed in place
 import yaml
+from datasets.config import HF_DATASETS_CACHE  # pyright: ignore[reportMissingTypeStubs]  # typed in place
 from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingTypeStubs]  # typed in place
 
 from claas.bench.catalogue import Entry, catalogue, nearest
@@ -115,13 +116,22 @@ def _data(entry: Entry, leaves: list[dict[str, Any]], datasets_dir: Path | None)
     local = [path for path in paths if datasets_dir is not None and (datasets_dir / path).is_dir()]
     if datasets_dir is None or not local:
         return TaskData(path=", ".join(paths)), {}
-    if len(paths) > 1:
+    loaded_with: dict[str, Any] = leaves[0].get("dataset_kwargs") or {}
+    if len(paths) > 1 or any((leaf.get("dataset_kwargs") or {}) != loaded_with for leaf in leaves):
         raise InvalidInput(
             f"{entry.task} reads several data sets ({', '.join(paths)}): with datasets_dir, name its tasks one by one"
         )
     folder = datasets_dir.resolve() / paths[0]
-    data = TaskData(path=paths[0], sha256=_digest(folder), fixture=_is_fixture(folder))
-    return data, {"dataset_path": str(folder)}
+    card = _card(folder)
+    part = card.get("part")
+    data = TaskData(
+        path=paths[0],
+        sha256=_digest(folder),
+        part=None if part is None else str(part),
+        fixture=card.get("fixture") is True,
+    )
+    kept = Path(HF_DATASETS_CACHE) / "local" / str(data.sha256)[:32]  # in its own place rows are found by name alone
+    return data, {"dataset_path": str(folder), "dataset_kwargs": {**loaded_with, "cache_dir": str(kept)}}
 
 
 def _digest(folder: Path) -> str:
@@ -133,11 +143,11 @@ def _digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _is_fixture(folder: Path) -> bool:
-    """Whether the data set's card says that its rows only have the form of the real ones."""
+def _card(folder: Path) -> dict[str, Any]:
+    """The settings in a data set's card; `part` and `fixture` are ours."""
     card = folder / "README.md"
     if not card.is_file():
-        return False
+        return {}
     _, _, rest = card.read_text(encoding="utf-8").partition("---\n")
     front = yaml.safe_load(rest.partition("---\n")[0])
-    return isinstance(front, dict) and cast(dict[str, Any], front).get("fixture") is True
+    return cast(dict[str, Any], front) if isinstance(front, dict) else {}

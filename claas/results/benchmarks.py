@@ -62,11 +62,15 @@ class EvalResult(Record):
 class TaskData(Record):
     """The rows that a task read: the data set's name, and the sha256 of its files where they were local.
 
-    `fixture`: they are somebody's own in the data set's schema, so that no number made from them is the benchmark's.
+    `rows` is how many there are to ask, before any limit. `part` is what the data's card says where they are not the
+    whole data set, and `fixture` that they are somebody's own in its schema: no number made from them is the
+    benchmark's.
     """
 
     path: str
     sha256: str | None = None
+    rows: int | None = None
+    part: str | None = None
     fixture: bool = False
 
 

@@ -33,7 +33,7 @@ RIGHT = {
 }
 
 
-def scored(task: str, answers: list[str], folder: Path) -> dict[str, Any]:
+def scored(task: str, answers: list[str], folder: Path, hub: Path = HUB) -> dict[str, Any]:
     """What lm-eval finds of these answers, one for each row."""
     from lm_eval.api.model import LM
 
@@ -49,7 +49,7 @@ def scored(task: str, answers: list[str], folder: Path) -> dict[str, Any]:
 
         loglikelihood_rolling = loglikelihood
 
-    suite = prepare(chosen(None, [task], limit=None, num_fewshot=None).entries, HUB)
+    suite = prepare(chosen(None, [task], limit=None, num_fewshot=None).entries, hub)
     group = suite.entries[0].group
     found = evaluate(data="", cache=folder / task, model=Scripted(), tasks=[group], task_manager=suite.manager)
     return {"results": found["results"][task], "samples": found["samples"][task]}

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ def test_base_and_adapter_are_asked_the_same_and_differ_in_what_they_are(smoke: 
     assert row.n_samples == {"mmlu": 8, "gsm8k": 4, "truthfulqa_mc2": 4, "ifeval": 6}
     assert row.smoke
     assert row.fixture
-    assert row.datasets["gsm8k"].path == "openai/gsm8k"
+    assert (row.datasets["gsm8k"].path, row.datasets["gsm8k"].rows) == ("openai/gsm8k", 4)
     assert set(row.metrics) >= {"mmlu/acc,none", "ifeval/prompt_level_strict_acc,none", "truthfulqa_mc2/acc,none"}
     assert not any("stderr" in key for key in row.metrics)
     assert not list(smoke.root.glob("*.partial.json"))
@@ -265,11 +266,19 @@ def test_only_where_the_data_come_from_is_changed() -> None:
 
     for task in ("gsm8k", "hellaswag", "mmlu", "truthfulqa_mc2", "ifeval"):
         changed, stock = settings(task, HUB), settings(task, None)
-        assert changed.keys() - stock.keys() == {"dataset_path"}
+        assert changed.keys() - stock.keys() == {"dataset_path", "dataset_kwargs"}
         assert {key: changed[key] for key in stock} == stock
 
 
 NO_CHANGE: dict[str, None] = {"limit": None, "num_fewshot": None}
+
+
+def test_the_rows_are_those_of_the_folder_as_it_is_now(store: Path, tmp_path: Path) -> None:
+    rows = shutil.copytree(HUB, tmp_path / "hub") / "Rowan" / "hellaswag" / "default" / "validation.jsonl"
+    for left in (3, 2):
+        rows.write_text("".join(rows.read_text().splitlines(keepends=True)[:left]))
+        (result,) = run(store, tmp_path / str(left), "hellaswag", datasets_dir=str(tmp_path / "hub"))
+        assert result.task_results[0].n_samples == left
 
 
 def test_data_sets_of_a_group_that_reads_several_are_not_mixed_up(tmp_path: Path) -> None:
