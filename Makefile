@@ -26,7 +26,7 @@ serve: install  ## start the API on 127.0.0.1:8080: make serve ARGS="port=8081"
 openclaw: install  ## an OpenClaw gateway in front of the API: make openclaw ARGS="--version 2026.9.6"
 	$(BIN)/python -m claas.openclaw $(ARGS)
 
-live: install  ## the tests against real peers: lm-evaluation-harness and OpenClaw, both installed for them
+live: install  ## the tests against real peers, installed for them: lm-evaluation-harness, OpenClaw, rows and a model
 	$(BIN)/pip install -q -c constraints.txt -e '.[local,dev,live]'
 	$(BIN)/python -m claas.openclaw --install-only
 	$(BIN)/python -m pytest -m live $(ARGS)

