@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+OTHERS := .cache/interop
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install eval serve openclaw live browser reference check format test bench
+.PHONY: help install eval serve openclaw live interop browser reference check format test bench bench-smoke
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -31,6 +32,14 @@ live: install  ## the tests against real peers, installed for them: lm-evaluatio
 	$(BIN)/python -m claas.openclaw --install-only
 	$(BIN)/python -m pytest -m live $(ARGS)
 
+$(OTHERS)/%/.installed: configs/bench/interop/%/requirements.txt
+	$(PYTHON) -m venv $(OTHERS)/$*
+	$(OTHERS)/$*/bin/pip install -q -r $<
+	@touch $@
+
+interop: install $(OTHERS)/lighteval/.installed $(OTHERS)/helm/.installed $(OTHERS)/sky/.installed  ## lighteval, HELM and SkyPilot, each installed for itself, with our API
+	$(BIN)/python -m pytest -m live tests/live/test_interop.py $(ARGS)
+
 browser: install  ## the tests of the pages in headless Chromium, which has to be installed
 	$(BIN)/pip install -q -c constraints.txt -e '.[local,dev,browser]'
 	$(BIN)/python -m pytest -m browser $(ARGS)
@@ -53,3 +62,7 @@ format: install  ## rewrite the code in the project's format
 
 bench: install  ## speed, memory and learning, printed as ratios
 	$(BIN)/python -m benchmarks
+
+bench-smoke: install  ## a minute of standard benchmarks, on rows of our own: does everything work?
+	$(BIN)/pip install -q -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m claas.bench suite=smoke datasets_dir=tests/benchmarks/hub output_dir=results/smoke resume=false $(ARGS)
