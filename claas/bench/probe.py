@@ -7,7 +7,7 @@ whether it is beyond that, and how many items would settle it.
 import asyncio
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -15,13 +15,13 @@ from pydantic import Field, ValidationError
 
 from claas.bench.catalogue import chosen
 from claas.bench.scoring import require_lm_eval
-from claas.bench.settings import BenchConfig
+from claas.bench.settings import ApiSettings, BenchConfig
 from claas.core.checks import first_problem, in_range, served_name
 from claas.core.command_line import Command, say
 from claas.core.configuration import check_limits, setting
 from claas.core.errors import ExitCode, InvalidInput, StackError
 from claas.core.files import dump_json, read_text, write_atomically
-from claas.core.settings import MODES, config_root
+from claas.core.settings import config_root
 from claas.results.benchmarks import BenchmarkRun, ScoredItem
 from claas.results.decision import TaskDelta, deltas
 from claas.results.numbers import fixed, signed
@@ -181,29 +181,25 @@ class MidTrainingProbe:
 
 
 _USAGE = """\
-python -m claas.bench.probe baseline=FILE [model=NAME] [key=value ...]
+python -m claas.bench.probe baseline=FILE [adapter=NAME] [key=value ...]
 
   python -m claas.bench.probe baseline=baseline.json                             writes it, of the base model
-  python -m claas.bench.probe baseline=baseline.json model=eval-concise@20       exit code 2 where a task regressed
+  python -m claas.bench.probe baseline=baseline.json adapter=eval-concise@20     exit code 2 where a task regressed
 """
 
 
 @dataclass
-class ProbeConfig:
+class ProbeConfig(ApiSettings):
     """What `python -m claas.bench.probe` is asked."""
 
     baseline: str = setting("", "file of the baseline; written where it is missing")
-    model: str | None = setting(None, "an adapter, such as eval-concise@20; null: the base model")
+    adapter: str | None = setting(None, "an adapter, such as eval-concise@20; null: the base model")
     tasks: list[str] = setting([], f"empty: those of the baseline, else {', '.join(PROBED)}")
     limit: int | None = setting(100, "the most items of each task, those of a group counted one by one", low=1)
     tolerance: float = setting(0.05, "a drop of more than this is a regression", low=0.0, high=1.0)
     confirm: bool = setting(False, "only a drop beyond noise is a regression")
     output: str | None = setting(None, "file for the report as JSON")
     num_fewshot: int | None = setting(None, "worked examples before each question; null: the task's own number", low=0)
-    mode: str = setting("local", "which API to host when claas_url is null", choices=MODES)
-    claas_url: str | None = setting(None, "a running CLaaS API; null hosts one in this process")
-    base_model: str | None = setting(None, "null: the mode's default")
-    store_dir: str = setting("./data/store", "where an API in this process finds its adapters, such as <run>/stack")
     tokenizer: str | None = setting(None, "a folder or a hub id; null: that of the base model")
     datasets_dir: str | None = setting(None, "a folder with <owner>/<name> for each data set, in place of the hub's")
     output_dir: str = setting("./results/probe", "the runs behind the reports")
@@ -228,15 +224,15 @@ def run_probe(config: ProbeConfig, runner: Measure | None = None) -> ProbeReport
     """One probe, whose report is printed, and written where that is asked for."""
     if not config.baseline:
         raise InvalidInput("give baseline=FILE: it is written where it is missing")
-    shared = ("num_fewshot", "mode", "claas_url", "base_model", "store_dir", "tokenizer", "datasets_dir", "output_dir")
+    of_the_run = {each.name for each in fields(BenchConfig)}
     probe = MidTrainingProbe(
-        model_name=config.model,
+        model_name=config.adapter,
         baseline_path=config.baseline,
         regression_tolerance=config.tolerance,
         tasks=config.tasks,
         limit=config.limit,
         confirm=config.confirm,
-        settings=BenchConfig(**{name: getattr(config, name) for name in shared}),
+        settings=BenchConfig(**{name: value for name, value in vars(config).items() if name in of_the_run}),
         runner=runner,
     )
     report = probe.run()

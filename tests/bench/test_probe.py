@@ -54,7 +54,7 @@ def test_a_missing_baseline_is_written_of_one_task_for_each_capability(
 
 def test_an_equal_model_has_not_regressed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runner = with_baseline(tmp_path, {})
-    assert main([f"baseline={tmp_path / 'baseline.json'}", "model=eval-concise@20"], runner) == 0
+    assert main([f"baseline={tmp_path / 'baseline.json'}", "adapter=eval-concise@20"], runner) == 0
     out = capsys.readouterr().out
     assert "no regression" in out
     assert "mmlu: 0.600 -> 0.600 (0.000)" in out
@@ -64,7 +64,7 @@ def test_regressed_tasks_are_named_with_exit_code_2_and_noise_is_called_that(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runner = with_baseline(tmp_path, {"gsm8k": NOISE, "mmlu": LOST})
-    arguments = [f"baseline={tmp_path / 'baseline.json'}", "model=eval-concise@20"]
+    arguments = [f"baseline={tmp_path / 'baseline.json'}", "adapter=eval-concise@20"]
     assert main([*arguments, f"output={tmp_path / 'report.json'}"], runner) == 2
     out = capsys.readouterr().out
     assert "REGRESSION: mmlu, gsm8k" in out
@@ -78,7 +78,7 @@ def test_regressed_tasks_are_named_with_exit_code_2_and_noise_is_called_that(
 
 def test_with_confirm_only_what_is_beyond_noise_counts(tmp_path: Path) -> None:
     runner = with_baseline(tmp_path, {"gsm8k": NOISE})
-    arguments = [f"baseline={tmp_path / 'baseline.json'}", "model=eval-concise@20"]
+    arguments = [f"baseline={tmp_path / 'baseline.json'}", "adapter=eval-concise@20"]
     assert main(arguments, runner) == 2
     assert main([*arguments, "confirm=true"], runner) == 0
     assert main([*arguments, "tolerance=0.07"], runner) == 0

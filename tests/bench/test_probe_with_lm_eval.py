@@ -32,7 +32,7 @@ def test_an_adapter_that_learned_nothing_has_not_regressed_by_either_of_its_name
     ]
     assert main(arguments) == 0
     for name in ("team/calm@0", "team-calm@0"):
-        assert main([*arguments, f"model={name}"]) == 0
+        assert main([*arguments, f"adapter={name}"]) == 0
         found = json.loads(report.read_text())
         assert (found["model_name"], found["fixture"]) == ("team-calm@0", True)
         assert {task: each["delta"] for task, each in found["deltas"].items()} == {"hellaswag": 0, "truthfulqa_mc2": 0}
