@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI
 
 import claas
-from claas.api import adapter_routes, openai_routes, page_routes
+from claas.api import adapter_routes, openai_routes, page_routes, token_routes
 from claas.api.config import ApiConfig
 from claas.api.errors import add_error_handlers
 from claas.api.guards import BearerAuth, BodyLimit, HostCheck, require_text
@@ -14,7 +14,13 @@ from claas.api.services import open_services
 from claas.engines.base import Engine
 from claas.wire.adapters import ErrorBody
 
-_ROUTERS = (openai_routes.router, adapter_routes.router, page_routes.router, page_routes.eval_router)
+_ROUTERS = (
+    openai_routes.router,
+    token_routes.router,
+    adapter_routes.router,
+    page_routes.router,
+    page_routes.eval_router,
+)
 
 
 def create_app(engine: Engine, config: ApiConfig, *, api_key: str | None = None) -> FastAPI:

@@ -1,34 +1,29 @@
 """`GET /`, health, models, chat, completions and scores."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 import claas
 from claas.api.chat import PreparedChat, answer
-from claas.api.completions import complete, completion_chunks, require_numbers
+from claas.api.completions import complete, completion_chunks
 from claas.api.errors import reply, reply_of_choices
 from claas.api.prompts import conversation, prompt_digest, require_size
 from claas.api.services import Served
 from claas.api.stream import chunks, event_stream, while_connected
-from claas.core.concurrency import TEXT_THREADS, unblocked
+from claas.core.concurrency import TEXT_THREADS
 from claas.core.errors import NotFound, StackError
-from claas.engines.base import Health, TokenIds
+from claas.engines.base import Health
 from claas.wire.adapters import SERVICE_NAME, HealthResponse, ModelCard, ModelList, ServiceInfo, WorkerHealth
 from claas.wire.chat import (
     ChatRequest,
     ChatResponse,
     CompletionRequest,
     CompletionResponse,
-    ContinuationsRequest,
-    ContinuationsResponse,
-    ScoredContinuation,
     ScoreRequest,
     ScoreResponse,
 )
-from claas.wire.tokens import TokenizeRequest, TokenizeResponse
 
 router = APIRouter()
 
@@ -119,40 +114,6 @@ async def completions(request: CompletionRequest, served: Served, http: Request)
         return await event_stream(http.receive, completion_chunks(served.engine, served.models, request))
     whole = await while_connected(http.receive, complete(served.engine, served.models, request))
     return await TEXT_THREADS.run(reply_of_choices, whole.model_copy(update={"choices": []}), whole.choices)
-
-
-@router.post("/tokenize", response_model=TokenizeResponse)
-async def tokenize(request: TokenizeRequest, served: Served) -> Response:
-    """The tokens of a text, as a completion would read it; it may be longer than the window. One text at a time."""
-    if request.model is not None:
-        await served.models.weights(request.model)
-    async with served.tokenizing:
-        ids = (await served.engine.encode(request.prompt)).ids
-    return await unblocked(len(ids), _tokenized, ids, served.engine.window)
-
-
-def _tokenized(ids: Sequence[int], window: int) -> Response:
-    return reply(TokenizeResponse(count=len(ids), max_model_len=window, tokens=list(ids)))
-
-
-@router.post("/v1/score/continuations", response_model=ContinuationsResponse)
-async def score_continuations(request: ContinuationsRequest, served: Served, http: Request) -> Response:
-    """Log probabilities of what may follow a prompt, which is read once. A client that hangs up is not scored for."""
-    weights = await served.models.weights(request.model)
-    prompt = TokenIds(tuple(request.prompt))
-    scored = await while_connected(
-        http.receive, served.engine.score_continuations(weights, prompt, request.continuations)
-    )
-    require_numbers(weights, (logprob for each in scored for logprob in each.logprobs))
-    body = ContinuationsResponse(
-        model=weights.name,
-        system_fingerprint=weights.digest,
-        prompt_tokens=len(request.prompt),
-        continuations=[
-            ScoredContinuation(logprobs=list(each.logprobs), likeliest=list(each.likeliest)) for each in scored
-        ],
-    )
-    return reply(body)
 
 
 @router.post("/v1/score", response_model=ScoreResponse)

@@ -271,15 +271,20 @@ class Engine(Protocol):
         """More characters than this are more tokens than the window has, whatever they say."""
         ...
 
-    async def encode(self, prompt: Sequence[Message] | str) -> TokenIds:
+    async def encode(self, prompt: Sequence[Message] | str, add_special_tokens: bool = True) -> TokenIds:
         """The tokens that an answer to a conversation continues, by the chat template, or those of plain text.
 
-        Plain text gets what the tokenizer puts in front of any text, and may spell out special tokens.
+        Plain text may spell out special tokens, and gets what the tokenizer puts in front of any text, unless
+        `add_special_tokens` is False.
         """
         ...
 
     async def decode(self, prompt: TokenIds) -> str:
         """What tokens read as, special ones included. Raises `InvalidInput` for an id that is no token."""
+        ...
+
+    async def tokenizer_info(self) -> dict[str, JsonValue]:
+        """What the tokenizer's own configuration says: its `tokenizer_class`, special tokens, and chat template."""
         ...
 
     async def resolve(self, lora_id: str | None, version: int | None = None) -> Weights:

@@ -2,12 +2,14 @@
 
 import json
 import logging
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any, Protocol, TypeAlias, cast
 
+from pydantic import JsonValue
 from transformers import AutoTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
@@ -36,6 +38,7 @@ class _Tokenizer(_Vocabulary, TemplatedTokenizer, Protocol):
     """What is used of a Hugging Face tokenizer, whose own types are loose."""
 
     eos_token_id: int | None
+    init_kwargs: Mapping[str, Any]
 
     def __len__(self) -> int: ...
 
@@ -108,10 +111,10 @@ class ChatFormat:
         self.require_known(prompt.ids)
         return list(prompt.ids)
 
-    def encode(self, prompt: Sequence[Message] | str) -> TokenIds:
+    def encode(self, prompt: Sequence[Message] | str, add_special_tokens: bool = True) -> TokenIds:
         """The tokens of a conversation by the chat template, or of plain text as it is."""
         if isinstance(prompt, str):
-            return TokenIds(tuple(self.text_ids(prompt)))
+            return TokenIds(tuple(self.text_ids(prompt, add_special_tokens)))
         ids = self.prompt_ids(prompt)
         return TokenIds(tuple(ids), opens_thinking(self.text(ids[-_OPENING_TOKENS:], special=True)))
 
@@ -120,9 +123,19 @@ class ChatFormat:
         self.require_known(prompt.ids)
         return self.text(prompt.ids, special=True)
 
-    def text_ids(self, text: str) -> list[int]:
-        """The tokens of plain text, after what the tokenizer puts in front of any text."""
-        return self._tokenizer.encode(text, add_special_tokens=True)
+    def text_ids(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        """The tokens of plain text, after what the tokenizer puts in front of any text, or without."""
+        return self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+
+    def tokenizer_info(self) -> dict[str, JsonValue]:
+        """What the tokenizer's configuration says, without where its files are here."""
+        settings = {name: value for name, value in self._tokenizer.init_kwargs.items() if name not in _PLACES}
+        told = cast(dict[str, JsonValue], _plain(settings))
+        return {
+            **{name: value for name, value in told.items() if value is not None},
+            "tokenizer_class": type(self._tokenizer).__name__,
+            "chat_template": cast(JsonValue, self._tokenizer.chat_template),
+        }
 
     def require_known(self, token_ids: Sequence[int]) -> None:
         """Raise `InvalidInput` on an id that is no token."""
@@ -154,6 +167,22 @@ class ChatFormat:
 
     def _token_text(self, token: int) -> str:
         return self._tokenizer.decode([token], skip_special_tokens=False)
+
+
+_PLACES = ("vocab_file", "merges_file", "tokenizer_file", "name_or_path", "is_local", "local_files_only")
+
+
+def _plain(setting: object) -> JsonValue:
+    """A setting as JSON has it, a special token as its text; None for what JSON, or some reader of it, cannot have."""
+    if isinstance(setting, dict):
+        return {str(name): _plain(value) for name, value in cast(dict[object, object], setting).items()}
+    if isinstance(setting, list | tuple):
+        return [_plain(value) for value in cast(Sequence[object], setting)]
+    if isinstance(setting, int) and not -(2**63) <= setting < 2**63:
+        return None
+    if isinstance(setting, str | int) or (isinstance(setting, float) and math.isfinite(setting)):
+        return setting
+    return cast("str | None", getattr(setting, "content", None))
 
 
 _CHARACTERS_PER_TURN = 16

@@ -152,13 +152,17 @@ class VersionedEngine(Generic[V]):
         """More characters than this are more tokens than the window has, whatever they say."""
         return self._learner.longest_prompt
 
-    async def encode(self, prompt: Sequence[Message] | str) -> TokenIds:
+    async def encode(self, prompt: Sequence[Message] | str, add_special_tokens: bool = True) -> TokenIds:
         """The tokens of a conversation by the chat template, or of plain text as it is."""
-        return await unblocked(size_of(prompt), self._chat.encode, prompt)
+        return await unblocked(size_of(prompt), self._chat.encode, prompt, add_special_tokens)
 
     async def decode(self, prompt: TokenIds) -> str:
         """What tokens read as, special ones included."""
         return await unblocked(size_of(prompt), self._chat.decode, prompt)
+
+    async def tokenizer_info(self) -> dict[str, JsonValue]:
+        """What the tokenizer's own configuration says."""
+        return self._chat.tokenizer_info()
 
     async def resolve(self, lora_id: str | None, version: int | None = None) -> Weights:
         """The weights of an adapter's `version`, or of its newest; of the base model when `lora_id` is None."""

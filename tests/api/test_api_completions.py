@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from claas.api.completions import legacy_logprobs
-from claas.engines.base import ContinuationScore, PromptLogprobs, Sample, TokenIds, Weights
+from claas.engines.base import PromptLogprobs, Sample, TokenIds, Weights
 from claas.wire.chat import CompletionResponse
 from tests.api.client import LORA, NAME, Api, error, ok, serving
 from tests.fakes.engine import FakeEngine, token_id, words_ids
@@ -180,67 +180,3 @@ async def test_what_cannot_be_completed_is_refused(
             await api.http.post("/v1/completions", json={"model": NAME, "prompt": "a", **fields}), status
         )
     assert engine.sampled == []
-
-
-async def test_the_tokens_of_a_text_are_those_that_a_completion_reads(tmp_path: Path, engine: FakeEngine) -> None:
-    async with serving(tmp_path, engine) as api:
-        told = ok(await api.http.post("/tokenize", json={"prompt": "a b", "model": NAME}))
-        assert told == {"count": 2, "max_model_len": engine.window, "tokens": [A, B]}
-        assert "nobody" in error(await api.http.post("/tokenize", json={"prompt": "a", "model": "nobody"}), 404)
-        long = "a " * 2 * engine.window
-        assert ok(await api.http.post("/tokenize", json={"prompt": long}))["count"] > engine.window
-        too_long = await api.http.post("/tokenize", json={"prompt": "a" * (2**20 + 1)})
-        assert "prompt" in error(too_long, 422)
-
-
-async def score(api: Api, status: int = 200, **fields: Any) -> Any:
-    body = {"model": NAME, "prompt": [A], "continuations": [[B]], **fields}
-    reply = await api.http.post("/v1/score/continuations", json=body)
-    return ok(reply) if status == 200 else error(reply, status)
-
-
-async def test_continuations_of_a_prompt_are_scored_by_the_weights_that_are_named(
-    tmp_path: Path, engine: FakeEngine
-) -> None:
-    async with serving(tmp_path, engine) as api:
-        told = await score(api, continuations=[[A, B], [B], [A, B]])
-        assert "nobody" in await score(api, 404, model="nobody")
-    assert told == {
-        "model": f"{NAME}@0",
-        "system_fingerprint": engine.adapters[LORA][0].digest,
-        "prompt_tokens": 1,
-        "continuations": [{"logprobs": [-0.5] * size, "likeliest": [False] * size} for size in (2, 1, 2)],
-    }
-
-
-@pytest.mark.parametrize(
-    ("fields", "said"),
-    [
-        ({"prompt": []}, "prompt: List should have at least 1 item"),
-        ({"prompt": "text"}, "prompt: Input should be a valid list"),
-        ({"prompt": [True]}, "prompt.0: Input should be a valid integer"),
-        ({"prompt": [-1]}, "prompt.0: Input should be greater than or equal to 0"),
-        ({"continuations": []}, "continuations: List should have at least 1 item"),
-        ({"continuations": [[B], []]}, "continuations.1: List should have at least 1 item"),
-        ({"continuations": [[B], [2**63]]}, "continuations.1.0: Input should be less than"),
-        ({"continuations": [B]}, "continuations.0: Input should be a valid list"),
-        ({"continuations": [[B]] * 129}, "continuations: List should have at most 128 items"),
-        ({"continuations": [[B] * 9000] * 2}, "continuations: together they must have at most 16384 tokens, got 18000"),
-        ({"logprobs": 1}, "logprobs: unknown field"),
-    ],
-    ids=lambda value: value[:30] if isinstance(value, str) else "",
-)
-async def test_continuations_that_cannot_be_scored_are_refused_by_the_field(
-    tmp_path: Path, engine: FakeEngine, fields: dict[str, Any], said: str
-) -> None:
-    async with serving(tmp_path, engine) as api:
-        assert said in await score(api, 422, **fields)
-
-
-async def test_a_score_that_is_no_number_is_the_engines_failure(tmp_path: Path) -> None:
-    class Broken(FakeEngine):
-        async def score_continuations(self, *asked: Any) -> Any:
-            return [ContinuationScore((float("nan"),), (True,))]
-
-    async with serving(tmp_path, Broken(tmp_path / "engine")) as api:
-        assert "not a number" in await score(api, 503)

@@ -92,7 +92,10 @@ class FakeEngine:
     def longest_prompt(self) -> int:
         return 1000 * self.window
 
-    async def encode(self, prompt: Sequence[Message] | str) -> TokenIds:
+    async def tokenizer_info(self) -> dict[str, JsonValue]:
+        return {"tokenizer_class": "Words", "eos_token": "<end>"}
+
+    async def encode(self, prompt: Sequence[Message] | str, add_special_tokens: bool = True) -> TokenIds:
         if isinstance(prompt, str):
             return TokenIds(words_ids(prompt))
         return TokenIds(prompt_ids(prompt), self.opens_thinking)

@@ -109,17 +109,20 @@ def weights_dir() -> str:
     return str(WEIGHTS_DIR)
 
 
-@pytest.mark.parametrize("tokenized", [True, False], ids=["token ids", "texts"])
+LOCAL = {"tokenizer": weights_dir(), "tokenizer_backend": "huggingface"}
+REMOTE = {"tokenizer_backend": "remote"}
+
+
 @pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize(
+    "settings",
+    [{**LOCAL, "tokenized_requests": True}, {**LOCAL, "tokenized_requests": False}, REMOTE],
+    ids=["token ids", "texts", "the API's tokenizer"],
+)
 def test_loglikelihoods_are_those_of_transformers(
-    url: str, reference: tuple[Any, Any], tmp_path: Path, tokenized: bool, batch_size: int
+    url: str, reference: tuple[Any, Any], tmp_path: Path, settings: dict[str, Any], batch_size: int
 ) -> None:
     task = task_of(tmp_path, CHOICES, QUESTIONS)
-    settings = {
-        "tokenizer": weights_dir(),
-        "tokenizer_backend": "huggingface",
-        "tokenized_requests": tokenized,
-    }
     report = evaluated("local-completions", f"{url}/v1/completions", task, settings, batch_size=batch_size)
     samples = report["samples"]["small_choice"]
     assert len(samples) == len(QUESTIONS)
@@ -135,8 +138,8 @@ def test_loglikelihoods_are_those_of_transformers(
 
 @pytest.mark.parametrize(
     "settings",
-    [{"tokenizer": weights_dir(), "tokenizer_backend": "huggingface"}, {"tokenizer_backend": None}],
-    ids=["huggingface", "no tokenizer"],
+    [LOCAL, REMOTE, {"tokenizer_backend": None}],
+    ids=["huggingface", "the API's tokenizer", "no tokenizer"],
 )
 def test_text_is_generated_as_transformers_does(
     url: str, reference: tuple[Any, Any], tmp_path: Path, settings: dict[str, Any]

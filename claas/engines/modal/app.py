@@ -104,6 +104,7 @@ def _calls(engine: Engine) -> dict[str, _Call]:
     own: list[_Call] = [
         engine.encode,
         engine.decode,
+        engine.tokenizer_info,
         engine.resolve,
         engine.sample,
         engine.score,

@@ -129,13 +129,17 @@ class ModalEngine:
         """More characters than this are more tokens than the window has, whatever they say."""
         return self._served.longest_prompt
 
-    async def encode(self, prompt: Sequence[Message] | str) -> TokenIds:
+    async def encode(self, prompt: Sequence[Message] | str, add_special_tokens: bool = True) -> TokenIds:
         """The tokens of a conversation by the chat template, or of plain text as it is."""
-        return await self._service.call("encode", prompt)
+        return await self._service.call("encode", prompt, add_special_tokens)
 
     async def decode(self, prompt: TokenIds) -> str:
         """What tokens read as, special ones included."""
         return await self._service.call("decode", prompt)
+
+    async def tokenizer_info(self) -> dict[str, JsonValue]:
+        """What the tokenizer's own configuration says."""
+        return await self._service.call("tokenizer_info")
 
     async def resolve(self, lora_id: str | None, version: int | None = None) -> Weights:
         """The weights of an adapter's `version`, or of its newest; of the base model when `lora_id` is None."""

@@ -61,6 +61,8 @@ async def everything(engine: Engine) -> list[object]:
         words,
         await engine.encode(TURN),
         await engine.decode(words),
+        await engine.encode("Rain", False),
+        await engine.tokenizer_info(),
         samples,
         await engine.sample(newest, words, GREEDY),
         await engine.score(newest, TURN, "Rain falls from clouds."),
