@@ -1,107 +1,150 @@
 """The models of a run: each name pinned to the weights that it means, and read with the tokenizer that these have."""
 
 import asyncio
+import base64
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from importlib import import_module
+from dataclasses import dataclass
 from pathlib import Path
 
-from claas.bench.settings import BenchConfig
-from claas.bench.wire_lm import Tokenizer, WireModel
+from claas.bench.adapters import PeftFolder, is_path, peft_folder
+from claas.bench.backends import models_here
+from claas.bench.model import SPELLED, Model, NamedTokenizer, Tell, adapter_tokenizer, base_tokenizer, nobody
+from claas.bench.settings import WIRE, BenchConfig
+from claas.bench.wire_lm import WireLM, WireModel, reads_once
 from claas.core.checks import served_name
 from claas.core.concurrency import together
-from claas.core.errors import InvalidInput, MissingExtra
-from claas.core.settings import EMBEDDED
-from claas.core.text import one_line
-from claas.eval.stacks.http_client import HttpClient, Malformed, Refused
+from claas.core.errors import InvalidInput
+from claas.core.files import read_bytes
+from claas.eval.stacks.http_client import HttpClient, Refused
 from claas.eval.stacks.open_stack import check_stack, open_client
 from claas.eval.stacks.stack import ServedBase, require_weights
 from claas.results.records import AdapterVersion
-from claas.tiny import WEIGHTS_DIR
-from claas.wire.adapters import HealthResponse
+from claas.wire.adapters import HealthResponse, LoraImportRequest, LoraList, LoraVersion
 from claas.wire.chat import CompletionRequest, CompletionResponse
-
-_SPELLED = "The 7 quick-brown foxes said: don't."
-"""A text that two tokenizers hardly cut alike."""
-
-
-@dataclass(frozen=True)
-class Model:
-    """One model of a run; `adapter` is None for the base model."""
-
-    served: WireModel
-    adapter: str | None
-
-    @property
-    def name(self) -> str:
-        """The name by which these very weights are asked."""
-        return self.served.weights.model
 
 
 @asynccontextmanager
-async def open_models(config: BenchConfig) -> AsyncGenerator[list[Model], None]:
+async def open_models(config: BenchConfig, tell: Tell = nobody) -> AsyncGenerator[list[Model], None]:
     """The base model and the adapters of `config`; `InvalidInput` where they cannot be asked with its tokenizer."""
+    if config.backend != WIRE:
+        yield _apart(await asyncio.to_thread(models_here, config, tell))
+        return
     check_stack(config.stack())
-    await asyncio.to_thread(_tokenizer, config)  # what is wrong with it is said before weights are loaded
+    await asyncio.to_thread(base_tokenizer, config.read_with)  # what is wrong is said before weights are loaded
+    for name in filter(is_path, config.adapters):
+        peft_folder(name)
     async with open_client(config.stack(), Path(config.store_dir)) as client:
-        yield await models_at(client, config)
+        yield await models_at(client, config, tell)
 
 
-async def models_at(client: HttpClient, config: BenchConfig) -> list[Model]:
+async def models_at(client: HttpClient, config: BenchConfig, tell: Tell = nobody) -> list[Model]:
     """As `open_models`, of an API that is open already."""
-    tokenizer = await asyncio.to_thread(_tokenizer, config)
+    named = await asyncio.to_thread(base_tokenizer, config.read_with)
     window = config.window or await _window(client)
-    names = [None] * config.include_base + config.adapters
-    models = await together(_model(client, config, name, window, tokenizer) for name in names)
-    if await _reads_once(models[0].served):
-        return models
-    return [replace(model, served=replace(model.served, reads_once=False)) for model in models]
+    once = await reads_once(client, config.model, named.tokenizer.encode(SPELLED))
+    served = _Served(client, config, window, named, once, tell)
+    adapters = map(served.adapter, config.adapters)
+    return _apart(await together([served.base(), *adapters] if config.include_base else adapters))
 
 
-async def _model(
-    client: HttpClient, config: BenchConfig, adapter: str | None, window: int, tokenizer: Tokenizer
-) -> Model:
-    name = adapter or config.model
-    asked = CompletionRequest(model=name, prompt=_SPELLED, max_tokens=0, echo=True, logprobs=1, temperature=0.0)
-    reply = await client.post("/v1/completions", asked, CompletionResponse)
-    logprobs = reply.choices[0].logprobs if reply.choices else None
-    if logprobs is None:
-        raise InvalidInput(f"{client.base_url} gives no log probabilities of {name}, so nothing can be scored there")
-    ours = tokenizer.encode(_SPELLED)
-    if len(logprobs.tokens) != len(ours):
-        raise InvalidInput(
-            f"{tokenizer.name_or_path} is not the tokenizer of {name}: it makes {len(ours)} tokens of a text of which "
-            f"{client.base_url} makes {len(logprobs.tokens)}; set tokenizer to its folder or hub id"
+def _apart(models: list[Model]) -> list[Model]:
+    """Require that no two of the models are one, by whatever names they were asked for."""
+    names = [model.name for model in models]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InvalidInput(f"two of the adapters are {twice[0]}: name it once")
+    return models
+
+
+@dataclass(frozen=True)
+class _Served:
+    """What an API serves, as it is to be asked."""
+
+    client: HttpClient
+    config: BenchConfig
+    window: int
+    named: NamedTokenizer
+    reads_once: bool
+    tell: Tell
+
+    async def base(self) -> Model:
+        """The base model."""
+        return await self._model(self.config.model, None, self.named)
+
+    async def adapter(self, name: str) -> Model:
+        """An adapter of the API, or one that is imported into it from a folder or the hub."""
+        if is_path(name) or ("/" in name and "@" not in name and not await self._knows(name)):
+            adapter = await asyncio.to_thread(peft_folder, name)
+            named = self.named
+            if self.config.tokenizer is None:
+                named = await asyncio.to_thread(adapter_tokenizer, adapter, named)
+            return await self._model(await self._imported(adapter), name, named)
+        return await self._model(name, name, self.named)
+
+    async def _knows(self, lora_id: str) -> bool:
+        return lora_id in (await self.client.get("/v1/lora", LoraList, params={"prefix": lora_id})).loras
+
+    async def _imported(self, adapter: PeftFolder) -> str:
+        """The name of the version that an adapter of files is at the API, where it is made unless it is there."""
+        base = await self._asked(self.config.model)
+        doubt = adapter.doubt(self.config.model, base.system_fingerprint)
+        weights = base64.b64encode(await asyncio.to_thread(read_bytes, adapter.weights)).decode()
+        body = LoraImportRequest(lora_id=adapter.lora_id, config=adapter.config, weights=weights)
+        try:
+            made = await self.client.post("/v1/lora/import", body, LoraVersion)
+        except Refused as error:
+            missing = error.status in (404, 405)
+            said = f"{self.client.base_url} imports no adapters" if missing else str(error)
+            mend = "" if error.status == 409 else "; or name a version that it has, or set backend=hf"
+            raise InvalidInput(f"{adapter.name}: {said}{mend}") from error
+        if doubt is not None:
+            self.tell(doubt)
+        return made.model
+
+    async def _asked(self, name: str) -> CompletionResponse:
+        asked = CompletionRequest(model=name, prompt=SPELLED, max_tokens=0, echo=True, logprobs=1, temperature=0.0)
+        return await self.client.post("/v1/completions", asked, CompletionResponse)
+
+    async def _model(self, name: str, adapter: str | None, named: NamedTokenizer) -> Model:
+        reply = await self._asked(name)
+        logprobs = reply.choices[0].logprobs if reply.choices else None
+        if logprobs is None:
+            raise InvalidInput(
+                f"{self.client.base_url} gives no log probabilities of {name}, so nothing can be scored there"
+            )
+        ours = named.tokenizer.encode(SPELLED)
+        if len(logprobs.tokens) != len(ours):
+            raise InvalidInput(
+                f"{named.name} is not the tokenizer of {name}: it makes {len(ours)} tokens of a text of which "
+                f"{self.client.base_url} makes {len(logprobs.tokens)}; set tokenizer to its folder or hub id"
+            )
+        weights = _weights(name, adapter, reply)
+        ends_apart = named.name != self.config.model
+        loop = asyncio.get_running_loop()
+        served = WireModel(
+            self.client, weights, self.window, named.tokenizer, loop, reads_once=self.reads_once, ends_apart=ends_apart
         )
-    weights = _weights(adapter, reply)
-    if adapter is not None and "@" in adapter:
-        lora_id, _, number = adapter.rpartition("@")
-        require_weights(weights, f"{served_name(lora_id)}@{number}", reply.system_fingerprint)
-    served = WireModel(client, weights, window, tokenizer, asyncio.get_running_loop(), reads_once=True)
-    return Model(served, adapter and weights.model)
+        return Model(
+            name=weights.model,
+            adapter=adapter and weights.model,
+            digest=weights.digest,
+            named=named,
+            mark=(self.window,),
+            lm=lambda: WireLM(served),
+        )
 
 
-async def _reads_once(served: WireModel) -> bool:
-    """Whether the server scores several continuations of a prompt in one request: other APIs, and older ones, do not.
-
-    Found out once, by a request that nothing is wrong with.
-    """
-    first, *others = served.tokenizer.encode(_SPELLED)
-    try:
-        await served.score([first], [others])
-    except (Refused, Malformed):
-        return False
-    return True
-
-
-def _weights(adapter: str | None, reply: CompletionResponse) -> AdapterVersion:
+def _weights(name: str, adapter: str | None, reply: CompletionResponse) -> AdapterVersion:
     if adapter is None:
         return ServedBase(name=reply.model, digest=reply.system_fingerprint)
     lora_id, _, version = reply.model.partition("@")
     if not version.isdecimal():
         raise InvalidInput(f"{adapter!r} is no adapter: {reply.model} answers under that name")
-    return AdapterVersion(lora_id=lora_id, version=int(version), digest=reply.system_fingerprint)
+    weights = AdapterVersion(lora_id=lora_id, version=int(version), digest=reply.system_fingerprint)
+    if "@" in name:
+        asked, _, number = name.rpartition("@")
+        require_weights(weights, f"{served_name(asked)}@{number}", reply.system_fingerprint)
+    return weights
 
 
 async def _window(client: HttpClient) -> int:
@@ -110,17 +153,3 @@ async def _window(client: HttpClient) -> int:
     if not isinstance(window, int):
         raise InvalidInput(f"{client.base_url} does not say how many tokens its model reads; set window")
     return window
-
-
-def _tokenizer(config: BenchConfig) -> Tokenizer:
-    place = config.tokenizer or (str(WEIGHTS_DIR) if config.model == EMBEDDED else config.model)
-    try:
-        transformers = import_module("transformers")
-    except ModuleNotFoundError as error:
-        raise MissingExtra("transformers", "local") from error
-    try:
-        return transformers.AutoTokenizer.from_pretrained(place)
-    except (OSError, ValueError) as error:
-        raise InvalidInput(
-            f"there is no tokenizer {place!r} ({one_line(error)}); set tokenizer to its folder or hub id"
-        ) from error

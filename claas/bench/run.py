@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -12,11 +12,11 @@ from typing import Any
 
 from claas.bench import project
 from claas.bench.catalogue import SMOKE, Chosen, catalogue
-from claas.bench.models import Model, open_models
+from claas.bench.model import Model, Tell
+from claas.bench.models import open_models
 from claas.bench.scoring import TaskFailed, evaluate
 from claas.bench.settings import WIRE, BenchConfig
 from claas.bench.suite import PreparedEntry, Suite, prepare
-from claas.bench.wire_lm import WireLM
 from claas.core.concurrency import together
 from claas.core.errors import InvalidInput
 from claas.core.files import dump_json, locked, read_text, write_atomically, writing
@@ -34,9 +34,6 @@ from claas.results.benchmarks import (
 )
 from claas.results.records import utc_now
 
-Tell = Callable[[str], None]
-"""Says one line to whoever waits."""
-
 
 async def run_bench(config: BenchConfig, asked: Chosen, tell: Tell) -> list[EvalResult]:
     """Run every model on every entry; the result of each model, in which a task that failed has an `error`.
@@ -45,10 +42,10 @@ async def run_bench(config: BenchConfig, asked: Chosen, tell: Tell) -> list[Eval
     weights answer; the same call then continues.
     """
     BenchmarkFiles(config.output_folder).read_runs()  # what is wrong with it is said before anything is asked
-    suite = await asyncio.to_thread(prepare, asked.entries, config.datasets_folder)
+    suite = await asyncio.to_thread(prepare, asked.entries, config.datasets_folder, config.include_folder)
     for line in asked.left_out:
         tell(line)
-    async with open_models(config) as models:
+    async with open_models(config, tell) as models:
         return await run_models(config, asked, suite, models, tell)
 
 
@@ -56,9 +53,10 @@ async def run_models(
     config: BenchConfig, asked: Chosen, suite: Suite, models: Sequence[Model], tell: Tell
 ) -> list[EvalResult]:
     """As `run_bench`, of models that are open already on a suite that is prepared."""
-    if config.apply_chat_template is False and models[0].served.tokenizer.chat_template is not None:
+    if config.apply_chat_template is False and any(model.has_template for model in models):
         tell("asked without the chat template that the model has: no score compares with one that was made with it")
-    files, at_once = BenchmarkFiles(config.output_folder), asyncio.Semaphore(config.parallel_models)
+    files = BenchmarkFiles(config.output_folder)
+    at_once = asyncio.Semaphore(config.parallel_models if config.backend == WIRE else 1)  # of which each is in memory
 
     async def bounded(model: Model) -> EvalResult:
         async with at_once:
@@ -90,12 +88,15 @@ class _Run:
                 self.tell(f"{self.name} is complete already")
                 return complete
             partial = self._continued()
-            results = [await self._entry(prepared, partial) for prepared in self.suite.entries]
+            lm = None
+            if len(partial.completed) < len(self.suite.entries):
+                lm = await asyncio.to_thread(self.model.lm)
+            results = [await self._entry(prepared, partial, lm) for prepared in self.suite.entries]
             result = project.eval_result(
                 self.model.name,
                 results,
                 seconds=time.monotonic() - started,
-                backend=WIRE,
+                backend=self.config.backend,
                 fixture=any(prepared.data.fixture for prepared in self.suite.entries),
             )
             self.files.write_summary(self.name, result)
@@ -127,7 +128,7 @@ class _Run:
             self.tell(f"{self.name}: {task} was asked of other weights, or otherwise, before, and is run anew")
         return PartialRun(completed=kept)
 
-    async def _entry(self, prepared: PreparedEntry, partial: PartialRun) -> TaskResult:
+    async def _entry(self, prepared: PreparedEntry, partial: PartialRun, lm: Any) -> TaskResult:
         task = prepared.entry.task
         if task in partial.completed:
             self.tell(f"{self.name}: {task} is complete already")
@@ -136,7 +137,7 @@ class _Run:
         primary = catalogue().metric(task)
         mark = self._fingerprint(prepared)
         try:
-            raw = await asyncio.to_thread(self._ask, prepared, mark)
+            raw = await asyncio.to_thread(self._ask, prepared, mark, lm)
             result = project.task_result(raw, task, prepared.reported, primary)
         except (TaskFailed, LostAnswer, RequestLost, SandboxError, InvalidInput) as error:
             self.tell(f"{self.name}: {task} failed: {error}")
@@ -156,22 +157,22 @@ class _Run:
         self.tell(f"{self.name}: {task} {result.primary_metric} {result.value:.3f} of {result.n_samples} items{part}")
         return result
 
-    def _ask(self, prepared: PreparedEntry, mark: str) -> project.Raw:
+    def _ask(self, prepared: PreparedEntry, mark: str, lm: Any) -> project.Raw:
         return evaluate(
             data=prepared.data.path,
             cache=self._cache(mark),
-            model=WireLM(self.model.served),
+            model=lm,
             tasks=[prepared.group],
             task_manager=self.suite.manager,
             limit=prepared.entry.limit,
             apply_chat_template=self._uses_template,
-            fewshot_as_multiturn=self._uses_template,
+            fewshot_as_multiturn=self._as_turns,
+            **self.config.lm_eval_settings(),
         )
 
     def _write(self, task: str, raw: project.Raw, partial: PartialRun) -> None:
-        weights = self.model.served.weights
         if self.config.log_samples:
-            items = project.items(raw, AnsweredBy(name=weights.model, digest=weights.digest))
+            items = project.items(raw, AnsweredBy(name=self.model.name, digest=self.model.digest))
             self.files.write_samples(self.name, task, items)
         path = self.files.raw(self.name)
         earlier: dict[str, Any] = json.loads(read_text(path)) if len(partial.completed) > 1 and path.exists() else {}
@@ -186,12 +187,13 @@ class _Run:
             timestamp=utc_now(),
             base_model=self.config.model,
             adapter=self.model.adapter,
-            digest=self.model.served.weights.digest,
-            tokenizer=self.config.tokenizer or self.config.model,
-            backend=WIRE,
+            digest=self.model.digest,
+            tokenizer=self.model.named.name,
+            backend=self.config.backend,
             suite=self.asked.suite,
             smoke=self.asked.suite == SMOKE,
             apply_chat_template=self._uses_template,
+            settings=self.config.asked,
             lm_eval_version=version("lm_eval"),
             limits={task: each.limit for task, each in done.items()},
             num_fewshot={task: each.num_fewshot for task, each in done.items()},
@@ -205,7 +207,13 @@ class _Run:
     @property
     def _uses_template(self) -> bool:
         asked = self.config.apply_chat_template
-        return self.model.served.tokenizer.chat_template is not None if asked is None else asked
+        return self.model.has_template if asked is None else asked
+
+    @property
+    def _as_turns(self) -> bool:
+        """Whether worked examples are earlier turns of the chat."""
+        asked = self.config.fewshot_as_multiturn
+        return self._uses_template if asked is None else asked
 
     def _cache(self, mark: str) -> Path:
         """Where lm-eval keeps every answer that came, whether or not its task was finished."""
@@ -213,15 +221,17 @@ class _Run:
 
     def _fingerprint(self, prepared: PreparedEntry) -> str:
         """Of the weights, of what they are asked, and how."""
-        served = self.model.served
         return _digest(
             [
                 prepared.entry.model_dump(),
                 prepared.data.model_dump(),
-                served.weights.digest,
-                served.window,
-                self.config.tokenizer,
+                prepared.source,
+                self.model.digest,
+                self.model.mark,
+                self.model.named.mark,
                 self._uses_template,
+                self._as_turns,
+                self.config.asked,
                 version("lm_eval"),
             ]
         )
@@ -229,7 +239,7 @@ class _Run:
 
 def run_name(config: BenchConfig, model: Model, models: int) -> str:
     """The name of the run of one of `models` models."""
-    own = model.name.replace("/", "-")
+    own = model.name.replace("/", "-") + ("" if config.backend == WIRE else f"-{config.backend}")
     return own if config.name is None else config.name if models == 1 else f"{config.name}-{own}"
 
 

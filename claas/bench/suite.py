@@ -18,8 +18,9 @@ from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingTypeStubs]
 
 from claas.bench.catalogue import Entry, catalogue, nearest
 from claas.bench.code_tasks import run_in_sandbox
-from claas.core.errors import InvalidInput
-from claas.core.files import read_bytes
+from claas.core.errors import BREAKDOWNS, InvalidInput
+from claas.core.files import sha256_of
+from claas.core.text import one_line
 from claas.results.benchmarks import TaskData
 
 _TASKS = Path(lm_eval.tasks.__file__).parent
@@ -27,12 +28,16 @@ _TASKS = Path(lm_eval.tasks.__file__).parent
 
 @dataclass(frozen=True)
 class PreparedEntry:
-    """An entry that lm-eval can load by the name `group`; its numbers are then found under `reported`."""
+    """An entry that lm-eval can load by the name `group`; its numbers are then found under `reported`.
+
+    `source` is the digest of the folder that holds it, where that is the user's.
+    """
 
     entry: Entry
     group: str
     reported: str
     data: TaskData
+    source: str | None
 
 
 @dataclass(frozen=True)
@@ -43,17 +48,23 @@ class Suite:
     manager: TaskManager
 
 
-def prepare(entries: Sequence[Entry], datasets_dir: Path | None) -> Suite:
-    """Find the tasks of all entries; `InvalidInput` on a name that lm-eval does not have, with those like it.
+def prepare(entries: Sequence[Entry], datasets_dir: Path | None, include: Path | None = None) -> Suite:
+    """Find the tasks of all entries, those in the user's folder `include`, too.
+
+    `InvalidInput` on a name that is nowhere, with those like it, and where two entries have a task in common.
 
     Only the folders of the tasks are read, in half a second; for a name that the catalogue lacks all of lm-eval's,
     which takes ten or more.
     """
-    manager = _manager(entries)
+    own = {} if include is None else _index_of(include)
+    source = None if include is None else _digest(include)
+    manager = _manager(entries, own)
     prepared: list[PreparedEntry] = []
+    inside: dict[str, str] = {}
     with TemporaryDirectory() as folder:
         for entry in entries:
             leaves = [leaf for name in entry.only or (entry.task,) for leaf in _leaves(manager, name)]
+            _require_apart(entry, [str(leaf.get("task")) for leaf in leaves], inside)
             if run_programs := [leaf for leaf in leaves if leaf.get("unsafe_code")]:
                 run_in_sandbox(manager, run_programs)
             data, overrides = _data(entry, leaves, datasets_dir)
@@ -62,19 +73,43 @@ def prepare(entries: Sequence[Entry], datasets_dir: Path | None) -> Suite:
             group = _group(manager, entry, overrides)
             (Path(folder) / f"{entry.task}.yaml").write_text(yaml.safe_dump(group), encoding="utf-8")
             reported = group["group"] if entry.only else entry.task
-            prepared.append(PreparedEntry(entry, group["group"], reported, data))
+            its_source = source if entry.task in own else None
+            prepared.append(PreparedEntry(entry, group["group"], reported, data, its_source))
         manager.task_index.update(TaskManager(include_path=folder, include_defaults=False).task_index)
         for each in prepared:
             manager.task_index[each.group].yaml_path = None  # from here on what was read of the file is used
     return Suite(tuple(prepared), manager)
 
 
-def _manager(entries: Sequence[Entry]) -> TaskManager:
+def _manager(entries: Sequence[Entry], own: Mapping[str, Any]) -> TaskManager:
     listed = catalogue().tasks
-    if any(entry.task not in listed for entry in entries):
-        return TaskManager()
-    folders = dict.fromkeys(str(_TASKS / listed[entry.task].folder) for entry in entries)
-    return TaskManager(include_path=list(folders), include_defaults=False)
+    if all(entry.task in listed or entry.task in own for entry in entries):
+        folders = dict.fromkeys(str(_TASKS / listed[entry.task].folder) for entry in entries if entry.task in listed)
+        manager = TaskManager(include_path=list(folders), include_defaults=False)
+    else:
+        manager = TaskManager()
+    if taken := sorted(own.keys() & {*manager.task_index, *listed}):
+        raise InvalidInput(f"include_path: {taken[0]} is a task of lm-eval's; give yours another name")
+    manager.task_index.update(own)
+    return manager
+
+
+def _index_of(folder: Path) -> dict[str, Any]:
+    """The tasks in a folder of the user's."""
+    try:
+        return dict(TaskManager(include_path=str(folder.resolve()), include_defaults=False).task_index)
+    except BREAKDOWNS as error:
+        raise InvalidInput(f"include_path: its task files cannot be read: {one_line(error)}") from error
+
+
+def _require_apart(entry: Entry, tasks: Sequence[str], inside: dict[str, str]) -> None:
+    """Require that no task is in an earlier entry, too, by what is `inside` of which; put these there."""
+    if shared := [task for task in tasks if task in inside]:
+        more = f" and {len(shared) - 1} more" if len(shared) > 1 else ""
+        raise InvalidInput(
+            f"{inside[shared[0]]} and {entry.task} both have {shared[0]}{more}: name one of them, or tasks one by one"
+        )
+    inside.update(dict.fromkeys(tasks, entry.task))
 
 
 def _group(manager: TaskManager, entry: Entry, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,7 +174,7 @@ def _digest(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(f"{path.relative_to(folder)}\0".encode())
-        digest.update(hashlib.sha256(read_bytes(path)).digest())
+        digest.update(bytes.fromhex(sha256_of(path)))
     return digest.hexdigest()
 
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from lm_eval.api.model import TemplateLM  # pyright: ignore[reportMissingTypeStubs]  # typed in place
 from lm_eval.models.utils import (  # pyright: ignore[reportMissingTypeStubs]  # typed in place
@@ -21,9 +21,10 @@ from lm_eval.utils import (  # pyright: ignore[reportMissingTypeStubs]  # typed 
     make_disjoint_window,
 )
 
+from claas.bench.model import Tokenizer
 from claas.core.concurrency import together
 from claas.core.errors import InvalidInput
-from claas.eval.stacks.http_client import HttpClient
+from claas.eval.stacks.http_client import HttpClient, Malformed, Refused
 from claas.eval.stacks.stack import LostAnswer, require_weights
 from claas.results.records import AdapterVersion
 from claas.wire.chat import (
@@ -52,28 +53,13 @@ _MOST_STOPS = 4
 _SEED = 1234
 
 
-class Tokenizer(Protocol):
-    """What is needed of one of transformers."""
-
-    eos_token: str
-    eos_token_id: int
-    bos_token: str | None
-    bos_token_id: int | None
-    chat_template: str | None
-    name_or_path: str
-
-    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
-        """The tokens of a text."""
-        ...
-
-    def apply_chat_template(self, conversation: list[dict[str, str]], **settings: Any) -> Any:
-        """A conversation as the model reads it."""
-        ...
-
-
 @dataclass(frozen=True)
 class WireModel:
-    """One version of one adapter, or the base model, at an API whose model reads `window` tokens."""
+    """One version of one adapter, or the base model, at an API whose model reads `window` tokens.
+
+    `reads_once`: the API scores several continuations of a prompt in one request; else each is echoed after it.
+    `ends_apart`: the tokenizer may have another end token than the API knows of.
+    """
 
     client: HttpClient
     weights: AdapterVersion
@@ -81,7 +67,7 @@ class WireModel:
     tokenizer: Tokenizer
     loop: asyncio.AbstractEventLoop
     reads_once: bool
-    """Whether the API scores several continuations of a prompt in one request; else each is echoed after it."""
+    ends_apart: bool = False
 
     async def complete(self, ids: Sequence[int], max_tokens: int, **settings: Any) -> CompletionChoice:
         """What continues `ids`; `WrongWeights` where other weights say so, `LostAnswer` where the reply is none."""
@@ -119,6 +105,19 @@ class WireModel:
         if len(found) != size:
             raise LostAnswer(f"the reply scores {len(found)} of the {size} tokens of a continuation")
         return math.fsum(logprob for logprob, _ in found), all(logprob >= max(top.values()) for logprob, top in found)
+
+
+async def reads_once(client: HttpClient, model: str, ids: Sequence[int]) -> bool:
+    """Whether the server scores several continuations of a prompt in one request: other APIs, and older ones, do not.
+
+    Found out once, by a request that nothing is wrong with.
+    """
+    request = ContinuationsRequest(model=model, prompt=list(ids[:1]), continuations=[list(ids[1:])])
+    try:
+        await client.post(CONTINUATIONS, request, ContinuationsResponse)
+    except (Refused, Malformed):
+        return False
+    return True
 
 
 class WireLM(TemplateLM):
@@ -219,8 +218,10 @@ class WireLM(TemplateLM):
             reserved = min(longest, self.max_length // 2)
             ids = self.tok_encode(context)[-(self.max_length - reserved) :]
             stop = [each for each in until if each][:_MOST_STOPS]
-            choice = await self._served.complete(ids, min(longest, self.max_length - len(ids)), seed=_SEED, stop=stop)
-            text = postprocess_generated_text(choice.text, until, None)
+            logprobs = 0 if self._served.ends_apart else None
+            room = min(longest, self.max_length - len(ids))
+            choice = await self._served.complete(ids, room, seed=_SEED, stop=stop, logprobs=logprobs)
+            text = postprocess_generated_text(_before(choice, self.tokenizer.eos_token), until, None)
             self.cache_hook.add_partial("generate_until", (context, asked), text)
             return text
 
@@ -264,3 +265,10 @@ def _by_prompt(requests: Iterable[Any], window: int) -> Iterator[tuple[tuple[int
             fitting = sum(total <= MOST_CONTINUATION_TOKENS for total in islice(tokens, MOST_CONTINUATIONS))
             yield prompt, asked[: max(1, fitting)]
             asked = asked[max(1, fitting) :]
+
+
+def _before(choice: CompletionChoice, end: str) -> str:
+    """The text before the end token, where tokens are told: a special one is in no text."""
+    if choice.logprobs is None or end not in choice.logprobs.tokens:
+        return choice.text
+    return choice.text[: choice.logprobs.text_offset[choice.logprobs.tokens.index(end)]]

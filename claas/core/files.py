@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import time
@@ -71,6 +72,13 @@ def read_bytes(path: Path) -> bytes:
     """A whole file."""
     with open_file(path) as file:
         return file.read()
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, however large; an OSError where it is none."""
+    require_file(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def open_file(path: Path) -> BinaryIO:

@@ -7,7 +7,15 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from claas.core.checks import first_problem
 from claas.core.errors import InvalidInput
@@ -103,7 +111,8 @@ class BenchmarkRun(Record):
 
     `adapter` is the version asked (`eval-concise@20`), None for the base model, and `digest` the weights that answered.
     `metrics` is flat, `task/metric,filter`; the other mappings are by task. `smoke` and the data's `fixture` say of
-    numbers that they only show that everything works. `fingerprint` is that of all tasks together.
+    numbers that they only show that everything works. `settings` is what was asked otherwise than the tasks say.
+    `fingerprint` is that of all tasks together.
     """
 
     name: str
@@ -118,6 +127,7 @@ class BenchmarkRun(Record):
     suite: str
     smoke: bool
     apply_chat_template: bool
+    settings: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
     lm_eval_version: str
     limits: dict[str, int | None]
     num_fewshot: dict[str, int]

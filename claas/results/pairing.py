@@ -138,6 +138,7 @@ def _require_same_settings(baseline: BenchmarkRun, candidate: BenchmarkRun, task
         ("harness", baseline.harness, candidate.harness),
         ("lm_eval_version", baseline.lm_eval_version, candidate.lm_eval_version),
         ("apply_chat_template", baseline.apply_chat_template, candidate.apply_chat_template),
+        ("settings", baseline.settings, candidate.settings),
         *(
             (f"{name} of {task}", getattr(baseline, name)[task], getattr(candidate, name)[task])
             for task in tasks

@@ -1,5 +1,7 @@
 """What can be run by name."""
 
+from typing import Any
+
 import pytest
 
 from claas.bench.catalogue import Entry, catalogue, chosen
@@ -25,6 +27,25 @@ def test_the_standard_suite_is_four_tasks_with_fixed_shots_and_limits() -> None:
 def test_nothing_changes_the_shots_and_limits_of_a_suite(changed: dict[str, int]) -> None:
     with pytest.raises(InvalidInput, match="so that its rows can be compared"):
         chosen("standard", [], **{"limit": None, "num_fewshot": None, **changed})
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"fewshot_as_multiturn": True},
+        {"system_instruction": "Be brief."},
+        {"gen_kwargs": {"max_gen_toks": 8}},
+        {"seed": 1},
+        {"include_path": "."},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("suite", [None, "standard", "smoke"])
+def test_nothing_changes_how_a_suite_is_asked(suite: str | None, changed: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match=f"{next(iter(changed))} can be set with tasks only"):
+        BenchConfig(suite=suite, **changed)
+    BenchConfig(suite="quick", **changed)
+    BenchConfig(tasks=["mmlu"], **changed)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +105,20 @@ def test_what_is_listed_is_what_can_be_named() -> None:
         ({"include_base": False}, "include_base=false leaves no model"),
         ({"adapters": ["a@1", "a@1"]}, "adapters must be distinct"),
         ({"name": "../x"}, "invalid alias"),
+        ({"include_path": "/nowhere/at/all"}, "include_path: the folder '/nowhere/at/all' not found"),
+        (
+            {"gen_kwargs": {"top_p": 0.5}, "tasks": ["ifeval"]},
+            "gen_kwargs: unknown 'top_p'; known: until, max_gen_toks",
+        ),
+        ({"gen_kwargs": {"temperature": 0.7}, "tasks": ["ifeval"]}, "temperature=0.7 draws answers at random"),
+        ({"gen_kwargs": {"do_sample": True}, "tasks": ["ifeval"]}, "do_sample=True draws answers at random"),
+        (
+            {"gen_kwargs": {"max_gen_toks": 0}, "tasks": ["ifeval"]},
+            "max_gen_toks must be a whole number above 0, got 0",
+        ),
+        ({"gen_kwargs": {"until": [1]}, "tasks": ["ifeval"]}, r"until must be a text or texts, got \[1\]"),
+        ({"fewshot_as_multiturn": True, "apply_chat_template": False, "tasks": ["mmlu"]}, "needs a chat"),
+        ({"seed": -1, "tasks": ["mmlu"]}, "seed must be >= 0, got -1"),
         ({"datasets_dir": "/nowhere/at/all"}, "datasets_dir: the folder '/nowhere/at/all' not found"),
     ],
 )

@@ -158,7 +158,6 @@ def test_an_api_that_reads_a_prompt_for_each_continuation_gives_the_same_numbers
 
 def test_a_whole_text_is_scored_token_by_token_whatever_the_window(store: Path, tmp_path: Path) -> None:
     from claas.bench.models import open_models
-    from claas.bench.wire_lm import WireLM
 
     text = "The kettle boils. " * 60
 
@@ -168,7 +167,7 @@ def test_a_whole_text_is_scored_token_by_token_whatever_the_window(store: Path, 
     async def total(**settings: Any) -> float:
         config = BenchConfig(store_dir=str(store), **settings)
         async with open_models(config) as (model,):
-            (found,) = await asyncio.to_thread(WireLM(model.served).loglikelihood_rolling, [Request()])
+            (found,) = await asyncio.to_thread(model.lm().loglikelihood_rolling, [Request()])
             return found
 
     whole, windowed = asyncio.run(total()), asyncio.run(total(window=64))
@@ -303,6 +302,59 @@ def test_lm_evals_name_of_several_tasks_is_refused_with_theirs() -> None:
 
     with pytest.raises(InvalidInput, match=r"ai2_arc is lm-eval's tag of several .* them: arc_challenge, arc_easy"):
         prepare(chosen(None, ["ai2_arc"], **NO_CHANGE).entries, None)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "said"),
+    [
+        (["mmlu", "mmlu_stem"], "mmlu and mmlu_stem both have mmlu_abstract_algebra and 18 more: name one of"),
+        (["mmlu_astronomy", "mmlu"], "mmlu_astronomy and mmlu both have mmlu_astronomy: name one of"),
+    ],
+)
+def test_groups_with_a_task_in_common_are_refused(tasks: list[str], said: str) -> None:
+    from claas.bench.suite import prepare
+
+    with pytest.raises(InvalidInput, match=said):
+        prepare(chosen(None, tasks, **NO_CHANGE).entries, None)
+
+
+OWN_TASK = """\
+task: kettles
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {data}}}}}
+test_split: test
+output_type: generate_until
+doc_to_text: "{{{{question}}}}"
+doc_to_target: "{{{{answer}}}}"
+generation_kwargs: {{until: ["\\n"], max_gen_toks: 8}}
+metric_list: [{{metric: exact_match}}]
+"""
+
+
+def test_a_task_of_the_users_own_is_run_and_asked_anew_where_it_was_changed(store: Path, tmp_path: Path) -> None:
+    own = tmp_path / "tasks"
+    own.mkdir()
+    (own / "rows.jsonl").write_text('{"question": "What boils?", "answer": "water"}\n')
+    task = OWN_TASK.format(data=own / "rows.jsonl")
+    (own / "kettles.yaml").write_text(task)
+    folder = tmp_path / "results"
+    settings: dict[str, Any] = {"include_path": str(own), "system_instruction": "Say it twice.", "seed": 3}
+    (result,) = run(store, folder, "kettles", **settings)
+    assert result.task_results[0].n_samples == 1
+    first = BenchmarkFiles(folder).read_runs().runs[-1]
+    assert first.settings == {"system_instruction": "Say it twice.", "seed": 3}
+    (item,) = BenchmarkFiles(folder).read_samples("claas-tiny", "kettles")
+    assert "Say it twice." in item.arguments[0][0]
+    (own / "kettles.yaml").write_text(task.replace("max_gen_toks: 8", "max_gen_toks: 2"))
+    run(store, folder, "kettles", **settings)
+    fingerprints = [first.fingerprint]
+    for changed in ({}, {"gen_kwargs": {"max_gen_toks": 1}}, {"seed": 4}, {"system_instruction": "Say it."}):
+        run(store, folder, "kettles", **{**settings, **changed})
+        fingerprints.append(BenchmarkFiles(folder).read_runs().runs[-1].fingerprint)
+    assert len(set(fingerprints)) == 5
+    (own / "kettles.yaml").write_text(task.replace("task: kettles", "task: hellaswag"))
+    with pytest.raises(InvalidInput, match="include_path: hellaswag is a task of lm-eval's; give yours another name"):
+        run(store, folder, "hellaswag", **settings)
 
 
 def test_an_answer_without_the_chat_template_is_warned_of(store: Path, tmp_path: Path) -> None:

@@ -1,43 +1,23 @@
 """Adapters of others, trained with PEFT: served with PEFT's numbers, taught on, exported as they were, or refused."""
 
 import copy
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from safetensors.torch import load, save
 
 from claas.core.errors import Conflict, InvalidInput, NotFound
 from claas.engines.base import AdapterSpec, TokenIds
+from tests.engines.peft_adapters import files, trained
 from tests.engines.talk import ask, teach
 
 pytestmark = pytest.mark.anyio
 
 SPELLED = "The 7 quick-brown foxes said: don't."
-
-
-def trained(base: Any, folder: Path, dtype: torch.dtype = torch.float32, **settings: Any) -> Path:
-    """An adapter as PEFT saves it, with weights of its own in both of its matrices."""
-    chosen: dict[str, Any] = {"task_type": "CAUSAL_LM", "target_modules": ["q_proj", "down_proj"], **settings}
-    config = LoraConfig(**chosen)
-    model: Any = get_peft_model(copy.deepcopy(base.model), config)
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "lora_" in name:
-                parameter.copy_(torch.empty(parameter.shape).normal_(0, 0.1, generator=generator))
-    model.to(dtype).save_pretrained(str(folder))
-    return folder
-
-
-def files(folder: Path) -> tuple[dict[str, Any], bytes]:
-    """What is imported of a folder."""
-    config = json.loads((folder / "adapter_config.json").read_text())
-    return config, (folder / "adapter_model.safetensors").read_bytes()
 
 
 def told(base: Any, folder: Path, ids: list[int]) -> list[float]:
@@ -64,7 +44,7 @@ def told(base: Any, folder: Path, ids: list[int]) -> list[float]:
 async def test_an_imported_adapter_has_the_numbers_of_peft(
     engine: Any, base: Any, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
-    folder = trained(base, tmp_path / "mine", **settings)
+    folder = trained(base.model, tmp_path / "mine", **settings)
     weights = await engine.import_adapter("mine", *files(folder))
     ids = base.chat.text_ids(SPELLED)
     read = (await engine.read(weights, TokenIds(tuple(ids)))).logprobs
@@ -79,13 +59,16 @@ async def test_an_imported_adapter_has_the_numbers_of_peft(
 
 
 async def test_it_is_imported_once_and_never_changed(engine: Any, open_engine: Any, base: Any, tmp_path: Path) -> None:
-    mine = files(trained(base, tmp_path / "mine", r=4))
+    mine = files(trained(base.model, tmp_path / "mine", r=4))
     weights = await engine.import_adapter("mine", *mine)
     await teach(engine, "mine", "key", steps_per_batch=1)
     assert await engine.import_adapter("mine", *mine) == weights
     assert [each.version for each in await engine.list_adapters()] == [1]
     assert await open_engine().import_adapter("mine", *mine) == weights
-    for other in (trained(base, tmp_path / "rank", r=8), trained(base, tmp_path / "alpha", r=4, lora_alpha=4)):
+    for other in (
+        trained(base.model, tmp_path / "rank", r=8),
+        trained(base.model, tmp_path / "alpha", r=4, lora_alpha=4),
+    ):
         with pytest.raises(Conflict, match="exists already"):
             await engine.import_adapter("mine", *files(other))
     await engine.init_adapter(AdapterSpec("own", rank=4))
@@ -114,7 +97,7 @@ async def test_it_is_imported_once_and_never_changed(engine: Any, open_engine: A
 async def test_what_is_no_plain_lora_is_refused_by_name(
     engine: Any, base: Any, tmp_path: Path, changed: dict[str, Any], said: str
 ) -> None:
-    config, weights = files(trained(base, tmp_path / "mine", r=4))
+    config, weights = files(trained(base.model, tmp_path / "mine", r=4))
     with pytest.raises(InvalidInput, match=said) as refused:
         await engine.import_adapter("mine", config | changed, weights)
     assert str(refused.value).startswith("refused: ")
@@ -143,7 +126,7 @@ def spoilt(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[bytes, str]]:
 async def test_weights_of_another_base_model_are_refused_with_both_names(
     engine: Any, base: Any, tmp_path: Path
 ) -> None:
-    folder = trained(base, tmp_path / "mine", r=4)
+    folder = trained(base.model, tmp_path / "mine", r=4)
     config, whole = files(folder)
     config["base_model_name_or_path"] = "somebody/else"
     for weights, said in spoilt(load(whole)).values():

@@ -27,6 +27,9 @@ _ADDRESS = "http://localhost"
 _HICCUP_S = 4.0
 """How long a local engine in this process is tried again: what lasts longer does not mend itself."""
 
+_MOST_BYTES = 4 * 2**30
+"""Of a body for an API in this process, whose one client may bring it an adapter."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -85,6 +88,7 @@ async def _hosted_client(config: EvalConfig, store_dir: Path) -> AsyncGenerator[
         base_model=config.base_model,
         store_dir=str(store_dir),
         feedback_log_dir=str(store_dir / "feedback"),
+        max_body_bytes=_MOST_BYTES,
     )
     async with _running(settings) as app:
         # A bug in the app becomes an HTTP 500, as it would on a socket, and its traceback goes to the log.
