@@ -1,7 +1,7 @@
 """The metric interface: what a metric may look at, and what it gives back."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import getattr_static
 from typing import Any, Protocol, cast
@@ -11,6 +11,14 @@ from claas.eval.metrics.preference import Preference
 from claas.eval.stacks.stack import Answer, CompletionScore, LostAnswer, NothingToPredict, Reading, Stack
 from claas.results.keys import Key
 from claas.results.records import AdapterVersion, Baseline, Counts, Transcript, Values
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What a service beside the stack said, such as a judge; `facts` are what else is to be on record of it."""
+
+    text: str
+    facts: Mapping[str, float | str | bool | None]
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,24 @@ class Subject:
         written = {"tokens": list(reading.tokens), "logprobs": list(reading.logprobs)}
         counted = {"prompt_tokens": reading.context_tokens, "completion_tokens": len(reading.logprobs)}
         return asked.model_copy(update=split | written | counted)
+
+    async def consult(
+        self, metric: str, item: str, prompt: str, ask: Callable[[], Awaitable[Opinion]], **sampling: float | None
+    ) -> Transcript:
+        """Ask a service beside the stack through the metric's own `ask`; a lost opinion comes back saying why.
+
+        Its facts stand in the transcript's verdict. `sampling` is what was asked for: `temperature` and `seed`.
+        """
+        asked = Transcript(metric=metric, item=item, prompt=prompt, response=None).model_copy(update=sampling)
+        try:
+            opinion = await self._consult(asked, ask)
+        except LostAnswer as error:
+            return asked.model_copy(update={"error": str(error)})
+        return asked.model_copy(update={"response": opinion.text, "verdict": dict(opinion.facts)})
+
+    async def _consult(self, asked: Transcript, ask: Callable[[], Awaitable[Opinion]]) -> Opinion:
+        """What says its opinion; `LostAnswer` when nothing does."""
+        return await ask()
 
     async def _look(self, asked: Transcript, window: int) -> Reading:
         """What reads a text; `LostAnswer` when nothing does."""

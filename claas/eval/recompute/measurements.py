@@ -2,12 +2,12 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard, cast
 
 from claas.core.errors import InvalidInput
-from claas.eval.metrics.metric import Metric, Subject
+from claas.eval.metrics.metric import Metric, Opinion, Subject
 from claas.eval.metrics.preference import Preference
 from claas.eval.run.measuring import measure_all, tokens
 from claas.eval.run.step import update_counts
@@ -209,6 +209,13 @@ class Replay(Subject):
             context_tokens=transcript.prompt_tokens or 0,
             digest=self.adapter.digest,
         )
+
+    async def _consult(self, asked: Transcript, ask: Callable[[], Awaitable[Opinion]]) -> Opinion:
+        """What was said then, even where that could not be used."""
+        transcript = self.transcripts.get(_request(asked))
+        if transcript is None or transcript.response is None:
+            transcript = self._transcript(asked)
+        return Opinion(transcript.response or "", transcript.verdict or {})
 
     def _transcript(self, asked: Transcript) -> Transcript:
         transcript = self.transcripts.get(_request(asked))

@@ -32,6 +32,7 @@ _DECIDING = (
     "claas.bench",
     "claas.eval.metrics",
     "claas.results.evidence",
+    "claas.results.judging",
 )
 """Of this package's modules, those that make numbers of answers; others move or show them, or say what they mean."""
 

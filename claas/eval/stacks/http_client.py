@@ -204,6 +204,18 @@ class HttpClient:
         raise RequestLost(f"{path} failed with HTTP {status}: {_message(reply)}")
 
 
+def require_address(name: str, value: str, key_variable: str) -> None:
+    """`InvalidInput` on what is no address, and on one that carries a key."""
+    try:
+        url = httpx.URL(value)
+    except httpx.InvalidURL as error:
+        raise InvalidInput(f"{name} is not an address: {error}; give one like http://127.0.0.1:8080") from error
+    if url.userinfo or url.query:
+        raise InvalidInput(f"{name} must not carry a key, which would be written to files; set {key_variable} instead")
+    if url.scheme not in ("http", "https") or not url.host:
+        raise InvalidInput(f"{name} must be an address like http://127.0.0.1:8080, got {value!r}")
+
+
 def _named(error: Exception, timeout_s: float | None) -> str:
     """The kind of a failure, and what it says for itself."""
     if isinstance(error, TimeoutError):

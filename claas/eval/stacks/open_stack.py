@@ -18,7 +18,7 @@ from claas.api.services import open_engine, require_startable
 from claas.core.errors import InvalidInput
 from claas.core.settings import API_KEY_VARIABLE, TOKEN_VARIABLE
 from claas.eval.stacks.gateway_stack import connect_through
-from claas.eval.stacks.http_client import HttpClient, Retries
+from claas.eval.stacks.http_client import HttpClient, Retries, require_address
 from claas.eval.stacks.http_stack import HttpStack, api_client, connect
 from claas.eval.stacks.stack import Stack
 from claas.results.settings import EvalConfig
@@ -50,7 +50,7 @@ async def open_stack(config: EvalConfig, store_dir: Path) -> AsyncGenerator[Stac
 def check_stack(config: EvalConfig) -> None:
     """Refuse a mode or addresses that cannot work, before anything is started or written."""
     if config.openclaw_url is not None:
-        _check_url("openclaw_url", config.openclaw_url, TOKEN_VARIABLE)
+        require_address("openclaw_url", config.openclaw_url, TOKEN_VARIABLE)
         if config.claas_url is None:
             raise InvalidInput(
                 "openclaw_url needs claas_url, the address of the API that the gateway asks: an API in this process "
@@ -58,7 +58,7 @@ def check_stack(config: EvalConfig) -> None:
             )
         _token()
     if config.claas_url is not None:
-        _check_url("claas_url", config.claas_url, API_KEY_VARIABLE)
+        require_address("claas_url", config.claas_url, API_KEY_VARIABLE)
     else:
         require_startable(config.mode)
 
@@ -105,17 +105,6 @@ def _token() -> str:
     if not token:
         raise InvalidInput(f"openclaw_url needs the gateway's token: set {TOKEN_VARIABLE} to it")
     return token
-
-
-def _check_url(name: str, value: str, key_variable: str) -> None:
-    try:
-        url = httpx.URL(value)
-    except httpx.InvalidURL as error:
-        raise InvalidInput(f"{name} is not an address: {error}; give one like http://127.0.0.1:8080") from error
-    if url.userinfo:
-        raise InvalidInput(f"{name} must not carry a key, which would be written to files; set {key_variable} instead")
-    if url.scheme not in ("http", "https") or not url.host:
-        raise InvalidInput(f"{name} must be an address like http://127.0.0.1:8080, got {value!r}")
 
 
 @asynccontextmanager
