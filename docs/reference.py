@@ -15,6 +15,8 @@ from claas.api.errors import STATUS_OF
 from claas.bench.compare import CompareConfig, DecidedRuns
 from claas.bench.convert.__main__ import ConvertConfig
 from claas.bench.convert.folder import Conversion
+from claas.bench.judge.__main__ import JudgeConfig
+from claas.bench.judge.asking import ModelAnswers
 from claas.bench.loss.__main__ import LossConfig
 from claas.bench.probe import ProbeBaseline, ProbeConfig, ProbeReport
 from claas.bench.settings import BenchConfig
@@ -23,6 +25,8 @@ from claas.core.errors import ExitCode
 from claas.eval.config.catalog import known_metrics, known_preferences, load_metrics
 from claas.eval.metrics.metric import declared
 from claas.results.benchmarks import BenchmarkItem, BenchmarkRuns, EvalResult, PartialRun
+from claas.results.judge_results import JudgeResult
+from claas.results.judging import JudgeCall
 from claas.results.keys import Key
 from claas.results.ledger import Intent, Receipt
 from claas.results.manifest import Manifest
@@ -41,6 +45,9 @@ BENCHMARK_RECORDS: list[tuple[str, type[BaseModel]]] = [
     ("`baseline` of `python -m claas.bench.probe`", ProbeBaseline),
     ("`output` of `python -m claas.bench.probe`", ProbeReport),
     ("`conversion.json` of a folder that `python -m claas.bench.convert` made", Conversion),
+    ("`judge.json` of `python -m claas.bench.judge`", JudgeResult),
+    ("`judgments.jsonl` of `python -m claas.bench.judge`: a line per reply", JudgeCall),
+    ("`answers.<model>.jsonl` of `python -m claas.bench.judge`: a line per question", ModelAnswers),
 ]
 
 RECORDS: list[tuple[str, type[BaseModel]]] = [
@@ -72,6 +79,7 @@ def reference() -> str:
             *settings("Settings of `python -m claas.bench.probe`", ProbeConfig),
             *settings("Settings of `python -m claas.bench.loss`", LossConfig),
             *settings("Settings of `python -m claas.bench.convert`", ConvertConfig),
+            *settings("Settings of `python -m claas.bench.judge`", JudgeConfig),
             *metrics(),
             *exit_codes(),
             *errors(),

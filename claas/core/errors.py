@@ -14,7 +14,11 @@ class ExitCode(IntEnum):
         "a mistake in the command or its settings, named in one line with what to do about it; claas.bench.probe: also "
         "a regression, whose tasks stand on standard output",
     )
-    RESUMABLE = 3, "the stack failed, or SIGTERM ended the run; claas.eval prints the command that continues it"
+    RESUMABLE = (
+        3,
+        "the stack failed, or SIGTERM ended the run; claas.eval prints the command that continues it; "
+        "claas.bench.judge: also calls that were lost, or a budget that is used up",
+    )
     NOT_PASSED = 4, "fail_on_verdict=true, and the verdict is not pass; claas.bench.compare: DISCARD"
     MIXED = 5, "claas.bench.compare: MIXED"
     INTERRUPTED = 130, "interrupted with Ctrl-C; claas.eval prints the command that continues the run"

@@ -26,7 +26,8 @@ class JudgeResult(WinRates):
 
     `calls` replies came, of `prompt_tokens` read and `completion_tokens` written as far as the endpoint counts them,
     for `cost_usd`, None where no prices were given. `lost_calls` were asked and not answered, which `reason` tells of
-    the first. `unasked` items were left when the budget was used up; `unpaired` answers have no counterpart.
+    the first. `unasked` items were left when the budget was used up, and what comes after the first of them is no part
+    of the numbers; `unpaired` answers have no counterpart.
     """
 
     schema_version: int = SCHEMA_VERSION

@@ -201,6 +201,7 @@ def test_the_budget_stops_before_the_call_that_would_exceed_it(
     found = judged(tmp_path, judge, *priced, f"budget_usd={budget}", code=3)
     assert found["cost_usd"] <= budget < found["cost_usd"] + cost / 14 * 1.5
     assert found["unasked"] == 8 - len(found["items"]) > 0
+    assert found["identical"] == 0  # the last item needs no call, and is left out all the same
     error = capsys.readouterr().err
     assert "leaves no room for the next call" in error
     assert "which asks nothing twice" in error

@@ -193,7 +193,7 @@ def test_metrics_load_by_name_and_by_preset_each_once() -> None:
 
 def test_an_unknown_metric_lists_metrics_and_presets() -> None:
     with pytest.raises(
-        InvalidInput, match=r"unknown metric 'speed'; known: logprob, .*drift, eval_loss; presets: all, quick"
+        InvalidInput, match=r"unknown metric 'speed'; known: logprob, .*drift, eval_loss, .*; presets: all, quick"
     ):
         load_metrics(["speed"])
 

@@ -211,7 +211,7 @@ def _lines(result: JudgeResult) -> list[str]:
         f"{count} {what}"
         for count, what in (
             (result.unreadable, "unreadable"),
-            (result.lost, "lost"),
+            (result.lost, "without a reply"),
             (result.unasked, "not asked"),
             (result.unpaired, "without a counterpart"),
         )

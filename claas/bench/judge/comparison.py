@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import takewhile
 
 from claas.bench.judge.answers import AnswerPair
 from claas.bench.judge.judge import Judge
@@ -15,7 +16,8 @@ from claas.results.judging import ORDERS, JudgeCall, JudgedItem, Order
 class JudgedPairs:
     """The outcomes of a pass over all pairs, with the replies behind them.
 
-    `lost` says why, for each call that no reply came to; `unasked` pairs were left when the budget was used up.
+    `lost` says why, for each call that no reply came to; `unasked` pairs were left when the budget was used up. The
+    outcomes are those of the pairs before: what comes later and needs no call would be of another kind.
     """
 
     items: list[JudgedItem]
@@ -27,11 +29,12 @@ class JudgedPairs:
 async def judge_pairs(judge: Judge, pairs: Iterable[AnswerPair], seed: int) -> JudgedPairs:
     """Judge every pair in both orders, with this seed."""
     every = await together(_judge_pair(judge, pair, seed) for pair in pairs)
+    items = list(takewhile(lambda item: item is not None, (item for item, _, _ in every)))
     return JudgedPairs(
-        items=[item for item, _, _ in every if item is not None],
+        items=[item for item in items if item is not None],
         calls=[call for _, calls, _ in every for call in calls],
         lost=[reason for _, _, lost in every for reason in lost],
-        unasked=sum(item is None for item, _, _ in every),
+        unasked=len(every) - len(items),
     )
 
 
