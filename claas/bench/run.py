@@ -224,7 +224,7 @@ class _Run:
         return _digest(
             [
                 prepared.entry.model_dump(),
-                prepared.data.model_dump(),
+                prepared.data.content(),
                 prepared.source,
                 self.model.digest,
                 self.model.mark,

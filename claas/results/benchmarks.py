@@ -81,6 +81,10 @@ class TaskData(Record):
     part: str | None = None
     fixture: bool = False
 
+    def content(self) -> dict[str, Any]:
+        """Which rows they are; how many follows from it."""
+        return {"path": self.path, "sha256": self.sha256, "fixture": self.fixture}
+
 
 class CompletedTask(Record):
     """One task of a run that is on disk while the run goes on; `fingerprint` says of what and how it was asked.

@@ -142,18 +142,13 @@ def _require_same_settings(baseline: BenchmarkRun, candidate: BenchmarkRun, task
         *(
             (f"{name} of {task}", getattr(baseline, name)[task], getattr(candidate, name)[task])
             for task in tasks
-            for name in ("limits", "num_fewshot", "task_versions", "datasets")
+            for name in ("limits", "num_fewshot", "task_versions")
         ),
+        *((f"datasets of {task}", *(run.datasets[task].content() for run in (baseline, candidate))) for task in tasks),
     ):
         if one != other:
-            raise InvalidInput(
-                f"not comparable: {what} is {_shown(one)} in {baseline.name} and {_shown(other)} in {candidate.name}; "
-                "run one of them again as the other was"
-            )
-
-
-def _shown(value: object) -> str:
-    return json.dumps(value.model_dump(exclude_defaults=True) if isinstance(value, BaseModel) else value)
+            here, there = (f"{json.dumps(each)} in {run.name}" for each, run in ((one, baseline), (other, candidate)))
+            raise InvalidInput(f"not comparable: {what} is {here} and {there}; run one of them again as the other was")
 
 
 def _pairs(task: str, baseline: ScoredRun, candidate: ScoredRun) -> PairedScores:

@@ -59,6 +59,11 @@ def changed_runs(tmp_path: Path, **changes: object) -> tuple[Path, Path]:
     return write_run(tmp_path, "a", {"mmlu": HALF}), write_run(tmp_path, "b", {"mmlu": HALF}, **changes)
 
 
+def test_runs_from_before_rows_were_counted_compare_with_those_after(tmp_path: Path) -> None:
+    a, b = changed_runs(tmp_path, datasets={"mmlu": TaskData(path="owner/mmlu", rows=800)})
+    assert main([f"a={a}", f"b={b}"]) == 0
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
