@@ -26,8 +26,11 @@ from claas.eval.metrics.sandbox import confinement, run_program
 def run_in_sandbox(manager: TaskManager, leaves: Sequence[Mapping[str, Any]]) -> None:
     """Have these tasks run their programs in the sandbox; `InvalidInput` where it or this system does not allow it."""
     names = [str(leaf["task"]) for leaf in leaves]
-    if own := [name for name, leaf in zip(names, leaves, strict=True) if leaf.get("process_results")]:
-        raise InvalidInput(f"{own[0]} is not run: its own code would run what the model writes, outside the sandbox")
+    for name, leaf in zip(names, leaves, strict=True):
+        if leaf.get("process_results"):
+            raise InvalidInput(f"{name} is not run: its own code would run what the model writes, outside the sandbox")
+        if leaf.get("repeats", 1) > 1:
+            raise InvalidInput(f"{name} draws {leaf['repeats']} answers at random; only a greedy one is asked for")
     held = asyncio.run(confinement())
     if not (held["files"] and (held["network"] or held["syscalls"])):
         raise InvalidInput(

@@ -53,8 +53,8 @@ async def run_models(
     config: BenchConfig, asked: Chosen, suite: Suite, models: Sequence[Model], tell: Tell
 ) -> list[EvalResult]:
     """As `run_bench`, of models that are open already on a suite that is prepared."""
-    if config.apply_chat_template is False and any(model.has_template for model in models):
-        tell("asked without the chat template that the model has: no score compares with one that was made with it")
+    for line in _warnings(config, suite, any(model.has_template for model in models)):
+        tell(line)
     files = BenchmarkFiles(config.output_folder)
     at_once = asyncio.Semaphore(config.parallel_models if config.backend == WIRE else 1)  # of which each is in memory
 
@@ -63,6 +63,20 @@ async def run_models(
             return await _Run(config, asked, suite, files, model, run_name(config, model, len(models)), tell).result()
 
     return await together(map(bounded, models))
+
+
+def _warnings(config: BenchConfig, suite: Suite, has_template: bool) -> list[str]:
+    """What keeps scores from comparing with others', or from saying what the model can do."""
+    if not has_template:
+        return []
+    if config.apply_chat_template is False:
+        return ["asked without the chat template that the model has: no score compares with one that was made with it"]
+    tasks, listed = [prepared.entry.task for prepared in suite.entries], catalogue().tasks
+    return [
+        f"{task} is asked as in a chat, where {task}_instruct is the one that is written for it"
+        for task in tasks
+        if f"{task}_instruct" in listed
+    ]
 
 
 @dataclass(frozen=True)

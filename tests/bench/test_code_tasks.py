@@ -112,17 +112,23 @@ def test_only_what_runs_the_programs_is_not_lm_evals(tmp_path: Path) -> None:
             assert ours[key] == stock[key]
 
 
-def run(folder: Path, *tasks: str) -> Any:
+def run(folder: Path, *tasks: str, said: list[str] | None = None) -> Any:
     from claas.bench.run import run_bench
 
     config = BenchConfig(
         tasks=list(tasks), store_dir=str(folder / "store"), output_dir=str(folder), datasets_dir=str(HUB), limit=1
     )
-    return asyncio.run(run_bench(config, chosen(None, tasks, limit=1, num_fewshot=None), lambda line: None))
+    tell = (said if said is not None else []).append
+    return asyncio.run(run_bench(config, chosen(None, tasks, limit=1, num_fewshot=None), tell))
 
 
 def test_the_embedded_model_is_asked_for_programs(tmp_path: Path) -> None:
-    (result,) = run(tmp_path, "code", "humaneval_instruct", "mbpp_instruct")
+    said: list[str] = []
+    (result,) = run(tmp_path, "code", "humaneval_instruct", "mbpp_instruct", said=said)
+    assert [line.partition(" is asked as in a chat, where ")[2] for line in said[:2]] == [
+        "humaneval_instruct is the one that is written for it",
+        "mbpp_instruct is the one that is written for it",
+    ]
     assert [task.error for task in result.task_results] == [None] * 4
     (row,) = BenchmarkFiles(tmp_path).read_runs().runs
     assert row.metrics["humaneval/pass@1,create_test"] == row.metrics["mbpp/pass_at_1,none"] == 0.0
@@ -157,8 +163,15 @@ def test_where_nothing_holds_a_program_none_is_run(lacks: dict[str, bool], monke
         prepare(chosen(None, ["mbpp"], limit=None, num_fewshot=None).entries, HUB)
 
 
-def test_a_task_that_runs_programs_by_code_of_its_own_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"process_results": "by itself"}, "own is not run: its own code would run what the model writes"),
+        ({"repeats": 64}, "own draws 64 answers at random; only a greedy one is asked for"),
+    ],
+)
+def test_a_task_of_another_kind_is_refused(settings: dict[str, object], said: str) -> None:
     from claas.bench.code_tasks import run_in_sandbox
 
-    with pytest.raises(InvalidInput, match="longproc is not run: its own code would run what the model writes"):
-        run_in_sandbox(None, [{"task": "longproc", "process_results": "by itself"}])  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match=said):
+        run_in_sandbox(None, [{"task": "own", **settings}])  # type: ignore[arg-type]
