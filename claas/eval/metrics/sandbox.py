@@ -106,7 +106,7 @@ async def run_program(source: str, limits: Limits = _OF_A_PROGRAM) -> str | None
     ended = await _run({"cells": [source], "entry": None, "calls": [], "token": token}, limits)
     told = [line[token] for line in ended.lines() if token in line]
     if told:
-        return " ".join(str(told[0]).split()) or None
+        return _in_a_line(told[0]) or None
     if len(ended.said) >= _MOST_BYTES:
         return "wrote too much"
     if ended.exit_code is None or -ended.exit_code in (signal.SIGPROF, signal.SIGXCPU, signal.SIGKILL):
@@ -215,7 +215,12 @@ def _read(lines: Sequence[dict[str, Any]], cases: Sequence[Case]) -> CodeResult:
     }
     ok = tuple(index in returned and _same(returned[index], case.returns) for index, case in enumerate(cases))
     error = first.get("error")
-    return CodeResult(ok, first.get("docstring") is True, None if error is None else str(error))
+    return CodeResult(ok, first.get("docstring") is True, None if error is None else _in_a_line(error))
+
+
+def _in_a_line(told: object) -> str:
+    """What an error says, which may be of any length and hold what is no text."""
+    return " ".join(str(told).encode(errors="backslashreplace").decode().split())[:300]
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
