@@ -121,6 +121,44 @@ def decide(tasks: Mapping[str, PairedScores], margin: float, confidence: float =
     return BenchmarkDecision(decision=decision, reason=reason, margin=margin, confidence=confidence, tasks=changes)
 
 
+class PairedDifference(Record):
+    """Means of the same `n` items in two runs, their difference with its interval, and its two-sided p-value.
+
+    `lost` and `gained` items are there where every item is right or wrong.
+    """
+
+    n: int
+    before: float
+    after: float
+    difference: float
+    ci: tuple[float, float] | None
+    p: float
+    lost: int | None
+    gained: int | None
+
+    @property
+    def interval(self) -> Interval | None:
+        """`ci`, None where there is none."""
+        return None if self.ci is None else Interval(*self.ci)
+
+
+def difference(pairs: PairedScores, confidence: float = 0.95) -> PairedDifference:
+    """What changed, without a word on whether it matters."""
+    test = _test(pairs)
+    interval = test.interval(confidence)
+    flips = _Flips.of(pairs) if pairs.are_right_or_wrong else None
+    return PairedDifference(
+        n=len(pairs.before),
+        before=fmean(pairs.before),
+        after=fmean(pairs.after),
+        difference=fmean(pairs.differences),
+        ci=None if interval is None else (interval.low, interval.high),
+        p=min(1.0, 2 * min(test.p_at_least(0.0), test.p_at_most(0.0))),
+        lost=flips and flips.lost,
+        gained=flips and flips.gained,
+    )
+
+
 class TaskDelta(Record):
     """How far one task is from its baseline: `regressed` when it dropped by more than the tolerance.
 

@@ -53,8 +53,9 @@ def read_scored_run(folder: Path) -> ScoredRun:
                 f"{files.summary(name)} has no result of {task}, which {files.metrics} has: run it again"
             )
         metrics[task] = result.primary_metric
-        items[task] = _read_items(files.samples(name, task), metrics[task], result.all_metrics, runs[-1])
-    return ScoredRun(runs[-1], metrics, items, _less_is_better(files.raw(name)))
+        found = scored_items(files.samples(name, task), metrics[task], result.all_metrics, runs[-1])
+        items[task] = {item.key: item for item, _ in found}
+    return ScoredRun(runs[-1], metrics, items, less_is_better(files.raw(name)))
 
 
 def paired(baseline: ScoredRun, candidate: ScoredRun, tasks: Collection[str] = ()) -> dict[str, PairedScores]:
@@ -67,7 +68,8 @@ def paired(baseline: ScoredRun, candidate: ScoredRun, tasks: Collection[str] = (
     return {task: _pairs(task, baseline, candidate) for task in chosen}
 
 
-def _less_is_better(path: Path) -> set[str]:
+def less_is_better(path: Path) -> set[str]:
+    """The metrics of which less is better, by what lm-eval said of a run; none where that was not kept."""
     if not path.exists():
         return set()
     try:
@@ -77,16 +79,22 @@ def _less_is_better(path: Path) -> set[str]:
     return {metric for metrics in told.higher_is_better.values() for metric, more in metrics.items() if more is False}
 
 
-def _read_items(path: Path, metric: str, all_metrics: Collection[str], run: BenchmarkRun) -> dict[ItemKey, ScoredItem]:
-    """The items that a task's primary metric is made of.
+Place = tuple[int, int]
+"""Where a line is in its file: its first byte, and how many it has."""
+
+
+def scored_items(
+    path: Path, metric: str, all_metrics: Collection[str], run: BenchmarkRun
+) -> list[tuple[ScoredItem, Place]]:
+    """The items that a task's primary metric is made of, and where they are in the file.
 
     Some tasks have each item once for every filter: a number of another filter is among `all_metrics` with that in its
-    name.
+    name. `InvalidInput` where the items are missing, damaged, or not those of `run`.
     """
     if not path.exists():
         raise InvalidInput(f"{path} is missing: run {run.name} again with log_samples=true, which is the default")
-    items: dict[ItemKey, ScoredItem] = {}
-    for number, item in _items_by_line(path):
+    items: dict[ItemKey, tuple[ScoredItem, Place]] = {}
+    for number, (item, place) in enumerate(_items_by_line(path), start=1):
         if f"{metric},{item.filter}" in all_metrics:
             continue
         if metric not in item.scores:
@@ -98,13 +106,14 @@ def _read_items(path: Path, metric: str, all_metrics: Collection[str], run: Benc
             )
         if item.key in items:
             raise _damaged(path, number, f"item {item.doc_id} of {item.task} is there twice")
-        items[item.key] = item
+        items[item.key] = item, place
     if not items:
         raise InvalidInput(f"{path} has no item with the filter of {metric}; run {run.name} again")
-    return items
+    return list(items.values())
 
 
-def _items_by_line(path: Path) -> Iterator[tuple[int, ScoredItem]]:
+def _items_by_line(path: Path) -> Iterator[tuple[ScoredItem, Place]]:
+    start = 0
     try:
         with open_file(path) as lines:
             for number, line in enumerate(lines, start=1):
@@ -112,7 +121,8 @@ def _items_by_line(path: Path) -> Iterator[tuple[int, ScoredItem]]:
                     item = ScoredItem.model_validate_json(line)
                 except ValidationError as error:
                     raise _damaged(path, number, first_problem(error)) from None
-                yield number, item
+                yield item, (start, len(line))
+                start += len(line)
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror or error}") from error
 
