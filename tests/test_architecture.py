@@ -18,7 +18,7 @@ ALLOWED: dict[str, set[str]] = {
     "dashboard": {"core", "wire", "results"},
     "api": {"core", "wire", "engines", "dashboard"},
     "eval": {"core", "wire", "results", "api", "dashboard"},
-    "bench": {"core", "wire", "tiny", "results", "eval"},
+    "bench": {"core", "wire", "tiny", "results", "eval", "dashboard"},
     "openclaw": {"core", "wire"},
 }
 """`eval` hosts the embedded stack's API in process and ends a run with its report; it reaches any server over HTTP."""

@@ -20,6 +20,7 @@ _ROUTERS = (
     adapter_routes.router,
     page_routes.router,
     page_routes.eval_router,
+    page_routes.bench_router,
 )
 
 

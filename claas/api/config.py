@@ -45,6 +45,7 @@ class ApiConfig:
     store_dir: str = setting("./data/store", "where adapters, recorded rollouts and receipts are kept")
     feedback_log_dir: str = setting("./data/feedback", "where each batch of feedback is logged, one file each")
     results_dir: str = setting("./data/evals", "whose runs the results browser shows, those in its folders included")
+    bench_dir: str = setting("./results", "the output_dir of claas.bench whose runs /v1/bench shows")
     lock_timeout_s: float = setting(120.0, "how long an update waits for another update of its adapter", low=0.0)
     rollout_capacity: int = setting(
         10_000, "how many answers feedback can still be given on; older ones are dropped", low=1
@@ -74,7 +75,7 @@ class ApiConfig:
 
     def __post_init__(self) -> None:
         check_limits(self)
-        for name in ("host", "store_dir", "feedback_log_dir", "results_dir"):
+        for name in ("host", "store_dir", "feedback_log_dir", "results_dir", "bench_dir"):
             if not getattr(self, name):
                 raise InvalidInput(f"{name} must not be empty, got ''")
         if self.base_model == "":

@@ -18,7 +18,7 @@ from claas.core.errors import Forbidden
 from claas.core.settings import API_KEY_VARIABLE
 
 _OPEN_PATHS = ("/", "/health")
-_PAGES = ("/v1/eval", "/v1/dashboard", "/docs")
+_PAGES = ("/v1/eval", "/v1/bench", "/v1/dashboard", "/docs")
 
 
 class BearerAuth:

@@ -13,9 +13,11 @@ from claas.api.services import Served, Services
 from claas.core.concurrency import Threads
 from claas.core.errors import ClaasError
 from claas.dashboard.assets import ASSET_HEADERS, ASSETS_ADDRESS, asset_served_as
+from claas.dashboard.benchmark_item_page import ItemFilter, ItemQuery
+from claas.dashboard.cohort_page import CohortAddresses, CohortQuery, benchmark_item_page, cohort_csv_of, cohort_page
 from claas.dashboard.compare_page import compare_page, require_comparable
 from claas.dashboard.feedback import feedback_page
-from claas.dashboard.pages import CHART_PAGE_HEADERS, PAGE_HEADERS, ROOT, Addresses, error_page, render
+from claas.dashboard.pages import BENCH_ROOT, CHART_PAGE_HEADERS, PAGE_HEADERS, ROOT, Addresses, error_page, render
 from claas.dashboard.run_index import RunIndex, read_run, results_folder, run_folder
 from claas.dashboard.run_list import RunQuery, runs_page
 from claas.dashboard.run_page import plot_file, run_page
@@ -134,6 +136,55 @@ async def plot(served: Served, run: Run, picture: str, results_dir: ResultsDir =
     """A picture of a run's plots folder."""
     found = await _THREADS.run(lambda: plot_file(_folder(served, results_dir, run), picture))
     return FileResponse(found, media_type="image/png", headers=PAGE_HEADERS)
+
+
+bench_router = APIRouter(prefix=BENCH_ROOT)
+
+BenchDir = Annotated[str | None, Query(description="a folder of benchmark runs, inside the one that this API shows")]
+
+
+@bench_router.get("", response_model=None, responses=_HTML)
+async def benchmarks(
+    served: Served,
+    results_dir: BenchDir = None,
+    sort: str = "when",
+    descending: bool = True,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """All benchmark runs of a folder as a page, those that were asked the same in one table."""
+
+    def make() -> str:
+        root = results_folder(served.bench_root, results_dir)
+        return cohort_page(root, CohortAddresses(results_dir), CohortQuery(sort, descending))
+
+    return _unless_known(await _page(make, CHART_PAGE_HEADERS), if_none_match)
+
+
+@bench_router.get("/items", response_model=None, responses=_HTML)
+async def benchmark_items(
+    served: Served,
+    run: Annotated[str, Query(min_length=1, description="a run's name")],
+    task: Annotated[str, Query(min_length=1)],
+    at: Annotated[str | None, Query(description="its timestamp; the newest of the name when left out")] = None,
+    only: ItemFilter | None = None,
+    page: Page = 1,
+    results_dir: BenchDir = None,
+) -> Response:
+    """The items of one task of a benchmark run with the base model's answers, those that turned first, as a page."""
+
+    def make() -> str:
+        root = results_folder(served.bench_root, results_dir)
+        return benchmark_item_page(root, CohortAddresses(results_dir), run, task, ItemQuery(only, page), at)
+
+    return await _page(make)
+
+
+@bench_router.get("/csv", response_model=None, responses={200: {"content": {"text/csv": {}}}})
+async def benchmarks_csv(served: Served, results_dir: BenchDir = None) -> Response:
+    """All benchmark runs of a folder as CSV, a line for each task of each run."""
+    text = await _THREADS.run(lambda: cohort_csv_of(results_folder(served.bench_root, results_dir)))
+    headers = {**PAGE_HEADERS, "Content-Disposition": 'attachment; filename="cohort.csv"'}
+    return Response(text, media_type="text/csv", headers=headers)
 
 
 async def _page(make: Callable[[], str], headers: Mapping[str, str] = PAGE_HEADERS) -> Response:

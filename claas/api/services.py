@@ -32,6 +32,7 @@ class Services:
     feedback: Feedback
     feedback_log: FeedbackLog
     results_root: Path
+    bench_root: Path
     truncate_prompt: bool
     """Whether a chat that does not fit the window is cut instead of refused."""
     unknown_fields: UnknownFields = field(default_factory=UnknownFields)
@@ -61,6 +62,7 @@ def open_services(engine: Engine, config: ApiConfig) -> Services:
         feedback=Feedback(engine, rollouts, used_keys, log),
         feedback_log=log,
         results_root=Path(config.results_dir),
+        bench_root=Path(config.bench_dir),
         truncate_prompt=config.truncate_prompt is not None,
     )
 

@@ -28,7 +28,8 @@ from claas.results.numbers import (
 )
 
 ROOT = "/v1/eval"
-SECTIONS = {"Runs": ROOT, "Feedback": "/v1/dashboard"}
+BENCH_ROOT = "/v1/bench"
+SECTIONS = {"Runs": ROOT, "Benchmarks": BENCH_ROOT, "Feedback": "/v1/dashboard"}
 """What every page links to, by title."""
 
 
@@ -80,10 +81,13 @@ class Addresses:
         return self._address("/plot", {"run": run, "picture": picture})
 
     def _address(self, page: str, query: Mapping[str, object]) -> str:
-        parameters = {name: value for name, value in query.items() if value not in (None, "", [])}
-        if self.results_dir is not None:
-            parameters["results_dir"] = self.results_dir
-        return f"{ROOT}{page}?{urlencode(parameters, doseq=True)}" if parameters else f"{ROOT}{page}"
+        return address_of(f"{ROOT}{page}", {**query, "results_dir": self.results_dir})
+
+
+def address_of(path: str, query: Mapping[str, object]) -> str:
+    """A path with the parameters that say something."""
+    parameters = {name: value for name, value in query.items() if value not in (None, "", [])}
+    return f"{path}?{urlencode(parameters, doseq=True)}" if parameters else path
 
 
 def clipped(text: str, most: int = 4000) -> str:
@@ -177,7 +181,7 @@ def _templates() -> Environment:
     return templates
 
 
-_SHEETS = ("style.css", "runs.css", "charts.css", "steps.css", "drawer.css", "compare.css")
+_SHEETS = ("style.css", "runs.css", "charts.css", "steps.css", "drawer.css", "compare.css", "cohort.css")
 _STYLE = "".join(files("claas.dashboard").joinpath("templates", name).read_text(encoding="utf-8") for name in _SHEETS)
 TEMPLATES = _templates()
 """Every template; `render` makes whole pages of them."""

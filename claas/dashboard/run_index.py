@@ -38,7 +38,7 @@ def results_folder(root: Path, asked: str | None) -> Path:
     """The folder that `asked` names, `root` when it names none; `BadRequest` when it lies outside `root`."""
     if asked is None:
         return root
-    if not _below(root, Path(asked)):
+    if not is_below(root, Path(asked)):
         raise BadRequest(
             f"results_dir={asked} is outside of {root}, which is all that this API shows; start it with "
             "results_dir=... to show another folder"
@@ -48,7 +48,7 @@ def results_folder(root: Path, asked: str | None) -> Path:
 
 def run_folder(results: Path, name: str) -> Path:
     """The folder of the run called `name`; `BadRequest` when that leads outside, `NotFound` when nothing is there."""
-    if not _below(results, results / name) or (results / name).resolve() == results.resolve():
+    if not is_below(results, results / name) or (results / name).resolve() == results.resolve():
         raise BadRequest(f"run={name} is not a folder below {results}")
     if not _is_folder(results / name):
         raise NotFound(f"there is no run {name} in {results}")
@@ -83,7 +83,7 @@ def _at(results: Path, path: Path, depth: int) -> list[Folder]:
     name = _name(results, path)
     if shown(name) != name:
         return [Folder(shown(name), path, "its name is not UTF-8, so no address can name it; rename it")]
-    if not _below(results, path):
+    if not is_below(results, path):
         return [Folder(name, path, "a link to a folder elsewhere, which is not followed")]
     if (path / "config.json").is_file():
         return [Folder(name, path)]
@@ -109,7 +109,7 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _below(root: Path, path: Path) -> bool:
+def is_below(root: Path, path: Path) -> bool:
     """Whether `path` is `root` or below it, links followed."""
     try:
         return path.resolve().is_relative_to(root.resolve())

@@ -126,7 +126,8 @@ async def test_the_page_needs_no_script_and_nothing_from_elsewhere(tmp_path: Pat
     async with serving(tmp_path) as api:
         page = await page_of(api, per_page=1)
     assert not re.search(r"<script|<link|\bstyle=|\bon\w+=|https?://|@import|url\(", page)
-    assert set(re.findall(r'href="(.*?)"', page)) == {"#main", "/v1/eval", "/v1/dashboard", "?page=2&amp;per_page=1"}
+    sections = {"/v1/eval", "/v1/bench", "/v1/dashboard"}
+    assert set(re.findall(r'href="(.*?)"', page)) == {"#main", "?page=2&amp;per_page=1", *sections}
     assert '<html lang="en">' in page
     assert 'name="viewport"' in page
 

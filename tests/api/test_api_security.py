@@ -33,6 +33,8 @@ PROTECTED = [
     ("GET", "/v1/dashboard"),
     ("GET", "/v1/eval"),
     ("GET", "/v1/eval/run"),
+    ("GET", "/v1/bench"),
+    ("GET", "/v1/bench/csv"),
     ("GET", "/v1/evaluate"),
     ("GET", "/openapi.json"),
     ("GET", "/docs"),
@@ -50,7 +52,8 @@ async def test_with_a_key_everything_but_health_and_the_introduction_needs_it(
         for method, path in PROTECTED:
             response = await api.http.request(method, path, headers=headers, json={})
             assert "s3cret" not in error(response, 401)
-            asked = "Basic" if path in ("/v1/dashboard", "/v1/eval", "/v1/eval/run", "/docs") else "Bearer"
+            pages = ("/v1/dashboard", "/v1/eval", "/v1/eval/run", "/v1/bench", "/v1/bench/csv", "/docs")
+            asked = "Basic" if path in pages else "Bearer"
             assert response.headers["www-authenticate"].split()[0] == asked
         for path in ("/", "/health"):
             ok(await api.http.get(path, headers=headers))

@@ -36,6 +36,7 @@ def test_every_setting_can_be_overridden() -> None:
         "store_dir": "s",
         "feedback_log_dir": "f",
         "results_dir": "r",
+        "bench_dir": "b",
         "lock_timeout_s": 1.5,
         "rollout_capacity": 7,
         "max_body_bytes": 2048,
@@ -73,6 +74,7 @@ def test_every_setting_is_read_somewhere() -> None:
         ("base_model", ""),
         ("store_dir", ""),
         ("results_dir", ""),
+        ("bench_dir", ""),
     ],
 )
 def test_a_value_out_of_range_is_named(name: str, value: object) -> None:
