@@ -162,7 +162,7 @@ def overview(run: RunIndex) -> RunRow:
         verdict=summary.verdict if summary and run.status is Status.COMPLETE else None,
         preferences=tuple(_preference(run, name) for name in run.points),
         updates=sum(len(history.steps) for history in run.histories.values()),
-        planned=run.config.num_steps * len(run.config.preferences),
+        planned=sum(track.num_steps for track in run.tracks),
         tokens=tokens,
         seconds=sum(map(seconds, run.histories.values())),
         cost=summary.cost if summary else None,
@@ -228,7 +228,7 @@ def summaries(run: RunIndex) -> dict[str, PreferenceSummary]:
     if len(standing) == len(written):
         return standing
     made = {name: last_measured(run, name) for name in run.points}
-    return build_summary(run.manifest.run_id, run.config, made, run.manifest.changes).preferences
+    return build_summary(run.manifest.run_id, run.config, made, run.manifest.changes, run.manifest.tracks).preferences
 
 
 def last_measured(run: RunIndex, preference: str) -> History:

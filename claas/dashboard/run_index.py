@@ -1,7 +1,7 @@
 """The runs below a results folder, and everything about one but its transcripts: its records, and their index."""
 
 import os
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +15,14 @@ from claas.core.errors import BadRequest, ClaasError, InvalidInput, NotFound, St
 from claas.core.files import is_locked, read_text
 from claas.dashboard.points import Points, Stamp, read_cached, read_points, write_cached
 from claas.results.keys import Key
-from claas.results.manifest import OF_KFALLAH_CLAAS, Manifest, is_of_kfallah_claas, read_manifest
+from claas.results.manifest import (
+    OF_KFALLAH_CLAAS,
+    Manifest,
+    PlannedTrack,
+    is_of_kfallah_claas,
+    planned_tracks,
+    read_manifest,
+)
 from claas.results.records import History, Metadata, Status
 from claas.results.run_files import RESERVED, RunFiles, declared_keys, parsed
 from claas.results.settings import EvalConfig, eval_config
@@ -146,9 +153,18 @@ class RunIndex:
     def histories(self) -> dict[str, History]:
         """The curves of every preference that was started, without transcripts."""
         return {
-            name: points.history(name, self.config.num_steps, self._failure(name))
+            name: points.history(name, self.planned_steps(name), self._failure(name))
             for name, points in self.points.items()
         }
+
+    @property
+    def tracks(self) -> Sequence[PlannedTrack]:
+        """What the run is made of."""
+        return planned_tracks(self.config, self.manifest.tracks)
+
+    def planned_steps(self, name: str) -> int:
+        """How many steps a track has."""
+        return next((track.num_steps for track in self.tracks if track.name == name), self.config.num_steps)
 
     def preference_summary(self, name: str) -> PreferenceSummary | None:
         """What the summary says of a preference; None while it is not in it, or has gone on since."""
@@ -170,7 +186,7 @@ class RunIndex:
         statuses = [history.status for history in self.histories.values()]
         if Status.FAILED in statuses:
             return Status.FAILED
-        done = len(statuses) == len(self.config.preferences) and set(statuses) == {Status.COMPLETE}
+        done = len(statuses) == len(self.tracks) and set(statuses) == {Status.COMPLETE}
         return Status.COMPLETE if done else None
 
     def _failure(self, name: str) -> str | None:
@@ -209,7 +225,7 @@ def _read(name: str, files: RunFiles, *, held: bool) -> RunIndex:
     manifest = read_manifest(files)
     config = _config(files, manifest)
     problems: list[str] = []
-    started = _started(files, config, problems)
+    started = _started(files, planned_tracks(config, manifest.tracks), problems)
     unreadable: list[str] = []
     metadata = {name: _unless_damaged(files.preference(name).read_metadata, unreadable) for name in started}
     points = {name: _points(files, name, config.confidence, declared_keys(metadata[name])) for name in started}
@@ -237,14 +253,14 @@ def _config(files: RunFiles, manifest: Manifest) -> EvalConfig:
         raise InvalidInput(f"{files.config} is not of this version: {error}") from error
 
 
-def _started(files: RunFiles, config: EvalConfig, problems: list[str]) -> list[str]:
-    """The preferences that have a folder, in the configuration's order; one that came from a file has its own name."""
+def _started(files: RunFiles, tracks: Sequence[PlannedTrack], problems: list[str]) -> list[str]:
+    """The tracks that have a folder, in their order; in an older run one may have another name than was planned."""
     records = [path for kind in ("metadata.json", "baseline.json") for path in files.root.glob(f"*/{kind}")]
     folders = {path.parent for path in records if path.parent.name not in RESERVED and path.parent.name[0] != "."}
     strange = sorted(folder for folder in folders if folder.is_symlink() or shown(folder.name) != folder.name)
     problems += [f"{shown(folder.name)} is not read: it is a link, or its name is not UTF-8" for folder in strange]
     names = {folder.name for folder in folders.difference(strange)}
-    named = [name for name in config.preferences if name in names]
+    named = [track.name for track in tracks if track.name in names]
     return named + sorted(names - set(named))
 
 

@@ -110,7 +110,8 @@ def run_view(run: RunIndex) -> RunView:
     views = [_preference(run, name, verdicts[name]) for name in run.points]
     lines = [view.progress for view in views]
     started = {view.name for view in views}
-    waiting = [name for name in run.config.preferences if name not in started and not name.endswith((".yaml", ".yml"))]
+    names = [track.name for track in run.tracks]
+    waiting = [name for name in names if name not in started and not name.endswith((".yaml", ".yml"))]
     keys = list(declared_in(run.histories.values()).values())
     lines += [_waiting(run, name, keys) for name in waiting]
     return RunView(
@@ -155,7 +156,7 @@ def progress(run: RunIndex, history: History) -> ProgressLine:
 
 
 def _waiting(run: RunIndex, name: str, keys: Sequence[Key]) -> ProgressLine:
-    return ProgressLine(name, run.config.num_steps, keys, run.config.criteria)
+    return ProgressLine(name, run.planned_steps(name), keys, run.config.criteria)
 
 
 def _steps(history: History) -> list[StepRow]:

@@ -107,6 +107,12 @@ class StepView:
         }
         return [(items, flips(self.baseline.rollouts, rollouts, items)) for items, rollouts in now.items() if rollouts]
 
+    @property
+    def said(self) -> list[str]:
+        """What was said of the answers, each text once."""
+        given = [] if self.step is None else self.step.feedback_by_answer or [self.step.feedback_given or ""]
+        return list(dict.fromkeys(given))
+
     @cached_property
     def pairs(self) -> list[Pair]:
         """Every transcript beside the baseline's."""
@@ -158,7 +164,7 @@ def step_view(
 ) -> StepView:
     """The view of a run's measurement."""
     points = run.points[preference]
-    steps, recorded = run.config.num_steps, len(points.points)
+    steps, recorded = run.planned_steps(preference), len(points.points)
     return StepView(preference, steps, recorded, baseline, step, query, link, per_page, keys=points.keys)
 
 

@@ -1,10 +1,11 @@
 """`run_harness`: a whole run, from its configuration to its results, started or continued."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from claas.core.concurrency import together
 from claas.core.errors import InvalidInput, StackError
@@ -14,11 +15,13 @@ from claas.eval.audit import require_sound
 from claas.eval.config.catalog import declared_keys, load_metrics, load_preference, resolve_criteria
 from claas.eval.metrics.metric import Metric
 from claas.eval.metrics.preference import Preference
+from claas.eval.protocols.kinds import tracks_of
+from claas.eval.protocols.tracks import Track
 from claas.eval.run.folder import OpenRun, open_run
-from claas.eval.run.preference_run import open_preference
 from claas.eval.run.reporter import Reporter, Silent
 from claas.eval.run.sources import code_of
-from claas.eval.run.step import run_preference
+from claas.eval.run.step import run_track
+from claas.eval.run.track_run import TrackRun, open_track, start
 from claas.eval.stacks.open_stack import check_stack, open_stack
 from claas.eval.stacks.stack import Stack, WrongWeights
 from claas.results import summary
@@ -40,16 +43,16 @@ async def run_harness(
     stack fails ends with its failure in the results; the others go on, and the same call continues it. A finished
     run is not run again: its summary and plots are rebuilt from its records.
     """
-    config, preferences, metrics = prepare(config)
-    code = code_of(config, preferences, metrics)
-    with open_run(config, code) as run:
-        records = {name: PreferenceRecords.read_whole(run.files.preference(name)) for name in preferences}
-        unfinished = any(len(record.steps) < run.config.num_steps for record in records.values())
+    config, tracks, metrics = prepare(config)
+    code = code_of(config, tracks, metrics)
+    with open_run(config, code, [track.planned() for track in tracks]) as run:
+        records = {track.name: PreferenceRecords.read_whole(run.files.preference(track.name)) for track in tracks}
+        unfinished = any(len(records[track.name].steps) < track.num_steps for track in tracks)
         if unfinished:
             run = run.made_with(code, {name: record.next_step for name, record in records.items()})
-        work = _Work(run, preferences, metrics, records, reporter or Silent())
-        keys = {name: declared_keys(metrics, preference) for name, preference in preferences.items()}
-        work.reporter.run_started(run.config, run.files.root, keys)
+        work = _Work(run, tracks, metrics, records, reporter or Silent())
+        keys = {track.name: declared_keys({**metrics, **track.metrics}, track.preference) for track in tracks}
+        work.reporter.run_started(run.config, run.files.root, keys, {track.name: track.num_steps for track in tracks})
         if unfinished:
             async with open_stack(run.config, run.files.stack) as stack:
                 await work.run_all(stack)
@@ -62,15 +65,17 @@ async def run_harness(
     return results
 
 
-def prepare(config: EvalConfig) -> tuple[EvalConfig, dict[str, Preference], dict[str, Metric]]:
-    """The configuration with the threshold of every criterion, and what the run is made of, by name.
+def prepare(config: EvalConfig) -> tuple[EvalConfig, list[Track], dict[str, Metric]]:
+    """The configuration with the threshold of every criterion, and what the run is made of.
 
     `InvalidInput` on whatever is wrong with it or with the stack it needs.
     """
     check_stack(config)
     preferences, metrics = load(config)
-    criteria = resolve_criteria(config.criteria, metrics, config.config_dir, preferences.values())
-    return replace(config, criteria=criteria), preferences, metrics
+    tracks = tracks_of(config, list(preferences.values()))
+    judged = [track.preference for track in tracks]
+    criteria = resolve_criteria(config.criteria, metrics, config.config_dir, judged)
+    return replace(config, criteria=criteria), tracks, metrics
 
 
 def load(config: EvalConfig) -> tuple[dict[str, Preference], dict[str, Metric]]:
@@ -94,37 +99,73 @@ def load(config: EvalConfig) -> tuple[dict[str, Preference], dict[str, Metric]]:
 
 @dataclass
 class _Work:
-    """The preferences of a run whose folder is open, and what was on record of them when it was opened."""
+    """The tracks of a run whose folder is open, and what was on record of them when it was opened."""
 
     run: OpenRun
-    preferences: Mapping[str, Preference]
+    tracks: Sequence[Track]
     metrics: Mapping[str, Metric]
     records: Mapping[str, PreferenceRecords]
     reporter: Reporter
     _ended: dict[str, History] = field(default_factory=dict[str, History])
 
     async def run_all(self, stack: Stack) -> None:
-        """Every preference, `parallel_preferences` at a time."""
+        """Every adapter, `parallel_preferences` at a time."""
         places = asyncio.Semaphore(self.run.config.parallel_preferences)
-        await together(self._run_one(preference, stack, places) for preference in self.preferences.values())
+        by_adapter: dict[str, list[Track]] = {}
+        for track in self.tracks:
+            by_adapter.setdefault(track.adapter, []).append(track)
+        await together(self._train_one(tracks, stack, places) for tracks in by_adapter.values())
 
-    async def _run_one(self, preference: Preference, stack: Stack, places: asyncio.Semaphore) -> None:
-        name, records = preference.name, self.records[preference.name]
+    async def _train_one(self, tracks: Sequence[Track], stack: Stack, places: asyncio.Semaphore) -> None:
+        """All tracks of one adapter, one after another; where one fails, those after it are not begun."""
         async with places:
-            try:
-                await run_preference(open_preference(self.run, preference, records, self.metrics, stack, self.reporter))
-                failure = None
-            except WrongWeights as error:
-                failure = f"wrong weights: {error}"
-            except StackError as error:
-                failure = str(error)
+            runs: list[TrackRun] = []
+            failure = await self._failure_of(self._start(tracks, stack, runs))
+            for place, track in enumerate(tracks):
+                if failure is None:
+                    failure = await self._failure_of(self._go_on(runs[place], runs[place + 1 :]))
+                    self._end(track.name, failure)
+                    failure = failure and f"{track.name}, which is trained before it, ended: {failure}"
+                else:
+                    self._end(track.name, failure)
+
+    async def _start(self, tracks: Sequence[Track], stack: Stack, runs: list[TrackRun]) -> None:
+        """Add a run of each track, started."""
+        for track in tracks:
+            before = runs[-1] if runs else None
+            records = self.records[track.name]
+            runs.append(open_track(self.run, track, before, records, self.metrics, stack, self.reporter))
+            await start(runs[-1])
+
+    async def _go_on(self, run: TrackRun, later: Sequence[TrackRun]) -> None:
+        """Take a track to its end, which it has reached where a later one has trained its adapter."""
+        if not any(other.ledger.intents() for other in later):
+            await run_track(run)
+        elif run.steps_recorded < run.track.num_steps:
+            raise InvalidInput(
+                f"{run.files.root} has {run.steps_recorded} of {run.track.num_steps} steps, and a later track has "
+                "trained its adapter on; choose another output_dir"
+            )
+
+    async def _failure_of(self, work: Coroutine[Any, Any, None]) -> str | None:
+        """Why it ended early; None where it did not."""
+        try:
+            await work
+        except WrongWeights as error:
+            return f"wrong weights: {error}"
+        except StackError as error:
+            return str(error)
+        return None
+
+    def _end(self, name: str, failure: str | None) -> None:
         self._ended[name] = self._history(name, failure)
         self.reporter.preference_ended(name, failure)
         self._write_summary(self._ended)
 
     def results(self) -> RunResults:
         """Everything on record, with summary.json written anew."""
-        histories = {name: self._ended.get(name) or self._history(name) for name in self.preferences}
+        names = [track.name for track in self.tracks]
+        histories = {name: self._ended.get(name) or self._history(name) for name in names}
         steps_before = sum(len(records.steps) for records in self.records.values())
         return RunResults(
             run_dir=self.run.files.root,
@@ -137,9 +178,12 @@ class _Work:
     def _history(self, name: str, failure: str | None = None) -> History:
         """What the files say now."""
         records = PreferenceRecords.read_whole(self.run.files.preference(name))
-        return records.history(name, self.run.config.num_steps, failure)
+        planned = next(track.num_steps for track in self.tracks if track.name == name)
+        return records.history(name, planned, failure)
 
     def _write_summary(self, histories: Mapping[str, History]) -> summary.Summary:
-        made = summary.build_summary(self.run.run_id, self.run.config, histories, self.run.manifest.changes)
+        made = summary.build_summary(
+            self.run.run_id, self.run.config, histories, self.run.manifest.changes, self.run.manifest.tracks
+        )
         summary.write(self.run.files.root, made)
         return made

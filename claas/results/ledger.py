@@ -14,7 +14,8 @@ class Intent(Record):
     """An update about to be asked for, with its whole batch, so that it can be sent again as it was.
 
     `adapter` is the version that was sampled from. `prompts`, `responses` and `rollout_ids` are of the answers that
-    came, in order. `sampling` is None but in ledgers of earlier versions, which hold the transcripts of every answer
+    came, in order. `feedback` is what was said of all of them, None where that differs: `feedback_by_answer` then has
+    it. `sampling` is None but in ledgers of earlier versions, which hold the transcripts of every answer
     asked for; they now wait in a file of their own until the step is on record.
     """
 
@@ -24,18 +25,24 @@ class Intent(Record):
     key: str
     timestamp: str
     adapter: AdapterVersion
-    feedback: str
+    feedback: str | None = None
+    feedback_by_answer: list[str] | None = None
     prompts: list[str]
     responses: list[str]
     rollout_ids: list[str]
     sampling: list[Transcript] | None = None
     sample_s: float
 
+    @property
+    def said(self) -> list[str]:
+        """What was said of each answer."""
+        return self.feedback_by_answer or [self.feedback or ""] * len(self.responses)
+
 
 class Receipt(Record):
     """An update that was made: the version that came of it, and what the algorithm reported.
 
-    `step` is the number of updates before it, which is the version that was trained. `stack_ms` are milliseconds by
+    `step` is that of its intent. `stack_ms` are milliseconds by
     part of the update as the stack measured them, `update_s` the seconds that the harness waited for all of it.
     `lost_metrics` are those that cannot be, with what stood in their place; None when there are none.
     """

@@ -2,7 +2,7 @@
 
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from claas.core.settings import MODES
 from claas.results.code import Change, Code
 from claas.results.records import SCHEMA_VERSION, Record
 from claas.results.run_files import RunFiles, parsed
-from claas.results.settings import EvalConfig, spread
+from claas.results.settings import ISOLATED, EvalConfig, ProtocolConfig, spread
 
 MAY_DIFFER = frozenset(
     {
@@ -45,6 +45,18 @@ _PACKAGES = ("hydra-core", "httpx", "numpy", "omegaconf", "pydantic")
 """What every run stands on, whatever its engine."""
 
 
+class PlannedTrack(Record):
+    """Rounds of feedback on one adapter: the folder `name` has their records, measured by `preference`.
+
+    Tracks of the same `adapter` train it one after another.
+    """
+
+    name: str
+    adapter: str
+    preference: str
+    num_steps: int
+
+
 class Manifest(Record):
     """`config.json`. `config` is the resolved configuration; secrets are not in it, but in the environment only.
 
@@ -60,6 +72,7 @@ class Manifest(Record):
     git_commit: str | None
     sources: dict[str, str] | None = None
     changes: tuple[Change, ...] = ()
+    tracks: tuple[PlannedTrack, ...] | None = None
 
     @property
     def codes(self) -> list[Code]:
@@ -67,8 +80,10 @@ class Manifest(Record):
         return [Code(versions=self.versions, sources=self.sources), *(change.code for change in self.changes)]
 
 
-def new_manifest(run_id: str, config: EvalConfig, code: Code | None = None) -> Manifest:
-    """The manifest of a run that starts now, made with `code`; `config` is resolved."""
+def new_manifest(
+    run_id: str, config: EvalConfig, code: Code | None = None, tracks: tuple[PlannedTrack, ...] | None = None
+) -> Manifest:
+    """The manifest of a run of `tracks` that starts now, made with `code`; `config` is resolved."""
     code = code or Code(versions=package_versions(config))
     return Manifest(
         run_id=run_id,
@@ -77,6 +92,33 @@ def new_manifest(run_id: str, config: EvalConfig, code: Code | None = None) -> M
         versions=code.versions,
         git_commit=_git_commit(),
         sources=code.sources,
+        tracks=tracks,
+    )
+
+
+def planned_tracks(config: EvalConfig, tracks: Sequence[PlannedTrack] | None) -> Sequence[PlannedTrack]:
+    """What a run's manifest says of its tracks, or what it would have said of a run that is older than protocols."""
+    if tracks is not None:
+        return tracks
+    return [
+        PlannedTrack(name=name, adapter=name, preference=name, num_steps=config.num_steps)
+        for name in config.preferences
+    ]
+
+
+def require_same_tracks(
+    config: EvalConfig, then: Sequence[PlannedTrack] | None, now: Sequence[PlannedTrack] | None, folder: Path
+) -> None:
+    """`InvalidInput` where a run that goes on would not find the tracks that it began with.
+
+    Only tracks with an adapter of their own may grow: of others what came later would have been trained too early.
+    """
+    if then is None or now is None or list(then) == list(now) or config.protocol.kind == ISOLATED:
+        return
+    was, is_now = (", ".join(f"{track.name} {track.num_steps}" for track in tracks) for tracks in (then, now))
+    raise InvalidInput(
+        f"{folder} holds a run of other rounds: {was} steps, now {is_now}. With protocol={config.protocol.kind} none "
+        "may be added; ask for those it was started with, or choose another output_dir"
     )
 
 
@@ -129,7 +171,7 @@ def continued(config: EvalConfig, recorded: Manifest, folder: Path) -> EvalConfi
     asked = asdict(resolved)
     if config.collapse_steps is None:  # what follows from num_steps is no difference of its own
         asked["collapse_steps"] = old_collapse
-    differences = _differences(recorded.config, asked, old_steps)
+    differences = _differences({"protocol": asdict(ProtocolConfig())} | recorded.config, asked, old_steps)
     if differences:
         raise InvalidInput(
             f"{folder} holds a run with another configuration: {'; '.join(differences)}. Choose another output_dir, "

@@ -179,7 +179,8 @@ class StepRecord(Record):
     """One feedback round: what was said, what was trained, and what the new version measures.
 
     `adapter` is the version that the step's update made, and that `eval` measures. `prompts`, `responses` and
-    `rollout_ids` are of the answers that were trained on. A lost answer appears in `rollouts` with its error.
+    `rollout_ids` are of the answers that were trained on. `feedback_given` was said of all of them; it is None where
+    that differs, and stands in `feedback_by_answer`. A lost answer appears in `rollouts` with its error.
     `lost_metrics` are what the update reported that cannot be, with what stood in its place; None when nothing was.
     """
 
@@ -189,7 +190,8 @@ class StepRecord(Record):
     timestamp: str
     adapter: AdapterVersion
     canary: Canary | None = None
-    feedback_given: str
+    feedback_given: str | None
+    feedback_by_answer: list[str] | None = None
     prompts: list[str]
     responses: list[str]
     rollout_ids: list[str]

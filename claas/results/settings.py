@@ -38,6 +38,28 @@ class Prices:
         check_limits(self, "prices.")
 
 
+ISOLATED = "isolated"
+"""The protocol in which every preference is learned on an adapter of its own."""
+
+
+@dataclass
+class ProtocolConfig:
+    """Which adapters are trained, and in which rounds somebody says what of their answers."""
+
+    kind: str = setting(ISOLATED, "isolated, sequential, mixed, flip, or a function of yours: my_module.my_protocol")
+    stages: dict[str, int] = setting(
+        {}, "steps of each preference, as in {concise: 6, identity: 20}; of one that is not named num_steps"
+    )
+    steps_before: int | None = setting(
+        None, "flip: steps before the opposite is asked for; null: half of num_steps", low=1
+    )
+
+    def __post_init__(self) -> None:
+        check_limits(self, "protocol.")
+        for preference, steps in self.stages.items():
+            in_range(f"protocol.stages.{preference}", steps, 1)
+
+
 _NO_MODEL_SERVER = "leave it out, what answers is the API at claas_url, or one in this process"
 _KEYS_OF_KFALLAH_CLAAS = {
     "vllm_url": _NO_MODEL_SERVER,
@@ -69,6 +91,7 @@ class EvalConfig:
     preferences: list[str] = setting(
         ["concise", "no_emoji", "identity"], "names of preference/*.yaml, or paths of such files"
     )
+    protocol: ProtocolConfig = setting(ProtocolConfig(), "which adapters learn what, and in which order")
     metrics: list[str] = setting(["all"], "metrics, or the presets all and quick")
     num_steps: int = setting(20, "feedback rounds per preference", low=1)
     batch_size: int = setting(4, "answers sampled, and trained on, per step", low=1, high=64)

@@ -8,6 +8,7 @@ from typing import TypeVar
 from claas.core.files import dump_json, write_atomically
 from claas.results.code import Change, said_of
 from claas.results.criteria import change_interval
+from claas.results.manifest import PlannedTrack, planned_tracks
 from claas.results.records import (
     SCHEMA_VERSION,
     AdapterVersion,
@@ -72,19 +73,24 @@ class Summary(Record):
 
 
 def build_summary(
-    run_id: str, config: EvalConfig, histories: Mapping[str, History], changes: Sequence[Change] = ()
+    run_id: str,
+    config: EvalConfig,
+    histories: Mapping[str, History],
+    changes: Sequence[Change] = (),
+    tracks: Sequence[PlannedTrack] | None = None,
 ) -> Summary:
-    """Summarise what has been recorded so far; a preference without a history has not been started.
+    """Summarise what has been recorded so far; a track without a history has not been started.
 
-    `changes` are those of the code that the run was made with.
+    `changes` are those of the code that the run was made with, and `tracks` is what its manifest says was planned.
     """
-    judged = judge_run(list(histories.values()), config.criteria, len(config.preferences))
+    planned = planned_tracks(config, tracks)
+    judged = judge_run(list(histories.values()), config.criteria, len(planned))
     preferences = {
         name: _preference(history, judgement, config.confidence, [*left_out(config), *said_of(changes, history)])
         for (name, history), judgement in zip(histories.items(), judged, strict=True)
     }
     tokens = _total([preference.tokens for preference in preferences.values()])
-    waiting = max(0, len(config.preferences) - len(histories))
+    waiting = max(0, len(planned) - len(histories))
     statuses = [history.status for history in histories.values()] + [Status.RUNNING] * waiting
     return Summary(
         run_id=run_id,

@@ -77,7 +77,12 @@ def terminal(config: EvalConfig) -> str:
     """The last table that a terminal shows of these records, bars and gaps taken out."""
     file = io.StringIO()
     reporter = LiveReporter(Console(file=file, width=200, force_terminal=True, color_system=None), Console(file=file))
-    reporter.run_started(config, Path("run"), dict.fromkeys(config.preferences, keys_of_schema_1()))
+    reporter.run_started(
+        config,
+        Path("run"),
+        dict.fromkeys(config.preferences, keys_of_schema_1()),
+        dict.fromkeys(config.preferences, config.num_steps),
+    )
     for name, history in HISTORIES.items():
         reporter.preference_started(name, 0)
         assert history.baseline is not None

@@ -12,11 +12,12 @@ from claas.core.concurrency import together
 from claas.core.errors import NotFound, StackError
 from claas.eval.metrics.metric import Measurement, Metric, Subject
 from claas.eval.metrics.preference import LogprobPair, Preference, VerifierResult
+from claas.eval.protocols.tracks import Track, rounds_of
 from claas.eval.recompute.run import recompute_records
 from claas.eval.run.folder import OpenRun, open_run
-from claas.eval.run.preference_run import open_preference
 from claas.eval.run.reporter import Reporter, Silent
-from claas.eval.run.step import run_preference
+from claas.eval.run.step import run_track
+from claas.eval.run.track_run import open_track, start
 from claas.eval.stacks.stack import Answer, CompletionScore, Reading
 from claas.results.ledger import Receipt
 from claas.results.records import AdapterVersion, Counts
@@ -165,7 +166,9 @@ async def run(stack: Any, config: EvalConfig, reporter: Reporter | None = None) 
     with open_run(config) as opened:
         try:
             found = PreferenceRecords.read_whole(opened.files.preference(PREFERENCE.name))
-            await run_preference(open_preference(opened, PREFERENCE, found, METRICS, stack, reporter or Silent()))
+            track = open_track(opened, _track(opened.config), None, found, METRICS, stack, reporter or Silent())
+            await start(track)
+            await run_track(track)
         except StackError:
             await _require_recomputable(opened)
             raise
@@ -193,8 +196,11 @@ async def until_halted(stack: Halting, work: Coroutine[Any, Any, Any]) -> bool:
 
 
 async def _require_recomputable(run: OpenRun) -> None:
-    preferences = {PREFERENCE.name: PREFERENCE}
-    require_agreement(await recompute_records(run.files, run.run_id, run.config, preferences, METRICS))
+    require_agreement(await recompute_records(run.files, run.manifest, run.config, [_track(run.config)], METRICS))
+
+
+def _track(config: EvalConfig) -> Track:
+    return Track(PREFERENCE.name, PREFERENCE.name, PREFERENCE, rounds_of(PREFERENCE, config.num_steps, config))
 
 
 def outcome(folder: Path) -> dict[str, Any]:

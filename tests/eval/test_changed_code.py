@@ -19,7 +19,7 @@ from claas.dashboard.run_page import run_page
 from claas.eval.recompute import __main__ as recompute
 from claas.eval.run.folder import open_run
 from claas.eval.run.sources import code_of
-from claas.eval.runner import load, run_harness
+from claas.eval.runner import prepare, run_harness
 from claas.results.code import NO_SOURCE, Code, differences
 from claas.results.settings import EvalConfig
 from claas.results.summary import RunResults
@@ -69,7 +69,7 @@ class Mine:
 
     def code(self, **settings: Any) -> Code:
         config = self.config(**settings)
-        return code_of(config, *load(config))
+        return code_of(*prepare(config))
 
     def edit_manifest(self, **versions: str) -> None:
         path = self.folder / "run" / "config.json"
@@ -206,8 +206,8 @@ def test_only_a_patch_release_needs_no_consent() -> None:
 
 def test_what_has_no_source_is_recorded_as_such(mine: Mine, monkeypatch: pytest.MonkeyPatch) -> None:
     config = mine.config()
-    preferences, metrics = load(config)
+    config, tracks, metrics = prepare(config)
     monkeypatch.setattr(sys.modules["mine_short"], "__file__", None)
-    sources = code_of(config, preferences, metrics).sources
+    sources = code_of(config, tracks, metrics).sources
     assert sources is not None
     assert sources["mine_short"] == NO_SOURCE

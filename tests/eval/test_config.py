@@ -22,6 +22,7 @@ def base() -> dict[str, Any]:
     values = OmegaConf.load(config_root() / "base.yaml")
     del values["defaults"]
     values["criteria"] = OmegaConf.load(config_root() / "criteria" / "default.yaml")
+    values["protocol"] = OmegaConf.load(config_root() / "protocol" / "isolated.yaml")
     return OmegaConf.to_container(values)
 
 

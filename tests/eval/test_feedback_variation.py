@@ -12,8 +12,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from claas.core.errors import InvalidInput
+from claas.eval.protocols.tracks import feedback_text
 from claas.eval.run.folder import open_run
-from claas.eval.run.step import feedback_text
 from claas.eval.runner import load
 from claas.results.ledger import Receipt
 from claas.results.records import AdapterVersion

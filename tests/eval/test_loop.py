@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from claas.core.errors import InvalidInput, StackError
 from claas.eval.metrics.metric import Measurement
+from claas.eval.protocols.tracks import prompts_of
 from claas.eval.run.measuring import require_enough
 from claas.eval.run.reporter import Silent
-from claas.eval.run.step import prompts_of
 from claas.eval.stacks.stack import LostAnswer, WrongWeights
 from claas.results.records import Counts, StepRecord
 from tests.eval import scripted_run

@@ -37,7 +37,9 @@ def text(of: Console) -> str:
 
 def play(reporter: Reporter, histories: dict[str, History], run_dir: Path, resumed_at: int = 0) -> None:
     config = EvalConfig(preferences=list(histories), num_steps=4).resolved()
-    reporter.run_started(config, run_dir, dict.fromkeys(histories, keys_of_schema_1()))
+    reporter.run_started(
+        config, run_dir, dict.fromkeys(histories, keys_of_schema_1()), dict.fromkeys(histories, config.num_steps)
+    )
     for name, history in histories.items():
         reporter.preference_started(name, resumed_at)
         assert history.baseline is not None
@@ -121,7 +123,7 @@ def test_a_run_that_breaks_off_gives_the_terminal_back(monkeypatch: pytest.Monke
 
     def break_off() -> None:
         with console_reporter(screen, console()) as reporter:
-            reporter.run_started(EvalConfig(num_steps=4).resolved(), Path("a"), {})
+            reporter.run_started(EvalConfig(num_steps=4).resolved(), Path("a"), {}, {})
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -21,7 +21,7 @@ from claas.core.settings import config_root
 from claas.core.text import folded
 from claas.core.yaml_files import ConfigDir
 from claas.eval.metrics.metric import Metric, declared
-from claas.eval.metrics.preference import LogprobPair, NonAnswer, OutOfScope, Preference, Verifier
+from claas.eval.metrics.preference import LogprobPair, NonAnswer, Opposite, OutOfScope, Preference, Verifier
 from claas.results.criteria import require_threshold, threshold_of
 from claas.results.keys import Criterion, Key, judged
 from claas.results.settings import CONFIDENCE, confidence_of
@@ -33,7 +33,7 @@ def build(config: Mapping[str, Any], where: str) -> Any:
     if not isinstance(target, str):
         raise InvalidInput(f"{where}: _target_ must name a class, as in `_target_: my_module.MyClass`")
     try:
-        with _working_directory_importable():
+        with working_directory_importable():
             return instantiate(dict(config), _convert_="all")
     except InstantiationException as error:
         raise InvalidInput(f"{where}: cannot make {target}: {_reason(error)}") from error
@@ -51,7 +51,8 @@ def _reason(error: BaseException) -> str:
 
 
 @contextmanager
-def _working_directory_importable() -> Generator[None, None, None]:
+def working_directory_importable() -> Generator[None, None, None]:
+    """Let modules in the working directory be imported, after all others."""
     here = os.getcwd()
     if here in sys.path or "" in sys.path:
         yield
@@ -82,6 +83,11 @@ class _Pair(_Closed):
     told_apart: bool = True
 
 
+class _Opposite(_Closed):
+    feedback_string: Text
+    verifier: dict[str, Any]
+
+
 class _PreferenceFile(_Closed):
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     feedback_string: Text
@@ -93,6 +99,7 @@ class _PreferenceFile(_Closed):
     out_of_scope_prompts: list[Text] = []
     out_of_scope_verifier: dict[str, Any] | None = None
     acceptable: list[NonAnswer] = []
+    opposite: _Opposite | None = None
 
 
 def read_preference(path: Path) -> Preference:
@@ -110,7 +117,14 @@ def read_preference(path: Path) -> Preference:
         feedback_paraphrases=tuple(file.feedback_paraphrases),
         out_of_scope=_out_of_scope(file, path),
         acceptable=tuple(dict.fromkeys(file.acceptable)),
+        opposite=_opposite(file.opposite, path),
     )
+
+
+def _opposite(given: _Opposite | None, path: Path) -> Opposite | None:
+    if given is None:
+        return None
+    return Opposite(given.feedback_string, _verifier(given.verifier, f"{path}: opposite.verifier"))
 
 
 def _out_of_scope(file: _PreferenceFile, path: Path) -> OutOfScope | None:
@@ -239,7 +253,10 @@ def resolve_criteria(
 
     `InvalidInput` for a name that no metric declares, and for a threshold that makes no sense.
     """
+    by_preference = [{key.key: key for key in declared_keys(metrics, each)} for each in preferences]
     known = known_criteria(config_dir, metrics)
+    for key, criterion in judged(key for keys in by_preference for key in keys.values()):
+        known.setdefault(criterion.name, (key, criterion))
     for name in criteria:
         if name != CONFIDENCE and name not in known:
             close = difflib.get_close_matches(name, [*known, CONFIDENCE], n=2)
@@ -249,7 +266,6 @@ def resolve_criteria(
     thresholds = {name: threshold_of(criterion, criteria) for name, (_, criterion) in known.items()}
     for name, (key, criterion) in known.items():
         require_threshold(key, criterion, thresholds[name])
-    by_preference = [{key.key: key for key in declared_keys(metrics, each)} for each in preferences]
     for key, criterion in judged(declared_keys(metrics)) if by_preference else []:
         own = [keys.get(key.key) for keys in by_preference]
         if criterion.name not in criteria and all(each is not None and each.criterion is None for each in own):

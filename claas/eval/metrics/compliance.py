@@ -1,19 +1,49 @@
 """Compliance with the preference, and over-application where the opposite was asked for."""
 
 import math
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar, cast
 
 from claas.core.concurrency import together
 from claas.core.errors import InvalidInput
 from claas.core.text import says_back, visible
 from claas.eval.metrics.metric import Measurement, Subject, counted, difference, mean
-from claas.eval.metrics.preference import NonAnswer, Preference, Verifier, VerifierResult
+from claas.eval.metrics.preference import (
+    Asked,
+    Flipped,
+    Mixture,
+    NonAnswer,
+    Preference,
+    Verifier,
+    VerifierResult,
+)
 from claas.results.keys import Criterion, Items, Key, Question, Role
 from claas.results.records import Transcript
 
 _TRAINED_ON = "on prompts that were trained on; no held-out prompts given"
+
+
+_OPPOSITE = Key(
+    key="opposite_compliance",
+    title="The opposite, on the same answers",
+    unit="mean verifier score",
+    limits=(0.0, 1.0),
+    better="higher",
+    question=Question.COMPLIANCE,
+    axis=(-0.03, 1.03),
+    heading="opposite",
+    items=Items(metric="compliance", prefix="heldout/", value="verdict.opposite", cluster="prompts"),
+    criterion=Criterion(
+        name="opposite_compliance",
+        relation=">=",
+        threshold=0.8,
+        estimator="mean",
+        meaning="where the user changes their mind: compliance with the opposite is at least this",
+        formula="mean score of the opposite's verifier over the held-out prompts",
+        title="compliance with the opposite",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -73,12 +103,27 @@ class Compliance:
     )
 
     def keys_for(self, preference: Preference) -> tuple[Key, ...]:
-        """The probe prompts are judged only where no held-out ones are given."""
+        """The probe prompts are judged only where no held-out ones are given.
+
+        Where the user changes their mind, the opposite is judged, and nothing else.
+        """
         heldout, probe, gap = self.keys
-        if preference.heldout_prompts:
-            return heldout, probe.model_copy(update={"criterion": None}), gap
-        named = {"title": f"Probe prompts: {_TRAINED_ON}", "heading": "trained on", "line": None}
-        return (probe.model_copy(update=named),)
+        flipped = isinstance(preference, Flipped)
+        if not preference.heldout_prompts:
+            named = {"title": f"Probe prompts: {_TRAINED_ON}", "heading": "trained on", "line": None}
+            keys = [probe.model_copy(update=named | ({"criterion": None} if flipped else {}))]
+        else:
+            keys = [
+                heldout.model_copy(update={"criterion": None}) if flipped else heldout,
+                probe.model_copy(update={"criterion": None}),
+                gap,
+            ]
+        parts = preference.parts if isinstance(preference, Mixture) else ()
+        return (
+            *keys,
+            *([_opposite(preference)] if flipped else []),
+            *(key_of_part(part.name, f"heldout/{part.name}/") for part in parts),
+        )
 
     def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
         """At every step."""
@@ -87,12 +132,8 @@ class Compliance:
     async def measure(self, subject: Subject) -> Measurement:
         """Answer every prompt and verify every answer."""
         wanted = subject.preference
-        probe = [(f"probe/{i}", prompt) for i, prompt in enumerate(wanted.probe_prompts)]
-        heldout = [(f"heldout/{i}", prompt) for i, prompt in enumerate(wanted.heldout_prompts)]
-        asked = await together(
-            judged(subject, "compliance", item, prompt, wanted.verifier, wanted.acceptable)
-            for item, prompt in probe + heldout
-        )
+        probe, heldout = wanted.probes(), wanted.held_out()
+        asked = await together(judged(subject, "compliance", each) for each in probe + heldout)
         on_probe, on_heldout = asked[: len(probe)], asked[len(probe) :]
         compliance, heldout_compliance = mean_score(on_probe), mean_score(on_heldout)
         values, counts = {"preference_compliance": compliance}, {"compliance": counted(on_probe)}
@@ -100,7 +141,38 @@ class Compliance:
             values["heldout_compliance"] = heldout_compliance
             values["generalisation_gap"] = difference(compliance, heldout_compliance)
             counts["heldout"] = counted(on_heldout)
-        return Measurement({**values}, counts, tuple(asked))
+        if isinstance(wanted, Flipped):
+            values["opposite_compliance"] = mean_score(on_heldout or on_probe, "opposite")
+        parts = {} if not isinstance(wanted, Mixture) else _by_part(wanted, on_heldout)
+        return Measurement({**values, **parts}, counts, tuple(asked))
+
+
+def _opposite(preference: Preference) -> Key:
+    if preference.heldout_prompts:
+        return _OPPOSITE
+    return _OPPOSITE.model_copy(
+        update={"items": _OPPOSITE.items and _OPPOSITE.items.model_copy(update={"prefix": "probe/"})}
+    )
+
+
+def key_of_part(preference: str, prefix: str, metric: str = "compliance") -> Key:
+    """The held-out compliance with one of several preferences, from the items of this prefix."""
+    return Key(
+        key=f"across.{preference.replace('.', '_')}",
+        title=f"Held-out prompts of {preference}",
+        unit="mean verifier score",
+        limits=(0.0, 1.0),
+        better="higher",
+        question=Question.COMPLIANCE,
+        axis=(-0.03, 1.03),
+        items=Items(metric=metric, prefix=prefix, cluster="prompts"),
+    )
+
+
+def _by_part(mixture: Mixture, heldout: Sequence[Transcript]) -> dict[str, dict[str, float | None]]:
+    parts = [part.name for part in mixture.parts if part.heldout_prompts]
+    scores = {name: [each for each in heldout if each.item.startswith(f"heldout/{name}/")] for name in parts}
+    return {"across": {name.replace(".", "_"): mean_score(answers) for name, answers in scores.items()}}
 
 
 @dataclass(frozen=True)
@@ -138,13 +210,10 @@ class Scope:
 
     async def measure(self, subject: Subject) -> Measurement:
         """Answer every out-of-scope prompt and verify every answer."""
-        asked = subject.preference.out_of_scope
-        if asked is None:
+        asked = subject.preference.beyond_scope()
+        if not asked:
             return Measurement(values={}, counts={})
-        answers = await together(
-            judged(subject, "scope", f"out_of_scope/{i}", prompt, asked.verifier)
-            for i, prompt in enumerate(asked.prompts)
-        )
+        answers = await together(judged(subject, "scope", each) for each in asked)
         return Measurement(
             values={"over_application_rate": difference(1.0, mean_score(answers))},
             counts={"scope": counted(answers)},
@@ -152,12 +221,16 @@ class Scope:
         )
 
 
-async def judged(
-    subject: Subject, metric: str, item: str, prompt: str, verifier: Verifier, acceptable: Collection[NonAnswer] = ()
-) -> Transcript:
-    """A greedy answer to the prompt, with the verdict on it; a lost one has none."""
-    transcript, answer = await subject.answer(metric, item, prompt)
-    return transcript if answer is None else with_verdict(transcript, judge(verifier, prompt, answer.text, acceptable))
+async def judged(subject: Subject, metric: str, asked: Asked, item: str | None = None) -> Transcript:
+    """A greedy answer to the prompt, with the verdict on it; a lost one has none. `item` is its name on record."""
+    transcript, answer = await subject.answer(metric, item or asked.item, asked.prompt)
+    if answer is None:
+        return transcript
+    result = judge(asked.verifier, asked.prompt, answer.text, asked.acceptable)
+    if asked.opposite is not None:
+        opposite = judge(asked.opposite, asked.prompt, answer.text, asked.acceptable)
+        result = replace(result, metadata={**result.metadata, "opposite": opposite.score})
+    return with_verdict(transcript, result)
 
 
 ECHO = VerifierResult(0.0, False, {"echo": True})
@@ -191,8 +264,6 @@ def _stored(value: object) -> float | str | bool:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else str(value)
 
 
-def mean_score(transcripts: Iterable[Transcript]) -> float | None:
+def mean_score(transcripts: Iterable[Transcript], part: str = "score") -> float | None:
     """The mean over the answers that have a verdict, in [0, 1]; None without any."""
-    return mean(
-        float(transcript.verdict["score"] or 0.0) for transcript in transcripts if transcript.verdict is not None
-    )
+    return mean(float(transcript.verdict[part] or 0.0) for transcript in transcripts if transcript.verdict is not None)

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from claas.core.concurrency import together
 from claas.eval.metrics.metric import Measurement, Subject, mean
+from claas.eval.metrics.preference import Flipped, Preference
 from claas.results.keys import Criterion, Items, Key, Question
 from claas.results.records import Baseline, Counts, Transcript
 
@@ -57,6 +58,11 @@ class LogprobMargin:
         Key(key="logprob_margin.positive_logprob", title="Log probability of the wanted answers", unit="nats"),
         Key(key="logprob_margin.negative_logprob", title="Log probability of the unwanted answers", unit="nats"),
     )
+
+    def keys_for(self, preference: Preference) -> tuple[Key, ...]:
+        """Where the user changes their mind, the margin is to fall again, and is not judged."""
+        unjudged = isinstance(preference, Flipped)
+        return tuple(key.model_copy(update={"criterion": None}) if unjudged else key for key in self.keys)
 
     def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
         """At every step."""

@@ -1,9 +1,10 @@
 """What a user wants, how to tell whether an answer shows it, and the prompts that ask."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from itertools import chain
+from typing import Protocol, Self, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,34 @@ class OutOfScope:
 
 
 @dataclass(frozen=True)
+class Opposite:
+    """What a user says who wants the contrary from now on, and a verifier of whether an answer shows that."""
+
+    feedback_string: str
+    verifier: Verifier
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A prompt that measures, by the name of its item, and who judges the answer.
+
+    `opposite` judges it, too, where the user changes their mind.
+    """
+
+    item: str
+    prompt: str
+    verifier: Verifier
+    acceptable: Collection[NonAnswer] = ()
+    opposite: Verifier | None = None
+
+
+@dataclass(frozen=True)
 class Preference:
     """One preference. Feedback is given on answers to `probe_prompts`; `heldout_prompts` are never trained on.
 
     Without `heldout_prompts` nothing shows whether what was learnt holds for prompts that were not trained on.
     `acceptable`: non-answers that show this preference after all, and that its verifier may therefore accept.
+    `opposite` is for the protocol in which the user changes their mind.
     """
 
     name: str
@@ -80,3 +104,92 @@ class Preference:
     feedback_paraphrases: tuple[str, ...] = ()
     out_of_scope: OutOfScope | None = None
     acceptable: tuple[NonAnswer, ...] = ()
+    opposite: Opposite | None = field(default=None, repr=False)
+
+    def probes(self) -> list[Asked]:
+        """The probe prompts."""
+        return self._asked("probe", self.probe_prompts)
+
+    def held_out(self) -> list[Asked]:
+        """The held-out prompts."""
+        return self._asked("heldout", self.heldout_prompts)
+
+    def beyond_scope(self) -> list[Asked]:
+        """The prompts of users who ask for the opposite of the preference, and should get it."""
+        asked = self.out_of_scope
+        return [] if asked is None else _numbered("out_of_scope", asked.prompts, asked.verifier)
+
+    def _asked(self, kind: str, prompts: Sequence[str]) -> list[Asked]:
+        return _numbered(kind, prompts, self.verifier, self.acceptable)
+
+
+def _numbered(
+    kind: str,
+    prompts: Sequence[str],
+    verifier: Verifier,
+    acceptable: Collection[NonAnswer] = (),
+    opposite: Verifier | None = None,
+) -> list[Asked]:
+    return [Asked(f"{kind}/{i}", prompt, verifier, acceptable, opposite) for i, prompt in enumerate(prompts)]
+
+
+@dataclass(frozen=True)
+class Flipped(Preference):
+    """A preference whose user changes their mind: from the step `flips_at` on they ask for `turned_to`."""
+
+    flips_at: int = 0
+    turned_to: Opposite | None = None
+
+    @classmethod
+    def of(cls, preference: Preference, flips_at: int) -> Self:
+        """The preference, turned into its opposite at a step."""
+        same = {each.name: getattr(preference, each.name) for each in fields(preference)}
+        return cls(**same, flips_at=flips_at, turned_to=preference.opposite)
+
+    def _asked(self, kind: str, prompts: Sequence[str]) -> list[Asked]:
+        opposite = None if self.turned_to is None else self.turned_to.verifier
+        return _numbered(kind, prompts, self.verifier, self.acceptable, opposite)
+
+
+@dataclass(frozen=True)
+class Mixture(Preference):
+    """Several preferences that one adapter is to have at the same time: each prompt is judged by its own of `parts`.
+
+    Its items are called `heldout/<preference>/<i>`. It has no verifier of its own.
+    """
+
+    parts: tuple[Preference, ...] = ()
+
+    @classmethod
+    def of(cls, preferences: Sequence[Preference], name: str = "mixed") -> Self:
+        """Those preferences together."""
+        return cls(
+            name=name,
+            feedback_string="",
+            verifier=_by_its_own,
+            logprob_pairs=tuple(chain.from_iterable(each.logprob_pairs for each in preferences)),
+            probe_prompts=tuple(chain.from_iterable(each.probe_prompts for each in preferences)),
+            heldout_prompts=tuple(chain.from_iterable(each.heldout_prompts for each in preferences)),
+            parts=tuple(preferences),
+        )
+
+    def probes(self) -> list[Asked]:
+        """The probe prompts of all parts."""
+        return [_of_part(part, asked) for part in self.parts for asked in part.probes()]
+
+    def held_out(self) -> list[Asked]:
+        """The held-out prompts of all parts."""
+        return [_of_part(part, asked) for part in self.parts for asked in part.held_out()]
+
+    def beyond_scope(self) -> list[Asked]:
+        """Those of all parts."""
+        return [_of_part(part, asked) for part in self.parts for asked in part.beyond_scope()]
+
+
+def _of_part(part: Preference, asked: Asked) -> Asked:
+    kind, _, number = asked.item.partition("/")
+    return Asked(f"{kind}/{part.name}/{number}", asked.prompt, asked.verifier, asked.acceptable)
+
+
+def _by_its_own(response: str) -> VerifierResult:
+    raise NotImplementedError("an answer is judged by the preference that its prompt belongs to")

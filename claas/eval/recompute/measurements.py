@@ -9,6 +9,7 @@ from typing import Any, TypeGuard, cast
 from claas.core.errors import InvalidInput
 from claas.eval.metrics.metric import Metric, Opinion, Subject
 from claas.eval.metrics.preference import Preference
+from claas.eval.protocols.tracks import Track
 from claas.eval.run.measuring import measure_all, tokens
 from claas.eval.run.step import update_counts
 from claas.eval.stacks.stack import Answer, CompletionScore, LostAnswer, Reading, Stack
@@ -89,22 +90,23 @@ def _shown(value: object) -> str:
 
 @dataclass(frozen=True)
 class Measurements:
-    """Recomputes `eval`, `counts`, `tokens` and verdicts of a preference's records. Times cannot be recomputed."""
+    """Recomputes `eval`, `counts`, `tokens` and verdicts of a track's records. Times cannot be recomputed."""
 
-    preference: Preference
+    track: Track
     metrics: Mapping[str, Metric]
     config: EvalConfig
     agreement: Agreement
 
     async def check_baseline(self, where: str, record: Baseline) -> None:
         """Version 0."""
-        subject = replay(self.preference, self.config, record.adapter, None, None, record.rollouts)
+        subject = replay(self.track.preference, self.config, record.adapter, None, None, record.rollouts)
         await self._check(where, record, subject, record.rollouts, {})
 
     async def check_step(self, where: str, record: StepRecord, baseline: Baseline) -> None:
         """The version a step made; its first transcripts are of the batch that it was trained on."""
-        sampled, measured = record.rollouts[: self.config.batch_size], record.rollouts[self.config.batch_size :]
-        subject = replay(self.preference, self.config, record.adapter, record.step, baseline, measured)
+        size = len(self.track.rounds[record.step])
+        sampled, measured = record.rollouts[:size], record.rollouts[size:]
+        subject = replay(self.track.preference, self.config, record.adapter, record.step, baseline, measured)
         await self._check(
             where, record, subject, measured, update_counts(sampled, record.sdpo_metrics, record.lost_metrics)
         )
@@ -117,7 +119,7 @@ class Measurements:
         measured: Sequence[Transcript],
         sample_counts: Mapping[str, Counts],
     ) -> None:
-        again = await measure_all(self.metrics, subject, frozenset(self.config.collapse_steps or ()))
+        again = await measure_all(self.metrics, subject, self.track.collapse_steps(self.config))
         compare = self.agreement.compare
         compare(where, "eval", record.eval, again.values)
         compare(where, "counts", _plain(record.counts), _plain({**sample_counts, **again.counts}))

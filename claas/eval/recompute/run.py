@@ -7,19 +7,22 @@ from pathlib import Path
 
 from claas.core.errors import InvalidInput, StackError
 from claas.core.files import read_text
+from claas.core.text import visible
 from claas.eval.metrics.metric import Metric
 from claas.eval.metrics.preference import Preference
+from claas.eval.protocols.kinds import tracks_of
+from claas.eval.protocols.tracks import Track
 from claas.eval.recompute.measurements import Agreement, Measurements, compare_transcripts, replay
 from claas.eval.run.canaries import Canaries
 from claas.eval.run.canary import canary_text, sample_chat
-from claas.eval.run.preference_run import update_key, what_changed
 from claas.eval.run.sources import code_of
-from claas.eval.run.step import feedback_text, intent_to_train, require_answers, sample
+from claas.eval.run.step import intent_to_train, require_answers, sample
+from claas.eval.run.track_run import update_key, what_changed
 from claas.eval.runner import load
 from claas.eval.stacks.stack import WrongWeights
 from claas.results.code import Change, differences, said_of
 from claas.results.ledger import Intent, Ledger
-from claas.results.manifest import read_manifest
+from claas.results.manifest import Manifest, read_manifest
 from claas.results.records import AdapterVersion, Baseline, History, Metadata, SampledBatch, StepRecord
 from claas.results.run_files import PreferenceFiles, PreferenceRecords, RunFiles, parsed
 from claas.results.settings import EvalConfig, eval_config
@@ -37,34 +40,28 @@ async def recompute_run(run_dir: Path, config_dir: Path | None = None) -> list[A
     if config_dir is not None:
         config = replace(config, config_dir=str(config_dir))
     preferences, metrics = load(config)
-    agreements = await recompute_records(
-        RunFiles(run_dir), manifest.run_id, config, preferences, metrics, manifest.changes
-    )
-    if other := differences(manifest.codes[-1], code_of(config, preferences, metrics)):
+    tracks = tracks_of(config, list(preferences.values()))
+    agreements = await recompute_records(RunFiles(run_dir), manifest, config, tracks, metrics)
+    if other := differences(manifest.codes[-1], code_of(config, tracks, metrics)):
         agreements[0].notes.append(f"recomputed with other code than it was made with: {'; '.join(other)}")
     return agreements
 
 
 async def recompute_records(
-    files: RunFiles,
-    run_id: str,
-    config: EvalConfig,
-    preferences: Mapping[str, Preference],
-    metrics: Mapping[str, Metric],
-    changes: Sequence[Change] = (),
+    files: RunFiles, manifest: Manifest, config: EvalConfig, tracks: Sequence[Track], metrics: Mapping[str, Metric]
 ) -> list[Agreement]:
-    """One agreement per preference, and one for the summary; `changes` are those of the code that the run was made
-    with."""
-    records = _Records(files, run_id, config, metrics, changes)
-    agreements = [await records.check(preference) for preference in preferences.values()]
-    if len(records.histories) == len(preferences):
-        agreements.append(check_summary(files, run_id, config, records.histories, changes))
+    """One agreement per track, and one for the summary."""
+    records = _Records(files, manifest.run_id, config, metrics, manifest.changes)
+    agreements = [await records.check(track) for track in tracks]
+    if len(records.histories) == len(tracks):
+        agreements.append(check_summary(files, manifest, config, records.histories))
     return agreements
 
 
 @dataclass(frozen=True)
 class _Records:
-    """A run's records; `histories` are those of the preferences whose files could be read."""
+    """A run's records; `histories` are those of the tracks whose files could be read, and `newest` has the version that
+    each adapter was trained to by those."""
 
     files: RunFiles
     run_id: str
@@ -72,21 +69,22 @@ class _Records:
     metrics: Mapping[str, Metric]
     changes: Sequence[Change]
     histories: dict[str, History] = field(default_factory=dict[str, History])
+    newest: dict[str, AdapterVersion] = field(default_factory=dict[str, AdapterVersion])
     canaries: Canaries = field(default_factory=Canaries)
 
-    async def check(self, preference: Preference) -> Agreement:
-        """Everything on record about one preference."""
-        agreement, files = Agreement(preference.name), self.files.preference(preference.name)
+    async def check(self, track: Track) -> Agreement:
+        """Everything on record about one track."""
+        agreement, files = Agreement(track.name), self.files.preference(track.name)
         try:
             records, metadata = PreferenceRecords.read(files), files.read_metadata()
         except InvalidInput as error:
-            agreement.note_unreadable(preference.name, error)
+            agreement.note_unreadable(track.name, error)
             return agreement
-        history = records.history(preference.name, self.config.num_steps)
-        self.histories[preference.name] = history
+        history = records.history(track.name, track.num_steps)
+        self.histories[track.name] = history
         agreement.notes += said_of(self.changes, history)
         if metadata is not None:
-            self._require_same(metadata, preference, files.root)
+            self._require_same(metadata, track, files.root)
         elif records.baseline is not None:
             agreement.compare("metadata.json", "the record", "nothing", "what the preference and the metrics said")
         if records.baseline is None:
@@ -94,12 +92,12 @@ class _Records:
             agreement.compare("baseline.json", "the record", "nothing", "a baseline" if started else "nothing")
             agreement.notes.append("nothing measured yet")
             return agreement
-        await self._check_updates(agreement, preference, files, records.baseline, records)
-        await self._check_measurements(agreement, preference, records.baseline, records)
+        await self._check_updates(agreement, track, files, records.baseline, records)
+        await self._check_measurements(agreement, track, records.baseline, records)
         return agreement
 
-    def _require_same(self, recorded: Metadata, preference: Preference, folder: Path) -> None:
-        if changed := what_changed(recorded, preference, self.metrics):
+    def _require_same(self, recorded: Metadata, track: Track, folder: Path) -> None:
+        if changed := what_changed(recorded, track.preference, {**self.metrics, **track.metrics}):
             raise InvalidInput(
                 f"{changed} changed since {folder} was recorded; restore it, or name the folder that holds it as it "
                 "was with --config-dir"
@@ -108,13 +106,15 @@ class _Records:
     async def _check_updates(
         self,
         agreement: Agreement,
-        preference: Preference,
+        track: Track,
         files: PreferenceFiles,
         baseline: Baseline,
         records: PreferenceRecords,
     ) -> None:
-        updates = Updates(preference, self.config, self.run_id, agreement, files, records.steps)
-        await updates.check_ledger(records.ledger, baseline)
+        updates = Updates(track, self.config, self.run_id, agreement, files, records.steps)
+        agreement.compare("baseline.json", "adapter.version", baseline.adapter.version, 0)
+        start = self.newest.get(track.adapter, baseline.adapter)
+        self.newest[track.adapter] = await updates.check_ledger(records.ledger, start)
         for step in records.steps:
             where = _where(step)
             if step.step < records.ledger.updates:
@@ -123,9 +123,10 @@ class _Records:
                 agreement.compare(where, "update", "on record", "not in ledger.jsonl")
 
     async def _check_measurements(
-        self, agreement: Agreement, preference: Preference, baseline: Baseline, records: PreferenceRecords
+        self, agreement: Agreement, track: Track, baseline: Baseline, records: PreferenceRecords
     ) -> None:
-        measurements = Measurements(preference, self.metrics, self.config, agreement)
+        preference = track.preference
+        measurements = Measurements(track, {**self.metrics, **track.metrics}, self.config, agreement)
         await measurements.check_baseline("baseline.json", baseline)
         await self._check_canary(agreement, "baseline.json", preference, baseline, baseline)
         for step in records.steps[: records.ledger.updates]:
@@ -160,20 +161,21 @@ def _where(step: StepRecord) -> str:
 
 @dataclass(frozen=True)
 class Updates:
-    """Checks a preference's ledger, whose structure (each receipt after its intent) reading it has proved."""
+    """Checks a track's ledger, whose structure (each receipt after its intent) reading it has proved."""
 
-    preference: Preference
+    track: Track
     config: EvalConfig
     run_id: str
     agreement: Agreement
     files: PreferenceFiles
     steps: Sequence[StepRecord]
 
-    async def check_ledger(self, ledger: Ledger, baseline: Baseline) -> None:
-        """Versions count up by one from the baseline's, and every intent is what its sampled answers lead to."""
+    async def check_ledger(self, ledger: Ledger, newest: AdapterVersion) -> AdapterVersion:
+        """Versions count up by one from `newest`, and every intent is what its sampled answers lead to.
+
+        The version that the last one made.
+        """
         compare = self.agreement.compare
-        compare("baseline.json", "adapter.version", baseline.adapter.version, 0)
-        newest = baseline.adapter
         for intent in ledger.intents():
             where = f"ledger.jsonl step {intent.step}"
             await self._check_intent(where, intent, newest)
@@ -182,16 +184,18 @@ class Updates:
                 due = {"lora_id": newest.lora_id, "version": newest.version + 1}
                 compare(where, "receipt.adapter", receipt.adapter.model_dump(exclude={"digest"}), due)
                 newest = receipt.adapter
+        return newest
 
     def check_step(self, where: str, step: StepRecord, ledger: Ledger) -> None:
         """A step on record is the update that the ledger has under its number."""
         intent, receipt = ledger.update(step.step)
         compare = self.agreement.compare
-        compare(where, "preference", step.preference, self.preference.name)
+        compare(where, "preference", step.preference, self.track.preference.name)
         compare(where, "adapter", step.adapter.model_dump(), receipt.adapter.model_dump())
         compare(where, "sdpo_metrics", step.sdpo_metrics, receipt.sdpo_metrics)
         compare(where, "lost_metrics", step.lost_metrics, receipt.lost_metrics)
         compare(where, "feedback_given", step.feedback_given, intent.feedback)
+        compare(where, "feedback_by_answer", step.feedback_by_answer, intent.feedback_by_answer)
         for name in ("prompts", "responses", "rollout_ids"):
             compare(where, name, getattr(step, name), getattr(intent, name))
 
@@ -203,18 +207,16 @@ class Updates:
             return
         for trained in not_sampled(intent, batch):
             self.agreement.compare(where, "trained on", trained, "no sampled answer that came")
-        config, step = self.config, intent.step
-        subject = replay(self.preference, config, newest, step, None, batch.transcripts)
-        again = await sample(subject, step, config.batch_size, config.temperature)
+        config, step, items = self.config, intent.step, self.track.rounds[intent.step]
+        subject = replay(self.track.preference, config, newest, step, None, batch.transcripts)
+        again = await sample(subject, step, items, config.temperature)
         try:
             require_answers(again, every=False)
         except StackError as error:
             self.agreement.compare(where, "sampling", f"{len(intent.responses)} answers to train on", str(error))
             return
-        feedback = feedback_text(step, self.preference, config.feedback_variation, config.seed)
-        key = update_key(self.run_id, self.preference.name, step)
-        due = intent_to_train(again, newest, feedback, key, intent.sample_s)
-        for name in ("key", "feedback", "prompts", "responses", "rollout_ids"):
+        due = intent_to_train(again, newest, items, update_key(self.run_id, self.track.name, step), intent.sample_s)
+        for name in ("key", "feedback", "feedback_by_answer", "prompts", "responses", "rollout_ids"):
             self.agreement.compare(where, name, getattr(intent, name), getattr(due, name))
         compare_transcripts(self.agreement, where, batch.transcripts, again.transcripts)
 
@@ -222,7 +224,7 @@ class Updates:
         """What was sampled for an update: on record with its step, waiting to be, or both, and then the same."""
         recorded = None
         if intent.step < len(self.steps):
-            rollouts = self.steps[intent.step].rollouts[: self.config.batch_size]
+            rollouts = self.steps[intent.step].rollouts[: len(self.track.rounds[intent.step])]
             recorded = SampledBatch(step=intent.step, transcripts=rollouts)
         try:
             waiting = self.files.read_sampled(intent)
@@ -240,16 +242,13 @@ class Updates:
 
 def not_sampled(intent: Intent, batch: SampledBatch) -> Iterable[tuple[str, str, str]]:
     """What is trained on (prompt, response, rollout id) without being a sampled answer that came, or twice."""
-    due = intent_to_train(batch, intent.adapter, intent.feedback, intent.key, intent.sample_s)
-    return (Counter(_trained_on(intent)) - Counter(_trained_on(due))).elements()
-
-
-def _trained_on(intent: Intent) -> Iterable[tuple[str, str, str]]:
-    return zip(intent.prompts, intent.responses, intent.rollout_ids, strict=True)
+    trained = zip(intent.prompts, intent.responses, intent.rollout_ids, strict=True)
+    sampled = [(each.prompt, visible(each.response or ""), each.rollout_id or "") for each in batch.answered]
+    return (Counter(trained) - Counter(sampled)).elements()
 
 
 def check_summary(
-    files: RunFiles, run_id: str, config: EvalConfig, histories: Mapping[str, History], changes: Sequence[Change]
+    files: RunFiles, manifest: Manifest, config: EvalConfig, histories: Mapping[str, History]
 ) -> Agreement:
     """Rebuild what summary.json says.
 
@@ -271,7 +270,7 @@ def check_summary(
     if behind:
         agreement.notes.append(f"written before the last steps of {', '.join(behind)}; continuing the run renews it")
     try:
-        again = build_summary(run_id, config, then, changes)
+        again = build_summary(manifest.run_id, config, then, manifest.changes, manifest.tracks)
     except InvalidInput as error:
         agreement.note_unreadable(FILE_NAME, error)
         return agreement

@@ -19,7 +19,7 @@ from claas.results.keys import Key, judged
 from claas.results.numbers import duration
 from claas.results.progress import ProgressLine, columns, printable, seconds_left
 from claas.results.records import Baseline, StepRecord
-from claas.results.settings import EvalConfig, left_out
+from claas.results.settings import ISOLATED, EvalConfig, left_out
 from claas.results.summary import RunResults
 
 
@@ -48,10 +48,12 @@ class PlainReporter:
         self._results = results
         self._lines: dict[str, ProgressLine] = {}
 
-    def run_started(self, config: EvalConfig, run_dir: Path, keys: Mapping[str, Sequence[Key]]) -> None:
+    def run_started(
+        self, config: EvalConfig, run_dir: Path, keys: Mapping[str, Sequence[Key]], planned: Mapping[str, int]
+    ) -> None:
         """Say what is run, and where."""
-        self._lines = {name: ProgressLine(name, config.num_steps, of, config.criteria) for name, of in keys.items()}
-        for line in headlines(config, run_dir, keys):
+        self._lines = {name: ProgressLine(name, planned[name], of, config.criteria) for name, of in keys.items()}
+        for line in headlines(config, run_dir, keys, planned):
             self._say(line)
 
     def preference_started(self, name: str, resumed_at: int) -> None:
@@ -99,12 +101,14 @@ class LiveReporter:
         self._started = time.monotonic()
         self._live = Live(console=progress, get_renderable=self._render, refresh_per_second=4)
 
-    def run_started(self, config: EvalConfig, run_dir: Path, keys: Mapping[str, Sequence[Key]]) -> None:
+    def run_started(
+        self, config: EvalConfig, run_dir: Path, keys: Mapping[str, Sequence[Key]], planned: Mapping[str, int]
+    ) -> None:
         """Show every preference as waiting."""
-        self._headlines = headlines(config, run_dir, keys)
+        self._headlines = headlines(config, run_dir, keys, planned)
         self._parallel = config.parallel_preferences
         self._started = time.monotonic()
-        self._lines = {name: ProgressLine(name, config.num_steps, of, config.criteria) for name, of in keys.items()}
+        self._lines = {name: ProgressLine(name, planned[name], of, config.criteria) for name, of in keys.items()}
         self._columns = columns({key.key: key for of in keys.values() for key in of}.values())
         self._live.start()
 
@@ -162,18 +166,28 @@ class LiveReporter:
         return elapsed if left is None else f"{elapsed}, about {duration(left)} left"
 
 
-def headlines(config: EvalConfig, run_dir: Path, keys: Mapping[str, Sequence[Key]]) -> list[str]:
+def headlines(
+    config: EvalConfig, run_dir: Path, keys: Mapping[str, Sequence[Key]], planned: Mapping[str, int]
+) -> list[str]:
     """What is run, on one line, and what has to be said of it, each on another one."""
     notes = [f"{name}: {each.name} is {each.note}" for name, of in keys.items() for _, each in judged(of) if each.note]
-    return [_headline(config, run_dir), *left_out(config), *notes]
+    return [_headline(config, run_dir, planned), *left_out(config), *notes]
 
 
-def _headline(config: EvalConfig, run_dir: Path) -> str:
+def _headline(config: EvalConfig, run_dir: Path, planned: Mapping[str, int]) -> str:
     through = "" if config.openclaw_url is None else f" through OpenClaw at {config.openclaw_url}"
     return (
-        f"{run_dir}: {len(config.preferences)} × {config.num_steps} steps on {config.base_model}{through}, "
+        f"{run_dir}: {_rounds(config, planned)} on {config.base_model}{through}, "
         f"learning rate {config.training.learning_rate}, seed {config.seed}{_without_meaning(config)}"
     )
+
+
+def _rounds(config: EvalConfig, planned: Mapping[str, int]) -> str:
+    """`3 × 20 steps`, or, where they are not alike or share an adapter, each: `sequential: concise 6, identity 20`."""
+    alike = set(planned.values()) == {config.num_steps}
+    if alike and config.protocol.kind == ISOLATED:
+        return f"{len(planned)} × {config.num_steps} steps"
+    return f"{config.protocol.kind}: {', '.join(f'{name} {steps}' for name, steps in planned.items())} steps"
 
 
 def _without_meaning(config: EvalConfig) -> str:

@@ -1,7 +1,7 @@
 """Opening a run's folder: made or found, locked, and refused when it holds something else."""
 
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,9 +14,11 @@ from claas.results.code import Change, Code, differences
 from claas.results.manifest import (
     OF_KFALLAH_CLAAS,
     Manifest,
+    PlannedTrack,
     continued,
     is_of_kfallah_claas,
     new_manifest,
+    require_same_tracks,
     write_manifest,
 )
 from claas.results.records import utc_now
@@ -69,8 +71,10 @@ class OpenRun:
 
 
 @contextmanager
-def open_run(config: EvalConfig, code: Code | None = None) -> Generator[OpenRun, None, None]:
-    """Hold the folder of `config.output_dir`, or a new one named after the time, for a run that `code` starts.
+def open_run(
+    config: EvalConfig, code: Code | None = None, tracks: Sequence[PlannedTrack] = ()
+) -> Generator[OpenRun, None, None]:
+    """Hold the folder of `config.output_dir`, or a new one named after the time, for a run of `tracks`.
 
     `InvalidInput` when it cannot be made or holds something else, `Conflict` when another process works on it.
     """
@@ -79,7 +83,7 @@ def open_run(config: EvalConfig, code: Code | None = None) -> Generator[OpenRun,
         with _usable(str(files.root)):
             in_use = f"another process works on {files.root}; wait for it to end, or choose another output_dir"
             held.enter_context(locked(files.lock, in_use))
-        yield _started_or_continued(config, files, code)
+        yield _started_or_continued(config, files, code, tuple(tracks) or None)
 
 
 def new_folder() -> Path:
@@ -112,16 +116,19 @@ def _usable(where: str) -> Generator[None, None, None]:
         raise InvalidInput(f"output_dir {where} cannot be used: {error.strerror}; choose another one") from error
 
 
-def _started_or_continued(config: EvalConfig, files: RunFiles, code: Code | None) -> OpenRun:
+def _started_or_continued(
+    config: EvalConfig, files: RunFiles, code: Code | None, tracks: tuple[PlannedTrack, ...] | None
+) -> OpenRun:
     """The run in the folder, its manifest written or brought up to date."""
     if files.config.exists():
         old = parsed(files.config, read_text(files.config), Manifest)
         resolved = continued(config, old, files.root)
-        manifest = old.model_copy(update={"config": asdict(resolved)})
+        require_same_tracks(resolved, old.tracks, tracks, files.root)
+        manifest = old.model_copy(update={"config": asdict(resolved), "tracks": tracks})
     else:
         _require_empty(files)
         resolved = config.resolved()
-        manifest = new_manifest(_run_id(files.root), resolved, code)
+        manifest = new_manifest(_run_id(files.root), resolved, code, tracks)
     write_manifest(files, manifest)
     return OpenRun(files, manifest, resolved)
 

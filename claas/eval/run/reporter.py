@@ -13,8 +13,11 @@ from claas.results.summary import RunResults
 class Reporter(Protocol):
     """Every method returns at once and raises nothing; one that a subclass leaves out does nothing."""
 
-    def run_started(self, config: EvalConfig, run_dir: Path, keys: Mapping[str, Sequence[Key]]) -> None:
-        """The run folder is open; `config` is the resolved one, `keys` are those that each preference declares."""
+    def run_started(
+        self, config: EvalConfig, run_dir: Path, keys: Mapping[str, Sequence[Key]], planned: Mapping[str, int]
+    ) -> None:
+        """The run folder is open; `config` is the resolved one, `keys` are those that each track declares, and
+        `planned` is how many steps it has."""
 
     def preference_started(self, name: str, resumed_at: int) -> None:
         """Work on a preference begins, `resumed_at` of its steps being on record from before."""

@@ -5,7 +5,7 @@ import ast
 import functools
 import hashlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from importlib import metadata
@@ -17,7 +17,8 @@ from typing import Any, cast
 import claas
 from claas.core.settings import MODES
 from claas.eval.metrics.metric import Metric
-from claas.eval.metrics.preference import Preference
+from claas.eval.protocols.kinds import protocol_of
+from claas.eval.protocols.tracks import Track
 from claas.results.code import NO_SOURCE, Code
 from claas.results.manifest import package_versions
 from claas.results.settings import EvalConfig
@@ -31,6 +32,7 @@ _DECIDING = (
     "claas.core.thinking",
     "claas.bench",
     "claas.eval.metrics",
+    "claas.eval.protocols",
     "claas.results.evidence",
     "claas.results.judging",
 )
@@ -43,14 +45,16 @@ _TRAINING = ("claas.training", "claas.engines")
 """What every hosted engine shares."""
 
 
-def code_of(config: EvalConfig, preferences: Mapping[str, Preference], metrics: Mapping[str, Metric]) -> Code:
+def code_of(config: EvalConfig, tracks: Sequence[Track], metrics: Mapping[str, Metric]) -> Code:
     """The code that measures and, where this process hosts the engine, trains what `config` asks for."""
     verifiers = [
         verifier
-        for each in preferences.values()
-        for verifier in (each.verifier, each.out_of_scope and each.out_of_scope.verifier)
+        for track in tracks
+        for asked in (*track.preference.probes(), *track.preference.beyond_scope())
+        for verifier in (asked.verifier, asked.opposite)
     ]
-    sources, packages = _sources([*verifiers, *metrics.values()])
+    measured = [metric for track in tracks for metric in (*metrics.values(), *track.metrics.values())]
+    sources, packages = _sources([*verifiers, *measured, protocol_of(config.protocol.kind)])
     if config.claas_url is None:
         sources |= {name: _package_digest(name) for name in (*_TRAINING, MODES[config.mode].engine)}
     return Code(versions=package_versions(config) | packages, sources=dict(sorted(sources.items())))

@@ -1,53 +1,50 @@
-"""The loop of a preference: sample, train, measure; and measuring goes on beside the next update."""
+"""The loop of a track: sample, train, measure; and measuring goes on beside the next update."""
 
 import asyncio
-import random
 import time
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from claas.core.concurrency import together
 from claas.core.errors import StackError
 from claas.core.settings import TrainingConfig
 from claas.core.text import visible
-from claas.eval.metrics.metric import Subject, counted, seed_for
-from claas.eval.metrics.preference import Preference
+from claas.eval.metrics.metric import Subject, counted
+from claas.eval.protocols.tracks import Round
 from claas.eval.run.canary import require_canary
 from claas.eval.run.measuring import require_enough, tokens
-from claas.eval.run.preference_run import PreferenceRun, start_or_resume
+from claas.eval.run.track_run import TrackRun, start_or_resume
 from claas.eval.stacks.stack import WrongWeights
 from claas.results.ledger import Intent
 from claas.results.records import AdapterVersion, Counts, SampledBatch, StepRecord, Transcript, utc_now
-from claas.results.settings import PARAPHRASE
 from claas.results.summary import update_tokens
 from claas.wire.feedback import FeedbackItem
-
-T = TypeVar("T")
 
 PURPOSE = "sample"
 """What the transcripts, counts and seeds of sampled answers are called."""
 
 
-async def run_preference(run: PreferenceRun) -> None:
-    """Take the preference from wherever its records left it to its last planned step.
+async def run_track(run: TrackRun) -> None:
+    """Take a track that was started from wherever its records left it to its last planned step.
 
     `StackError` ends it in a state from which the same call goes on.
     """
     await start_or_resume(run)
-    for step in range(run.steps_recorded, run.config.num_steps + 1):
+    for step in range(run.steps_recorded, run.track.num_steps + 1):
         await _both_to_their_ends(train(run, step), measure(run, step - 1))
 
 
-async def train(run: PreferenceRun, step: int) -> None:
+async def train(run: TrackRun, step: int) -> None:
     """Make the update of `step`, unless it has its receipt; one that was asked for before is sent again as it was."""
-    if step < run.ledger.updates or step >= run.config.num_steps:
+    if step < run.ledger.updates or step >= run.track.num_steps:
         return
     intent = run.ledger.open_intent or await _prepare_update(run, step)
     items = feedback_items(intent, run.config.training)
-    run.ledger.write(await run.stack.give_feedback(intent.adapter, items, intent.key))
+    receipt = await run.stack.give_feedback(intent.adapter, items, intent.key)
+    run.ledger.write(receipt.model_copy(update={"step": step}))
 
 
-async def measure(run: PreferenceRun, step: int) -> None:
+async def measure(run: TrackRun, step: int) -> None:
     """Measure the version that `step` made, and put the step on record, unless it is."""
     if step < run.steps_recorded:
         return
@@ -61,12 +58,13 @@ async def measure(run: PreferenceRun, step: int) -> None:
     rollouts = batch.transcripts + measured.rollouts
     run.record(
         StepRecord(
-            preference=run.preference.name,
+            preference=run.track.preference.name,
             step=step,
             timestamp=utc_now(),
             adapter=receipt.adapter,
             canary=canary,
             feedback_given=intent.feedback,
+            feedback_by_answer=intent.feedback_by_answer,
             prompts=intent.prompts,
             responses=intent.responses,
             rollout_ids=intent.rollout_ids,
@@ -81,24 +79,22 @@ async def measure(run: PreferenceRun, step: int) -> None:
     )
 
 
-async def _prepare_update(run: PreferenceRun, step: int) -> Intent:
+async def _prepare_update(run: TrackRun, step: int) -> Intent:
     """Sample the batch of `step`, and put it and the intent to train on it on the disk."""
     config, adapter, started = run.config, run.newest(), time.monotonic()
-    batch = await sample(run.subject(adapter, step), step, config.batch_size, config.temperature)
+    items = run.track.rounds[step]
+    batch = await sample(run.subject(adapter, step), step, items, config.temperature)
     require_answers(batch, every=config.fail_on_error is True)
-    feedback = feedback_text(step, run.preference, config.feedback_variation, config.seed)
-    intent = intent_to_train(batch, adapter, feedback, run.key(step), time.monotonic() - started)
+    intent = intent_to_train(batch, adapter, items, run.key(step), time.monotonic() - started)
     run.files.write_sampled(batch)
     run.ledger.write(intent)
     return intent
 
 
-async def sample(subject: Subject, step: int, batch_size: int, temperature: float) -> SampledBatch:
+async def sample(subject: Subject, step: int, items: Round, temperature: float) -> SampledBatch:
     """Ask the subject the prompts of one step, all at once."""
-    preference = subject.preference
-    prompts = prompts_of(step, batch_size, preference.probe_prompts, subject.run_seed, preference.name)
     asked = await together(
-        subject.answer(PURPOSE, str(index), prompt, temperature=temperature) for index, prompt in enumerate(prompts)
+        subject.answer(PURPOSE, str(index), item.prompt, temperature=temperature) for index, item in enumerate(items)
     )
     return SampledBatch(step=step, transcripts=[transcript for transcript, _ in asked])
 
@@ -122,14 +118,17 @@ def require_answers(batch: SampledBatch, *, every: bool) -> None:
         )
 
 
-def intent_to_train(batch: SampledBatch, adapter: AdapterVersion, feedback: str, key: str, sample_s: float) -> Intent:
-    """The update that a batch leads to: the same feedback on each answer that came, as a user saw it."""
+def intent_to_train(batch: SampledBatch, adapter: AdapterVersion, items: Round, key: str, sample_s: float) -> Intent:
+    """The update that a batch leads to: what its user says of each answer that came, as that user saw it."""
+    feedback = [item.feedback for item, asked in zip(items, batch.transcripts, strict=True) if asked.error is None]
+    alike = len(set(feedback)) == 1
     return Intent(
         step=batch.step,
         key=key,
         timestamp=utc_now(),
         adapter=adapter,
-        feedback=feedback,
+        feedback=feedback[0] if alike else None,
+        feedback_by_answer=None if alike else feedback,
         prompts=[answer.prompt for answer in batch.answered],
         responses=[visible(answer.response or "") for answer in batch.answered],
         rollout_ids=[answer.rollout_id or "" for answer in batch.answered],
@@ -144,37 +143,14 @@ def feedback_items(intent: Intent, training: TrainingConfig) -> list[FeedbackIte
             lora_id=intent.adapter.lora_id,
             prompt=prompt,
             response=response,
-            feedback=intent.feedback,
+            feedback=feedback,
             training=training,
             rollout_id=rollout_id,
         )
-        for prompt, response, rollout_id in zip(intent.prompts, intent.responses, intent.rollout_ids, strict=True)
+        for prompt, response, feedback, rollout_id in zip(
+            intent.prompts, intent.responses, intent.said, intent.rollout_ids, strict=True
+        )
     ]
-
-
-def prompts_of(step: int, batch_size: int, probe_prompts: Sequence[str], run_seed: int, preference: str) -> list[str]:
-    """The prompts of one step: every probe prompt once, in a seeded order, before any comes again in another order."""
-    places = range(step * batch_size, (step + 1) * batch_size)
-    return [_in_seeded_order(probe_prompts, place, run_seed, preference, "prompt order") for place in places]
-
-
-def feedback_text(step: int, preference: Preference, variation: str, run_seed: int) -> str:
-    """What the user says of every answer of one step: `feedback_string`, or, with `paraphrase`, that or a paraphrase.
-
-    Like the prompts, each is used once, in a seeded order, before any comes again.
-    """
-    if variation != PARAPHRASE:
-        return preference.feedback_string
-    texts = (preference.feedback_string, *preference.feedback_paraphrases)
-    return _in_seeded_order(texts, step, run_seed, preference.name, "feedback text")
-
-
-def _in_seeded_order(items: Sequence[T], place: int, run_seed: int, preference: str, purpose: str) -> T:
-    """The item at `place` of an endless row: all items once, shuffled, then all of them once more, and so on."""
-    cycle, index = divmod(place, len(items))
-    order = list(items)
-    random.Random(seed_for(run_seed, preference, None, purpose, str(cycle))).shuffle(order)
-    return order[index]
 
 
 async def _both_to_their_ends(update: Coroutine[Any, Any, None], measurement: Coroutine[Any, Any, None]) -> None:

@@ -1,4 +1,4 @@
-"""One preference of a run under way: how far it has come, and how it starts or goes on."""
+"""One track of a run under way: how far it has come, and how it starts or goes on."""
 
 import hashlib
 import re
@@ -11,6 +11,7 @@ from claas.core.concurrency import both
 from claas.core.errors import InvalidInput, NotFound, StackError
 from claas.eval.metrics.metric import Metric, Subject, declared, seed_for
 from claas.eval.metrics.preference import Preference
+from claas.eval.protocols.tracks import Track
 from claas.eval.run.canaries import Canaries
 from claas.eval.run.canary import EARLIER_TEXT, PROMPT, canary_text, check_answers, require_canary, score_canary
 from claas.eval.run.folder import OpenRun
@@ -24,14 +25,16 @@ from claas.results.settings import EvalConfig
 
 
 @dataclass
-class PreferenceRun:
-    """What the steps of a preference work with.
+class TrackRun:
+    """What the steps of a track work with.
 
-    `steps_recorded` counts the steps on record; the ledger counts the updates made, which may be further ahead.
+    `before` is the track that trains the same adapter before this one. `steps_recorded` counts the steps on record; the
+    ledger counts the updates made, which may be further ahead.
     """
 
     stack: Stack
-    preference: Preference
+    track: Track
+    before: "TrackRun | None"
     metrics: Mapping[str, Metric]
     config: EvalConfig
     run_id: str
@@ -41,27 +44,30 @@ class PreferenceRun:
     steps_recorded: int
     baseline: Baseline | None
     canaries: Canaries
+    resumed: bool
     _since: float = field(default_factory=time.monotonic)
 
     @property
     def lora_id(self) -> str:
         """The adapter's id: no other run's, as long as run folders have different names."""
-        return adapter_id(f"{self.config.lora_id_prefix}/{self.preference.name}-{self.run_id}")
+        return adapter_id(f"{self.config.lora_id_prefix}/{self.track.adapter}-{self.run_id}")
 
     @property
     def _canary_text(self) -> str:
-        """The text that the preference began with: a run of an earlier version goes on with the one it had."""
+        """The text that the track began with: a run of an earlier version goes on with the one it had."""
         canary = None if self.baseline is None else self.baseline.canary
         return canary_text(self.run_id) if canary is None else canary.text or EARLIER_TEXT
 
     def key(self, step: int) -> str:
         """The idempotency key of a step's update."""
-        return update_key(self.run_id, self.preference.name, step)
+        return update_key(self.run_id, self.track.name, step)
 
     def newest(self) -> AdapterVersion:
-        """The newest version that the records know: the last receipt's, or the baseline's."""
+        """The newest version that the records know: the last receipt's, that of the track before, or the baseline's."""
         if self.ledger.updates:
             return self.ledger.update(self.ledger.updates - 1)[1].adapter
+        if self.before is not None:
+            return self.before.newest()
         assert self.baseline is not None, "the baseline is measured before the first step"
         return self.baseline.adapter
 
@@ -70,7 +76,7 @@ class PreferenceRun:
         return Subject(
             stack=self.stack,
             adapter=adapter,
-            preference=self.preference,
+            preference=self.track.preference,
             step=step,
             baseline=self.baseline,
             run_seed=self.config.seed,
@@ -79,7 +85,7 @@ class PreferenceRun:
 
     async def measure(self, adapter: AdapterVersion, step: int | None) -> tuple[Measured, Canary]:
         """Measure a version, the canary among the rest; `WrongWeights` when that shows that others answered."""
-        subject, collapse_steps = self.subject(adapter, step), frozenset(self.config.collapse_steps or ())
+        subject, collapse_steps = self.subject(adapter, step), self.track.collapse_steps(self.config)
         assert self.config.base_model is not None, "a run's configuration is resolved"
         base_model, before = self.config.base_model, None if step is None else self.ledger.update(step)[0].adapter
         with_chat = self.config.openclaw_url is None
@@ -96,65 +102,74 @@ class PreferenceRun:
     def start_steps(self, baseline: Baseline) -> None:
         """Go on from this baseline to the steps, and report it."""
         self.baseline, self._since = baseline, time.monotonic()
-        self.reporter.baseline_measured(self.preference.name, baseline)
+        self.reporter.baseline_measured(self.track.name, baseline)
 
     def record(self, step: StepRecord) -> None:
         """Put a step on record, and report it."""
         self.files.append_step(step)
         self.steps_recorded += 1
         since, self._since = self._since, time.monotonic()
-        self.reporter.step_finished(self.preference.name, step, self._since - since)
+        self.reporter.step_finished(self.track.name, step, self._since - since)
 
 
-def update_key(run_id: str, preference: str, step: int) -> str:
+def update_key(run_id: str, track: str, step: int) -> str:
     """The idempotency key of an update: no other update of any run has it."""
-    return f"{run_id}/{preference}/{step}"
+    return f"{run_id}/{track}/{step}"
 
 
-def open_preference(
+def open_track(
     run: OpenRun,
-    preference: Preference,
+    track: Track,
+    before: TrackRun | None,
     records: PreferenceRecords,
     metrics: Mapping[str, Metric],
     stack: Stack,
     reporter: Reporter,
-) -> PreferenceRun:
-    """A preference of `run`, as far as its records say it has come; `WrongWeights` when its canaries say so."""
+) -> TrackRun:
+    """A track of `run`, as far as its records say it has come; `WrongWeights` when its canaries say so."""
     for record in filter(None, (records.baseline, *records.steps)):
         run.canaries.add(record.adapter, record.canary, record.rollouts)
-    return PreferenceRun(
+    return TrackRun(
         stack=stack,
-        preference=preference,
-        metrics=metrics,
+        track=track,
+        before=before,
+        metrics={**metrics, **track.metrics},
         config=run.config,
         run_id=run.run_id,
-        files=run.files.preference(preference.name),
+        files=run.files.preference(track.name),
         ledger=records.ledger,
         reporter=reporter,
         steps_recorded=len(records.steps),
         baseline=records.baseline,
         canaries=run.canaries,
+        resumed=records.baseline is not None,
     )
 
 
-async def start_or_resume(run: PreferenceRun) -> None:
-    """Leave `run` with a baseline, and with a stack that agrees with its ledger."""
+async def start(run: TrackRun) -> None:
+    """Leave `run` with a baseline. That is of version 0, so it is measured before the adapter is trained at all."""
     _require_same_content(run)
-    run.reporter.preference_started(run.preference.name, run.steps_recorded)
-    if run.baseline is not None:
+    run.reporter.preference_started(run.track.name, run.steps_recorded)
+    if run.baseline is None:
+        run.baseline, run.resumed = await _measure_baseline(run), False
+
+
+async def start_or_resume(run: TrackRun) -> None:
+    """Leave `run`, which has its baseline, with a stack that agrees with its ledger."""
+    assert run.baseline is not None, "a track is started before it goes on"
+    if run.resumed:
         await _require_stack_agrees(run)
         await _require_same_prompt(run, run.baseline)
-    run.start_steps(run.baseline or await _measure_baseline(run))
+    run.start_steps(run.baseline)
 
 
-async def _measure_baseline(run: PreferenceRun) -> Baseline:
-    seed = seed_for(run.config.seed, run.preference.name, None, "adapter", "")
-    adapter = await run.stack.init_adapter(run.lora_id, seed)
+async def _measure_baseline(run: TrackRun) -> Baseline:
+    adapter = await _untrained(run)
     measured, canary = await run.measure(adapter, None)
     require_enough("baseline", measured.counts, run.config.fail_on_error, measured.rollouts)
     require_canary("baseline", canary, run.config.fail_on_error, baseline=True)
     baseline = Baseline(
-        preference=run.preference.name,
+        preference=run.track.preference.name,
         timestamp=utc_now(),
         adapter=adapter,
         canary=canary,
@@ -168,7 +183,15 @@ async def _measure_baseline(run: PreferenceRun) -> Baseline:
     return baseline
 
 
-async def _require_stack_agrees(run: PreferenceRun) -> None:
+async def _untrained(run: TrackRun) -> AdapterVersion:
+    """Version 0 of the adapter, made now unless the track before did."""
+    if run.before is not None and run.before.baseline is not None:
+        return run.before.baseline.adapter
+    seed = seed_for(run.config.seed, run.track.preference.name, None, "adapter", "")
+    return await run.stack.init_adapter(run.lora_id, seed)
+
+
+async def _require_stack_agrees(run: TrackRun) -> None:
     """The stack's newest version is the ledger's, or one further when an update was sent and its receipt lost."""
     expected = run.newest()
     try:
@@ -188,7 +211,7 @@ async def _require_stack_agrees(run: PreferenceRun) -> None:
         )
 
 
-async def _require_same_prompt(run: PreferenceRun, baseline: Baseline) -> None:
+async def _require_same_prompt(run: TrackRun, baseline: Baseline) -> None:
     """The stack still makes the same tokens of the canary's prompt, as far as it tells: else every number moves."""
     then = None if baseline.canary is None else baseline.canary.prompt_digest
     if then is None:
@@ -214,23 +237,23 @@ THROUGH_GATEWAY = (
 """What a reader of the numbers has to know of a run through a gateway."""
 
 
-def _require_same_content(run: PreferenceRun) -> None:
+def _require_same_content(run: TrackRun) -> None:
     """Write down what the preference and the metrics say, or hold them against what was written at the start."""
     recorded = run.files.read_metadata()
     if recorded is None:
         run.files.write_metadata(
             Metadata(
-                preference=run.preference.name,
+                preference=run.track.preference.name,
                 lora_id=run.lora_id,
                 run_id=run.run_id,
                 config=asdict(run.config),
-                preference_digest=content_digest(run.preference),
+                preference_digest=content_digest(run.track.preference),
                 metrics_digest=content_digest(run.metrics),
                 notes=[] if run.config.openclaw_url is None else [THROUGH_GATEWAY],
-                keys=tuple(key for metric in run.metrics.values() for key in declared(metric, run.preference)),
+                keys=tuple(key for metric in run.metrics.values() for key in declared(metric, run.track.preference)),
             )
         )
-    elif changed := what_changed(recorded, run.preference, run.metrics):
+    elif changed := what_changed(recorded, run.track.preference, run.metrics):
         raise InvalidInput(
             f"{changed} changed since {run.files.root} was started; restore it, or choose another output_dir"
         )

@@ -1,0 +1,44 @@
+"""What one adapter still shows of the other preferences of its run, where a stage of it ends."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from claas.core.concurrency import together
+from claas.eval.metrics.compliance import judged, key_of_part, mean_score
+from claas.eval.metrics.metric import Measurement, Subject, counted
+from claas.eval.metrics.preference import Preference
+from claas.results.keys import Key
+
+
+@dataclass(frozen=True)
+class Across:
+    """`across.<preference>`: held-out compliance with every other preference of the run, after the step `at_step`.
+
+    With the held-out compliance of the preference that the adapter is trained on, that is a row of the matrix of
+    `claas.results.transfer`.
+    """
+
+    keys: ClassVar[tuple[Key, ...]] = ()
+
+    others: tuple[Preference, ...]
+    at_step: int
+
+    def keys_for(self, preference: Preference) -> tuple[Key, ...]:
+        """One for each of the others."""
+        return tuple(key_of_part(other.name, f"{other.name}/", "across") for other in self.others)
+
+    def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
+        """After that step only; the baselines of all preferences are of the same version."""
+        return step == self.at_step
+
+    async def measure(self, subject: Subject) -> Measurement:
+        """Answer every held-out prompt of the others, each judged by its own preference."""
+        asked = [(other.name, each) for other in self.others for each in other.held_out()]
+        answers = await together(judged(subject, "across", each, f"{name}/{each.item}") for name, each in asked)
+        values = {
+            other.name.replace(".", "_"): mean_score(
+                answer for (name, _), answer in zip(asked, answers, strict=True) if name == other.name
+            )
+            for other in self.others
+        }
+        return Measurement({"across": values}, {"across": counted(answers)}, tuple(answers))

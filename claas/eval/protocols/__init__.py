@@ -1,0 +1,1 @@
+"""Protocols: which adapters learn what, in which order, and what their users say."""

@@ -1,0 +1,96 @@
+"""A track: rounds of feedback on one adapter, as data. Every protocol is a function that gives tracks."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from claas.eval.metrics.metric import Metric, seed_for
+from claas.eval.metrics.preference import Preference
+from claas.results.manifest import PlannedTrack
+from claas.results.settings import PARAPHRASE, EvalConfig, spread
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One answer of a round: what is asked, and what the user says of the answer."""
+
+    prompt: str
+    feedback: str
+
+
+Round = tuple[Item, ...]
+"""What one update is made of."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """Rounds of feedback, and the preference by which every version that comes of them is measured.
+
+    `name` is that of its folder, and a part of its updates' keys; the preference's name is a part of every seed, so
+    that tracks of one preference are asked the same with the same seeds. Tracks that name the same `adapter` train it
+    one after another, in their order, and the baseline of each is version 0, before any of them. `metrics` are measured
+    beside those of the run.
+    """
+
+    name: str
+    adapter: str
+    preference: Preference
+    rounds: tuple[Round, ...]
+    metrics: Mapping[str, Metric] = field(default_factory=dict[str, Metric])
+
+    @property
+    def num_steps(self) -> int:
+        """How many updates it asks for."""
+        return len(self.rounds)
+
+    def planned(self) -> PlannedTrack:
+        """What a run's manifest says of it."""
+        return PlannedTrack(
+            name=self.name, adapter=self.adapter, preference=self.preference.name, num_steps=self.num_steps
+        )
+
+    def collapse_steps(self, config: EvalConfig) -> frozenset[int]:
+        """The run's, or, where it has another number of steps, as many spread over these, with the last among them."""
+        given = config.collapse_steps or []
+        if self.num_steps == config.num_steps:
+            return frozenset(given)
+        return frozenset(spread(self.num_steps, len(given))) if len(given) > 1 else frozenset({self.num_steps - 1})
+
+
+def rounds_of(preference: Preference, num_steps: int, config: EvalConfig) -> tuple[Round, ...]:
+    """Rounds in which one feedback text is given on every answer to probe prompts of the preference."""
+    return tuple(
+        tuple(
+            Item(prompt, feedback_text(step, preference, config.feedback_variation, config.seed))
+            for prompt in prompts_of(step, config.batch_size, preference.probe_prompts, config.seed, preference.name)
+        )
+        for step in range(num_steps)
+    )
+
+
+def prompts_of(step: int, batch_size: int, probe_prompts: Sequence[str], run_seed: int, preference: str) -> list[str]:
+    """The prompts of one step: every probe prompt once, in a seeded order, before any comes again in another order."""
+    places = range(step * batch_size, (step + 1) * batch_size)
+    return [in_seeded_order(probe_prompts, place, run_seed, preference, "prompt order") for place in places]
+
+
+def feedback_text(step: int, preference: Preference, variation: str, run_seed: int) -> str:
+    """What the user says of every answer of one step: `feedback_string`, or, with `paraphrase`, that or a paraphrase.
+
+    Like the prompts, each is used once, in a seeded order, before any comes again.
+    """
+    if variation != PARAPHRASE:
+        return preference.feedback_string
+    texts = (preference.feedback_string, *preference.feedback_paraphrases)
+    return in_seeded_order(texts, step, run_seed, preference.name, "feedback text")
+
+
+def in_seeded_order(items: Sequence[T], place: int, run_seed: int, preference: str, purpose: str) -> T:
+    """The item at `place` of an endless row: all items once, shuffled, then all of them once more, and so on."""
+    cycle, index = divmod(place, len(items))
+    order = list(items)
+    random.Random(seed_for(run_seed, preference, None, purpose, str(cycle))).shuffle(order)
+    return order[index]
