@@ -25,11 +25,12 @@ from claas.eval.run.track_run import TrackRun, open_track, start
 from claas.eval.stacks.open_stack import check_stack, open_stack
 from claas.eval.stacks.stack import Stack, WrongWeights
 from claas.results import summary
-from claas.results.figure import write_plots
+from claas.results.figure import write_plots, write_transfer
 from claas.results.records import History
 from claas.results.run_files import RESERVED, PreferenceRecords
 from claas.results.settings import PARAPHRASE, EvalConfig
 from claas.results.summary import RunResults
+from claas.results.transfer import BWT
 
 OpenStack = Callable[[EvalConfig, Path], AbstractAsyncContextManager[Stack]]
 
@@ -60,6 +61,8 @@ async def run_harness(
         if run.config.plots:
             with writing(run.files.plots):
                 await asyncio.to_thread(write_plots, run.files.root, run.run_id, run.config, results.preferences)
+                if results.summary.transfer is not None:
+                    write_transfer(run.files.root, run.run_id, run.config, results.summary.transfer)
             await asyncio.to_thread(write_report, run.files.root, ended=True)
         work.reporter.run_finished(results)
     return results
@@ -74,7 +77,8 @@ def prepare(config: EvalConfig) -> tuple[EvalConfig, list[Track], dict[str, Metr
     preferences, metrics = load(config)
     tracks = tracks_of(config, list(preferences.values()))
     judged = [track.preference for track in tracks]
-    criteria = resolve_criteria(config.criteria, metrics, config.config_dir, judged)
+    of_run = [BWT] if len({track.adapter for track in tracks}) < len(tracks) else []
+    criteria = resolve_criteria(config.criteria, metrics, config.config_dir, judged, of_run)
     return replace(config, criteria=criteria), tracks, metrics
 
 

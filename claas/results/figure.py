@@ -17,6 +17,7 @@ from claas.core.files import writing
 from claas.results.charts import COLOURS, Panel, Picture, curve_style, from_transcripts, pictures
 from claas.results.records import History, Status
 from claas.results.settings import EvalConfig
+from claas.results.transfer import Transfer
 
 FOLDER = "plots"
 
@@ -36,6 +37,49 @@ def write_plots(run_dir: Path, run_id: str, config: EvalConfig, histories: Mappi
             written.append(run_dir / FOLDER / f"{picture.name}.png")
             _write(written[-1], png)
     return written
+
+
+def write_transfer(run_dir: Path, run_id: str, config: EvalConfig, transfer: Transfer) -> Path:
+    """Draw the matrix of a sequential run into `<run_dir>/plots`, with its intervals."""
+    caption = f"{_caption(run_id, config)} · in brackets: {100 * config.confidence:g} % confidence"
+    path = run_dir / FOLDER / "transfer.png"
+    _write(path, draw_transfer(transfer, caption))
+    return path
+
+
+def draw_transfer(transfer: Transfer, caption: str) -> bytes:
+    """The matrix as a heat map with its numbers, as PNG: a column for each preference, a row for each stage."""
+    columns, rows = len(transfer.preferences), len(transfer.matrix)
+    width, height = max(5.2, 2.3 + 1.35 * columns), 1.75 + 0.62 * rows
+    figure: Any = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((2.0 / width, 0.72 / height, (width - 2.2) / width, (height - 1.72) / height))
+    shares = [[math.nan if cell.value is None else cell.value for cell in row] for row in transfer.matrix]
+    axes.imshow(shares, cmap="cividis", vmin=0.0, vmax=1.0, aspect="auto")
+    for place, row in enumerate(transfer.matrix):
+        for column, cell in enumerate(row):
+            dark = cell.value is not None and cell.value < 0.55
+            shown = "not measured" if cell.value is None else f"{cell.value:.2f}"
+            bounds = "" if cell.ci is None else f"\n[{cell.ci[0]:.2f}, {cell.ci[1]:.2f}]"
+            weight = "bold" if place == column + 1 else "normal"
+            colour = "white" if dark else _INK
+            axes.text(column, place, shown + bounds, ha="center", va="center", fontsize=8, color=colour, weight=weight)
+    labels = [f"after {stage.preference}\n(update {stage.last_update})" for stage in transfer.stages]
+    axes.set_yticks(range(rows), ["base model", *labels], fontsize=8, color=_INK)
+    axes.set_xticks(range(columns), transfer.preferences, fontsize=8.5, color=_INK)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    figure.text(0.15 / width, 1 - 0.3 / height, "Held-out compliance, stage after stage", fontsize=11, color=_INK)
+    bwt = transfer.numbers["bwt"]
+    if bwt.value is not None and bwt.ci is not None:
+        said = f"backward transfer {bwt.value:+.2f} [{bwt.ci[0]:+.2f}, {bwt.ci[1]:+.2f}]"
+        figure.text(0.15 / width, 1 - 0.52 / height, said, fontsize=9, color=_INK)
+    figure.text(0.15 / width, 0.12 / height, textwrap.fill(caption, int(width * 17)), fontsize=6.5, color="#666666")
+    file = BytesIO()
+    figure.savefig(file, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    return file.getvalue()
 
 
 def _caption(run_id: str, config: EvalConfig) -> str:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from claas.core.files import dump_json, write_atomically
 from claas.results.code import Change, said_of
-from claas.results.criteria import change_interval
+from claas.results.criteria import change_interval, threshold_of
 from claas.results.manifest import PlannedTrack, planned_tracks
 from claas.results.records import (
     SCHEMA_VERSION,
@@ -21,6 +21,7 @@ from claas.results.records import (
     total_counts,
 )
 from claas.results.settings import EvalConfig, Prices, left_out
+from claas.results.transfer import BWT, Transfer, transfer_of
 from claas.results.verdict import Judgement, Verdict, combine, judge_run
 
 FILE_NAME = "summary.json"
@@ -56,7 +57,8 @@ class PreferenceSummary(Judgement):
 class Summary(Record):
     """A run. `verdict` is over its preferences; `confidence` is that of every interval.
 
-    `cost` is an estimate in the currency of the configuration's prices, None where it has none.
+    `transfer` is of a run whose preferences were learned one after the other on one adapter, None of others. `cost` is
+    an estimate in the currency of the configuration's prices, None where it has none.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -70,6 +72,7 @@ class Summary(Record):
     cost: float | None = None
     timing_s: dict[str, float]
     preferences: dict[str, PreferenceSummary]
+    transfer: Transfer | None = None
 
 
 def build_summary(
@@ -89,13 +92,15 @@ def build_summary(
         name: _preference(history, judgement, config.confidence, [*left_out(config), *said_of(changes, history)])
         for (name, history), judgement in zip(histories.items(), judged, strict=True)
     }
+    transfer = _transfer(config, histories, planned, judged)
+    verdicts = [judgement.verdict for judgement in judged] + ([] if transfer is None else [transfer.ruling.verdict])
     tokens = _total([preference.tokens for preference in preferences.values()])
     waiting = max(0, len(planned) - len(histories))
     statuses = [history.status for history in histories.values()] + [Status.RUNNING] * waiting
     return Summary(
         run_id=run_id,
         status=next((status for status in (Status.RUNNING, Status.FAILED) if status in statuses), Status.COMPLETE),
-        verdict=combine([judgement.verdict for judgement in judged] + [Verdict.INCONCLUSIVE] * waiting),
+        verdict=combine(verdicts + [Verdict.INCONCLUSIVE] * waiting),
         confidence=config.confidence,
         base_model=config.base_model,
         seed=config.seed,
@@ -103,7 +108,23 @@ def build_summary(
         cost=None if config.prices is None else estimated_cost(tokens, config.prices),
         timing_s=_total([preference.timing_s for preference in preferences.values()]),
         preferences=preferences,
+        transfer=transfer,
     )
+
+
+def _transfer(
+    config: EvalConfig, histories: Mapping[str, History], planned: Sequence[PlannedTrack], judged: Sequence[Judgement]
+) -> Transfer | None:
+    """What the tracks of one adapter show together; None where each has its own."""
+    shared = [track.name for track in planned if track.adapter == planned[0].adapter]
+    if len(shared) < 2:
+        return None
+    in_order = [
+        histories.get(track.name, History(track.name, track.num_steps)) for track in planned if track.name in shared
+    ]
+    threshold = threshold_of(BWT.criterion, config.criteria) if BWT.criterion else 0.0
+    family = sum(len(judgement.criteria) for judgement in judged)
+    return transfer_of(in_order, threshold, config.confidence, family)
 
 
 def write(run_dir: Path, summary: Summary) -> Path:

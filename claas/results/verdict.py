@@ -47,6 +47,10 @@ class Family:
         return 1 - (1 - self.confidence) / max(1, self.size)
 
 
+_OF_RUN = frozenset({CONFIDENCE, "bwt"})
+"""What `criteria` says of the run as a whole, and of no preference by itself."""
+
+
 class Verdict(StrEnum):
     """What an interval says about a threshold; inconclusive when it lies on both sides, or is missing."""
 
@@ -183,7 +187,7 @@ def _judgement(
         verdict=verdict,
         reason=reason,
         criteria=rulings,
-        not_measured=[name for name in dict.fromkeys(known) if name not in estimates and name != CONFIDENCE],
+        not_measured=[name for name in dict.fromkeys(known) if name not in estimates and name not in _OF_RUN],
         changed_items=items,
     )
 
@@ -191,7 +195,7 @@ def _judgement(
 def _rule(
     key: Key, criterion: Criterion, estimate: Estimate, threshold: float, history: History, family: Family
 ) -> Ruling:
-    verdict, notes = _side(criterion.relation, estimate.interval, threshold), [criterion.note, estimate.note]
+    verdict, notes = side(criterion.relation, estimate.interval, threshold), [criterion.note, estimate.note]
     p_holm = family.adjusted.get((history.preference, criterion.name))
     if history.status is not Status.COMPLETE:
         verdict = Verdict.INCONCLUSIVE
@@ -216,7 +220,8 @@ def _rule(
     )
 
 
-def _side(relation: str, interval: Interval | None, threshold: float) -> Verdict:
+def side(relation: str, interval: Interval | None, threshold: float) -> Verdict:
+    """On which side of the threshold the interval lies."""
     if interval is None:
         return Verdict.INCONCLUSIVE
     low, high = interval.low, interval.high

@@ -246,16 +246,18 @@ def resolve_criteria(
     metrics: Mapping[str, Metric],
     config_dir: ConfigDir = None,
     preferences: Collection[Preference] = (),
+    of_run: Sequence[Key] = (),
 ) -> dict[str, float]:
     """The threshold of every criterion there is, measured in this run or not, and the confidence.
 
     Left out, unless it is given, is a criterion whose number all `preferences` of the run have, and none is judged by.
+    `of_run` are numbers of the run as a whole that are judged, too.
 
     `InvalidInput` for a name that no metric declares, and for a threshold that makes no sense.
     """
     by_preference = [{key.key: key for key in declared_keys(metrics, each)} for each in preferences]
     known = known_criteria(config_dir, metrics)
-    for key, criterion in judged(key for keys in by_preference for key in keys.values()):
+    for key, criterion in judged([*(key for keys in by_preference for key in keys.values()), *of_run]):
         known.setdefault(criterion.name, (key, criterion))
     for name in criteria:
         if name != CONFIDENCE and name not in known:

@@ -12,7 +12,9 @@ from rich.text import Text
 from claas.results.numbers import common_decimals, fixed, span
 from claas.results.progress import cut_off, lost, measured, printable
 from claas.results.records import Status
+from claas.results.statistics import Interval
 from claas.results.summary import FILE_NAME, PreferenceSummary, Summary
+from claas.results.transfer import Transfer
 from claas.results.verdict import Ruling, Verdict
 
 _STYLES = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "bold yellow"}
@@ -31,6 +33,8 @@ def verdict_report(summary: Summary, run_dir: Path) -> Group:
     parts: list[RenderableType] = []
     for name, preference in summary.preferences.items():
         parts += [Text(), *_preference(name, preference, summary.confidence)]
+    if summary.transfer is not None:
+        parts += [Text(), *_transfer(summary.transfer, summary.confidence)]
     if any(preference.verdict is Verdict.INCONCLUSIVE for preference in summary.preferences.values()):
         parts += [Text(), Text(_HOW_TO_READ, style="dim")]
     if summary.cost is not None:
@@ -88,6 +92,31 @@ def _table(criteria: dict[str, Ruling], confidence: float) -> Table:
             Text(ruling.verdict.value, style=_STYLES[ruling.verdict]),
         )
     return table
+
+
+def _transfer(transfer: Transfer, confidence: float) -> Iterable[RenderableType]:
+    """The matrix, a row for each stage, and what follows from it."""
+    bwt = transfer.ruling
+    yield _labelled("one after the other", bwt.verdict, f"(bwt {bwt.relation} {bwt.threshold:g})")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
+    table.add_column("held-out compliance after")
+    for name in transfer.preferences:
+        table.add_column(Text(printable(name)), justify="right")
+    table.add_column("capability", justify="right")
+    names = ["the base model", *(f"{stage.preference}, update {stage.last_update}" for stage in transfer.stages)]
+    capability = [None, *(stage.capability_change for stage in transfer.stages)]
+    for name, row, change in zip(names, transfer.matrix, capability, strict=True):
+        cells = [f"{fixed(cell.value, 2)} {span(cell.ci and Interval(*cell.ci), 2)}".rstrip() for cell in row]
+        table.add_row(Text(printable(name)), *cells, "" if change is None else f"{change:+.3f}")
+    yield table
+    for name, number in transfer.numbers.items():
+        if number.value is not None:
+            ci = f"  {100 * confidence:g} % CI {number.ci[0]:+.3f} to {number.ci[1]:+.3f}" if number.ci else ""
+            yield Text(f"  {name} {number.value:+.3f}{ci}  {number.formula}", style="dim" if number.ci is None else "")
+        elif number.note:
+            yield Text(f"  {name}: {number.note}", style="dim")
+    if bwt.note:
+        yield Text(f"  bwt: {bwt.note}")
 
 
 def _labelled(name: str, verdict: Verdict, remark: str = "") -> Text:
