@@ -15,7 +15,7 @@ from claas.eval.audit import require_sound
 from claas.eval.config.catalog import declared_keys, load_metrics, load_preference, resolve_criteria
 from claas.eval.metrics.metric import Metric
 from claas.eval.metrics.preference import Preference
-from claas.eval.protocols.kinds import tracks_of
+from claas.eval.protocols.chosen import tracks_of
 from claas.eval.protocols.tracks import Track
 from claas.eval.run.folder import OpenRun, open_run
 from claas.eval.run.reporter import Reporter, Silent

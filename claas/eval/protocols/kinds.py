@@ -1,36 +1,16 @@
-"""The protocols that can be chosen by name: isolated, sequential, mixed and flip."""
+"""The protocols isolated, mixed and flip: what is learned alone, together, and then unlearned."""
 
-import difflib
-from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
-from typing import cast
+from collections.abc import Sequence
 
 from claas.core.errors import InvalidInput
-from claas.eval.config.catalog import working_directory_importable
-from claas.eval.metrics.across import Across
 from claas.eval.metrics.preference import Flipped, Mixture, Preference
 from claas.eval.protocols.tracks import Item, Round, Track, feedback_text, in_seeded_order, rounds_of
-from claas.results.run_files import RESERVED
 from claas.results.settings import EvalConfig
-
-Protocol = Callable[[EvalConfig, Sequence[Preference]], list[Track]]
-"""The tracks of a run. It depends on its arguments alone, so that a run that goes on finds those it began with."""
 
 
 def isolated(config: EvalConfig, preferences: Sequence[Preference]) -> list[Track]:
     """Every preference on an adapter of its own."""
-    return [Track(each.name, each.name, each, rounds_of(each, _steps(config, each), config)) for each in preferences]
-
-
-def sequential(config: EvalConfig, preferences: Sequence[Preference]) -> list[Track]:
-    """One preference after the other on one adapter; after the last round of each, all the others are measured, too."""
-    _require_several(config, preferences)
-    tracks: list[Track] = []
-    for each in preferences:
-        steps = _steps(config, each)
-        across = Across(tuple(other for other in preferences if other is not each), at_step=steps - 1)
-        tracks.append(Track(each.name, "sequential", each, rounds_of(each, steps, config), {"across": across}))
-    return tracks
+    return [Track(each.name, each.name, each, rounds_of(each, steps_of(config, each), config)) for each in preferences]
 
 
 def mixed(config: EvalConfig, preferences: Sequence[Preference]) -> list[Track]:
@@ -38,7 +18,7 @@ def mixed(config: EvalConfig, preferences: Sequence[Preference]) -> list[Track]:
 
     Each answer is to a probe prompt of one preference, and gets the feedback of that one.
     """
-    _require_several(config, preferences)
+    require_several(config, preferences)
     mixture = Mixture.of(preferences)
     return [Track(mixture.name, mixture.name, mixture, _dealt(config, preferences))]
 
@@ -52,7 +32,7 @@ def flip(config: EvalConfig, preferences: Sequence[Preference]) -> list[Track]:
                 f"protocol=flip: preference {each.name!r} has no opposite; give its YAML file "
                 "opposite: {feedback_string: ..., verifier: {_target_: ...}}"
             )
-        steps = _steps(config, each)
+        steps = steps_of(config, each)
         before = config.protocol.steps_before or steps // 2
         if not 0 < before < steps:
             raise InvalidInput(
@@ -68,64 +48,18 @@ def flip(config: EvalConfig, preferences: Sequence[Preference]) -> list[Track]:
     return tracks
 
 
-PROTOCOLS: Mapping[str, Protocol] = {"isolated": isolated, "sequential": sequential, "mixed": mixed, "flip": flip}
-
-
-def tracks_of(config: EvalConfig, preferences: Sequence[Preference]) -> list[Track]:
-    """What the protocol of `config` asks for; `InvalidInput` where it cannot be had of these preferences."""
-    _require_known_stages(config, preferences)
-    tracks = protocol_of(config.protocol.kind)(config, preferences)
-    names = [track.name for track in tracks]
-    for name in names:
-        if name in RESERVED or "/" in name or names.count(name) > 1:
-            raise InvalidInput(
-                f"protocol {config.protocol.kind!r}: a track cannot be called {name!r}: its files go into a folder of "
-                "that name, and into no other's"
-            )
-    if not tracks or not all(track.rounds and all(track.rounds) for track in tracks):
-        raise InvalidInput(f"protocol {config.protocol.kind!r} gives no rounds, or rounds of no answer")
-    return tracks
-
-
-def protocol_of(kind: str) -> Protocol:
-    """The protocol of that name, or the function of the user's that is called so."""
-    if kind in PROTOCOLS:
-        return PROTOCOLS[kind]
-    module, _, name = kind.rpartition(".")
-    if not module:
-        close = difflib.get_close_matches(kind, PROTOCOLS, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        raise InvalidInput(
-            f"unknown protocol {kind!r}; {hint}known: {', '.join(PROTOCOLS)}, or a function of yours: "
-            "my_module.my_protocol"
-        )
-    try:
-        with working_directory_importable():
-            found: object = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise InvalidInput(f"protocol {kind!r} cannot be imported: {error}") from error
-    if not callable(found):
-        raise InvalidInput(f"protocol {kind!r} is {type(found).__name__}, not a function")
-    return cast(Protocol, found)
-
-
-def _steps(config: EvalConfig, preference: Preference) -> int:
+def steps_of(config: EvalConfig, preference: Preference) -> int:
+    """How many updates a preference gets."""
     return config.protocol.stages.get(preference.name, config.num_steps)
 
 
-def _require_several(config: EvalConfig, preferences: Sequence[Preference]) -> None:
+def require_several(config: EvalConfig, preferences: Sequence[Preference]) -> None:
+    """`InvalidInput` where there is nothing to learn beside or after the first preference."""
     if len(preferences) < 2:
         raise InvalidInput(
             f"protocol={config.protocol.kind} is about several preferences, got {preferences[0].name} alone; name "
             "others in preferences=[...], or leave the protocol at isolated"
         )
-
-
-def _require_known_stages(config: EvalConfig, preferences: Sequence[Preference]) -> None:
-    names = [each.name for each in preferences]
-    for stage in config.protocol.stages:
-        if stage not in names:
-            raise InvalidInput(f"protocol.stages.{stage}: the run has no such preference; it has {', '.join(names)}")
 
 
 def _dealt(config: EvalConfig, preferences: Sequence[Preference]) -> tuple[Round, ...]:

@@ -10,7 +10,7 @@ from claas.core.files import read_text
 from claas.core.text import visible
 from claas.eval.metrics.metric import Metric
 from claas.eval.metrics.preference import Preference
-from claas.eval.protocols.kinds import tracks_of
+from claas.eval.protocols.chosen import tracks_of
 from claas.eval.protocols.tracks import Track
 from claas.eval.recompute.measurements import Agreement, Measurements, compare_transcripts, replay
 from claas.eval.run.canaries import Canaries

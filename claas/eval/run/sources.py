@@ -17,7 +17,7 @@ from typing import Any, cast
 import claas
 from claas.core.settings import MODES
 from claas.eval.metrics.metric import Metric
-from claas.eval.protocols.kinds import protocol_of
+from claas.eval.protocols.chosen import protocol_of
 from claas.eval.protocols.tracks import Track
 from claas.results.code import NO_SOURCE, Code
 from claas.results.manifest import package_versions

@@ -1,13 +1,27 @@
-"""What one adapter still shows of the other preferences of its run, where a stage of it ends."""
+"""The protocol sequential, and its metric: does the first preference survive the last?"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from claas.core.concurrency import together
 from claas.eval.metrics.compliance import judged, key_of_part, mean_score
 from claas.eval.metrics.metric import Measurement, Subject, counted
 from claas.eval.metrics.preference import Preference
+from claas.eval.protocols.kinds import require_several, steps_of
+from claas.eval.protocols.tracks import Track, rounds_of
 from claas.results.keys import Key
+from claas.results.settings import EvalConfig
+
+
+def sequential(config: EvalConfig, preferences: Sequence[Preference]) -> list[Track]:
+    """One preference after the other on one adapter; after the last round of each, all the others are measured, too."""
+    require_several(config, preferences)
+    tracks: list[Track] = []
+    for each in preferences:
+        steps = steps_of(config, each)
+        across = Across(tuple(other for other in preferences if other is not each), at_step=steps - 1)
+        tracks.append(Track(each.name, "sequential", each, rounds_of(each, steps, config), {"across": across}))
+    return tracks
 
 
 @dataclass(frozen=True)
@@ -17,8 +31,6 @@ class Across:
     With the held-out compliance of the preference that the adapter is trained on, that is a row of the matrix of
     `claas.results.transfer`.
     """
-
-    keys: ClassVar[tuple[Key, ...]] = ()
 
     others: tuple[Preference, ...]
     at_step: int
