@@ -198,6 +198,10 @@ def _mistake(error: Exception, command: Command[Any]) -> InvalidInput:
             f"cannot read the arguments{where}: each is key=value, a list is key=[a,b], and text with other characters "
             "than letters, digits and ./:_- stands in quotes of its own: 'key=\"some text\"'"
         )
+    if group := re.search(
+        r"Could not find '(\w+)/([^']*)' Available options in '\w+': (.*?) Config search path", message
+    ):
+        return InvalidInput(f"unknown {group[1]} {group[2]!r}; known: {', '.join(group[3].split())}")
     if missing := re.match(r"Cannot find primary config '([^']+)'", message):
         return InvalidInput(
             f"there is no config {missing[1]!r}: --config-name takes the name of a YAML file in the folder given as "

@@ -171,9 +171,11 @@ def _comment(each: Setting) -> str:
 
 def require_known(kind: type, key: str) -> None:
     """Raise `InvalidInput` on a key that `kind` has not; in a section whose names are free, every key is known."""
-    section = key.partition(".")[0]
-    is_free = section != key and section in _hints(kind) and _section(kind, section) is None
-    if key not in known_keys(kind) and not is_free:
+    known = known_keys(kind)
+    parts = key.split(".")
+    sections = [".".join(parts[:count]) for count in range(1, len(parts))]
+    is_free = any(each in known and not any(name.startswith(f"{each}.") for name in known) for each in sections)
+    if key not in known and not is_free:
         raise unknown_key(kind, key)
 
 

@@ -48,13 +48,14 @@ _PACKAGES = ("hydra-core", "httpx", "numpy", "omegaconf", "pydantic")
 class PlannedTrack(Record):
     """Rounds of feedback on one adapter: the folder `name` has their records, measured by `preference`.
 
-    Tracks of the same `adapter` train it one after another.
+    Tracks of the same `adapter` train it one after another. Its user changes their mind after `flips_at` updates.
     """
 
     name: str
     adapter: str
     preference: str
     num_steps: int
+    flips_at: int | None = None
 
 
 class Manifest(Record):

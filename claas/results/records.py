@@ -16,6 +16,9 @@ from claas.wire.feedback import Sampling
 
 SCHEMA_VERSION = 1
 
+SAMPLED = "sample"
+"""What transcripts, counts and seeds of the answers are called that feedback is given on."""
+
 Values: TypeAlias = dict[str, float | dict[str, float | None] | None]
 """Metric values by key, at most two levels deep: `preference_compliance` or `logprob_margin.margin`."""
 

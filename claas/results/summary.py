@@ -8,6 +8,7 @@ from typing import TypeVar
 from claas.core.files import dump_json, write_atomically
 from claas.results.code import Change, said_of
 from claas.results.criteria import change_interval, threshold_of
+from claas.results.efficiency import Efficiency, efficiency_of
 from claas.results.manifest import PlannedTrack, planned_tracks
 from claas.results.records import (
     SCHEMA_VERSION,
@@ -35,7 +36,8 @@ class PreferenceSummary(Judgement):
     has the intervals of those deltas that are means over prompts, items or pairs, over what was measured both times;
     None where that is too little (`statistics.mean_interval` says how they are made). `counts` are over all
     measurements, `tokens` and `timing_s` totals by kind and by phase. `adapter` is the newest version. `notes` are what
-    a reader has to know of how all this was measured.
+    a reader has to know of how all this was measured. `efficiency` says what it cost the user, None in summaries of
+    earlier versions.
     """
 
     status: Status
@@ -52,6 +54,7 @@ class PreferenceSummary(Judgement):
     tokens: dict[str, int]
     timing_s: dict[str, float]
     notes: tuple[str, ...] = ()
+    efficiency: Efficiency | None = None
 
 
 class Summary(Record):
@@ -87,9 +90,12 @@ def build_summary(
     `changes` are those of the code that the run was made with, and `tracks` is what its manifest says was planned.
     """
     planned = planned_tracks(config, tracks)
+    flips_at = {track.name: track.flips_at for track in planned}
     judged = judge_run(list(histories.values()), config.criteria, len(planned))
     preferences = {
-        name: _preference(history, judgement, config.confidence, [*left_out(config), *said_of(changes, history)])
+        name: _preference(
+            history, judgement, config.confidence, [*left_out(config), *said_of(changes, history)], flips_at.get(name)
+        )
         for (name, history), judgement in zip(histories.items(), judged, strict=True)
     }
     transfer = _transfer(config, histories, planned, judged)
@@ -139,7 +145,9 @@ def read(run_dir: Path) -> Summary:
     return Summary.model_validate_json((run_dir / FILE_NAME).read_text(encoding="utf-8"))
 
 
-def _preference(history: History, judgement: Judgement, confidence: float, notes: Sequence[str]) -> PreferenceSummary:
+def _preference(
+    history: History, judgement: Judgement, confidence: float, notes: Sequence[str], flips_at: int | None
+) -> PreferenceSummary:
     records = [record for record in (history.baseline, *history.steps) if record is not None]
     curves = {key: history.curve(key) for key in history.known_keys()}
     baseline = {key: curve[0] for key, curve in curves.items() if 0 in curve}
@@ -165,6 +173,7 @@ def _preference(history: History, judgement: Judgement, confidence: float, notes
         tokens=_total([record.tokens for record in records]),
         timing_s=_total([record.timing_s for record in records]),
         notes=(*notes, *_unchecked_chat(records)),
+        efficiency=efficiency_of(history, flips_at),
     )
 
 

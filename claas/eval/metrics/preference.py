@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from itertools import chain
+from itertools import chain, zip_longest
 from typing import Protocol, Self, runtime_checkable
 
 
@@ -168,8 +168,8 @@ class Mixture(Preference):
             feedback_string="",
             verifier=_by_its_own,
             logprob_pairs=tuple(chain.from_iterable(each.logprob_pairs for each in preferences)),
-            probe_prompts=tuple(chain.from_iterable(each.probe_prompts for each in preferences)),
-            heldout_prompts=tuple(chain.from_iterable(each.heldout_prompts for each in preferences)),
+            probe_prompts=_in_turn([each.probe_prompts for each in preferences]),
+            heldout_prompts=_in_turn([each.heldout_prompts for each in preferences]),
             parts=tuple(preferences),
         )
 
@@ -184,6 +184,11 @@ class Mixture(Preference):
     def beyond_scope(self) -> list[Asked]:
         """Those of all parts."""
         return [_of_part(part, asked) for part in self.parts for asked in part.beyond_scope()]
+
+
+def _in_turn(prompts: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """One of each, then the next of each: any beginning has some of all."""
+    return tuple(each for row in zip_longest(*prompts) for each in row if each is not None)
 
 
 def _of_part(part: Preference, asked: Asked) -> Asked:

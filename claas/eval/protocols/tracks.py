@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from claas.eval.metrics.metric import Metric, seed_for
-from claas.eval.metrics.preference import Preference
+from claas.eval.metrics.preference import Flipped, Preference
 from claas.results.manifest import PlannedTrack
 from claas.results.settings import PARAPHRASE, EvalConfig, spread
 
@@ -49,7 +49,11 @@ class Track:
     def planned(self) -> PlannedTrack:
         """What a run's manifest says of it."""
         return PlannedTrack(
-            name=self.name, adapter=self.adapter, preference=self.preference.name, num_steps=self.num_steps
+            name=self.name,
+            adapter=self.adapter,
+            preference=self.preference.name,
+            num_steps=self.num_steps,
+            flips_at=self.preference.flips_at if isinstance(self.preference, Flipped) else None,
         )
 
     def collapse_steps(self, config: EvalConfig) -> frozenset[int]:

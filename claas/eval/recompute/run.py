@@ -274,6 +274,12 @@ def check_summary(
     except InvalidInput as error:
         agreement.note_unreadable(FILE_NAME, error)
         return agreement
+    unsaid = {name for name, each in recorded.preferences.items() if each.efficiency is None}  # by an earlier version
+    found = {
+        name: each.model_copy(update={"efficiency": None}) if name in unsaid else each
+        for name, each in again.preferences.items()
+    }
+    again = again.model_copy(update={"preferences": found})
     agreement.compare(FILE_NAME, "summary", recorded.model_dump(mode="json"), again.model_dump(mode="json"))
     return agreement
 

@@ -16,12 +16,9 @@ from claas.eval.run.measuring import require_enough, tokens
 from claas.eval.run.track_run import TrackRun, start_or_resume
 from claas.eval.stacks.stack import WrongWeights
 from claas.results.ledger import Intent
-from claas.results.records import AdapterVersion, Counts, SampledBatch, StepRecord, Transcript, utc_now
+from claas.results.records import SAMPLED, AdapterVersion, Counts, SampledBatch, StepRecord, Transcript, utc_now
 from claas.results.summary import update_tokens
 from claas.wire.feedback import FeedbackItem
-
-PURPOSE = "sample"
-"""What the transcripts, counts and seeds of sampled answers are called."""
 
 
 async def run_track(run: TrackRun) -> None:
@@ -94,7 +91,7 @@ async def _prepare_update(run: TrackRun, step: int) -> Intent:
 async def sample(subject: Subject, step: int, items: Round, temperature: float) -> SampledBatch:
     """Ask the subject the prompts of one step, all at once."""
     asked = await together(
-        subject.answer(PURPOSE, str(index), item.prompt, temperature=temperature) for index, item in enumerate(items)
+        subject.answer(SAMPLED, str(index), item.prompt, temperature=temperature) for index, item in enumerate(items)
     )
     return SampledBatch(step=step, transcripts=[transcript for transcript, _ in asked])
 
@@ -103,7 +100,7 @@ def update_counts(
     sampled: Sequence[Transcript], metrics: Mapping[str, float], lost: Mapping[str, str] | None
 ) -> dict[str, Counts]:
     """How the answers ended that were asked for an update, and, where some cannot be, the numbers that it reported."""
-    counts = {PURPOSE: counted(sampled)}
+    counts = {SAMPLED: counted(sampled)}
     if lost:
         counts["update"] = Counts(planned=len(metrics) + len(lost), scored=len(metrics), errored=len(lost))
     return counts
