@@ -1,0 +1,243 @@
+"""Protocols: rounds as data, one adapter for several preferences, changed minds; each resumed and recomputed."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from claas.core.errors import InvalidInput, StackError
+from claas.eval.config.catalog import load_preference
+from claas.eval.metrics.preference import Preference
+from claas.eval.protocols.chosen import PROTOCOLS, tracks_of
+from claas.eval.protocols.tracks import Track, rounds_of
+from claas.eval.runner import OpenStack, run_harness
+from claas.results.settings import EvalConfig, ProtocolConfig
+from claas.results.summary import RunResults
+from tests.eval.recomputing import require_recomputable
+from tests.eval.scripted_run import Halting, until_halted
+from tests.eval.small_preferences import small_preferences
+from tests.fakes.stack import FakeStack
+
+SHIPPED = [load_preference(name) for name in ("concise", "no_emoji", "identity")]
+
+
+def config(folder: Path, kind: str, **changes: Any) -> EvalConfig:
+    mine = small_preferences(folder / "mine", "calm", "warm", "brief")
+    for path in (mine / "preference").glob("*.yaml"):
+        content = yaml.safe_load(path.read_text())
+        content["opposite"] = {
+            "feedback_string": f"No longer {path.stem}, please",
+            "verifier": {"_target_": "claas.eval.metrics.verifiers.EmojiVerifier"},
+        }
+        path.write_text(yaml.safe_dump(content))
+    chosen: dict[str, Any] = {
+        "preferences": ["calm", "warm", "brief"],
+        "metrics": ["quick"],
+        "num_steps": 2,
+        "batch_size": 2,
+        "plots": False,
+        "output_dir": str(folder / "run"),
+        "config_dir": str(mine),
+        "protocol": ProtocolConfig(kind=kind),
+    }
+    return EvalConfig(**{**chosen, **changes})
+
+
+def scripted() -> FakeStack:
+    """A stack whose answers depend on the weights, the prompt and the seed."""
+    return FakeStack(say=lambda adapter, prompt, seed: f"{adapter.model} {prompt} {seed}", shift=0.1)
+
+
+def on(stack: Any) -> OpenStack:
+    @asynccontextmanager
+    async def opened(config: EvalConfig, store_dir: Path) -> AsyncGenerator[Any, None]:
+        yield stack
+
+    return opened
+
+
+def ran(asked: EvalConfig, stack: Any = None) -> RunResults:
+    results = asyncio.run(run_harness(asked, open_stack=on(stack or scripted())))
+    assert not results.failures
+    require_recomputable(results.run_dir)
+    return results
+
+
+def on_record(folder: Path) -> Mapping[str, Any]:
+    """Every record of every track, less times."""
+    timed = ("timestamp", "timing_s", "sample_s", "update_s", "stack_ms")
+    found: dict[str, Any] = {}
+    for path in sorted(folder.glob("*/*.json*")):
+        if path.name in ("baseline.json", "steps.jsonl", "ledger.jsonl"):
+            lines = [path.read_text()] if path.suffix == ".json" else path.read_text().splitlines()
+            records = [json.loads(line) for line in lines]
+            found[f"{path.parent.name}/{path.name}"] = [
+                {key: value for key, value in record.items() if key not in timed} for record in records
+            ]
+    return found
+
+
+def prompts(tracks: Sequence[Track]) -> Counter[tuple[str, str]]:
+    return Counter((item.prompt, item.feedback) for track in tracks for items in track.rounds for item in items)
+
+
+def test_isolated_gives_every_preference_an_adapter_of_its_own() -> None:
+    tracks = tracks_of(EvalConfig(num_steps=7), SHIPPED)
+    names = ["concise", "no_emoji", "identity"]
+    assert [track.name for track in tracks] == [track.adapter for track in tracks] == names
+    assert [track.rounds for track in tracks] == [rounds_of(each, 7, EvalConfig(num_steps=7)) for each in SHIPPED]
+
+
+def test_sequential_trains_one_adapter_stage_by_stage(tmp_path: Path) -> None:
+    protocol = ProtocolConfig(kind="sequential", stages={"warm": 3})
+    results = ran(config(tmp_path, "sequential", protocol=protocol))
+    versions = {name: [step.adapter.version for step in history.steps] for name, history in results.preferences.items()}
+    assert versions == {"calm": [1, 2], "warm": [3, 4, 5], "brief": [6, 7]}
+    adapters = {
+        record.adapter.lora_id
+        for history in results.preferences.values()
+        for record in (history.baseline, *history.steps)
+        if record
+    }
+    assert len(adapters) == 1
+    baselines = [history.baseline.adapter.version for history in results.preferences.values() if history.baseline]
+    assert baselines == [0, 0, 0]
+    across = {
+        name: [sorted(dict(step.eval.get("across") or {})) for step in history.steps]
+        for name, history in results.preferences.items()
+    }
+    assert across == {
+        "calm": [[], ["brief", "warm"]],
+        "warm": [[], [], ["brief", "calm"]],
+        "brief": [[], ["calm", "warm"]],
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "late"), [("sequential", False), ("sequential", True), ("mixed", True), ("flip", False)]
+)
+def test_killed_anywhere_a_protocol_goes_on_to_the_same_records(tmp_path: Path, kind: str, late: bool) -> None:
+    unbroken = Halting(scripted())
+    two: dict[str, Any] = {"preferences": ["calm", "warm"]}
+    ran(config(tmp_path / "whole", kind, **two), unbroken)
+    expected = on_record(tmp_path / "whole" / "run")
+    updates = [kind for kind, _, _ in unbroken.log].count("begin")
+    for halt_at in range(3, updates, updates // 3):
+        asked, stack = config(tmp_path / str(halt_at), kind, **two), scripted()
+        dying = Halting(stack, halt_at=halt_at, late=late)
+        assert asyncio.run(until_halted(dying, run_harness(asked, open_stack=on(dying))))
+        ran(asked, stack)
+        assert on_record(tmp_path / str(halt_at) / "run") == expected, f"killed at call {halt_at}"
+
+
+def test_where_a_stage_fails_the_later_ones_are_not_begun(tmp_path: Path) -> None:
+    asked, stack = config(tmp_path, "sequential"), scripted()
+    stack.broken = StackError("no memory")
+    results = asyncio.run(run_harness(asked, open_stack=on(stack)))
+    assert results.failures == {
+        "calm": "no memory",
+        "warm": "calm, which is trained before it, ended: no memory",
+        "brief": "calm, which is trained before it, ended: no memory",
+    }
+    assert [len(history.steps) for history in results.preferences.values()] == [0, 0, 0]
+    ran(asked, stack)
+
+
+@given(st.integers(1, 12), st.integers(1, 9), st.integers(0, 5))
+@settings(max_examples=40, deadline=None)
+def test_mixed_deals_each_preference_as_often_as_the_others(steps: int, batch: int, seed: int) -> None:
+    (track,) = tracks_of(
+        EvalConfig(num_steps=steps, batch_size=batch, seed=seed, protocol=ProtocolConfig(kind="mixed")), SHIPPED
+    )
+    assert [len(items) for items in track.rounds] == [batch] * steps
+    told = Counter(item.feedback for items in track.rounds for item in items)
+    counts = [told[each.feedback_string] for each in SHIPPED]
+    assert sum(counts) == steps * batch
+    assert max(counts) - min(counts) <= 1
+    for each in SHIPPED:
+        own = [item.prompt for items in track.rounds for item in items if item.feedback == each.feedback_string]
+        assert set(own) <= set(each.probe_prompts)
+        assert max(Counter(own).values(), default=0) - (len(own) // len(each.probe_prompts)) <= 1
+
+
+def test_mixed_measures_every_preference_by_its_own_verifier(tmp_path: Path) -> None:
+    results = ran(config(tmp_path, "mixed"))
+    (history,) = results.preferences.values()
+    for record in history.steps:
+        assert set(dict(record.eval["across"] or {})) == {"calm", "warm", "brief"}
+        items = {each.item for each in record.rollouts if each.metric == "compliance"}
+        assert {"heldout/warm/0", "probe/brief/2"} <= items
+    told = [step.feedback_by_answer or [step.feedback_given] * 2 for step in history.steps]
+    assert {text for texts in told for text in texts} <= {f"Please be {name}" for name in ("calm", "warm", "brief")}
+
+
+def test_flip_asks_for_the_opposite_and_judges_the_same_answers_by_both(tmp_path: Path) -> None:
+    protocol = ProtocolConfig(kind="flip", steps_before=1)
+    results = ran(config(tmp_path, "flip", preferences=["calm"], num_steps=3, protocol=protocol))
+    history = results.preferences["calm"]
+    assert [step.feedback_given for step in history.steps] == ["Please be calm", *["No longer calm, please"] * 2]
+    for record in history.steps:
+        heldout = [each for each in record.rollouts if each.item.startswith("heldout/") and each.verdict]
+        assert record.eval["opposite_compliance"] == sum(each.verdict["opposite"] for each in heldout) / len(heldout)
+    criteria = results.summary.preferences["calm"].criteria
+    assert set(criteria) == {"opposite_compliance"}
+
+
+def test_only_adapters_of_their_own_may_grow(tmp_path: Path) -> None:
+    ran(config(tmp_path, "sequential"))
+    with pytest.raises(InvalidInput, match="holds a run of other rounds: calm 2, warm 2, brief 2 steps, now calm 3"):
+        ran(config(tmp_path, "sequential", num_steps=3))
+    stack = scripted()
+    ran(config(tmp_path / "other", "isolated"), stack)
+    assert ran(config(tmp_path / "other", "isolated", num_steps=3), stack).new_steps == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "preferences", "changes", "says"),
+    [
+        ("sequental", SHIPPED, {}, "did you mean sequential"),
+        ("no.such_module", SHIPPED, {}, "cannot be imported"),
+        ("sequential", SHIPPED[:1], {}, "several preferences, got concise alone"),
+        ("mixed", SHIPPED[:1], {}, "several preferences, got concise alone"),
+        ("flip", SHIPPED, {"steps_before": 20}, "there is no step after the flip"),
+        ("isolated", SHIPPED, {"stages": {"concis": 2}}, "the run has no such preference"),
+    ],
+)
+def test_what_cannot_be_had_is_said(kind: str, preferences: list[Preference], changes: dict, says: str) -> None:
+    with pytest.raises(InvalidInput, match=says):
+        tracks_of(EvalConfig(protocol=ProtocolConfig(kind=kind, **changes)), preferences)
+
+
+def test_a_preference_without_an_opposite_cannot_be_flipped(tmp_path: Path) -> None:
+    mine = small_preferences(tmp_path, "calm")
+    with pytest.raises(InvalidInput, match="'calm' has no opposite; give its YAML file"):
+        tracks_of(EvalConfig(protocol=ProtocolConfig(kind="flip")), [load_preference("calm", mine)])
+
+
+def alternating(config: EvalConfig, preferences: Sequence[Preference]) -> list[Track]:
+    """A protocol of somebody's own: the first preference in even rounds, the second one in odd ones."""
+    one, other = (rounds_of(each, config.num_steps, config) for each in preferences)
+    rounds = tuple(other[step] if step % 2 else one[step] for step in range(config.num_steps))
+    return [Track("alternating", "alternating", preferences[0], rounds)]
+
+
+def test_a_protocol_of_ones_own_is_a_function(tmp_path: Path) -> None:
+    kind = f"{__name__}.alternating"
+    results = ran(config(tmp_path, kind, preferences=["calm", "warm"]))
+    (history,) = results.preferences.values()
+    assert [step.feedback_given for step in history.steps] == ["Please be calm", "Please be warm"]
+
+
+def test_every_shipped_protocol_has_its_file() -> None:
+    folder = Path(__file__).parents[2] / "configs" / "protocol"
+    assert {path.stem for path in folder.glob("*.yaml")} == set(PROTOCOLS)
+    for path in folder.glob("*.yaml"):
+        assert ProtocolConfig(**yaml.safe_load(path.read_text())) == ProtocolConfig(kind=path.stem)
