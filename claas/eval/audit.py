@@ -58,6 +58,10 @@ def audit(preference: Preference) -> Iterator[Finding]:
         yield from opposite.tricks(preference.out_of_scope.prompts[0])
         for index, pair in enumerate(preference.logprob_pairs):
             yield opposite.opposes(f"logprob_pairs.{index}", pair)
+    if preference.opposite is not None:
+        turned = _Audited(preference.name, "opposite.verifier", preference.opposite.verifier)
+        yield from turned.non_answers(preference.probe_prompts)
+        yield from turned.tricks(preference.probe_prompts[0])
 
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
@@ -237,6 +241,8 @@ def audit_table(audited: Mapping[str, tuple[Preference, Sequence[Finding]]]) -> 
         rows = {"verifier": preference.verifier}
         if preference.out_of_scope is not None:
             rows["out_of_scope_verifier"] = preference.out_of_scope.verifier
+        if preference.opposite is not None:
+            rows["opposite.verifier"] = preference.opposite.verifier
         for key, verifier in rows.items():
             about = {finding.about: finding for finding in findings if finding.key == key}
             sound = all(finding.problem is None for finding in about.values())

@@ -43,7 +43,8 @@ class Efficiency(Record):
 
 def efficiency_of(history: History, flips_at: int | None = None) -> Efficiency | None:
     """That of one track, whose user changes their mind after `flips_at` updates; None where nothing shows it."""
-    key = with_role(history.keys, Role.LEARNED) or with_role(history.keys, Role.TRAINED_ON)
+    roles = (Role.FIRST_WISH, Role.LEARNED, Role.TRAINED_ON)
+    key = next((found for role in roles if (found := with_role(history.keys, role))), None)
     curve = {} if key is None else history.curve(key.key)
     known = {updates: value for updates, value in curve.items() if value is not None}
     if not known or not history.steps:

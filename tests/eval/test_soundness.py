@@ -61,7 +61,7 @@ def test_every_shipped_preference_is_sound_and_cannot_be_gamed_by_a_single_token
         (key, about)
         for key in ("verifier", "out_of_scope_verifier")
         for about in (*NonAnswer, *(f"logprob_pairs.{i}" for i in range(len(preference.logprob_pairs))))
-    }
+    } | {("opposite.verifier", about) for about in NonAnswer}
     assert gamed_by(preference) == []
 
 
@@ -246,7 +246,7 @@ def test_the_command_prints_every_score_and_exits_with_0_when_all_are_sound(
     for verifier in ("ConciseVerifier", "NoEmojiVerifier", "IdentityVerifier", "DetailedVerifier", "EmojiVerifier"):
         assert verifier in shown
     assert shown.count("1 > 0") == shown.count("0 < 1") == 15
-    assert shown.count("yes") == 6
+    assert shown.count("yes") == 9
     assert main(["--config-dir", str(folder), "shouting"]) == 0
     assert "note: shouting is also satisfied by '!' over and over" in capsys.readouterr().out
 

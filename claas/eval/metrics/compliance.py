@@ -31,6 +31,7 @@ _OPPOSITE = Key(
     limits=(0.0, 1.0),
     better="higher",
     question=Question.COMPLIANCE,
+    role=Role.LEARNED,
     axis=(-0.03, 1.03),
     heading="opposite",
     items=Items(metric="compliance", prefix="heldout/", value="verdict.opposite", cluster="prompts"),
@@ -105,25 +106,19 @@ class Compliance:
     def keys_for(self, preference: Preference) -> tuple[Key, ...]:
         """The probe prompts are judged only where no held-out ones are given.
 
-        Where the user changes their mind, the opposite is judged, and nothing else.
+        Where the user changes their mind, it is compliance with the opposite that is judged.
         """
         heldout, probe, gap = self.keys
-        flipped = isinstance(preference, Flipped)
-        if not preference.heldout_prompts:
-            named = {"title": f"Probe prompts: {_TRAINED_ON}", "heading": "trained on", "line": None}
-            keys = [probe.model_copy(update=named | ({"criterion": None} if flipped else {}))]
+        if preference.heldout_prompts:
+            keys = (heldout, probe.model_copy(update={"criterion": None}), gap)
         else:
-            keys = [
-                heldout.model_copy(update={"criterion": None}) if flipped else heldout,
-                probe.model_copy(update={"criterion": None}),
-                gap,
-            ]
+            named = {"title": f"Probe prompts: {_TRAINED_ON}", "heading": "trained on", "line": None}
+            keys = (probe.model_copy(update=named),)
+        if isinstance(preference, Flipped):
+            first = keys[0].model_copy(update={"criterion": None, "role": Role.FIRST_WISH})
+            return (first, *keys[1:], _opposite(preference))
         parts = preference.parts if isinstance(preference, Mixture) else ()
-        return (
-            *keys,
-            *([_opposite(preference)] if flipped else []),
-            *(key_of_part(part.name, f"heldout/{part.name}/") for part in parts),
-        )
+        return (*keys, *(key_of_part(part.name, f"heldout/{part.name}/") for part in parts))
 
     def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
         """At every step."""
