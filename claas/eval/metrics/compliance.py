@@ -10,7 +10,7 @@ from claas.core.errors import InvalidInput
 from claas.core.text import says_back, visible
 from claas.eval.metrics.metric import Measurement, Subject, counted, difference, mean
 from claas.eval.metrics.preference import (
-    Asked,
+    Probe,
     Flipped,
     Mixture,
     NonAnswer,
@@ -216,7 +216,7 @@ class Scope:
         )
 
 
-async def judged(subject: Subject, metric: str, asked: Asked, item: str | None = None) -> Transcript:
+async def judged(subject: Subject, metric: str, asked: Probe, item: str | None = None) -> Transcript:
     """A greedy answer to the prompt, with the verdict on it; a lost one has none. `item` is its name on record."""
     transcript, answer = await subject.answer(metric, item or asked.item, asked.prompt)
     if answer is None:

@@ -73,7 +73,7 @@ class Opposite:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Probe:
     """A prompt that measures, by the name of its item, and who judges the answer.
 
     `opposite` judges it, too, where the user changes their mind.
@@ -106,20 +106,20 @@ class Preference:
     acceptable: tuple[NonAnswer, ...] = ()
     opposite: Opposite | None = field(default=None, repr=False)
 
-    def probes(self) -> list[Asked]:
+    def probes(self) -> list[Probe]:
         """The probe prompts."""
         return self._asked("probe", self.probe_prompts)
 
-    def held_out(self) -> list[Asked]:
+    def held_out(self) -> list[Probe]:
         """The held-out prompts."""
         return self._asked("heldout", self.heldout_prompts)
 
-    def beyond_scope(self) -> list[Asked]:
+    def beyond_scope(self) -> list[Probe]:
         """The prompts of users who ask for the opposite of the preference, and should get it."""
         asked = self.out_of_scope
         return [] if asked is None else _numbered("out_of_scope", asked.prompts, asked.verifier)
 
-    def _asked(self, kind: str, prompts: Sequence[str]) -> list[Asked]:
+    def _asked(self, kind: str, prompts: Sequence[str]) -> list[Probe]:
         return _numbered(kind, prompts, self.verifier, self.acceptable)
 
 
@@ -129,8 +129,8 @@ def _numbered(
     verifier: Verifier,
     acceptable: Collection[NonAnswer] = (),
     opposite: Verifier | None = None,
-) -> list[Asked]:
-    return [Asked(f"{kind}/{i}", prompt, verifier, acceptable, opposite) for i, prompt in enumerate(prompts)]
+) -> list[Probe]:
+    return [Probe(f"{kind}/{i}", prompt, verifier, acceptable, opposite) for i, prompt in enumerate(prompts)]
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class Flipped(Preference):
         same = {each.name: getattr(preference, each.name) for each in fields(preference)}
         return cls(**same, flips_at=flips_at, turned_to=preference.opposite)
 
-    def _asked(self, kind: str, prompts: Sequence[str]) -> list[Asked]:
+    def _asked(self, kind: str, prompts: Sequence[str]) -> list[Probe]:
         opposite = None if self.turned_to is None else self.turned_to.verifier
         return _numbered(kind, prompts, self.verifier, self.acceptable, opposite)
 
@@ -173,15 +173,15 @@ class Mixture(Preference):
             parts=tuple(preferences),
         )
 
-    def probes(self) -> list[Asked]:
+    def probes(self) -> list[Probe]:
         """The probe prompts of all parts."""
         return [_of_part(part, asked) for part in self.parts for asked in part.probes()]
 
-    def held_out(self) -> list[Asked]:
+    def held_out(self) -> list[Probe]:
         """The held-out prompts of all parts."""
         return [_of_part(part, asked) for part in self.parts for asked in part.held_out()]
 
-    def beyond_scope(self) -> list[Asked]:
+    def beyond_scope(self) -> list[Probe]:
         """Those of all parts."""
         return [_of_part(part, asked) for part in self.parts for asked in part.beyond_scope()]
 
@@ -191,9 +191,9 @@ def _in_turn(prompts: Sequence[Sequence[str]]) -> tuple[str, ...]:
     return tuple(each for row in zip_longest(*prompts) for each in row if each is not None)
 
 
-def _of_part(part: Preference, asked: Asked) -> Asked:
+def _of_part(part: Preference, asked: Probe) -> Probe:
     kind, _, number = asked.item.partition("/")
-    return Asked(f"{kind}/{part.name}/{number}", asked.prompt, asked.verifier, asked.acceptable)
+    return Probe(f"{kind}/{part.name}/{number}", asked.prompt, asked.verifier, asked.acceptable)
 
 
 def _by_its_own(response: str) -> VerifierResult:
