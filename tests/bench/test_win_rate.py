@@ -14,7 +14,7 @@ from claas.core.errors import InvalidInput, StackError
 from claas.eval.config.catalog import load_metrics
 from claas.eval.recompute.measurements import replay
 from claas.eval.recompute.run import recompute_run
-from claas.eval.run.preference_run import content_digest
+from claas.eval.run.track_run import content_digest
 from claas.eval.runner import run_harness
 from claas.results.records import AdapterVersion, Baseline, flat
 from claas.results.settings import EvalConfig

@@ -10,11 +10,11 @@ from claas.core.errors import InvalidInput
 from claas.core.text import says_back, visible
 from claas.eval.metrics.metric import Measurement, Subject, counted, difference, mean
 from claas.eval.metrics.preference import (
-    Probe,
     Flipped,
     Mixture,
     NonAnswer,
     Preference,
+    Probe,
     Verifier,
     VerifierResult,
 )
