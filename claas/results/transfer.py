@@ -38,7 +38,7 @@ BWT = Key(
 """The criterion of a sequential run as a whole. (The maximum in `forgetting` is biased upwards: it is not judged.)"""
 
 
-class Cell(Record):
+class MatrixCell(Record):
     """Held-out compliance with one preference after one stage, in [0, 1], and Wilson's interval; null: not measured."""
 
     value: float | None
@@ -80,7 +80,7 @@ class Transfer(Record):
 
     preferences: list[str]
     stages: list[Stage]
-    matrix: list[list[Cell]]
+    matrix: list[list[MatrixCell]]
     numbers: dict[str, TransferNumber]
     ruling: Ruling
 
@@ -307,13 +307,13 @@ def _number(
     )
 
 
-def _shown(cell: ByItem, confidence: float) -> Cell:
+def _shown(cell: ByItem, confidence: float) -> MatrixCell:
     known = _known(cell)
     if not known:
-        return Cell(value=None, ci=None, n=0)
+        return MatrixCell(value=None, ci=None, n=0)
     lost, n = len(cell) - len(known), len(cell)
     ci = (wilson(sum(known), n, confidence).low, wilson(sum(known) + lost, n, confidence).high)
-    return Cell(value=fmean(known), ci=ci, n=len(known))
+    return MatrixCell(value=fmean(known), ci=ci, n=len(known))
 
 
 def _known(cell: ByItem) -> list[float]:
