@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from claas.bench.adapters import PeftFolder, fetched, is_path, peft_folder, place_of, stored
-from claas.bench.model import Model, NamedTokenizer, Tell, adapter_tokenizer, base_tokenizer
+from claas.bench.model import Model, NamedTokenizer, Tell, adapter_tokenizer, base_tokenizer, warn_of_cpu
 from claas.bench.settings import HF, MLX, VLLM, BenchConfig
 from claas.core.errors import BREAKDOWNS, InvalidInput
 from claas.core.files import sha256_of
@@ -46,6 +46,8 @@ def models_here(config: BenchConfig, tell: Tell) -> list[Model]:
     folder = (
         folder if folder.is_dir() else fetched(config.model, ("*.json", "*.jinja", "*.model", "*.txt", *_WEIGHT_FILES))
     )
+    if config.backend == HF and _device(config) == "cpu":
+        warn_of_cpu(config.model, tell)
     digest = _digest(folder)
     models = [_model(config, folder, digest, None, named)] * config.include_base
     for name in config.adapters:
@@ -107,9 +109,8 @@ def _model(
 def _loaded(config: BenchConfig, called: str, arguments: Mapping[str, Any], adapter: PeftFolder | None) -> Any:
     """lm-eval's model; `InvalidInput` where it cannot be loaded, or takes less of the adapter than there is."""
     backend = _BACKENDS[config.backend]
-    if config.backend == HF and config.device is None:
-        cuda = import_module("torch").cuda.is_available()
-        arguments = {**arguments, "device": "cuda" if cuda else "cpu"}
+    if config.backend == HF:
+        arguments = {**arguments, "device": _device(config)}
     what = config.model if adapter is None else f"{adapter.name} on {config.model}"
     try:
         import_module(backend.module)
@@ -121,6 +122,11 @@ def _loaded(config: BenchConfig, called: str, arguments: Mapping[str, Any], adap
     if config.backend == HF and adapter is not None:
         _require_whole(lm.model, adapter, config.model)
     return lm
+
+
+def _device(config: BenchConfig) -> str:
+    """Where `backend=hf` runs."""
+    return config.device or ("cuda" if import_module("torch").cuda.is_available() else "cpu")
 
 
 def _require_whole(model: Any, adapter: PeftFolder, base_model: str) -> None:

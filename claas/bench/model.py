@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from claas.bench.adapters import PeftFolder, place_of
 from claas.core.errors import InvalidInput, MissingExtra
 from claas.core.files import dump_json
+from claas.core.settings import EMBEDDED
 from claas.core.text import one_line
 
 Tell = Callable[[str], None]
@@ -16,6 +17,12 @@ Tell = Callable[[str], None]
 
 def nobody(line: str) -> None:
     """Nobody waits."""
+
+
+def warn_of_cpu(model: str, tell: Tell) -> None:
+    """Say what it means that a model is not on a GPU, unless it is the embedded one, which is made for that."""
+    if model != EMBEDDED:
+        tell(f"{model} is on a CPU, where a suite can take days: begin with a limit, or find a GPU")
 
 
 SPELLED = "The 7 quick-brown foxes said: don't."

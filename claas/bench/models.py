@@ -9,14 +9,23 @@ from pathlib import Path
 
 from claas.bench.adapters import PeftFolder, is_path, peft_folder
 from claas.bench.backends import models_here
-from claas.bench.model import SPELLED, Model, NamedTokenizer, Tell, adapter_tokenizer, base_tokenizer, nobody
+from claas.bench.model import (
+    SPELLED,
+    Model,
+    NamedTokenizer,
+    Tell,
+    adapter_tokenizer,
+    base_tokenizer,
+    nobody,
+    warn_of_cpu,
+)
 from claas.bench.settings import WIRE, BenchConfig
 from claas.bench.wire_lm import WireLM, WireModel, reads_once
 from claas.core.checks import served_name
 from claas.core.concurrency import together
 from claas.core.errors import InvalidInput
 from claas.core.files import read_bytes
-from claas.eval.stacks.http_client import HttpClient, Refused
+from claas.eval.stacks.http_client import HttpClient, Malformed, Refused
 from claas.eval.stacks.open_stack import check_stack, open_client
 from claas.eval.stacks.stack import ServedBase, require_weights
 from claas.results.records import AdapterVersion
@@ -41,7 +50,12 @@ async def open_models(config: BenchConfig, tell: Tell = nobody) -> AsyncGenerato
 async def models_at(client: HttpClient, config: BenchConfig, tell: Tell = nobody) -> list[Model]:
     """As `open_models`, of an API that is open already."""
     named = await asyncio.to_thread(base_tokenizer, config.read_with)
-    window = config.window or await _window(client)
+    detail = await _told(client)
+    window = config.window or detail.get("window")
+    if not isinstance(window, int):
+        raise InvalidInput(f"{client.base_url} does not say how many tokens its model reads; set window")
+    if detail.get("device") == "cpu":
+        warn_of_cpu(config.model, tell)
     once = await reads_once(client, config.model, named.tokenizer.encode(SPELLED))
     served = _Served(client, config, window, named, once, tell)
     adapters = map(served.adapter, config.adapters)
@@ -147,9 +161,9 @@ def _weights(name: str, adapter: str | None, reply: CompletionResponse) -> Adapt
     return weights
 
 
-async def _window(client: HttpClient) -> int:
-    detail = (await client.get("/v1/health", HealthResponse)).detail
-    window = detail.get("window")
-    if not isinstance(window, int):
-        raise InvalidInput(f"{client.base_url} does not say how many tokens its model reads; set window")
-    return window
+async def _told(client: HttpClient) -> dict[str, str | int | float | bool]:
+    """What the server says of itself; nothing where it is none of ours."""
+    try:
+        return (await client.get("/v1/health", HealthResponse)).detail
+    except (Refused, Malformed):
+        return {}
