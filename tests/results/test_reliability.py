@@ -56,6 +56,11 @@ def test_a_judge_that_always_says_a_agrees_with_itself_and_is_flagged() -> None:
     assert "hardly beyond chance (kappa 0.00 over 40 labels)" in found.warnings[1]
 
 
+def test_of_a_few_items_it_is_not_said_that_it_always_does() -> None:
+    assert trust([("a", "b")] * 4).is_blind  # Wilson's interval of 4 in 4 leaves out one half, that of 3 in 3 does not
+    assert not trust([("a", "b")] * 3).is_blind
+
+
 def test_a_judge_that_leans_to_one_place_is_flagged_with_its_share_and_interval() -> None:
     found = trust([("a", "b")] * 20 + HONEST[:20])
     assert (found.position_consistency, found.first_position_share) == (0.5, 0.75)

@@ -93,6 +93,7 @@ async def _run(config: JudgeConfig, transport: httpx.AsyncBaseTransport | None) 
     taken = f"another process is at work in {config.folder}; wait for it, or give this one another output_dir"
     with locked(config.folder / ".lock", taken):
         pairs, unpaired = await _pairs(config)
+        _require_of_items(labels, pairs)
         log = JudgmentLog(config.folder / "judgments.jsonl")
         async with open_judge(
             config.judge, log, prices=config.prices, budget_usd=config.budget_usd, transport=transport
@@ -121,6 +122,12 @@ def _require_complete(config: JudgeConfig) -> None:
     config.judge.endpoint()
     JudgePrompt.from_file(config.judge.prompt)
     require_priced(config.budget_usd, config.prices)
+
+
+def _require_of_items(labels: Labels | None, pairs: Sequence[AnswerPair]) -> None:
+    items = {pair.asked.id for pair in pairs}
+    if labels is not None and not any(items & said.keys() for said in labels.values()):
+        raise InvalidInput(f"human: no label is of an item that is compared; those are called like {pairs[0].asked.id}")
 
 
 async def _pairs(config: JudgeConfig) -> tuple[list[AnswerPair], int]:

@@ -10,7 +10,7 @@ from claas.bench.judge.answers import Answered, Asked
 from claas.core.checks import first_problem, served_name
 from claas.core.concurrency import together
 from claas.core.errors import InvalidInput
-from claas.core.files import append_line, read_lines
+from claas.core.files import append_line, read_lines, write_atomically
 from claas.eval.stacks.http_client import HttpClient, RequestLost
 from claas.eval.stacks.stack import WrongWeights
 from claas.results.benchmarks import AnsweredBy
@@ -52,11 +52,14 @@ class AskedModel:
     weights: AnsweredBy | None = None
 
     async def answers(self, questions: Sequence[Asked]) -> list[Answered]:
-        """Its answers, those left out that were lost; what is in its file by these weights is not asked again."""
+        """Its answers, those left out that were lost; what these weights said is in its file, and not asked again."""
         earlier = self._earlier()
         if earlier:
             await self._say([ChatMessage(role="user", content=questions[0].turns[0])], max_tokens=1)
-        known = {each.turns: each for each in earlier if each.weights == self.weights}
+        kept = [each for each in earlier if (each.weights, each.max_tokens) == (self.weights, self.max_tokens)]
+        if len(kept) < len(earlier):
+            write_atomically(self.path, "".join(f"{each.model_dump_json()}\n" for each in kept))
+        known = {each.turns: each for each in kept}
         asked = await together(self._answer(question, known.get(question.turns)) for question in questions)
         self.truncated = sum(found.truncated for found in asked if found is not None)
         pairs = zip(questions, asked, strict=True)
@@ -120,11 +123,9 @@ class AskedModel:
         found: list[ModelAnswers] = []
         for number, line in enumerate(read_lines(self.path), start=1):
             try:
-                answers = ModelAnswers.model_validate_json(line)
+                found.append(ModelAnswers.model_validate_json(line))
             except ValidationError as error:
                 raise InvalidInput(
                     f"{self.path} is damaged at line {number} ({first_problem(error)}); take the line out"
                 ) from None
-            if answers.max_tokens == self.max_tokens:
-                found.append(answers)
         return found

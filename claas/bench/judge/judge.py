@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,12 +45,12 @@ class _Choice(OpenAIBody):
 
 
 class _Usage(OpenAIBody):
-    prompt_tokens: int = Field(ge=0)
-    completion_tokens: int = Field(ge=0)
+    prompt_tokens: int | None = Field(default=None, ge=0)
+    completion_tokens: int | None = Field(default=None, ge=0)
 
 
 class _Reply(OpenAIBody):
-    model: str = ""
+    model: str | None = None
     choices: list[_Choice] = Field(min_length=1)
     usage: _Usage | None = None
 
@@ -60,7 +60,8 @@ class JudgmentLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._replies: dict[str, JudgeCall] = {}
+        self.calls: list[JudgeCall] = []
+        self._by_request: dict[str, JudgeCall] = {}
         for number, line in enumerate(read_lines(path), start=1):
             try:
                 call = JudgeCall.model_validate_json(line)
@@ -69,22 +70,21 @@ class JudgmentLog:
                     f"{path} is damaged at line {number} ({first_problem(error)}); put back a copy, or take the line "
                     "out, and what it holds is asked again"
                 ) from None
-            self._replies[call.asked] = call
-
-    @property
-    def calls(self) -> Iterable[JudgeCall]:
-        """Every reply."""
-        return self._replies.values()
+            self._keep(call)
 
     def find(self, asked: str) -> JudgeCall | None:
         """The reply to a request; None where it never came."""
-        return self._replies.get(asked)
+        return self._by_request.get(asked)
 
     def append(self, call: JudgeCall) -> None:
         """Put a reply on the disk."""
         with in_turn(self.path.with_name(f".{self.path.name}.lock")):
             append_line(self.path, call.model_dump_json())
-        self._replies[call.asked] = call
+        self._keep(call)
+
+    def _keep(self, call: JudgeCall) -> None:
+        self.calls.append(call)
+        self._by_request[call.asked] = call
 
 
 class Budget:
@@ -188,7 +188,7 @@ class Judge:
                 asked=asked,
                 raw=raw,
                 verdict=_verdict(raw, order),
-                model=reply.model,
+                model=self._without_key(reply.model or ""),
                 prompt_tokens=None if usage is None else usage.prompt_tokens,
                 completion_tokens=None if usage is None else usage.completion_tokens,
             )
@@ -232,7 +232,7 @@ async def open_judge(
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> AsyncGenerator[Judge, None]:
     """The judge of `settings`, what it has said before being in `log`."""
-    base_url, _ = settings.endpoint()
+    base_url, model = settings.endpoint()
     require_address("judge.base_url", base_url, settings.key_variable)
     require_priced(budget_usd, prices)
     address = base_url if httpx.URL(base_url).path.strip("/") else f"{base_url.rstrip('/')}/v1"
@@ -247,7 +247,7 @@ async def open_judge(
         timeout_s=settings.request_timeout_s,
         api_key=key,
         key_variable=settings.key_variable,
-        started_by="whatever serves the judge",
+        started_by=f"vllm serve {model}, or whatever serves it",
         transport=transport,
         retries=Retries(for_s=settings.retry_for_s),
     )

@@ -67,12 +67,7 @@ class WinRate:
         Key(key="win_rate.lost", title="Left out: an answer or a reply was lost", unit="prompts", limits=(0.0, None)),
     )
 
-    base_url: str | None
-    model: str | None
-    temperature: float | None
-    max_tokens: int
-    seed: int
-    prompt_sha256: str
+    judge: str
     prompts: int | None
     settings: JudgeSettings = field(repr=False)
     prompt: JudgePrompt = field(repr=False)
@@ -96,12 +91,7 @@ class WinRate:
         require_priced(budget_usd, costs)
         prompt = JudgePrompt.from_file(settings.prompt)
         return cls(
-            base_url=settings.base_url,
-            model=settings.model,
-            temperature=settings.temperature,
-            max_tokens=settings.max_tokens,
-            seed=settings.seed,
-            prompt_sha256=prompt.sha256,
+            judge=settings.identity(prompt.sha256),
             prompts=prompts,
             settings=settings,
             prompt=prompt,
@@ -157,14 +147,15 @@ class WinRate:
         item, message = f"{pair.asked.id}/{order}", self.prompt.asking(*pair.ordered(order))
 
         async def ask() -> Opinion:
-            call = await judge.rule(item, order, self.seed, message)
+            call = await judge.rule(item, order, self.settings.seed, message)
             if call is None:
                 raise LostAnswer("the judge's budget is used up")
             counts = {"prompt_tokens": call.prompt_tokens, "completion_tokens": call.completion_tokens}
             known = {name: float(count) for name, count in counts.items() if count is not None}
             return Opinion(call.raw, {"model": call.model, **known})
 
-        said = await subject.consult(_METRIC, item, message, ask, temperature=self.temperature, seed=self.seed)
+        sampling = {"temperature": self.settings.temperature, "seed": self.settings.seed}
+        said = await subject.consult(_METRIC, item, message, ask, **sampling)
         if said.response is None:
             return said
         verdict = _verdict(said)

@@ -41,6 +41,13 @@ class JudgeSettings:
             )
         return self.base_url, self.model
 
+    def identity(self, prompt_sha256: str) -> str:
+        """What must not change where its verdicts are to be compared; how it is reached, and how fast, may."""
+        return (
+            f"{self.model} at {self.base_url}, temperature {self.temperature}, seed {self.seed}, at most "
+            f"{self.max_tokens} tokens, prompt {prompt_sha256}"
+        )
+
 
 @dataclass
 class JudgePrices:
