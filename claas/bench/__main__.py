@@ -11,7 +11,7 @@ from claas.bench.settings import BenchConfig
 from claas.core.command_line import Command, say
 from claas.core.errors import ClaasError, ExitCode, StackError
 from claas.core.settings import config_root
-from claas.results.benchmarks import EvalResult
+from claas.results.benchmarks import FIXTURE, EvalResult
 
 _USAGE = """\
 python -m claas.bench [key=value ...] [--list-tasks]
@@ -72,7 +72,7 @@ def _run(config: BenchConfig) -> list[EvalResult]:
 
 def table(result: EvalResult) -> str:
     """A model's results, a line each."""
-    title = f"{result.model_name}{' (fixture: rows of our own, not the benchmarks)' if result.fixture else ''}"
+    title = f"{result.model_name}{f' ({FIXTURE})' if result.fixture else ''}"
     rows = [
         f"  {each.task:<20}{each.primary_metric or '':<26}"
         + (f"failed: {each.error}" if each.value is None else f"{each.value:.3f}  of {each.n_samples} items")

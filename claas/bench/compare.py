@@ -20,7 +20,7 @@ from claas.core.files import write_atomically
 from claas.core.settings import API_KEY_VARIABLE, config_root
 from claas.eval.stacks.http_client import HttpClient
 from claas.eval.stacks.stack import WrongWeights
-from claas.results.benchmarks import BenchmarkRun
+from claas.results.benchmarks import FIXTURE, BenchmarkRun
 from claas.results.decision import BenchmarkDecision, Decision, TaskChange, decide
 from claas.results.numbers import NONE, fixed, signed, signed_span
 from claas.results.pairing import paired, read_scored_run
@@ -94,7 +94,7 @@ def compare_runs(config: CompareConfig) -> Decision:
         written = DecidedRuns(a=config.a, b=config.b, fixture=fixture, **dict(decision))
         write_atomically(Path(config.output).expanduser(), written.model_dump_json(indent=1) + "\n")
     if fixture:
-        print("fixture: rows of our own, not the benchmarks'")
+        print(FIXTURE)
     _print(decision)
     for warning in _warnings(baseline.run, candidate.run, decision):
         say("claas.bench.compare", warning)

@@ -44,17 +44,16 @@ def run_lm_eval(
 
 def _ran(runner: Runner, model_name: str, config: BenchConfig, asked: Chosen) -> EvalResult:
     started, results = time.monotonic(), list[TaskResult]()
-    model: dict[str, Any] = {"model": model_name}
-    if config.backend != WIRE:
-        adapter = adapter_named(config, config.adapters[0]) if config.adapters else None
-        model = dict(
-            zip(("model", "model_args"), model_arguments(config, place_of(config.model), adapter), strict=True)
-        )
     settings = {"limit": config.limit, "num_fewshot": config.num_fewshot, **config.lm_eval_settings()}
+    if config.backend == WIRE:
+        settings["model"] = model_name
+    else:
+        adapter = adapter_named(config, config.adapters[0]) if config.adapters else None
+        settings["model"], settings["model_args"] = model_arguments(config, place_of(config.model), adapter)
     for entry in asked.entries:
         primary = catalogue().metric(entry.task)
         try:
-            raw = runner(**model, tasks=[entry.task], **settings)
+            raw = runner(tasks=[entry.task], **settings)
             results.append(project.task_result(raw, entry.task, entry.task, primary))
         except BREAKDOWNS as error:
             results.append(project.failed(entry.task, str(error), primary))

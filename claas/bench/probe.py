@@ -22,7 +22,7 @@ from claas.core.configuration import check_limits, setting
 from claas.core.errors import ExitCode, InvalidInput, StackError
 from claas.core.files import dump_json, read_text, write_atomically
 from claas.core.settings import config_root
-from claas.results.benchmarks import BenchmarkRun, ScoredItem
+from claas.results.benchmarks import FIXTURE, BenchmarkRun, ScoredItem
 from claas.results.decision import TaskDelta, deltas
 from claas.results.numbers import fixed, signed
 from claas.results.pairing import ScoredRun, paired, read_scored_run
@@ -244,7 +244,7 @@ def run_probe(config: ProbeConfig, runner: Measure | None = None) -> ProbeReport
 
 
 def _lines(report: ProbeReport, config: ProbeConfig) -> Sequence[str]:
-    made_up = ["fixture: rows of our own, not the benchmarks'"] if report.fixture else []
+    made_up = [FIXTURE] if report.fixture else []
     if report.wrote_baseline:
         return [*made_up, f"{config.baseline} is written: {report.model_name} is the baseline of later probes"]
     regressed = report.regressed_tasks()

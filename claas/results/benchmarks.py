@@ -24,6 +24,9 @@ from claas.results.records import SCHEMA_VERSION, Record
 
 R = TypeVar("R", bound=BaseModel)
 
+FIXTURE = "fixture: rows of our own, not the benchmarks'"
+"""Said beside every number that was made from rows that only have a data set's form."""
+
 
 class TaskResult(Record):
     """One task or group of tasks. `value` is `all_metrics[primary_metric]`, None where it failed: `error` says why.
