@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from claas.bench.project import Raw
+from claas.bench.surroundings import SENTENCES, describe_machine_once
 from claas.core.errors import ClaasError, MissingExtra
 from claas.core.text import one_line
 
@@ -29,6 +30,7 @@ def require_lm_eval() -> None:
     except ModuleNotFoundError as error:
         raise MissingExtra("lm-eval", "bench") from error
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    describe_machine_once()
     with suppress(ModuleNotFoundError):  # IFEval guesses the language of an answer: the same way each time
         import_module("langdetect").DetectorFactory.seed = 0
 
@@ -45,6 +47,8 @@ def evaluate(*, data: str, cache: Path, runner: Runner | None = None, **settings
         raise
     except Exception as error:  # a task is somebody else's code
         said = f"{type(error).__name__}: {one_line(error)}"
+        if isinstance(error, LookupError) and SENTENCES in str(error):
+            said = f"it counts sentences with nltk's {SENTENCES}: python -m nltk.downloader {SENTENCES}"
         if isinstance(error, OSError):
             said += f"; its data are {data} of the Hugging Face hub, or that folder in datasets_dir"
         raise TaskFailed(said) from error

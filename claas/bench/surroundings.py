@@ -1,0 +1,71 @@
+"""What lm-eval asks of its surroundings: the machine once, and nobody who does not answer."""
+
+import os
+from collections.abc import Iterable
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from functools import cache
+from importlib import import_module
+from io import StringIO
+from typing import Any
+
+_WAIT_S = 5.0
+
+_IFEVAL = "lm_eval.tasks.ifeval.instructions_util"
+SENTENCES = "punkt_tab"
+
+
+@cache
+def describe_machine_once() -> None:
+    """Let lm-eval describe the machine for its results once, not for each task; and not ask git where there is none."""
+    evaluator: Any = import_module("lm_eval.evaluator")
+    utils: Any = import_module("lm_eval.loggers.utils")
+
+    @cache
+    def machine() -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        utils.add_env_info(found)
+        return found
+
+    evaluator.add_env_info = lambda results: results.update(machine())
+    evaluator.get_git_commit_hash = lambda: utils.get_commit_from_path(os.getcwd())
+
+
+@cache
+def hub_answers() -> bool:
+    """Whether the Hugging Face hub does. If not, what is here already is read, and nothing is waited for any more."""
+    constants: Any = import_module("huggingface_hub.constants")
+    if constants.is_offline_mode():
+        return False
+    try:
+        import_module("huggingface_hub").get_session().head(constants.ENDPOINT, timeout=_WAIT_S)
+    except Exception:  # whichever library it asks by
+        data: Any = import_module("datasets.config")
+        constants.HF_HUB_OFFLINE = data.HF_HUB_OFFLINE = True
+        return False
+    return True
+
+
+def import_checks(tasks: Iterable[str]) -> None:
+    """Import IFEval's checks where `tasks` have them, quietly.
+
+    They fetch what nltk counts sentences with, unless it is here, and say that they did whether or not it came.
+    """
+    if not any("ifeval" in task for task in tasks):
+        return
+    nltk: Any = import_module("nltk")
+    with ExitStack() as quiet:
+        quiet.enter_context(redirect_stdout(StringIO()))
+        quiet.enter_context(redirect_stderr(StringIO()))
+        if not _has_sentences() and not hub_answers():
+            fetch = nltk.download
+            nltk.download = bool
+            quiet.callback(setattr, nltk, "download", fetch)
+        import_module(_IFEVAL)
+
+
+def _has_sentences() -> bool:
+    try:
+        import_module("nltk").data.find(f"tokenizers/{SENTENCES}")
+    except LookupError:
+        return False
+    return True
