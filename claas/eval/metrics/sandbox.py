@@ -71,7 +71,7 @@ class CodeResult:
 
 
 _DEFAULT = Limits()
-_OF_A_PROGRAM = Limits(cpu_s=3.0, wall_s=30.0, memory_bytes=1024 * 1024 * 1024)
+_OF_A_PROGRAM = Limits(cpu_s=3.0, wall_s=15.0, memory_bytes=1024 * 1024 * 1024)
 _MOST_KEPT = 1024
 _results: dict[tuple[tuple[str, ...], str, str, Limits], CodeResult] = {}
 
