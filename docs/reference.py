@@ -19,6 +19,7 @@ from claas.bench.judge.__main__ import JudgeConfig
 from claas.bench.judge.asking import ModelAnswers
 from claas.bench.loss.__main__ import LossConfig
 from claas.bench.probe import ProbeBaseline, ProbeConfig, ProbeReport
+from claas.bench.scan.settings import ScanConfig
 from claas.bench.settings import BenchConfig
 from claas.core.configuration import Setting, settings_of, written
 from claas.core.errors import ExitCode
@@ -31,6 +32,7 @@ from claas.results.keys import Key
 from claas.results.ledger import Intent, Receipt
 from claas.results.manifest import Manifest
 from claas.results.records import Baseline, Metadata, SampledBatch, StepRecord
+from claas.results.scan import Scan
 from claas.results.settings import EvalConfig
 from claas.results.summary import Summary
 
@@ -44,6 +46,7 @@ BENCHMARK_RECORDS: list[tuple[str, type[BaseModel]]] = [
     ("`output` of `python -m claas.bench.compare`", DecidedRuns),
     ("`baseline` of `python -m claas.bench.probe`", ProbeBaseline),
     ("`output` of `python -m claas.bench.probe`", ProbeReport),
+    ("`scan.json` of `python -m claas.bench.scan`", Scan),
     ("`conversion.json` of a folder that `python -m claas.bench.convert` made", Conversion),
     ("`judge.json` of `python -m claas.bench.judge`", JudgeResult),
     ("`judgments.jsonl` of `python -m claas.bench.judge`: a line per reply", JudgeCall),
@@ -80,6 +83,7 @@ def reference() -> str:
             *settings("Settings of `python -m claas.bench.loss`", LossConfig),
             *settings("Settings of `python -m claas.bench.convert`", ConvertConfig),
             *settings("Settings of `python -m claas.bench.judge`", JudgeConfig),
+            *settings("Settings of `python -m claas.bench.scan`", ScanConfig),
             *metrics(),
             *exit_codes(),
             *errors(),

@@ -1,7 +1,6 @@
 """`python -m claas.bench [key=value ...]`: benchmarks from the command line."""
 
 import asyncio
-import signal
 import sys
 from collections.abc import Sequence
 
@@ -9,6 +8,7 @@ from claas.bench.catalogue import catalogue, chosen
 from claas.bench.scoring import require_lm_eval
 from claas.bench.settings import BenchConfig
 from claas.core.command_line import Command, say
+from claas.core.concurrency import run_until_terminated
 from claas.core.errors import ClaasError, ExitCode, StackError
 from claas.core.settings import config_root
 from claas.results.benchmarks import FIXTURE, EvalResult
@@ -57,13 +57,7 @@ def _run(config: BenchConfig) -> list[EvalResult]:
     require_lm_eval()
     from claas.bench.run import run_bench
 
-    async def until_terminated() -> list[EvalResult]:
-        running = asyncio.current_task()
-        assert running is not None
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
-        return await run_bench(config, asked, lambda line: say("claas.bench", line))
-
-    results = asyncio.run(until_terminated())
+    results = run_until_terminated(run_bench(config, asked, lambda line: say("claas.bench", line)))
     for result in results:
         print(table(result))
     print(f"results: {config.output_dir}")

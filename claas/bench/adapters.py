@@ -19,9 +19,9 @@ from claas.core.settings import EMBEDDED
 from claas.core.text import one_line
 from claas.tiny import WEIGHTS_DIR
 
-_CONFIG, _WEIGHTS, _RECORD = "adapter_config.json", "adapter_model.safetensors", "version.json"
+ADAPTER_CONFIG, ADAPTER_WEIGHTS, _RECORD = "adapter_config.json", "adapter_model.safetensors", "version.json"
 _TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json")
-_FETCHED = (_CONFIG, _WEIGHTS, "*.json", "*.jinja", "*.model", "*.txt")
+_FETCHED = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, "*.json", "*.jinja", "*.model", "*.txt")
 _NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -45,17 +45,17 @@ class PeftFolder:
     def config(self) -> dict[str, Any]:
         """What adapter_config.json holds."""
         try:
-            found = json.loads(read_bytes(self.folder / _CONFIG))
+            found = json.loads(read_bytes(self.folder / ADAPTER_CONFIG))
         except (OSError, ValueError) as error:
-            raise InvalidInput(f"{self.name}: {_CONFIG} cannot be read: {one_line(error)}") from error
+            raise InvalidInput(f"{self.name}: {ADAPTER_CONFIG} cannot be read: {one_line(error)}") from error
         if not isinstance(found, dict):
-            raise InvalidInput(f"{self.name}: {_CONFIG} is no JSON object")
+            raise InvalidInput(f"{self.name}: {ADAPTER_CONFIG} is no JSON object")
         return cast(dict[str, Any], found)
 
     @property
     def weights(self) -> Path:
         """The safetensors file."""
-        return self.folder / _WEIGHTS
+        return self.folder / ADAPTER_WEIGHTS
 
     @cached_property
     def digest(self) -> str:
@@ -119,12 +119,12 @@ def is_path(name: str) -> bool:
 def peft_folder(name: str) -> PeftFolder:
     """The adapter in a folder, or of a hub id; `InvalidInput` where there is none."""
     folder = Path(name).expanduser() if is_path(name) else fetched(name, _FETCHED)
-    if not (folder / _CONFIG).is_file():
-        raise InvalidInput(f"{name} is no adapter in PEFT's format: it has no {_CONFIG}")
-    if not (folder / _WEIGHTS).is_file():
+    if not (folder / ADAPTER_CONFIG).is_file():
+        raise InvalidInput(f"{name} is no adapter in PEFT's format: it has no {ADAPTER_CONFIG}")
+    if not (folder / ADAPTER_WEIGHTS).is_file():
         pickle = (folder / "adapter_model.bin").is_file()
         mend = "; adapter_model.bin is not read, as it could run code: save it with PEFT as safetensors"
-        raise InvalidInput(f"{name} has no {_WEIGHTS}{mend if pickle else ''}")
+        raise InvalidInput(f"{name} has no {ADAPTER_WEIGHTS}{mend if pickle else ''}")
     return PeftFolder(name, folder)
 
 
@@ -132,7 +132,7 @@ def stored(name: str, store_dir: Path) -> PeftFolder:
     """A version such as `eval-concise@20` where a local API keeps it; `InvalidInput` where it does not."""
     lora_id, version = _version(name)
     folder = store_dir.expanduser() / "adapters" / served_name(lora_id) / f"{version:06d}"
-    if not (folder / _CONFIG).is_file():
+    if not (folder / ADAPTER_CONFIG).is_file():
         raise InvalidInput(
             f"{name} is not in {store_dir}: set store_dir, or download it from its API (GET /v1/lora/export) and name "
             "the folder"

@@ -106,7 +106,7 @@ class BenchConfig(ApiSettings):
         check_limits(self)
         if self.suite is not None and self.tasks:
             raise InvalidInput(f"give suite={self.suite} or tasks, not both: name the suite's tasks among tasks")
-        require_models(self.include_base, self.adapters)
+        self.require_models()
         if self.name is not None:
             alias_name(self.name)
         for name, folder in (("datasets_dir", self.datasets_folder), ("include_path", self.include_folder)):
@@ -154,6 +154,10 @@ class BenchConfig(ApiSettings):
     def include_folder(self) -> Path | None:
         """Where there are task files of the user's."""
         return None if self.include_path is None else Path(self.include_path).expanduser()
+
+    def require_models(self) -> None:
+        """Require a model at least, and each of them once."""
+        require_models(self.include_base, self.adapters)
 
     @property
     def output_folder(self) -> Path:

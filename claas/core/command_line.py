@@ -4,6 +4,7 @@ Hydra composes the files and reads the overrides, and does nothing else: it make
 """
 
 import argparse
+import asyncio
 import itertools
 import re
 import sys
@@ -73,7 +74,7 @@ class Command(Generic[T]):
     def ended(self, run: Callable[[T], ExitCode], arguments: Sequence[str] | None = None) -> ExitCode:
         """How `run` ended with the settings asked for, by default on the command line; its errors are said in one line.
 
-        What is no `ClaasError` is a bug, and raised.
+        Terminated (`run_until_terminated`), it can be resumed. What is no `ClaasError` is a bug, and raised.
         """
         try:
             jobs = self.jobs(sys.argv[1:] if arguments is None else arguments)
@@ -81,6 +82,9 @@ class Command(Generic[T]):
         except ClaasError as error:
             say(self.module, str(error))
             return ExitCode.RESUMABLE if isinstance(error, StackError) else ExitCode.MISTAKE
+        except asyncio.CancelledError:
+            say(self.module, "terminated; the same command again continues")
+            return ExitCode.RESUMABLE
         except KeyboardInterrupt:
             return ExitCode.INTERRUPTED
 

@@ -1,6 +1,7 @@
 """Structured concurrency, where the first failure is raised bare, and threads for what would keep the loop waiting."""
 
 import asyncio
+import signal
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -29,6 +30,18 @@ async def both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) ->
     waiting: list[Coroutine[Any, Any, Any]] = [first, second]
     one, other = await together(waiting)
     return one, other
+
+
+def run_until_terminated(work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns, in a loop of its own. SIGTERM cancels it, and is raised as `asyncio.CancelledError`."""
+
+    async def terminable() -> T:
+        running = asyncio.current_task()
+        assert running is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+        return await work
+
+    return asyncio.run(terminable())
 
 
 def _first_of(failure: BaseException) -> BaseException:

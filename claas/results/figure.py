@@ -35,7 +35,7 @@ def write_plots(run_dir: Path, run_id: str, config: EvalConfig, histories: Mappi
         )
         if png is not None:
             written.append(run_dir / FOLDER / f"{picture.name}.png")
-            _write(written[-1], png)
+            write_png(written[-1], png)
     return written
 
 
@@ -43,7 +43,7 @@ def write_transfer(run_dir: Path, run_id: str, config: EvalConfig, transfer: Tra
     """Draw the matrix of a sequential run into `<run_dir>/plots`, with its intervals."""
     caption = f"{_caption(run_id, config)} · in brackets: {100 * config.confidence:g} % confidence"
     path = run_dir / FOLDER / "transfer.png"
-    _write(path, draw_transfer(transfer, caption))
+    write_png(path, draw_transfer(transfer, caption))
     return path
 
 
@@ -62,20 +62,20 @@ def draw_transfer(transfer: Transfer, caption: str) -> bytes:
             shown = "not measured" if cell.value is None else f"{cell.value:.2f}"
             bounds = "" if cell.ci is None else f"\n[{cell.ci[0]:.2f}, {cell.ci[1]:.2f}]"
             weight = "bold" if place == column + 1 else "normal"
-            colour = "white" if dark else _INK
+            colour = "white" if dark else INK
             axes.text(column, place, shown + bounds, ha="center", va="center", fontsize=8, color=colour, weight=weight)
     labels = [f"after {stage.preference}\n(update {stage.last_update})" for stage in transfer.stages]
-    axes.set_yticks(range(rows), ["base model", *labels], fontsize=8, color=_INK)
-    axes.set_xticks(range(columns), transfer.preferences, fontsize=8.5, color=_INK)
+    axes.set_yticks(range(rows), ["base model", *labels], fontsize=8, color=INK)
+    axes.set_xticks(range(columns), transfer.preferences, fontsize=8.5, color=INK)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    figure.text(0.15 / width, 1 - 0.3 / height, "Held-out compliance, stage after stage", fontsize=11, color=_INK)
+    figure.text(0.15 / width, 1 - 0.3 / height, "Held-out compliance, stage after stage", fontsize=11, color=INK)
     bwt = transfer.numbers["bwt"]
     if bwt.value is not None and bwt.ci is not None:
         said = f"backward transfer {bwt.value:+.2f} [{bwt.ci[0]:+.2f}, {bwt.ci[1]:+.2f}]"
-        figure.text(0.15 / width, 1 - 0.52 / height, said, fontsize=9, color=_INK)
+        figure.text(0.15 / width, 1 - 0.52 / height, said, fontsize=9, color=INK)
     figure.text(0.15 / width, 0.12 / height, textwrap.fill(caption, int(width * 17)), fontsize=6.5, color="#666666")
     file = BytesIO()
     figure.savefig(file, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
@@ -96,7 +96,8 @@ def _caption(run_id: str, config: EvalConfig) -> str:
     )
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_png(path: Path, data: bytes) -> None:
+    """Replace the file in one step."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         staged = path.with_name(f".{path.name}.tmp")
@@ -105,7 +106,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 DOTS_PER_INCH = 180
-_INK = "#333333"
+INK = "#333333"
 _ALARM = "#B2182B"
 _LONGEST_TITLE = 32
 
@@ -117,7 +118,7 @@ def draw(picture: Picture, histories: Mapping[str, History], caption: str) -> by
         return None
     columns = min(picture.columns, len(panels))
     rows = math.ceil(len(panels) / columns)
-    page = _Page(columns, rows)
+    page = Sheet(columns, rows)
     figure: Any = Figure(figsize=(page.width, page.height))  # matplotlib is typed in part only
     FigureCanvasAgg(figure)
     for index, panel in enumerate(panels):
@@ -129,7 +130,7 @@ def draw(picture: Picture, histories: Mapping[str, History], caption: str) -> by
 
 
 @dataclass(frozen=True)
-class _Page:
+class Sheet:
     """Where panels lie, in inches: fixed, so that every picture of every run has its axes in the same place."""
 
     columns: int
@@ -160,24 +161,29 @@ class _Page:
 
 
 def _draw_panel(axes: Any, panel: Panel, histories: Mapping[str, History]) -> None:
-    axes.set_title(textwrap.fill(panel.title, _LONGEST_TITLE), fontsize=9.5, color=_INK, loc="left")
+    dress_axes(axes, panel.title, panel.label, "feedback updates (0 = baseline)")
     if panel.threshold is not None:
-        axes.set_title(f"╌╌ {panel.threshold.label}", fontsize=7.5, color=_INK, loc="right")
-    axes.set_ylabel(panel.label, fontsize=8.5, color=_INK)
-    axes.set_xlabel("feedback updates (0 = baseline)", fontsize=8.5, color=_INK)
+        axes.set_title(f"╌╌ {panel.threshold.label}", fontsize=7.5, color=INK, loc="right")
     planned = max(history.planned_steps for history in histories.values())
     margin = 0.03 * planned + 0.1
     axes.set_xlim(-margin, planned + margin)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=[1, 2, 4, 5, 10]))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
-    axes.yaxis.set_major_formatter(FuncFormatter(_plain))
     for index, history in enumerate(histories.values()):
         _draw_curve(axes, panel, history, index, index / max(1, len(histories) - 1) - 0.5)
     _set_limits(axes, panel)
     _draw_threshold(axes, panel, histories)
+
+
+def dress_axes(axes: Any, title: str, label: str, steps: str) -> None:
+    """Title, labels, ticks and grid, the same for all that is drawn over steps."""
+    axes.set_title(textwrap.fill(title, _LONGEST_TITLE), fontsize=9.5, color=INK, loc="left")
+    axes.set_ylabel(label, fontsize=8.5, color=INK)
+    axes.set_xlabel(steps, fontsize=8.5, color=INK)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=[1, 2, 4, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(_plain))
     axes.grid(axis="y", color="#E6E6E6", linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8, colors=_INK, length=3)
+    axes.tick_params(labelsize=8, colors=INK, length=3)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
 
@@ -210,9 +216,7 @@ def _draw_threshold(axes: Any, panel: Panel, histories: Mapping[str, History]) -
     if threshold is None:
         return
     for at, index in panel.lines(histories.values()):
-        axes.axhline(
-            at, color=_INK if index is None else _colour(index), linestyle=(0, (4, 3)), linewidth=0.9, zorder=1
-        )
+        axes.axhline(at, color=INK if index is None else _colour(index), linestyle=(0, (4, 3)), linewidth=0.9, zorder=1)
     if threshold.alarm:
         bottom, top = axes.get_ylim()
         edges = (bottom, threshold.at) if threshold.above else (threshold.at, top)
@@ -220,7 +224,7 @@ def _draw_threshold(axes: Any, panel: Panel, histories: Mapping[str, History]) -
         axes.set_ylim(bottom, top)
 
 
-def _dress(figure: Any, page: _Page, title: str, histories: Mapping[str, History], caption: str) -> None:
+def _dress(figure: Any, page: Sheet, title: str, histories: Mapping[str, History], caption: str) -> None:
     handles: list[Any] = []
     for index, history in enumerate(histories.values()):
         handles.append(Line2D([], [], **_style(index), markersize=4, linewidth=1.3, label=_legend(history)))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 
 from claas.results.benchmarks import (
     AnsweredBy,
@@ -63,9 +64,13 @@ def row(name: str, tasks: Scores, **changes: object) -> BenchmarkRun:
 
 def summary(name: str, tasks: Scores) -> EvalResult:
     """The run's summary."""
-    results = [
-        TaskResult(task=task, primary_metric="acc", value=0.5, n_samples=len(scores), all_metrics={"acc": 0.5})
+    means = {
+        task: fmean(fmean(each) if isinstance(each, list) else each for each in scores) if scores else 0.5
         for task, scores in tasks.items()
+    }
+    results = [
+        TaskResult(task=task, primary_metric="acc", value=mean, n_samples=len(tasks[task]), all_metrics={"acc": mean})
+        for task, mean in means.items()
     ]
     return EvalResult(
         model_name=name,

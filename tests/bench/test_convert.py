@@ -304,7 +304,7 @@ def test_other_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ({"output": str(tmp_path / "mine")}, "exists, and is no converted folder; give another output"),
         ({"source": str(WEIGHTS_DIR)}, "is a Hugging Face folder already: use it as it is"),
         ({"source": str(tmp_path / "none")}, "source: there is no"),
-        ({"source": "calm@3", "store_dir": str(tmp_path)}, "there is no calm@3 in store_dir="),
+        ({"source": "calm@3", "store_dir": str(tmp_path)}, "calm@3 is not in .*: set store_dir"),
         ({"config": "./none"}, "there is no folder './none'"),
     ):
         with pytest.raises(InvalidInput, match=said):

@@ -208,7 +208,7 @@ def test_a_data_set_is_read_by_its_name_and_rows_without_text_are_left_out(tmp_p
     pytest.importorskip("datasets")
     written(tmp_path, "validation.jsonl", [{"text": "one"}, {"text": ""}, {"text": "two"}])
     config = LossConfig(hf_dataset_name=str(tmp_path), limit=2)
-    assert [each.text for each in config.documents()] == ["one", "two"]
+    assert [each.text for each in config.documents(config.limit)] == ["one", "two"]
 
 
 def test_without_the_package_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

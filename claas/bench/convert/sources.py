@@ -2,31 +2,23 @@
 
 import hashlib
 import json
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-from claas.core.checks import served_name
+from claas.bench.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, fetched, is_path, stored
 from claas.core.errors import InvalidInput, MissingExtra
-from claas.core.files import read_text
+from claas.core.files import read_text, sha256_of
 from claas.core.settings import EMBEDDED
-from claas.core.text import one_line
 from claas.tiny import WEIGHTS_DIR
-
-ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 _METHOD = 1
 """A digest is of this, too: another way to convert makes another folder."""
 
 _TEXT_FILES = ("*.json", "*.jinja", "*.model", "*.txt")
 _WEIGHT_FILES = ("*.safetensors",)
-_VERSION = re.compile(r"([^/@]+)@(\d+)")
 
 
 class Kind(StrEnum):
@@ -71,8 +63,7 @@ class Source:
         """sha256 of everything that the converted folder follows from; `settings` say how it is converted."""
         digest = hashlib.sha256(json.dumps([_METHOD, self.kind, settings], sort_keys=True).encode())
         for name, path in self._files():
-            with path.open("rb") as file:
-                digest.update(f"\0{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}".encode())
+            digest.update(f"\0{name}\0{sha256_of(path)}".encode())
         return digest.hexdigest()
 
     def _files(self) -> Iterator[tuple[str, Path]]:
@@ -115,7 +106,7 @@ def source_of(source: str, config: str | None, store_dir: Path) -> Source:
     return Source(kind, path, folder_of(place, (*_TEXT_FILES, *_WEIGHT_FILES)))
 
 
-def folder_of(name: str, files: Iterable[str]) -> Path:
+def folder_of(name: str, files: Sequence[str]) -> Path:
     """The folder of `claas-tiny`, of a path, or of a hub id, of which `files` are fetched."""
     if name == EMBEDDED:
         return WEIGHTS_DIR
@@ -124,16 +115,9 @@ def folder_of(name: str, files: Iterable[str]) -> Path:
         if not (path / "config.json").is_file():
             raise InvalidInput(f"{path} has no config.json")
         return path
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+    if is_path(name) or name.count("/") > 1:
         raise InvalidInput(f"there is no folder {name!r}")
-    try:
-        hub: Any = import_module("huggingface_hub")
-    except ModuleNotFoundError as error:
-        raise MissingExtra("huggingface-hub", "local") from error
-    try:
-        return Path(hub.snapshot_download(name, allow_patterns=list(files)))
-    except (OSError, ValueError) as error:  # the hub's errors are subclasses of these
-        raise InvalidInput(f"{name!r} is neither a folder nor to be had from the hub: {one_line(error)}") from error
+    return fetched(name, files)
 
 
 def require_local() -> None:
@@ -145,15 +129,11 @@ def require_local() -> None:
 
 def _place(source: str, store_dir: Path) -> Path:
     path = Path(source).expanduser()
-    version = _VERSION.fullmatch(source)
-    if version is None or path.exists():
-        if not path.exists():
-            raise InvalidInput(f"source: there is no {source!r}")
-        return path
-    folder = store_dir / "adapters" / served_name(version[1]) / f"{int(version[2]):06d}"
-    if not folder.is_dir():
-        raise InvalidInput(f"there is no {source} in store_dir={store_dir}: give the store that it was trained in")
-    return folder
+    if not path.exists() and not is_path(source) and "@" in source:
+        return stored(source, store_dir).folder
+    if not path.exists():
+        raise InvalidInput(f"source: there is no {source!r}")
+    return path
 
 
 def _base_of(adapter: Path) -> str:

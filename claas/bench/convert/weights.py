@@ -18,9 +18,10 @@ from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariable
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
+from claas.bench.adapters import ADAPTER_WEIGHTS
 from claas.bench.convert.distributed import common_dtype, dtype_name, read_tensors, renamed
 from claas.bench.convert.folder import MARK, Conversion, require_room, sizes_of
-from claas.bench.convert.sources import ADAPTER_WEIGHTS, Kind, Source
+from claas.bench.convert.sources import Kind, Source
 from claas.core.errors import BREAKDOWNS, ClaasError, InvalidInput, StackError
 from claas.core.files import write_atomically, writing
 from claas.core.text import one_line

@@ -1,5 +1,6 @@
 """Held-out documents: texts of a file or a data set, each with a name by which it can be found again."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -8,8 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
+from claas.core.configuration import setting
 from claas.core.errors import InvalidInput
-from claas.core.files import open_file, read_text
+from claas.core.files import dump_json, open_file, read_text
 from claas.core.text import one_line
 from claas.wire.tokens import MOST_CHARACTERS
 
@@ -32,6 +34,41 @@ class Document:
                 f"{self.name} has {len(self.text)} characters, and an API takes {MOST_CHARACTERS} at most; split it "
                 "or take it out"
             )
+
+
+@dataclass
+class HeldOutText:
+    """Which text to read."""
+
+    data: str | None = setting(
+        None, "a .txt or .md file (one document), or .jsonl or .parquet (one a row); null: text that ships with CLaaS"
+    )
+    hf_dataset_name: str | None = setting(None, "a data set of the Hugging Face hub, in place of data")
+    hf_dataset_config: str | None = setting(None, "the part of that data set, such as wikitext-103-raw-v1")
+    hf_dataset_split: str = setting("validation", "the split of that data set")
+    text_field: str = setting("text", "the field of a row that holds its text")
+
+    def require_one(self) -> None:
+        """Raise `InvalidInput` where two texts are named."""
+        if self.data is not None and self.hf_dataset_name is not None:
+            raise InvalidInput("give data or hf_dataset_name, not both")
+
+    @property
+    def source(self) -> str:
+        """What the text is from."""
+        return self.hf_dataset_name or self.data or str(SHIPPED)
+
+    def documents(self, limit: int | None = None) -> tuple[Document, ...]:
+        """The texts to read, the first `limit` of them."""
+        if self.hf_dataset_name is None:
+            return documents_of(Path(self.source).expanduser(), self.text_field, limit)
+        name, part, split = self.hf_dataset_name, self.hf_dataset_config, self.hf_dataset_split
+        return hub_documents(name, part, split, self.text_field, limit)
+
+
+def digest_of(documents: Iterable[Document]) -> str:
+    """sha256 of their texts."""
+    return hashlib.sha256(dump_json([each.text for each in documents]).encode()).hexdigest()
 
 
 def documents_of(path: Path, text_field: str = "text", limit: int | None = None) -> tuple[Document, ...]:

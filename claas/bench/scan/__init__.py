@@ -1,0 +1,1 @@
+"""Many checkpoints on the same benchmarks and held-out text, and which of them is the best."""

@@ -1,0 +1,129 @@
+"""`python -m claas.bench.scan`: many checkpoints, the same questions, a table, a plot, and the best of them."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from claas.bench.catalogue import chosen
+from claas.bench.scan.settings import ScanConfig
+from claas.bench.scoring import require_lm_eval
+from claas.core.command_line import Command, say
+from claas.core.concurrency import run_until_terminated
+from claas.core.errors import ExitCode, InvalidInput
+from claas.core.settings import config_root
+from claas.results.numbers import NONE, fixed
+from claas.results.scan import CheckpointScore, Scan
+from claas.results.scan_figure import write_scan_plot
+from claas.results.selection import Selection
+
+_USAGE = """\
+python -m claas.bench.scan adapter=NAME | checkpoints=FOLDER [key=value ...]
+
+  python -m claas.bench.scan adapter=eval-concise every=5 suite=quick store_dir=data/evals/mine/stack
+  python -m claas.bench.scan adapter=eval-concise loss=true data=notes.jsonl store_dir=data/evals/mine/stack
+  python -m claas.bench.scan checkpoints=checkpoints config=Qwen/Qwen3-0.6B 'tasks=[hellaswag,mmlu]' best=mmlu/acc
+
+The same command again asks nothing that was answered.
+"""
+
+COMMAND = Command("claas.bench.scan", ScanConfig, config_root() / "bench", "scan", _USAGE)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The `ExitCode`, 3 also where a checkpoint lacks a score."""
+
+    def run(config: ScanConfig) -> ExitCode:
+        scan = run_scan(config)
+        return ExitCode.RESUMABLE if any(each.failed for each in scan.checkpoints) else ExitCode.COMPLETE
+
+    return COMMAND.ended(run, arguments)
+
+
+def run_scan(config: ScanConfig) -> Scan:
+    """Measure, and say what was found on standard output and in the files; `InvalidInput` where `best` chooses none."""
+    if config.adapter is None and config.checkpoints is None and not config.adapters:
+        raise InvalidInput("give adapter=NAME, whose versions are scanned, or checkpoints=FOLDER")
+    asked = None
+    if config.asks_tasks:
+        asked = chosen(config.suite, config.tasks, limit=config.limit, num_fewshot=config.num_fewshot)
+    require_lm_eval()
+    from claas.bench.scan.run import measure
+    from claas.bench.scan.table import require_rule, scan_of
+
+    def tell(line: str) -> None:
+        say("claas.bench.scan", line)
+
+    require_rule(config.best, asked, config.reads_text)
+    measured = run_until_terminated(measure(config, asked, tell))
+    scan, reason = scan_of(config, asked, measured)
+    scan.write(config.output_folder)
+    plot = write_scan_plot(scan, config.output_folder)
+    _print(scan)
+    print(f"scan.json, scan.csv{' and scan.png' if plot else ''} are in {config.output_dir}")
+    if reason is not None and config.best is not None:
+        raise InvalidInput(reason)
+    if reason is not None:
+        tell(reason)
+    return scan
+
+
+def _print(scan: Scan) -> None:
+    if scan.fixture:
+        print("fixture: rows of our own, not the benchmarks'")
+    console = Console(width=None if os.isatty(1) else 40 + 32 * len(scan.measures))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
+    table.add_column("checkpoint")
+    for heading in ("step", *(measure.name for measure in scan.measures)):
+        table.add_column(heading, justify="right")
+    best = scan.selection and scan.selection.best
+    for each in scan.checkpoints:
+        cells = [
+            "failed" if measure.name in each.failed else _cell(each.scores.get(measure.name))
+            for measure in scan.measures
+        ]
+        table.add_row(Text(each.name), str(each.step), *cells, style="bold" if each.name == best else "")
+    console.print(table)
+    for each in scan.checkpoints:
+        for measure, error in each.failed.items():
+            print(f"{each.name} has no {measure}: {error}")
+    if scan.selection is not None:
+        print("\n".join(described(scan.selection)))
+
+
+def _cell(score: CheckpointScore | None) -> str:
+    if score is None:
+        return NONE
+    span = f" [{fixed(score.ci[0], 3)}, {fixed(score.ci[1], 3)}]" if score.ci else ""
+    return f"{fixed(score.value, 3)}{span}"
+
+
+def described(chosen: Selection) -> list[str]:
+    """What is to be said of a choice among many."""
+    others, interval = chosen.candidates - 1, ""
+    if chosen.ci is not None:
+        low, high = (fixed(end, 3) for end in chosen.ci)
+        interval = f", {100 * chosen.confidence:g} % interval {low} to {high} for whichever is chosen"
+    lines = [
+        f"best by {chosen.rule} of {chosen.candidates}: {chosen.best}, {fixed(chosen.score, 3)} of {chosen.items} items"
+        + interval
+    ]
+    if others and chosen.split_half is not None:
+        lines.append(
+            f"the best of {chosen.candidates} is also the luckiest: chosen by half of the items, the other half gives "
+            f"{fixed(chosen.split_half, 3)}"
+        )
+    if others:
+        lines.append(
+            f"within noise of it: {len(chosen.within_noise)} of the {others} others; the earliest that these items "
+            f"cannot tell from the best is {chosen.earliest}"
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())
