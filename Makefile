@@ -64,5 +64,4 @@ bench: install  ## speed, memory and learning, printed as ratios
 	$(BIN)/python -m benchmarks
 
 bench-smoke: install  ## a minute of standard benchmarks, on rows of our own: does everything work?
-	$(BIN)/pip install -q -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m claas.bench suite=smoke datasets_dir=tests/benchmarks/hub output_dir=results/smoke resume=false $(ARGS)
