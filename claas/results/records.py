@@ -78,7 +78,8 @@ class Transcript(Record):
     `response`, and what is part of a character reads as U+FFFD.
     `temperature` and `seed` are what was asked for. `sampled_with` is how the answer was really sampled, where a
     gateway decides that; None means as asked. `truncated_prompt_tokens` were cut from the gateway's prompt.
-    `verdict` is what a verifier or checker said: at least `score` in [0, 1] and `passed`.
+    `verdict` is what a verifier or checker said: at least `score` in [0, 1] and `passed`. Of a judge's reply it says
+    who was preferred, and the judge's own model and tokens; those of one that cannot be read have no score.
     """
 
     metric: str

@@ -255,8 +255,8 @@ def test_a_damaged_line_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     [
         ({"a": ""}, "give two sides"),
         ({"b": "{a}"}, "nothing is to be compared"),
-        ({"judge.model": "null"}, "judge.model is not set"),
-        ({"judge.base_url": "null"}, "judge.base_url is not set"),
+        ({"judge.model": "null"}, "the judge's model is not set"),
+        ({"judge.base_url": "null"}, "the judge's base_url is not set"),
         ({"judge.base_url": "judge"}, "must be an address like"),
         ({"judge.base_url": "http://me:secret@judge"}, "must not carry a key"),
         ({"judge.base_url": "'http://judge/v1?key=secret'"}, "must not carry a key"),

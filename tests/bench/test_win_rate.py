@@ -135,7 +135,7 @@ def test_beyond_its_budget_the_run_ends_and_goes_on_when_that_is_raised(tmp_path
 
 def test_without_a_judge_it_is_said_at_baseline_what_to_set() -> None:
     unset = load_metrics(["win_rate"])["win_rate"]
-    with pytest.raises(InvalidInput, match=r"judge\.base_url is not set"):
+    with pytest.raises(InvalidInput, match="the judge's base_url is not set"):
         measure(unset, subject(FakeStack()))
 
 

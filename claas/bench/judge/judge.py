@@ -16,7 +16,7 @@ from claas.bench.judge.settings import JudgePrices, JudgeSettings, require_price
 from claas.core.checks import first_problem
 from claas.core.errors import InvalidInput
 from claas.core.files import append_line, dump_json, in_turn, read_lines
-from claas.eval.stacks.http_client import HttpClient, Refused, RequestLost, Retries, require_address
+from claas.eval.stacks.http_client import HttpClient, Refused, RequestLost, Retries
 from claas.eval.stacks.stack import LostAnswer
 from claas.results.judging import JudgeCall, Order, Winner, winner
 from claas.wire import OpenAIBody
@@ -233,7 +233,6 @@ async def open_judge(
 ) -> AsyncGenerator[Judge, None]:
     """The judge of `settings`, what it has said before being in `log`."""
     base_url, model = settings.endpoint()
-    require_address("judge.base_url", base_url, settings.key_variable)
     require_priced(budget_usd, prices)
     address = base_url if httpx.URL(base_url).path.strip("/") else f"{base_url.rstrip('/')}/v1"
     key = os.environ.get(settings.key_variable) or None

@@ -91,6 +91,8 @@ class WinRate:
         """The metric over the first `prompts` prompts, all where it is None; `judge` are settings of the judge."""
         settings, costs = checked(JudgeSettings, judge), checked(JudgePrices, prices or {})
         require_priced(budget_usd, costs)
+        if settings.base_url is not None or settings.model is not None:
+            settings.endpoint()
         prompt = JudgePrompt.from_file(settings.prompt)
         return cls(
             judge=settings.identity(prompt.sha256),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from claas.core.configuration import check_limits, setting
 from claas.core.errors import InvalidInput
+from claas.eval.stacks.http_client import require_address
 
 KEY_VARIABLE = "JUDGE_API_KEY"
 
@@ -36,9 +37,11 @@ class JudgeSettings:
         if not self.base_url or not self.model:
             missing = "model" if self.base_url else "base_url"
             raise InvalidInput(
-                f"judge.{missing} is not set: the judge is a model behind an OpenAI-compatible endpoint, as in "
-                "judge.base_url=http://127.0.0.1:8000/v1 judge.model=my-judge"
+                f"the judge's {missing} is not set: it is a model behind an OpenAI-compatible endpoint, as in "
+                "judge.base_url=http://127.0.0.1:8000/v1 judge.model=my-judge, or base_url and model of win_rate in a "
+                "metrics.yaml"
             )
+        require_address("the judge's base_url", self.base_url, self.key_variable)
         return self.base_url, self.model
 
     def identity(self, prompt_sha256: str) -> str:
