@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 
@@ -31,7 +31,7 @@ class RuleJudge:
     """Rules by `rule`. With a chance of `noise` it says anything, and with `mute` nothing that is a verdict.
 
     Every request counts a token for four characters. `bodies` are the requests, `keys` what they were authorised by.
-    `refuse` is the status in place of a reply while it is set, `kill_at` the request from which on none is answered.
+    `refuse` is the status in place of a reply, `broken` what is said in place of one, `kill_at` the request from which on none is answered.
     """
 
     rule: Callable[[str, str], str] = shorter
@@ -39,6 +39,7 @@ class RuleJudge:
     mute: float = 0.0
     counts_tokens: bool = True
     refuse: Callable[[dict[str, Any]], int | None] = lambda body: None
+    broken: bytes | None = None
     kill_at: int | None = None
     says: str = "Both answer."
     bodies: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -48,7 +49,7 @@ class RuleJudge:
         if scope["type"] == "http":
             await (await self._reply(Request(scope, receive)))(scope, receive, send)
 
-    async def _reply(self, request: Request) -> JSONResponse:
+    async def _reply(self, request: Request) -> Response:
         if request.url.path != "/v1/chat/completions":
             return JSONResponse({"error": {"message": "no such path"}}, 404)
         body = json.loads(await request.body())
@@ -58,7 +59,7 @@ class RuleJudge:
             raise Killed
         if status := self.refuse(body):
             return JSONResponse({"error": {"message": f"no, {self.keys[-1]}"}}, status)
-        return JSONResponse(self._answered(body))
+        return JSONResponse(self._answered(body)) if self.broken is None else Response(self.broken)
 
     def _answered(self, body: MutableMapping[str, Any]) -> dict[str, Any]:
         asked = body["messages"][0]["content"]

@@ -175,6 +175,25 @@ def test_a_request_that_is_refused_for_itself_is_lost_and_a_refusal_of_all_is_a_
     assert main(asked, transport_to(RuleJudge(refuse=lambda body: 404))) == 2
 
 
+@pytest.mark.parametrize(
+    ("reply", "counted"),
+    [
+        (b"", "lost"),
+        (b"<html>Please log in</html>", "lost"),
+        (b'{"choices": []}', "lost"),
+        (b'{"error": {"message": "overloaded"}}', "lost"),
+        (b'{"choices": [{"message": {"content": [{"type": "text", "text": "[[A]]"}]}}]}', "lost"),
+        (b'{"choices": [{"message": {"content": "[[A]]"}}], "usage": {"prompt_tokens": -1}}', "lost"),
+        (b'{"choices": [{"message": {"content": "\\ud800 [[A]]"}}]}', "lost"),
+        (b'{"choices": [{"message": {"content": null}}], "usage": null}', "unreadable"),
+        (b'{"choices": [{"message": {}}], "model": null}', "unreadable"),
+    ],
+)
+def test_a_broken_reply_is_lost_or_unreadable_and_never_a_verdict(tmp_path: Path, reply: bytes, counted: str) -> None:
+    found = judged(tmp_path, RuleJudge(broken=reply), code=3 if counted == "lost" else 0)
+    assert (found["n"], found["wins"], found[counted]) == (1, 0, 7)  # the one is that of identical answers
+
+
 def test_the_key_is_sent_and_never_written_or_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

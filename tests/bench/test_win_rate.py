@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,28 @@ def test_beyond_its_budget_the_run_ends_and_goes_on_when_that_is_raised(tmp_path
     assert len(judge.bodies) == 6
     assert content_digest(poor) == content_digest(rich)  # so that the same run may go on
     assert content_digest(rich) != content_digest(metric(tmp_path, judge, seed=1))
+
+
+def test_preferences_that_run_side_by_side_keep_one_budget(tmp_path: Path) -> None:
+    judge, prices = RuleJudge(), {"prompt": 2.5, "completion": 10.0}
+    of = metric(tmp_path, judge, prices=prices, budget_usd=0.004, max_tokens=10)
+    other = replace(PREFERENCE, name="other", heldout_prompts=("Why is the sea salty?", "Why is the sky blue?"))
+    baselines = [
+        baseline_of(measure(of, at), at)
+        for at in (subject(FakeStack(answers=BEFORE)), subject(FakeStack(say=lambda *_: LONG), other))
+    ]
+    stack = FakeStack(say=lambda *_: SHORT)
+
+    async def both() -> list[Any]:
+        asked = zip((PREFERENCE, other), baselines, strict=True)
+        return await asyncio.gather(
+            *(of.measure(subject(stack, wanted, baseline)) for wanted, baseline in asked), return_exceptions=True
+        )
+
+    found = asyncio.run(both())
+    assert all(isinstance(each, StackError) for each in found)
+    written = [json.loads(line) for line in (tmp_path / "judgments.jsonl").read_text().splitlines()]
+    assert 0 < sum(each["prompt_tokens"] * 2.5 + each["completion_tokens"] * 10 for each in written) / 1e6 <= 0.004
 
 
 def test_without_a_judge_it_is_said_at_baseline_what_to_set() -> None:

@@ -201,7 +201,7 @@ def _result(
         calls=len(calls),
         lost_calls=len(lost),
         reason=lost[0] if lost else None,
-        unasked=sum(each.unasked for each in passes),
+        unasked=passes[0].unasked,
         unpaired=unpaired,
         prompt_tokens=read,
         completion_tokens=written,

@@ -1,5 +1,6 @@
 """The win rate over the base model, judged at the checkpoints of a run."""
 
+import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from claas.bench.judge.answers import AnswerPair, Asked
 from claas.bench.judge.judge import Judge, JudgmentLog, open_judge
 from claas.bench.judge.prompt import Exchange, JudgePrompt, place_named
 from claas.bench.judge.settings import JudgePrices, JudgeSettings, require_priced
+from claas.core.checks import in_range
 from claas.core.concurrency import together
 from claas.core.configuration import checked
 from claas.core.errors import StackError
@@ -70,25 +72,28 @@ class WinRate:
     )
 
     judge: str
-    prompts: int | None
+    max_prompts: int | None
     settings: JudgeSettings = field(repr=False)
     prompt: JudgePrompt = field(repr=False)
     judgments: Path = field(repr=False)
     prices: JudgePrices = field(repr=False)
     budget_usd: float | None = field(repr=False)
     transport: httpx.AsyncBaseTransport | None = field(default=None, repr=False)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False, repr=False)
 
     @classmethod
     def by_endpoint(
         cls,
         judgments: str = "data/judgments.jsonl",
-        prompts: int | None = None,
+        max_prompts: int | None = None,
         prices: Mapping[str, Any] | None = None,
         budget_usd: float | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         **judge: Any,
     ) -> Self:
-        """The metric over the first `prompts` prompts, all where it is None; `judge` are settings of the judge."""
+        """The metric over so many prompts at most, all where it is None; `judge` are settings of the judge."""
+        if max_prompts is not None:
+            in_range("max_prompts", max_prompts, 1)
         settings, costs = checked(JudgeSettings, judge), checked(JudgePrices, prices or {})
         require_priced(budget_usd, costs)
         if settings.base_url is not None or settings.model is not None:
@@ -96,7 +101,7 @@ class WinRate:
         prompt = JudgePrompt.from_file(settings.prompt)
         return cls(
             judge=settings.identity(prompt.sha256),
-            prompts=prompts,
+            max_prompts=max_prompts,
             settings=settings,
             prompt=prompt,
             judgments=Path(judgments).expanduser(),
@@ -113,7 +118,7 @@ class WinRate:
         """Answer every prompt, and have the answers judged against those at baseline."""
         self.settings.endpoint()
         wanted = subject.preference
-        prompts = (wanted.heldout_prompts or wanted.probe_prompts)[: self.prompts]
+        prompts = (wanted.heldout_prompts or wanted.probe_prompts)[: self.max_prompts]
         name = "heldout" if wanted.heldout_prompts else "probe"
         asked = await together(subject.answer(_METRIC, f"{name}/{i}", prompt) for i, prompt in enumerate(prompts))
         answers = [transcript for transcript, _ in asked]
@@ -127,13 +132,14 @@ class WinRate:
     ) -> tuple[list[JudgedItem], list[Transcript]]:
         """Every prompt that both models answered, and what the judge said of it."""
         pairs = list(_pairs(answers, answers if subject.baseline is None else subject.baseline.rollouts))
-        log = JudgmentLog(self.judgments)
-        async with open_judge(
-            self.settings, log, prices=self.prices, budget_usd=self.budget_usd, transport=self.transport
-        ) as judge:
-            found = await together(self._judge_pair(subject, judge, pair) for pair in pairs)
-            if judge.budget.refused is not None:
-                raise StackError(judge.budget.refused)
+        async with self._turn:  # so that preferences which run side by side keep one budget
+            log = JudgmentLog(self.judgments)
+            async with open_judge(
+                self.settings, log, prices=self.prices, budget_usd=self.budget_usd, transport=self.transport
+            ) as judge:
+                found = await together(self._judge_pair(subject, judge, pair) for pair in pairs)
+        if judge.budget.refused is not None:
+            raise StackError(judge.budget.refused)
         return [item for item, _ in found], [call for _, calls in found for call in calls]
 
     async def _judge_pair(
