@@ -31,7 +31,8 @@ class RuleJudge:
     """Rules by `rule`. With a chance of `noise` it says anything, and with `mute` nothing that is a verdict.
 
     Every request counts a token for four characters. `bodies` are the requests, `keys` what they were authorised by.
-    `refuse` is the status in place of a reply, `broken` what is said in place of one, `kill_at` the request from which on none is answered.
+    `refuse` is the status in place of a reply, `broken` what is said in place of one, `kill_at` the request from which
+    on none is answered.
     """
 
     rule: Callable[[str, str], str] = shorter
