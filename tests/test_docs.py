@@ -3,7 +3,9 @@
 import importlib
 import importlib.util
 import re
+import shlex
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -43,11 +45,28 @@ def test_every_target_of_make_that_a_page_names_exists(page: Path) -> None:
     assert set(re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE)) <= targets
 
 
+@ids
+def test_every_command_that_a_page_shows_takes_its_arguments(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of the benchmarks and of the API; `--cfg job` reads the settings, and runs nothing."""
+    blocks = re.findall(r"^```bash\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    shown = re.findall(r"python -m (claas\.(?:bench|api)\S*)(.*)", "\n".join(blocks).replace("\\\n", " "))
+    for name, arguments in shown:
+        command = getattr(module_of(name), "COMMAND", None)
+        if command is not None and "--list-tasks" not in arguments:
+            assert command.jobs([*shlex.split(arguments, comments=True), "--cfg", "job"]) == []
+
+
 def test_the_layer_map_is_the_one_that_is_enforced() -> None:
     rows = re.findall(
         r"^\| `(\w+)` \|.*\| (.*) \|$", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE
     )
     assert {package: set(re.findall(r"`(\w+)`", allowed)) for package, allowed in rows} == ALLOWED
+
+
+def module_of(command: str) -> ModuleType:
+    """What `python -m` runs."""
+    module = importlib.import_module(command)
+    return importlib.import_module(f"{command}.__main__") if hasattr(module, "__path__") else module
 
 
 def can_be_imported(name: str) -> bool:
