@@ -26,6 +26,7 @@ from claas.core.concurrency import together
 from claas.core.errors import InvalidInput
 from claas.eval.stacks.http_client import HttpClient, Malformed, Refused
 from claas.eval.stacks.stack import LostAnswer, require_weights
+from claas.results.benchmarks import hub_id
 from claas.results.records import AdapterVersion
 from claas.wire.chat import (
     MOST_CONTINUATION_TOKENS,
@@ -166,7 +167,11 @@ class WireLM(TemplateLM):
     def get_model_info(self) -> dict[str, Any]:
         """Into lm-eval's results: which weights the numbers belong to."""
         weights = self._served.weights
-        return {"model_args": f"pretrained={weights.model}", "model_name": weights.model, "digest": weights.digest}
+        return {
+            "model_args": f"pretrained={hub_id(weights.model)}",
+            "model_name": weights.model,
+            "digest": weights.digest,
+        }
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
         """The tokens of a text, which begins once where its chat template has begun it."""

@@ -38,14 +38,14 @@ _ROUNDING = 1e-9
 
 
 class Cell(Record):
-    """One task of one run. `metric` is the harness's name with its filter, `n` the items behind the value.
+    """One task of one run. `metric` is the harness's name with its filter, `n` the items behind the value, if known.
 
     `why_not` says why there is no difference to the base model where there is one to compare with.
     """
 
     metric: str
     value: float
-    n: int
+    n: int | None
     interval: Interval | None
     less_is_better: bool
     has_items: bool
@@ -110,7 +110,7 @@ class BenchmarkItems:
         return Cell(
             metric=metric,
             value=run.metrics[f"{task}/{metric}"],
-            n=run.n_samples.get(task, 0),
+            n=run.n_samples.get(task),
             interval=self._by_standard_error(run, task),
             less_is_better=metric.partition(",")[0] in self._less(run.name),
             has_items=False,

@@ -45,12 +45,13 @@ class TaskAsked:
 class CohortRow:
     """One run in its table. `base` is the row of its base model, None where there is none, and of the base itself.
 
-    `cells` has no number of a task that was not read yet, or has none. `p_holm` is of the differences of the whole
-    table together. `is_newest`: no later row of its table is of the same model.
+    `is_base`: it is that of another row. `cells` is by task, None where the row has no number. `p_holm` is of the
+    differences of the whole table together. `is_newest`: no later row of its table is of the same model.
     """
 
     run: BenchmarkRun
     base: BenchmarkRun | None
+    is_base: bool
     cells: Mapping[str, Cell | None]
     p_holm: Mapping[str, float]
     is_newest: bool
@@ -97,8 +98,8 @@ class Table:
         return list(dict.fromkeys(cell.metric for row in self.rows if (cell := row.cells.get(task)) is not None))
 
     def counts(self, task: str) -> list[int]:
-        """How many items the task has; the same in all rows unless their data was changed."""
-        return sorted({cell.n for row in self.rows if (cell := row.cells.get(task)) is not None})
+        """How many items the task has, where that is known; the same in all rows unless their data was changed."""
+        return sorted({cell.n for row in self.rows if (cell := row.cells.get(task)) is not None and cell.n is not None})
 
     def average(self, row: CohortRow) -> float | None:
         """The mean over all tasks; None where the row lacks one, or of one less is better."""
@@ -218,7 +219,7 @@ class _Reader:
         for run, base, cells in zip(newest_first, of_base, found, strict=True):
             adjusted = {task: next(p_holm) for task, it in cells.items() if it and it.difference}
             is_newest = all((run.base_model, run.adapter) != (row.run.base_model, row.run.adapter) for row in rows)
-            rows.append(CohortRow(run, base, cells, adjusted, is_newest))
+            rows.append(CohortRow(run, base, run in of_base, cells, adjusted, is_newest))
         return Table(asked, tasks, rows)
 
     def keep(self) -> None:

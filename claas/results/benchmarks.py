@@ -1,6 +1,7 @@
 """What a benchmark run writes: the result of one model, item by item, and its row among all runs in metrics.json."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +120,7 @@ class BenchmarkRun(Record):
     `adapter` is the version asked (`eval-concise@20`), None for the base model, and `digest` the weights that answered.
     `metrics` is flat, `task/metric,filter`; the other mappings are by task. `smoke` and the data's `fixture` say of
     numbers that they only show that everything works. `settings` is what was asked otherwise than the tasks say.
+    Of a `harness` other than lm-eval, what its files do not say is empty, None, or left out of a mapping.
     `fingerprint` is that of all tasks together.
     """
 
@@ -133,7 +135,7 @@ class BenchmarkRun(Record):
     harness: str = "lm-eval"
     suite: str
     smoke: bool
-    apply_chat_template: bool
+    apply_chat_template: bool | None
     settings: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
     lm_eval_version: str
     limits: dict[str, int | None]
@@ -280,6 +282,12 @@ class BenchmarkFiles:
         """Write the items of one task of a run."""
         lines = "".join(f"{dump_json(sample.model_dump())}\n" for sample in samples)
         write_atomically(self.samples(name, task), lines)
+
+
+def hub_id(model: str) -> str:
+    """A model's name as `owner/name`, as others want it: of a folder its last part, and ours where nobody owns it."""
+    owned = re.fullmatch(r"([\w.-]+)/([^/]+)", model)
+    return model if owned and not model.startswith(".") else f"claas/{Path(model).name}"
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
