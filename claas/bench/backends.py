@@ -85,9 +85,17 @@ def model_arguments(
     else:
         arguments |= {"batch_size": config.batch_size or "auto"}
         if adapter is not None:
-            rank = next(rank for rank in _RANKS_OF_VLLM if rank >= int(adapter.config["r"]))
-            arguments |= {"lora_local_path": str(adapter.folder), "max_lora_rank": rank}
+            arguments |= {"lora_local_path": str(adapter.folder), "max_lora_rank": _room_for(adapter)}
     return called, {name: value for name, value in arguments.items() if value is not None}
+
+
+def _room_for(adapter: PeftFolder) -> int:
+    """The smallest rank that vLLM can be told to hold, and the adapter fits."""
+    rank = adapter.config.get("r")
+    room = next((each for each in _RANKS_OF_VLLM if isinstance(rank, int) and each >= rank), None)
+    if room is None:
+        raise InvalidInput(f"{adapter.name} has the rank {rank!r}, and vLLM holds up to {_RANKS_OF_VLLM[-1]}")
+    return room
 
 
 def _model(

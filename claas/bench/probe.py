@@ -141,7 +141,7 @@ class MidTrainingProbe:
         tasks = self.tasks or (PROBED if baseline is None else list(baseline.tasks))
         return replace(
             self.settings,
-            name=served_name(self.model_name or self.settings.model),
+            name=served_name(self.model_name or self.settings.model).lstrip("-._"),
             suite=None,
             tasks=list(tasks),
             limit=self.limit,

@@ -53,6 +53,9 @@ async def run_models(
     config: BenchConfig, asked: Chosen, suite: Suite, models: Sequence[Model], tell: Tell
 ) -> list[EvalResult]:
     """As `run_bench`, of models that are open already on a suite that is prepared."""
+    in_chat = config.apply_chat_template or config.fewshot_as_multiturn
+    if in_chat and (plain := [model for model in models if not model.has_template]):
+        raise InvalidInput(f"{plain[0].name} cannot be asked as in a chat: {plain[0].named.name} has no chat template")
     for line in _warnings(config, suite, any(model.has_template for model in models)):
         tell(line)
     files = BenchmarkFiles(config.output_folder)

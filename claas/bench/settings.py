@@ -17,6 +17,7 @@ WIRE, HF, VLLM, MLX = "wire", "hf", "vllm", "mlx"
 
 _SEEDS = ("random_seed", "numpy_random_seed", "torch_random_seed", "fewshot_random_seed")
 _GENERATION = ("until", "max_gen_toks", "do_sample", "temperature")
+_NOT_OF_MLX = ("adapters", "window", "tokenizer")
 _OF_BACKENDS = {"dtype": (HF, VLLM), "device": (HF,), "batch_size": (HF, VLLM)}
 
 
@@ -125,10 +126,9 @@ class BenchConfig(ApiSettings):
         for name, backends in _OF_BACKENDS.items():
             if getattr(self, name) not in (None, "auto") and self.backend not in backends:
                 raise InvalidInput(f"{name} is of backend={' and '.join(backends)}; leave it out with {self.backend}")
-        if self.backend == MLX and (self.adapters or self.window is not None):
-            what = "adapters" if self.adapters else "window"
+        if self.backend == MLX and (ignored := [each for each in _NOT_OF_MLX if getattr(self, each)]):
             mend = "; merge it into its base model (mlx_lm.fuse) and give that as base_model" if self.adapters else ""
-            raise InvalidInput(f"lm-eval's model of mlx-lm takes no {what}{mend}")
+            raise InvalidInput(f"backend=mlx takes no {ignored[0]}{mend}")
 
     def _of_tasks(self) -> dict[str, Any]:
         given = {"fewshot_as_multiturn": self.fewshot_as_multiturn, "include_path": self.include_path}

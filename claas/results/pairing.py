@@ -146,6 +146,7 @@ def _require_same_settings(baseline: BenchmarkRun, candidate: BenchmarkRun, task
     """What decides how a question is asked and scored; of the data, its content where that is known."""
     for what, one, other in (
         ("harness", baseline.harness, candidate.harness),
+        ("backend", baseline.backend, candidate.backend),
         ("lm_eval_version", baseline.lm_eval_version, candidate.lm_eval_version),
         ("apply_chat_template", baseline.apply_chat_template, candidate.apply_chat_template),
         ("settings", baseline.settings, candidate.settings),

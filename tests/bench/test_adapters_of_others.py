@@ -167,6 +167,41 @@ def test_what_is_no_adapter_of_this_base_model_is_refused_in_one_line(store: Pat
     assert any("was trained on 'somebody/their-copy', and this base is 'claas-tiny'" in line for line in said)
 
 
+def test_hf_refuses_an_adapter_of_another_base_model_which_peft_only_warns_of(
+    store: Path, tmp_path: Path, mine: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    more = shutil.copytree(mine, tmp_path / "more")
+    tensors = load_file(more / "adapter_model.safetensors")
+    layers = {name.replace("layers.0.", "layers.99."): each.clone() for name, each in tensors.items()}
+    save_file({**tensors, **layers}, more / "adapter_model.safetensors")
+    wide = shutil.copytree(mine, tmp_path / "wide")
+    config = json.loads((wide / "adapter_config.json").read_text()) | {"r": 8, "base_model_name_or_path": "big/one"}
+    (wide / "adapter_config.json").write_text(json.dumps(config))
+    for folder, said in (
+        (more, r"more is refused: trained on .*, this base is 'claas-tiny': .*layers\.99\..* is on one side only"),
+        (wide, r"cannot load .*wide on claas-tiny \(it was trained on 'big/one'\): .*size mismatch"),
+    ):
+        with pytest.raises(InvalidInput, match=said) as refused:
+            run(store, tmp_path / "results", "hellaswag", adapters=[str(folder)], include_base=False, backend="hf")
+        assert "\n" not in str(refused.value)
+
+
+def test_what_has_no_chat_template_is_not_asked_as_in_a_chat(store: Path, tmp_path: Path) -> None:
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(WEIGHTS_DIR)
+    tokenizer.chat_template = None
+    tokenizer.save_pretrained(tmp_path / "plain")
+    settings = {"tokenizer": str(tmp_path / "plain"), "apply_chat_template": None}
+    for asked in ({"apply_chat_template": True}, {"fewshot_as_multiturn": True}):
+        with pytest.raises(
+            InvalidInput, match=r"claas-tiny cannot be asked as in a chat: .*plain has no chat template"
+        ):
+            run(store, tmp_path / "results", "hellaswag", **{**settings, **asked})
+
+
 def test_an_adapter_is_read_with_the_tokenizer_that_it_brings(store: Path, tmp_path: Path, mine: Path) -> None:
     import transformers
 

@@ -70,6 +70,13 @@ def test_vllm_gets_the_adapter_and_room_for_its_rank(tmp_path: Path, rank: int, 
     assert not {"lora_local_path", "max_lora_rank"} & base["model_args"].keys()
 
 
+@pytest.mark.parametrize("rank", [513, None, "8"])
+def test_a_rank_that_vllm_does_not_hold_is_refused(tmp_path: Path, rank: Any) -> None:
+    folder = adapter(tmp_path / "mine", rank)
+    with pytest.raises(InvalidInput, match=f"has the rank {rank!r}, and vLLM holds up to 512"):
+        given(str(folder), backend="vllm")
+
+
 def test_mlx_gets_the_folder_of_the_base_model() -> None:
     asked, result = given("claas-tiny", backend="mlx")
     assert (asked["model"], asked["model_args"]) == ("mlxlm", {"path_or_hf_repo": str(WEIGHTS_DIR)})
@@ -104,6 +111,7 @@ def test_what_was_set_is_told_to_lm_eval_by_its_own_names() -> None:
         ({"batch_size": 4, "backend": "mlx"}, "batch_size is of backend=hf and vllm; leave it out with mlx"),
         ({"adapters": ["a@1"], "backend": "mlx"}, "takes no adapters; merge it into its base model"),
         ({"window": 64, "backend": "mlx"}, "takes no window"),
+        ({"tokenizer": "my/own", "backend": "mlx"}, "takes no tokenizer"),
     ],
     ids=str,
 )

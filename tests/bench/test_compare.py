@@ -71,6 +71,8 @@ def test_runs_from_before_rows_were_counted_compare_with_those_after(tmp_path: P
         ({"limits": {"mmlu": 100}}, "limits of mmlu is null in a and 100 in b"),
         ({"task_versions": {"mmlu": "2"}}, 'task_versions of mmlu is "1" in a and "2" in b'),
         ({"apply_chat_template": False}, "apply_chat_template is true in a and false in b"),
+        ({"backend": "hf"}, 'backend is "wire" in a and "hf" in b'),
+        ({"settings": {"seed": 1}}, 'settings is {} in a and {"seed": 1} in b'),
         ({"lm_eval_version": "0.4.12"}, 'lm_eval_version is "0.4.13" in a and "0.4.12" in b'),
         ({"harness": "lighteval"}, "harness is"),
         ({"datasets": {"mmlu": TaskData(path="owner/mmlu", fixture=True)}}, "datasets of mmlu is"),
