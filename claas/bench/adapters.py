@@ -119,6 +119,8 @@ def is_path(name: str) -> bool:
 def peft_folder(name: str) -> PeftFolder:
     """The adapter in a folder, or of a hub id; `InvalidInput` where there is none."""
     folder = Path(name).expanduser() if is_path(name) else fetched(name, _FETCHED)
+    if not folder.is_dir():
+        raise InvalidInput(f"adapters: the folder {name!r} not found")
     if not (folder / ADAPTER_CONFIG).is_file():
         raise InvalidInput(f"{name} is no adapter in PEFT's format: it has no {ADAPTER_CONFIG}")
     if not (folder / ADAPTER_WEIGHTS).is_file():
@@ -155,10 +157,13 @@ def fetched(name: str, patterns: Sequence[str]) -> Path:
         raise MissingExtra("huggingface_hub", "bench") from error
     try:
         return Path(hub.snapshot_download(name, allow_patterns=list(patterns)))
-    except (OSError, ValueError) as error:  # the hub's errors are subclasses of these
+    except hub.errors.LocalEntryNotFoundError as error:
         raise InvalidInput(
-            f"{name!r} is neither a folder nor in the hub's cache here, and the hub says: {one_line(error)}"
+            f"{name!r} is neither a folder nor in the hub's cache here, and the hub cannot be reached; download it "
+            "where it can be, and name the folder"
         ) from error
+    except (OSError, ValueError) as error:  # the hub's errors are subclasses of these
+        raise InvalidInput(f"{name!r} is no folder, and the hub does not give it: {one_line(error)}") from error
 
 
 def place_of(model: str) -> str:

@@ -118,6 +118,7 @@ def _loaded(config: BenchConfig, called: str, arguments: Mapping[str, Any], adap
     """lm-eval's model; `InvalidInput` where it cannot be loaded, or takes less of the adapter than there is."""
     backend = _BACKENDS[config.backend]
     if config.backend == HF:
+        import_module("transformers").utils.logging.disable_progress_bar()
         arguments = {**arguments, "device": _device(config)}
     what = config.model if adapter is None else f"{adapter.name} on {config.model}"
     try:

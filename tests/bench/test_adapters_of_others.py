@@ -1,6 +1,7 @@
 """Adapters in PEFT's format: over the wire as PEFT computes them, imported once, each with its own tokenizer."""
 
 import asyncio
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -13,7 +14,9 @@ from claas.bench.catalogue import chosen
 from claas.bench.settings import BenchConfig
 from claas.core.errors import InvalidInput
 from claas.eval.stacks.http_client import HttpClient, Retries
+from claas.eval.stacks.open_stack import hosted
 from claas.results.benchmarks import BenchmarkFiles, BenchmarkRun
+from claas.results.settings import EvalConfig
 from claas.tiny import WEIGHTS_DIR
 
 pytest.importorskip("lm_eval")
@@ -72,7 +75,7 @@ def test_a_folder_has_the_numbers_of_peft_and_is_imported_once(
     assert row.adapter is not None
     assert row.adapter.startswith("mine-")
     assert row.adapter.endswith("@0")
-    model = PeftModel.from_pretrained(base, str(mine)).eval()
+    model = PeftModel.from_pretrained(copy.deepcopy(base), str(mine)).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(WEIGHTS_DIR)
     for arguments, told in choices(tmp_path, row.name):
         for (context, continuation), (logprob, _) in zip(arguments, told, strict=True):
@@ -137,6 +140,25 @@ def test_a_hub_id_is_read_from_the_hub_or_its_cache(
     assert "\n" not in str(refused.value)
 
 
+def test_an_adapter_of_the_apis_own_comes_before_a_hub_id(store: Path, tmp_path: Path) -> None:
+    async def make() -> None:
+        async with hosted(EvalConfig(base_model="claas-tiny"), store) as stack:
+            await stack.init_adapter("team/calm", seed=1)
+
+    asyncio.run(make())
+    (row,) = run(store, tmp_path, "hellaswag", adapters=["team/calm"], include_base=False, limit=1)
+    assert row.adapter == "team-calm@0"
+
+
+def test_an_adapter_may_be_larger_than_other_bodies(store: Path, tmp_path: Path, base: Any) -> None:
+    from tests.engines.peft_adapters import trained
+
+    large = trained(base, tmp_path / "large", r=64, target_modules="all-linear")
+    assert (large / "adapter_model.safetensors").stat().st_size > 4 * 2**20
+    (row,) = run(store, tmp_path, "hellaswag", adapters=[str(large)], include_base=False, limit=1)
+    assert row.adapter is not None
+
+
 def test_what_is_no_adapter_of_this_base_model_is_refused_in_one_line(store: Path, tmp_path: Path, mine: Path) -> None:
     def changed(name: str, **config: Any) -> str:
         folder = shutil.copytree(mine, tmp_path / name)
@@ -151,7 +173,7 @@ def test_what_is_no_adapter_of_this_base_model_is_refused_in_one_line(store: Pat
     ours = changed("ours")
     (Path(ours) / "version.json").write_text(json.dumps(record))
     for adapter, said in {
-        str(tmp_path / "nowhere"): "it has no adapter_config.json",
+        str(tmp_path / "nowhere"): "adapters: the folder '.*nowhere' not found",
         str(tmp_path / "empty"): "it has no adapter_config.json",
         str(pickled): "adapter_model.bin is not read, as it could run code",
         changed("wide", r=8, base_model_name_or_path="big/one"): "trained on 'big/one', this base is 'claas-tiny': ",

@@ -76,6 +76,19 @@ async def test_it_is_imported_once_and_never_changed(engine: Any, open_engine: A
         await engine.import_adapter("own", *mine)
 
 
+async def test_adapters_that_differ_in_their_scale_alone_are_other_weights(
+    engine: Any, base: Any, tmp_path: Path
+) -> None:
+    config, weights = files(trained(base.model, tmp_path / "mine", r=4))
+    scales: list[dict[str, Any]] = [{}, {"lora_alpha": 2}, {"use_rslora": True}]
+    made = [
+        await engine.import_adapter(f"mine-{number}", config | scale, weights) for number, scale in enumerate(scales)
+    ]
+    again = await engine.import_adapter("again", config, weights)
+    assert len({each.digest for each in made}) == 3
+    assert again.digest == made[0].digest
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [

@@ -1,5 +1,6 @@
 """A LoRA from PEFT's files, by whomever it was trained: what the engine holds of it, or why it cannot."""
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any, cast
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from claas.core.errors import InvalidInput
 from claas.core.text import one_line
-from claas.engines.local.lora import LoraShape, from_bytes, kind_of, parameter_names
+from claas.engines.local.lora import LoraShape, from_bytes, kind_of, parameter_names, to_bytes
 from claas.engines.local.model import LoadedModel, linear_layers, matrix_of
 
 _PART = re.compile(r"base_model\.model\.(.+)\.lora_[AB]\.weight")
@@ -27,8 +28,8 @@ _PLAIN_STARTS = (None, True, False, "gaussian", "orthogonal", "eva")
 """What `init_lora_weights` may be: every other way to begin changes the base model, too."""
 
 
-def imported(config: Mapping[str, JsonValue], weights: bytes, base: LoadedModel) -> tuple[LoraShape, dict[str, Tensor]]:
-    """The shape and the tensors of an adapter, given its adapter_config.json and the bytes of its safetensors file.
+def imported(config: Mapping[str, JsonValue], weights: bytes, base: LoadedModel) -> tuple[LoraShape, bytes]:
+    """The shape of an adapter and its safetensors file as we keep it, given its adapter_config.json and its own file.
 
     Its numbers are PEFT's, which reads half precision into float32. `InvalidInput` names what is no plain LoRA, or
     does not fit `base`.
@@ -48,7 +49,17 @@ def imported(config: Mapping[str, JsonValue], weights: bytes, base: LoadedModel)
             f"{unlike}"
         )
     shape = LoraShape(rank, _whole(config, "lora_alpha"), _targets(found, base), config.get("use_rslora") is True)
-    return shape, {name: tensors[name] for name in sizes}
+    return shape, _with_scale(to_bytes({name: tensors[name] for name in sizes}), shape)
+
+
+def _with_scale(data: bytes, shape: LoraShape) -> bytes:
+    """The file with the scale in its header, too: adapters that differ in nothing else are not the same weights."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] |= {"lora_alpha": str(shape.alpha), "use_rslora": str(shape.rslora)}
+    written = json.dumps(header, separators=(",", ":")).encode()
+    written += b" " * (-len(written) % 8)
+    return len(written).to_bytes(8, "little") + written + data[end:]
 
 
 def _require_plain(config: Mapping[str, JsonValue]) -> None:

@@ -97,23 +97,21 @@ class LocalLearner(Learner[LocalVersion]):
     def _first(self, spec: AdapterSpec) -> LocalVersion:
         shape = LoraShape.of(spec, self._model)
         tensors = new_tensors(shape, self._model.model, spec.seed)
-        return self._begun(spec.lora_id, shape, tensors, self._store.untrained(spec.lora_id))
+        return self._begun(spec.lora_id, shape, to_bytes(tensors), self._store.untrained(spec.lora_id))
 
     def _imported(self, lora_id: str, config: Mapping[str, JsonValue], weights: bytes) -> LocalVersion:
-        shape, tensors = imported(config, weights, self._model)
+        shape, kept = imported(config, weights, self._model)
         known = self._store.get(lora_id, 0) if lora_id in self._store.adapters() else None
-        return self._begun(lora_id, shape, tensors, known)
+        return self._begun(lora_id, shape, kept, known)
 
-    def _begun(
-        self, lora_id: str, shape: LoraShape, tensors: Mapping[str, Tensor], known: LocalVersion | None
-    ) -> LocalVersion:
+    def _begun(self, lora_id: str, shape: LoraShape, weights: bytes, known: LocalVersion | None) -> LocalVersion:
         """Version 0; `known`, where it is the same."""
-        digest = hashlib.sha256(to_bytes(tensors)).hexdigest()
+        digest = hashlib.sha256(weights).hexdigest()
         if known is not None and (known.shape, known.digest, known.base_digest) == (shape, digest, self.base.digest):
             return known
         self._store.require_new(lora_id)
         self._adapted(shape)  # so that a shape that cannot be trained is refused now
-        return self._save(lora_id, 0, shape, tensors, {}, None, {}, Clock())
+        return self._save(lora_id, 0, shape, weights, {}, None, {}, Clock())
 
     def _trained(
         self, newest: LocalVersion, items: Sequence[TrainingItem], training: TrainingConfig, key: str
@@ -129,7 +127,9 @@ class LocalLearner(Learner[LocalVersion]):
         with clock.timing("distill"):
             metrics = run_update(model, optimizer, [self._example(item, training) for item in items], training)
         tensors, state = _tensors(model), optimizer_tensors(optimizer)
-        return self._save(newest.lora_id, newest.version + 1, newest.shape, tensors, state, key, metrics, clock)
+        return self._save(
+            newest.lora_id, newest.version + 1, newest.shape, to_bytes(tensors), state, key, metrics, clock
+        )
 
     def _adapted(self, shape: LoraShape) -> PeftModel:
         """The base model with an adapter of `shape`, whose values are whatever was trained last."""
@@ -142,7 +142,7 @@ class LocalLearner(Learner[LocalVersion]):
         lora_id: str,
         version: int,
         shape: LoraShape,
-        tensors: Mapping[str, Tensor],
+        weights: bytes,
         optimizer: Mapping[str, Tensor],
         key: str | None,
         metrics: Mapping[str, float],
@@ -151,7 +151,7 @@ class LocalLearner(Learner[LocalVersion]):
         """Write a version and make it the newest, in one step."""
         with self._store.staging(lora_id) as staging:
             with clock.timing("save"):
-                digest = staging.write(ADAPTER_WEIGHTS, to_bytes(tensors))
+                digest = staging.write(ADAPTER_WEIGHTS, weights)
                 optimizer_digest = staging.write(OPTIMIZER, to_bytes(optimizer)) if optimizer else None
                 staging.write(ADAPTER_CONFIG, config_json(shape, self._model))
             record = LocalVersion(
