@@ -25,7 +25,7 @@ from claas.results.manifest import (
 )
 from claas.results.records import History, Metadata, Status
 from claas.results.run_files import RESERVED, RunFiles, declared_keys, parsed
-from claas.results.settings import EvalConfig, eval_config
+from claas.results.settings import EvalConfig, recorded_config
 from claas.results.statistics import Interval
 from claas.results.summary import FILE_NAME, PreferenceSummary, Summary
 
@@ -248,7 +248,7 @@ def _read(name: str, files: RunFiles, *, held: bool) -> RunIndex:
 
 def _config(files: RunFiles, manifest: Manifest) -> EvalConfig:
     try:
-        return eval_config(manifest.config)
+        return recorded_config(manifest.config)
     except InvalidInput as error:
         raise InvalidInput(f"{files.config} is not of this version: {error}") from error
 

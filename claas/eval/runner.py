@@ -12,12 +12,19 @@ from claas.core.errors import InvalidInput, StackError
 from claas.core.files import writing
 from claas.dashboard.report import write_report
 from claas.eval.audit import require_sound
-from claas.eval.config.catalog import declared_keys, load_metrics, load_preference, resolve_criteria
+from claas.eval.config.catalog import (
+    declared_keys,
+    known_preferences,
+    load_metrics,
+    load_preference,
+    resolve_criteria,
+)
 from claas.eval.metrics.metric import Metric
 from claas.eval.metrics.preference import Preference
+from claas.eval.protocols.arms import measured_of, parts_of, with_controls
 from claas.eval.protocols.chosen import tracks_of
 from claas.eval.protocols.tracks import Track
-from claas.eval.run.folder import OpenRun, open_run
+from claas.eval.run.folder import OpenRun, as_started, open_run
 from claas.eval.run.reporter import Reporter, Silent
 from claas.eval.run.sources import code_of
 from claas.eval.run.step import run_track
@@ -52,7 +59,7 @@ async def run_harness(
         if unfinished:
             run = run.made_with(code, {name: record.next_step for name, record in records.items()})
         work = _Work(run, tracks, metrics, records, reporter or Silent())
-        keys = {track.name: declared_keys({**metrics, **track.metrics}, track.preference) for track in tracks}
+        keys = {track.name: declared_keys(measured_of(track, metrics), track.preference) for track in tracks}
         work.reporter.run_started(run.config, run.files.root, keys, {track.name: track.num_steps for track in tracks})
         if unfinished:
             async with open_stack(run.config, run.files.stack) as stack:
@@ -74,12 +81,24 @@ def prepare(config: EvalConfig) -> tuple[EvalConfig, list[Track], dict[str, Metr
     `InvalidInput` on whatever is wrong with it or with the stack it needs.
     """
     check_stack(config)
+    config = as_started(config)
     preferences, metrics = load(config)
-    tracks = tracks_of(config, list(preferences.values()))
+    tracks = planned_in(config, preferences, metrics)
     judged = [track.preference for track in tracks]
     of_run = [BWT] if len({track.adapter for track in tracks}) < len(tracks) else []
     criteria = resolve_criteria(config.criteria, metrics, config.config_dir, judged, of_run)
     return replace(config, criteria=criteria), tracks, metrics
+
+
+def planned_in(config: EvalConfig, preferences: Mapping[str, Preference], metrics: Mapping[str, Metric]) -> list[Track]:
+    """The tracks of the run's protocol, and the control arms beside them."""
+
+    def other_than(track: Track) -> Preference:
+        known = [*preferences.values(), *map(load_preference, known_preferences())]
+        about = {part.name for part in parts_of(track.preference)}
+        return next(each for each in known if each.name not in about)
+
+    return with_controls(config, tracks_of(config, list(preferences.values())), metrics, other_than)
 
 
 def load(config: EvalConfig) -> tuple[dict[str, Preference], dict[str, Metric]]:

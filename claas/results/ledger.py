@@ -13,10 +13,11 @@ from claas.results.records import SCHEMA_VERSION, AdapterVersion, Record, Transc
 class Intent(Record):
     """An update about to be asked for, with its whole batch, so that it can be sent again as it was.
 
-    `adapter` is the version that was sampled from. `prompts`, `responses` and `rollout_ids` are of the answers that
-    came, in order. `feedback` is what was said of all of them, None where that differs: `feedback_by_answer` then has
-    it. `sampling` is None but in ledgers of earlier versions, which hold the transcripts of every answer
-    asked for; they now wait in a file of their own until the step is on record.
+    `adapter` is the version that is trained, and that was sampled from unless `sampled_from` names another. `prompts`,
+    `responses` and `rollout_ids` are of the answers that came, in order. `feedback` is what was said of all of them,
+    None where that differs: `feedback_by_answer` then has it. `sampling` is None but in ledgers of earlier versions,
+    which hold the transcripts of every answer asked for; they now wait in a file of their own until the step is on
+    record.
     """
 
     kind: Literal["intent"] = "intent"
@@ -25,6 +26,7 @@ class Intent(Record):
     key: str
     timestamp: str
     adapter: AdapterVersion
+    sampled_from: AdapterVersion | None = None
     feedback: str | None = None
     feedback_by_answer: list[str] | None = None
     prompts: list[str]

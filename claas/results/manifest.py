@@ -49,6 +49,7 @@ class PlannedTrack(Record):
     """Rounds of feedback on one adapter: the folder `name` has their records, measured by `preference`.
 
     Tracks of the same `adapter` train it one after another. Its user changes their mind after `flips_at` updates.
+    A control, whose `arm` is another one than feedback, is beside the track `control_of`, and is not judged.
     """
 
     name: str
@@ -56,6 +57,8 @@ class PlannedTrack(Record):
     preference: str
     num_steps: int
     flips_at: int | None = None
+    arm: str = "feedback"
+    control_of: str | None = None
 
 
 class Manifest(Record):
@@ -172,7 +175,8 @@ def continued(config: EvalConfig, recorded: Manifest, folder: Path) -> EvalConfi
     asked = asdict(resolved)
     if config.collapse_steps is None:  # what follows from num_steps is no difference of its own
         asked["collapse_steps"] = old_collapse
-    differences = _differences({"protocol": asdict(ProtocolConfig())} | recorded.config, asked, old_steps)
+    then: dict[str, Any] = {"protocol": asdict(ProtocolConfig()), "controls": [], **recorded.config}
+    differences = _differences(then, asked, old_steps)
     if differences:
         raise InvalidInput(
             f"{folder} holds a run with another configuration: {'; '.join(differences)}. Choose another output_dir, "

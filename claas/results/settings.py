@@ -92,6 +92,11 @@ class EvalConfig:
         ["concise", "no_emoji", "identity"], "names of preference/*.yaml, or paths of such files"
     )
     protocol: ProtocolConfig = setting(ProtocolConfig(), "which adapters learn what, and in which order")
+    controls: list[str] = setting(
+        ["in_context"],
+        "arms beside the run, on the same prompts and seeds: in_context (feedback in the prompt, nothing is trained), "
+        "neutral (praise), irrelevant (another preference's feedback), off_policy (on answers of the base model)",
+    )
     metrics: list[str] = setting(["all"], "metrics, or the presets all and quick")
     num_steps: int = setting(20, "feedback rounds per preference", low=1)
     batch_size: int = setting(4, "answers sampled, and trained on, per step", low=1, high=64)
@@ -161,6 +166,8 @@ class EvalConfig:
             raise InvalidInput("preferences must name at least one preference, got []")
         if not self.metrics:
             raise InvalidInput("metrics must name at least one metric or preset, got []")
+        if len(set(self.controls)) != len(self.controls):
+            raise InvalidInput(f"controls must be distinct, got {self.controls}")
         if len(set(self.preferences)) != len(self.preferences):
             raise InvalidInput(f"preferences must be distinct, got {self.preferences}")
         if not isinstance(self.fail_on_error, bool):
@@ -225,6 +232,11 @@ def spread(num_steps: int, points: int = 5) -> list[int]:
     if points >= num_steps:
         return list(range(num_steps))
     return sorted({round(i * (num_steps - 1) / (points - 1)) for i in range(points)})
+
+
+def recorded_config(values: Mapping[str, Any]) -> EvalConfig:
+    """The configuration that a run recorded; of one that is older than control arms, it had none."""
+    return eval_config({"controls": [], **values})
 
 
 def eval_config(values: Mapping[str, Any]) -> EvalConfig:

@@ -167,6 +167,34 @@ class _Pairs:
         return high if excess(high) >= 0 else float(_optimize.brentq(excess, low, high))
 
 
+def paired_difference_interval(gained: int, lost: int, n: int, confidence: float = 0.95) -> Interval:
+    """The difference of two paired pass rates, (gained - lost) / n, by inverting its score test.
+
+    Tango 1998 ("Equivalence test and confidence interval for the difference in proportions for the paired-sample
+    design"). It does not shrink to a point where no pair differs: it is then 0 to z² / (n + z²) on either side.
+    """
+    z, estimate = normal_quantile((1 + confidence) / 2), (gained - lost) / n
+
+    def beyond(difference: float, bound: float) -> float:
+        return paired_difference_z(gained, lost, n, difference) - bound
+
+    low = float(_optimize.brentq(beyond, -1 + _ZERO, estimate, args=(z,))) if estimate > -1 + _ZERO else -1.0
+    high = float(_optimize.brentq(beyond, estimate, 1 - _ZERO, args=(-z,))) if estimate < 1 - _ZERO else 1.0
+    return Interval(low, high)
+
+
+def paired_difference_z(gained: int, lost: int, n: int, difference: float) -> float:
+    """Tango's statistic: how many standard errors the difference found lies above `difference`, were that the truth."""
+    off = 2 * n * difference - gained - lost + (lost - gained) * difference
+    constant = -lost * difference * (1 - difference)
+    share_lost = (math.sqrt(max(0.0, off * off - 8 * n * constant)) - off) / (4 * n)
+    variance = n * (2 * share_lost + difference * (1 - difference))
+    distance = gained - lost - n * difference
+    if variance <= 0:
+        return 0.0 if distance == 0 else math.copysign(math.inf, distance)
+    return distance / math.sqrt(variance)
+
+
 def mcnemar_exact(lost: int, gained: int) -> float:
     """Two-sided exact p-value that losses and gains are equally likely (McNemar 1947; binomial, conditional)."""
     if lost + gained == 0:

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from pydantic import Field
+
 from claas.core.files import dump_json, write_atomically
 from claas.results.code import Change, said_of
 from claas.results.criteria import change_interval, threshold_of
+from claas.results.effects import ArmEffect, effects_of
 from claas.results.efficiency import Efficiency, efficiency_of
 from claas.results.manifest import PlannedTrack, planned_tracks
 from claas.results.records import (
@@ -60,8 +63,9 @@ class PreferenceSummary(Judgement):
 class Summary(Record):
     """A run. `verdict` is over its preferences; `confidence` is that of every interval.
 
-    `transfer` is of a run whose preferences were learned one after the other on one adapter, None of others. `cost` is
-    an estimate in the currency of the configuration's prices, None where it has none.
+    `arms` has the effect against each control, by preference. `transfer` is of a run whose preferences were learned one
+    after the other on one adapter, None of others. `cost` is an estimate in the currency of the configuration's prices,
+    None where it has none.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -76,6 +80,7 @@ class Summary(Record):
     timing_s: dict[str, float]
     preferences: dict[str, PreferenceSummary]
     transfer: Transfer | None = None
+    arms: dict[str, dict[str, ArmEffect]] = Field(default_factory=dict[str, dict[str, ArmEffect]])
 
 
 def build_summary(
@@ -91,12 +96,21 @@ def build_summary(
     """
     planned = planned_tracks(config, tracks)
     flips_at = {track.name: track.flips_at for track in planned}
-    judged = judge_run(list(histories.values()), config.criteria, len(planned))
+    controls = {track.name: track.arm for track in planned if track.control_of is not None}
+    run_on = {name: history for name, history in histories.items() if name not in controls}
+    judged = judge_run(list(run_on.values()), config.criteria, len(planned) - len(controls))
+    judgements = dict(zip(run_on, judged, strict=True)) | {
+        name: _of_control(arm, histories[name]) for name, arm in controls.items() if name in histories
+    }
     preferences = {
         name: _preference(
-            history, judgement, config.confidence, [*left_out(config), *said_of(changes, history)], flips_at.get(name)
+            history,
+            judgements[name],
+            config.confidence,
+            [*left_out(config), *said_of(changes, history)],
+            flips_at.get(name),
         )
-        for (name, history), judgement in zip(histories.items(), judged, strict=True)
+        for name, history in histories.items()
     }
     transfer = _transfer(config, histories, planned, judged)
     verdicts = [judgement.verdict for judgement in judged] + ([] if transfer is None else [transfer.ruling.verdict])
@@ -106,7 +120,7 @@ def build_summary(
     return Summary(
         run_id=run_id,
         status=next((status for status in (Status.RUNNING, Status.FAILED) if status in statuses), Status.COMPLETE),
-        verdict=combine(verdicts + [Verdict.INCONCLUSIVE] * waiting),
+        verdict=combine(verdicts + [Verdict.INCONCLUSIVE] * max(0, len(planned) - len(controls) - len(run_on))),
         confidence=config.confidence,
         base_model=config.base_model,
         seed=config.seed,
@@ -115,7 +129,14 @@ def build_summary(
         timing_s=_total([preference.timing_s for preference in preferences.values()]),
         preferences=preferences,
         transfer=transfer,
+        arms=effects_of(histories, planned, config.confidence),
     )
+
+
+def _of_control(arm: str, history: History) -> Judgement:
+    """Nothing is expected of a control, so that nothing is judged."""
+    reason = f"control arm {arm}: not judged" if history.failure is None else f"control arm {arm}: {history.failure}"
+    return Judgement(verdict=Verdict.INCONCLUSIVE, reason=reason, criteria={}, not_measured=[], changed_items={})
 
 
 def _transfer(

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from claas.core.errors import InvalidInput, StackError
 from claas.eval.config.catalog import load_preference
 from claas.eval.metrics.preference import Preference
+from claas.eval.protocols.arms import NEUTRAL
 from claas.eval.protocols.chosen import PROTOCOLS, tracks_of
 from claas.eval.protocols.tracks import Track, rounds_of
 from claas.eval.runner import OpenStack, run_harness
@@ -241,3 +242,70 @@ def test_every_shipped_protocol_has_its_file() -> None:
     assert {path.stem for path in folder.glob("*.yaml")} == set(PROTOCOLS)
     for path in folder.glob("*.yaml"):
         assert ProtocolConfig(**yaml.safe_load(path.read_text())) == ProtocolConfig(kind=path.stem)
+
+
+def test_controls_are_asked_the_same_with_the_same_seeds_and_are_not_judged(tmp_path: Path) -> None:
+    controls = ["in_context", "neutral", "irrelevant", "off_policy"]
+    stack = scripted()
+    results = ran(config(tmp_path, "isolated", preferences=["calm"], controls=controls, num_steps=3), stack)
+    names = ["calm", "calm.neutral", "calm.irrelevant", "calm.off_policy"]
+    assert list(results.preferences) == names
+    given = {name: {step.feedback_given for step in history.steps} for name, history in results.preferences.items()}
+    assert given == {
+        "calm": {"Please be calm"},
+        "calm.neutral": {NEUTRAL},
+        "calm.irrelevant": {load_preference("concise").feedback_string},
+        "calm.off_policy": {"Please be calm"},
+    }
+    run, *beside = (results.preferences[name] for name in names)
+    for control in beside:
+        sampled = [[(t.prompt, t.seed) for t in step.rollouts if t.metric == "sample"] for step in run.steps]
+        assert [
+            [(t.prompt, t.seed) for t in step.rollouts if t.metric == "sample"] for step in control.steps
+        ] == sampled
+        assert [bool(step.eval) for step in control.steps] == [False, False, True]
+        assert results.summary.preferences[control.preference].criteria == {}
+    assert set(results.summary.arms["calm"]) == set(controls)
+    off_policy = results.preferences["calm.off_policy"]
+    told = {t.response for step in off_policy.steps for t in step.rollouts if t.metric == "sample"}
+    assert all("calm.off_policy-run@0" in (text or "") for text in told), "whatever was learned since"
+
+
+def test_in_context_is_the_base_model_with_the_feedback_before_the_prompt(tmp_path: Path) -> None:
+    baseline = ran(config(tmp_path, "isolated", preferences=["calm"])).preferences["calm"].baseline
+    assert baseline is not None
+    asked = {each.item: each.prompt for each in baseline.rollouts if each.metric == "in_context"}
+    assert asked == {
+        "heldout/0": "Please be calm\n\nWhat is wind?",
+        "heldout/1": "Please be calm\n\nWhat is ice?",
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "controls", "says"),
+    [
+        ("isolated", ["neutrl"], "unknown control 'neutrl'; did you mean neutral"),
+        ("sequential", ["neutral"], "cannot be run beside protocol=sequential"),
+        ("flip", ["irrelevant"], "cannot be run beside protocol=flip"),
+    ],
+)
+def test_a_control_that_cannot_be_compared_is_refused_before_anything_starts(
+    tmp_path: Path, kind: str, controls: list[str], says: str
+) -> None:
+    stack = scripted()
+    with pytest.raises(InvalidInput, match=says):
+        ran(config(tmp_path, kind, controls=controls), stack)
+    assert not stack.asked
+
+
+def test_a_run_from_before_there_were_controls_goes_on_without_any(tmp_path: Path) -> None:
+    asked, stack = config(tmp_path, "isolated", preferences=["calm"], controls=[]), scripted()
+    ran(asked, stack)
+    path = tmp_path / "run" / "config.json"
+    manifest = json.loads(path.read_text())
+    for key in ("controls", "protocol"):
+        del manifest["config"][key]
+    path.write_text(json.dumps(manifest))
+    later = config(tmp_path, "isolated", preferences=["calm"], num_steps=3)
+    assert later.controls == ["in_context"]
+    assert ran(later, stack).new_steps == 1

@@ -32,7 +32,8 @@ class Track:
     `name` is that of its folder, and a part of its updates' keys; the preference's name is a part of every seed, so
     that tracks of one preference are asked the same with the same seeds. Tracks that name the same `adapter` train it
     one after another, in their order, and the baseline of each is version 0, before any of them. `metrics` are measured
-    beside those of the run.
+    beside those of the run. A control, whose `arm` is another one, is there for its last version to be compared with
+    that of the track `control_of`. With `samples_base` feedback is given on answers of version 0.
     """
 
     name: str
@@ -40,6 +41,9 @@ class Track:
     preference: Preference
     rounds: tuple[Round, ...]
     metrics: Mapping[str, Metric] = field(default_factory=dict[str, Metric])
+    arm: str = "feedback"
+    control_of: str | None = None
+    samples_base: bool = False
 
     @property
     def num_steps(self) -> int:
@@ -54,7 +58,14 @@ class Track:
             preference=self.preference.name,
             num_steps=self.num_steps,
             flips_at=self.preference.flips_at if isinstance(self.preference, Flipped) else None,
+            arm=self.arm,
+            control_of=self.control_of,
         )
+
+    def metrics_at(self, step: int | None, metrics: Mapping[str, Metric]) -> Mapping[str, Metric]:
+        """What may be due at a step, None being the baseline: of a control nothing but at its two ends."""
+        between = self.control_of is not None and step not in (None, self.num_steps - 1)
+        return {} if between else metrics
 
     def collapse_steps(self, config: EvalConfig) -> frozenset[int]:
         """The run's, or, where it has another number of steps, as many spread over these, with the last among them."""

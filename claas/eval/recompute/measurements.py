@@ -119,7 +119,9 @@ class Measurements:
         measured: Sequence[Transcript],
         sample_counts: Mapping[str, Counts],
     ) -> None:
-        again = await measure_all(self.metrics, subject, self.track.collapse_steps(self.config))
+        again = await measure_all(
+            self.track.metrics_at(subject.step, self.metrics), subject, self.track.collapse_steps(self.config)
+        )
         compare = self.agreement.compare
         compare(where, "eval", record.eval, again.values)
         compare(where, "counts", _plain(record.counts), _plain({**sample_counts, **again.counts}))

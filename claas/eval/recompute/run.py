@@ -10,7 +10,7 @@ from claas.core.files import read_text
 from claas.core.text import visible
 from claas.eval.metrics.metric import Metric
 from claas.eval.metrics.preference import Preference
-from claas.eval.protocols.chosen import tracks_of
+from claas.eval.protocols.arms import measured_of
 from claas.eval.protocols.tracks import Track
 from claas.eval.recompute.measurements import Agreement, Measurements, compare_transcripts, replay
 from claas.eval.run.canaries import Canaries
@@ -18,14 +18,14 @@ from claas.eval.run.canary import canary_text, sample_chat
 from claas.eval.run.sources import code_of
 from claas.eval.run.step import intent_to_train, require_answers, sample
 from claas.eval.run.track_run import update_key, what_changed
-from claas.eval.runner import load
+from claas.eval.runner import load, planned_in
 from claas.eval.stacks.stack import WrongWeights
 from claas.results.code import Change, differences, said_of
 from claas.results.ledger import Intent, Ledger
 from claas.results.manifest import Manifest, read_manifest
 from claas.results.records import AdapterVersion, Baseline, History, Metadata, SampledBatch, StepRecord
 from claas.results.run_files import PreferenceFiles, PreferenceRecords, RunFiles, parsed
-from claas.results.settings import EvalConfig, eval_config
+from claas.results.settings import EvalConfig, recorded_config
 from claas.results.summary import FILE_NAME, PreferenceSummary, Summary, build_summary
 
 
@@ -36,11 +36,11 @@ async def recompute_run(run_dir: Path, config_dir: Path | None = None) -> list[A
     holds no run, or a preference or metric of it is missing or has changed.
     """
     manifest = read_manifest(RunFiles(run_dir))
-    config = eval_config(manifest.config)
+    config = recorded_config(manifest.config)
     if config_dir is not None:
         config = replace(config, config_dir=str(config_dir))
     preferences, metrics = load(config)
-    tracks = tracks_of(config, list(preferences.values()))
+    tracks = planned_in(config, preferences, metrics)
     agreements = await recompute_records(RunFiles(run_dir), manifest, config, tracks, metrics)
     if other := differences(manifest.codes[-1], code_of(config, tracks, metrics)):
         agreements[0].notes.append(f"recomputed with other code than it was made with: {'; '.join(other)}")
@@ -97,7 +97,7 @@ class _Records:
         return agreement
 
     def _require_same(self, recorded: Metadata, track: Track, folder: Path) -> None:
-        if changed := what_changed(recorded, track.preference, {**self.metrics, **track.metrics}):
+        if changed := what_changed(recorded, track.preference, measured_of(track, self.metrics)):
             raise InvalidInput(
                 f"{changed} changed since {folder} was recorded; restore it, or name the folder that holds it as it "
                 "was with --config-dir"
@@ -126,7 +126,7 @@ class _Records:
         self, agreement: Agreement, track: Track, baseline: Baseline, records: PreferenceRecords
     ) -> None:
         preference = track.preference
-        measurements = Measurements(track, {**self.metrics, **track.metrics}, self.config, agreement)
+        measurements = Measurements(track, measured_of(track, self.metrics), self.config, agreement)
         await measurements.check_baseline("baseline.json", baseline)
         await self._check_canary(agreement, "baseline.json", preference, baseline, baseline)
         for step in records.steps[: records.ledger.updates]:

@@ -1,6 +1,6 @@
 """The end of a run on the screen: every criterion with its interval, what was lost, and where everything is."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rich import box
@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from claas.results.effects import ArmEffect, Contrast
 from claas.results.efficiency import AT, Efficiency, Reached
 from claas.results.numbers import common_decimals, fixed, span
 from claas.results.progress import cut_off, lost, measured, printable
@@ -32,8 +33,13 @@ _MOST_ITEMS = 12
 def verdict_report(summary: Summary, run_dir: Path) -> Group:
     """Everything a person wants to know when a run has ended; model text in it is shown as it is, never obeyed."""
     parts: list[RenderableType] = []
+    controls = {f"{name}.{arm}" for name, effects in summary.arms.items() for arm in effects}
     for name, preference in summary.preferences.items():
+        if name in controls:
+            continue
         parts += [Text(), *_preference(name, preference, summary.confidence)]
+    if summary.arms:
+        parts += [Text(), *_arms(summary.arms, summary.confidence)]
     if summary.transfer is not None:
         parts += [Text(), *_transfer(summary.transfer, summary.confidence)]
     if any(preference.verdict is Verdict.INCONCLUSIVE for preference in summary.preferences.values()):
@@ -107,6 +113,32 @@ def _table(criteria: dict[str, Ruling], confidence: float) -> Table:
             Text(ruling.verdict.value, style=_STYLES[ruling.verdict]),
         )
     return table
+
+
+def _arms(arms: Mapping[str, Mapping[str, ArmEffect]], confidence: float) -> Iterable[RenderableType]:
+    """What the feedback did beyond each control."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
+    table.add_column("more than the control")
+    table.add_column("compliance", justify="right")
+    table.add_column(f"{100 * confidence:g} % CI", justify="right")
+    table.add_column("capability", justify="right")
+    table.add_column(f"{100 * confidence:g} % CI", justify="right")
+    table.add_column("the control itself", justify="right")
+    for name, effects in arms.items():
+        for arm, effect in effects.items():
+            kept = effect.capability
+            table.add_row(
+                Text(printable(f"{name}, {arm}")),
+                *(_signed(effect.compliance) if effect.compliance.value is not None else ("", "")),
+                *(_signed(kept) if kept is not None and kept.value is not None else ("", "")),
+                "" if effect.control_gain is None else f"{effect.control_gain:+.2f}",
+            )
+    yield table
+
+
+def _signed(contrast: Contrast) -> tuple[str, str]:
+    ci = "" if contrast.ci is None else f"{contrast.ci[0]:+.2f} to {contrast.ci[1]:+.2f}"
+    return f"{contrast.value:+.2f}", ci
 
 
 def _transfer(transfer: Transfer, confidence: float) -> Iterable[RenderableType]:

@@ -23,7 +23,7 @@ from claas.results.manifest import (
 )
 from claas.results.records import utc_now
 from claas.results.run_files import RunFiles, parsed
-from claas.results.settings import EvalConfig
+from claas.results.settings import EvalConfig, recorded_config
 
 RUNS = Path("data/evals")
 """Where runs without an `output_dir` go, below the working directory."""
@@ -84,6 +84,14 @@ def open_run(
             in_use = f"another process works on {files.root}; wait for it to end, or choose another output_dir"
             held.enter_context(locked(files.lock, in_use))
         yield _started_or_continued(config, files, code, tuple(tracks) or None)
+
+
+def as_started(config: EvalConfig) -> EvalConfig:
+    """`config`, without control arms where it continues a run that is older than those."""
+    path = None if config.output_dir is None else RunFiles(Path(config.output_dir).expanduser()).config
+    if path is None or not path.is_file() or config.controls != EvalConfig().controls:
+        return config
+    return replace(config, controls=recorded_config(parsed(path, read_text(path), Manifest).config).controls)
 
 
 def new_folder() -> Path:

@@ -17,6 +17,7 @@ from typing import Any, cast
 import claas
 from claas.core.settings import MODES
 from claas.eval.metrics.metric import Metric
+from claas.eval.protocols.arms import measured_of, with_controls
 from claas.eval.protocols.chosen import protocol_of
 from claas.eval.protocols.tracks import Track
 from claas.results.code import NO_SOURCE, Code
@@ -53,8 +54,9 @@ def code_of(config: EvalConfig, tracks: Sequence[Track], metrics: Mapping[str, M
         for asked in (*track.preference.probes(), *track.preference.beyond_scope())
         for verifier in (asked.verifier, asked.opposite)
     ]
-    measured = [metric for track in tracks for metric in (*metrics.values(), *track.metrics.values())]
-    sources, packages = _sources([*verifiers, *measured, protocol_of(config.protocol.kind)])
+    measured = [metric for track in tracks for metric in measured_of(track, metrics).values()]
+    arms = [with_controls] if any(track.control_of is not None for track in tracks) else []
+    sources, packages = _sources([*verifiers, *measured, protocol_of(config.protocol.kind), *arms])
     if config.claas_url is None:
         sources |= {name: _package_digest(name) for name in (*_TRAINING, MODES[config.mode].engine)}
     return Code(versions=package_versions(config) | packages, sources=dict(sorted(sources.items())))

@@ -80,9 +80,11 @@ async def _prepare_update(run: TrackRun, step: int) -> Intent:
     """Sample the batch of `step`, and put it and the intent to train on it on the disk."""
     config, adapter, started = run.config, run.newest(), time.monotonic()
     items = run.track.rounds[step]
-    batch = await sample(run.subject(adapter, step), step, items, config.temperature)
+    source = run.baseline.adapter if run.track.samples_base and run.baseline is not None else None
+    batch = await sample(run.subject(source or adapter, step), step, items, config.temperature)
     require_answers(batch, every=config.fail_on_error is True)
     intent = intent_to_train(batch, adapter, items, run.key(step), time.monotonic() - started)
+    intent = intent.model_copy(update={"sampled_from": source})
     run.files.write_sampled(batch)
     run.ledger.write(intent)
     return intent

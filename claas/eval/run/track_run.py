@@ -11,6 +11,7 @@ from claas.core.concurrency import both
 from claas.core.errors import InvalidInput, NotFound, StackError
 from claas.eval.metrics.metric import Metric, Subject, declared, seed_for
 from claas.eval.metrics.preference import Preference
+from claas.eval.protocols.arms import measured_of
 from claas.eval.protocols.tracks import Track
 from claas.eval.run.canaries import Canaries
 from claas.eval.run.canary import EARLIER_TEXT, PROMPT, canary_text, check_answers, require_canary, score_canary
@@ -90,7 +91,7 @@ class TrackRun:
         base_model, before = self.config.base_model, None if step is None else self.ledger.update(step)[0].adapter
         with_chat = self.config.openclaw_url is None
         measured, canary = await both(
-            measure_all(self.metrics, subject, collapse_steps),
+            measure_all(self.track.metrics_at(step, self.metrics), subject, collapse_steps),
             score_canary(subject, base_model, self._canary_text, before, with_chat=with_chat),
         )
         if with_chat:
@@ -133,7 +134,7 @@ def open_track(
         stack=stack,
         track=track,
         before=before,
-        metrics={**metrics, **track.metrics},
+        metrics=measured_of(track, metrics),
         config=run.config,
         run_id=run.run_id,
         files=run.files.preference(track.name),

@@ -1,0 +1,149 @@
+"""What the feedback did beyond what would have happened anyway: a run against its control arms, paired by item."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from claas.results.evidence import ByItem, by_item
+from claas.results.keys import Items, Key, Role, judged, with_role
+from claas.results.manifest import PlannedTrack
+from claas.results.means import mean_interval, mean_p_at_most
+from claas.results.records import History, Record, Status
+from claas.results.statistics import Interval, holm, normal_tail, paired_difference_interval, paired_difference_z
+
+IN_CONTEXT = "in_context"
+"""The control that trains nothing: the base model with the feedback in its prompt."""
+
+
+class Contrast(Record):
+    """The mean over `n` items of how much more the run has than its control, with its interval.
+
+    `p` is one-sided, of that being 0 or less; `p_holm` is it, adjusted over all controls of all preferences of the run.
+    """
+
+    value: float | None
+    ci: tuple[float, float] | None
+    p: float | None
+    p_holm: float | None = None
+    n: int
+    formula: str
+
+
+class ArmEffect(Record):
+    """A run against one control, where both were measured last.
+
+    `control_gain` is the change from baseline that the control has by itself: what happens without the feedback, or, of
+    `in_context`, what the feedback does in a prompt. `capability` is None where the control loses none by definition.
+    """
+
+    control_gain: float | None
+    compliance: Contrast
+    capability: Contrast | None = None
+
+
+def effects_of(
+    histories: Mapping[str, History], planned: Sequence[PlannedTrack], confidence: float
+) -> dict[str, dict[str, ArmEffect]]:
+    """The effect of every preference against each of its controls, by track and arm; nothing before both have ended."""
+    found: dict[str, dict[str, ArmEffect]] = {}
+    for track in planned:
+        history = histories.get(track.name)
+        if history is None or history.status is not Status.COMPLETE or track.control_of is not None:
+            continue
+        effects = _in_context(history, confidence)
+        for other in planned:
+            control = histories.get(other.name)
+            if other.control_of == track.name and control is not None and control.status is Status.COMPLETE:
+                effects[other.arm] = _against(history, control, confidence)
+        if effects:
+            found[track.name] = effects
+    return _adjusted(found)
+
+
+def _in_context(history: History, confidence: float) -> dict[str, ArmEffect]:
+    key = _compliance(history)
+    prompted = by_item(history.rollouts(0), Items(metric=IN_CONTEXT, prefix="heldout/", cluster="prompts"))
+    if key is None or key.items is None or not prompted:
+        return {}
+    last = by_item(history.rollouts(history.planned_steps), key.items)
+    base = by_item(history.rollouts(0), key.items)
+    contrast = _contrast(last, prompted, "final - in_context", confidence)
+    return {IN_CONTEXT: ArmEffect(control_gain=_mean_change(prompted, base), compliance=contrast)}
+
+
+def _against(history: History, control: History, confidence: float) -> ArmEffect:
+    """Difference in differences: each against its own baseline."""
+    compliance = _compliance(history)
+    retained = next((key for key, criterion in judged(history.keys) if criterion.estimator == "retention"), None)
+    assert compliance is not None, "a control is compared by it"
+    return ArmEffect(
+        control_gain=_mean_change(_last(control, compliance), _first(control, compliance)),
+        compliance=_difference(history, control, compliance, confidence),
+        capability=None if retained is None else _difference(history, control, retained, confidence),
+    )
+
+
+def _difference(history: History, control: History, key: Key, confidence: float) -> Contrast:
+    one, other = _first(history, key), _first(control, key)
+    now, then = _last(history, key), _last(control, key)
+    formula = "(final - baseline) - (control's final - control's baseline)"
+    if all(other.get(item) == score for item, score in one.items()):
+        return _contrast(now, then, formula, confidence)  # the baselines cancel, item by item
+    changes, changes_of_control = _changes(now, one), _changes(then, other)
+    return _contrast(changes, changes_of_control, formula, confidence)
+
+
+def _contrast(one: ByItem, other: ByItem, formula: str, confidence: float) -> Contrast:
+    pairs = [(one.get(item), other.get(item)) for item in one]
+    known = [(now, then) for now, then in pairs if now is not None and then is not None]
+    differences = [now - then for now, then in known]
+    method = f"mean of {formula}, paired by item"
+    if not differences:
+        return Contrast(value=None, ci=None, p=None, n=0, formula=method)
+    if all(score in (0, 1) for pair in known for score in pair):
+        gained, lost = sum(each > 0 for each in differences), sum(each < 0 for each in differences)
+        interval: Interval | None = paired_difference_interval(gained, lost, len(known), confidence)
+        p = normal_tail(-paired_difference_z(gained, lost, len(known), 0.0))
+        method += "; score interval (Tango 1998)"
+    else:
+        interval, p = mean_interval(differences, confidence), mean_p_at_most(differences, 0.0)
+        method += "; the wider of paired bootstrap-t and Student's t"
+    return Contrast(
+        value=fmean(differences),
+        ci=None if interval is None else (interval.low, interval.high),
+        p=p,
+        n=len(known),
+        formula=method,
+    )
+
+
+def _adjusted(found: dict[str, dict[str, ArmEffect]]) -> dict[str, dict[str, ArmEffect]]:
+    places = [(track, arm) for track, effects in found.items() for arm in effects]
+    tested = [place for place in places if found[place[0]][place[1]].compliance.p is not None]
+    p_values = [p for track, arm in tested if (p := found[track][arm].compliance.p) is not None]
+    for (track, arm), p in zip(tested, holm(p_values, len(places)), strict=True):
+        effect = found[track][arm]
+        adjusted = effect.compliance.model_copy(update={"p_holm": p})
+        found[track][arm] = effect.model_copy(update={"compliance": adjusted})
+    return found
+
+
+def _compliance(history: History) -> Key | None:
+    return with_role(history.keys, Role.LEARNED) or with_role(history.keys, Role.TRAINED_ON)
+
+
+def _first(history: History, key: Key) -> ByItem:
+    return {} if key.items is None else by_item(history.rollouts(0), key.items)
+
+
+def _last(history: History, key: Key) -> ByItem:
+    return {} if key.items is None else by_item(history.rollouts(history.planned_steps), key.items)
+
+
+def _changes(after: ByItem, before: ByItem) -> ByItem:
+    pairs = {item: (score, before.get(item)) for item, score in after.items()}
+    return {item: None if now is None or was is None else now - was for item, (now, was) in pairs.items()}
+
+
+def _mean_change(after: ByItem, before: ByItem) -> float | None:
+    known = [change for change in _changes(after, before).values() if change is not None]
+    return fmean(known) if known else None

@@ -1,0 +1,105 @@
+"""A run against its control arms: by hand, and the interval that does not shrink where nothing differs."""
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from claas.results.effects import effects_of
+from claas.results.keys import keys_of_schema_1
+from claas.results.manifest import PlannedTrack
+from claas.results.records import AdapterVersion, Baseline, Counts, History, StepRecord, Transcript
+from claas.results.statistics import paired_difference_interval, paired_difference_z
+
+Z = 1.959963984540054
+
+
+def answers(scores: list[float], metric: str = "compliance") -> list[Transcript]:
+    return [
+        Transcript(metric=metric, item=f"heldout/{i}", prompt="p", response="r", verdict={"score": s, "passed": s == 1})
+        for i, s in enumerate(scores)
+    ]
+
+
+def history(name: str, before: list[float], after: list[float], prompted: list[float] | None = None) -> History:
+    common = {
+        "preference": "a", "timestamp": "t", "timing_s": {}, "tokens": {},
+        "counts": {"sample": Counts(planned=1, scored=1, errored=0)},
+    }  # fmt: skip
+    baseline = Baseline(
+        adapter=AdapterVersion(lora_id=name, version=0, digest="0"),
+        eval={"heldout_compliance": 0.0},
+        rollouts=answers(before) + answers(prompted or [], "in_context"),
+        **common,
+    )
+    step = StepRecord(
+        step=0, feedback_given="f", prompts=[], responses=[], rollout_ids=[], sdpo_metrics={},
+        adapter=AdapterVersion(lora_id=name, version=1, digest="1"), eval={"heldout_compliance": 1.0},
+        rollouts=answers(after), **common,
+    )  # fmt: skip
+    return History(name, 1, baseline, (step,), keys=keys_of_schema_1())
+
+
+def planned(name: str, arm: str = "feedback", control_of: str | None = None) -> PlannedTrack:
+    return PlannedTrack(name=name, adapter=name, preference="a", num_steps=1, arm=arm, control_of=control_of)
+
+
+def test_the_difference_to_a_control_of_equal_baseline_is_paired() -> None:
+    run = history("a", [0, 0, 0, 0], [1, 1, 1, 0], prompted=[1, 1, 1, 1])
+    control = history("a.neutral", [0, 0, 0, 0], [0, 0, 1, 0])
+    tracks = [planned("a"), planned("a.neutral", "neutral", "a")]
+    found = effects_of({"a": run, "a.neutral": control}, tracks, 0.95)["a"]
+    neutral = found["neutral"]
+    assert (neutral.compliance.value, neutral.compliance.n, neutral.control_gain) == (0.5, 4, 0.25)
+    low, high = paired_difference_interval(2, 0, 4).low, paired_difference_interval(2, 0, 4).high
+    assert neutral.compliance.ci == (low, high)
+    assert found["in_context"].compliance.value == -0.25
+    assert found["in_context"].control_gain == 1.0
+    assert found["in_context"].capability is None
+    assert neutral.compliance.p_holm == pytest.approx(min(1.0, 2 * (neutral.compliance.p or 1.0)))
+
+
+def test_unlike_baselines_are_taken_off_each_side() -> None:
+    """(1 - 0) - (1 - 1), (1 - 0) - (0 - 0), (0 - 0) - (0 - 0), (1 - 1) - (1 - 0): 1, 1, 0, -1."""
+    run = history("a", [0, 0, 0, 1], [1, 1, 0, 1])
+    control = history("a.neutral", [1, 0, 0, 0], [1, 0, 0, 1])
+    tracks = [planned("a"), planned("a.neutral", "neutral", "a")]
+    contrast = effects_of({"a": run, "a.neutral": control}, tracks, 0.95)["a"]["neutral"].compliance
+    assert (contrast.value, contrast.n) == (0.25, 4)
+
+
+def test_nothing_is_said_before_both_have_ended() -> None:
+    run = history("a", [0, 0], [1, 1])
+    unfinished = history("a.neutral", [0, 0], [0, 0])
+    unfinished = History("a.neutral", 2, unfinished.baseline, unfinished.steps, keys=unfinished.keys)
+    tracks = [planned("a"), planned("a.neutral", "neutral", "a")]
+    assert effects_of({"a": run, "a.neutral": unfinished}, tracks, 0.95) == {}
+    assert effects_of({"a": run}, tracks, 0.95) == {}
+
+
+@pytest.mark.parametrize("n", [16, 64])
+def test_where_no_pair_differs_the_interval_has_a_width(n: int) -> None:
+    interval = paired_difference_interval(0, 0, n)
+    assert interval.high == pytest.approx(Z**2 / (n + Z**2), abs=1e-6)
+    assert interval.low == pytest.approx(-(Z**2) / (n + Z**2), abs=1e-6)
+
+
+def test_the_interval_is_that_of_tango_s_example() -> None:
+    """Tango 1998: of 44 pairs 1 changed one way and 0 the other: 95 % score interval -0.027 to 0.118... of 0.0227."""
+    interval = paired_difference_interval(1, 0, 44)
+    assert paired_difference_z(1, 0, 44, interval.low) == pytest.approx(Z, abs=1e-6)
+    assert paired_difference_z(1, 0, 44, interval.high) == pytest.approx(-Z, abs=1e-6)
+    assert interval.low < 1 / 44 < interval.high
+
+
+@given(st.integers(0, 20), st.integers(0, 20), st.integers(0, 40))
+@settings(max_examples=120, deadline=None)
+def test_the_interval_holds_the_estimate_and_mirrors(gained: int, lost: int, same: int) -> None:
+    n = gained + lost + same
+    if n == 0:
+        return
+    one, other = paired_difference_interval(gained, lost, n), paired_difference_interval(lost, gained, n)
+    assert -1 <= one.low <= (gained - lost) / n + 1e-9
+    assert (gained - lost) / n - 1e-9 <= one.high <= 1
+    assert math.isclose(one.low, -other.high, abs_tol=1e-6)
