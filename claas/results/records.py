@@ -70,7 +70,8 @@ class Transcript(Record):
 
     `metric` and `item` say what it was for (`compliance`, `heldout/12`). `response` is None when the answer was lost,
     and `error` says why; for a scored completion `response` is that completion. `logprobs` (T,) are nats per token,
-    and `top_logprobs` (T, K) those of the likeliest tokens, where they were asked for. `mean_entropy` is over the full
+    and `top_logprobs` (T, K) those of the likeliest tokens, where they were asked for; of a text that was to follow a
+    prompt, its own token's where that is the likeliest, and else nothing. `mean_entropy` is over the full
     distribution, nats per token, unless `entropy_is_lower_bound`: then it comes from `top_logprobs`.
     `tokens` (T,) are the texts of the tokens that `logprobs` belong to, as the API spells each one by itself; None in
     records of earlier versions, and through a gateway, which does not tell them. Joined they need not be `response`,

@@ -18,7 +18,7 @@ from claas.eval.run.folder import OpenRun, open_run
 from claas.eval.run.reporter import Reporter, Silent
 from claas.eval.run.step import run_track
 from claas.eval.run.track_run import open_track, start
-from claas.eval.stacks.stack import Answer, CompletionScore, Reading
+from claas.eval.stacks.stack import Answer, Completion, CompletionScore, Continuation, Reading, TokenizedText
 from claas.results.ledger import Receipt
 from claas.results.records import AdapterVersion, Counts
 from claas.results.run_files import PreferenceRecords
@@ -132,6 +132,18 @@ class Halting:
     async def read(self, adapter: AdapterVersion, text: str, window: int) -> Reading:
         async with self._door("read", adapter.version):
             return await self.inner.read(adapter, text, window)
+
+    async def score_continuations(
+        self, adapter: AdapterVersion, prompt: Sequence[int], continuations: Sequence[TokenizedText]
+    ) -> Sequence[Continuation]:
+        async with self._door("continuation", adapter.version):
+            return await self.inner.score_continuations(adapter, prompt, continuations)
+
+    async def complete(
+        self, adapter: AdapterVersion, prompt: Sequence[int], *, max_tokens: int, seed: int, stop: Sequence[str]
+    ) -> Completion:
+        async with self._door("completion", adapter.version):
+            return await self.inner.complete(adapter, prompt, max_tokens=max_tokens, seed=seed, stop=stop)
 
     async def give_feedback(self, adapter: AdapterVersion, items: Sequence[FeedbackItem], key: str) -> Receipt:
         async with self._door("feedback", adapter.version):

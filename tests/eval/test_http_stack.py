@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from claas.core.errors import InvalidInput, NotFound, StackError
 from claas.core.settings import TrainingConfig
-from claas.eval.stacks.http_stack import HttpStack, windows
+from claas.eval.stacks.http_stack import HttpStack
+from claas.eval.stacks.plain_text import windows
 from claas.eval.stacks.stack import LostAnswer, NothingToPredict, ServedBase, WrongWeights
 from claas.wire.feedback import FeedbackItem
 from tests.eval.scripted_server import ADAPTER, AT_ONCE, Server, answer, call, chat, error, ok

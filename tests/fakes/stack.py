@@ -7,7 +7,15 @@ from itertools import chain, islice, repeat
 
 from claas.core.checks import versioned_name
 from claas.eval.run.canary import ANSWER_TOKENS
-from claas.eval.stacks.stack import Answer, CompletionScore, LostAnswer, Reading
+from claas.eval.stacks.stack import (
+    Answer,
+    Completion,
+    CompletionScore,
+    Continuation,
+    LostAnswer,
+    Reading,
+    TokenizedText,
+)
 from claas.results.ledger import Receipt
 from claas.results.records import AdapterVersion, utc_now
 from claas.wire.feedback import FeedbackItem
@@ -20,7 +28,7 @@ Say = Callable[[AdapterVersion, str, int], str]
 class Asked:
     """One request that reached the stack. `text` is the prompt, the completion or the idempotency key."""
 
-    kind: str  # answer | score | read | feedback
+    kind: str  # answer | score | read | continuation | completion | feedback
     adapter: AdapterVersion
     text: str
     temperature: float | None = None
@@ -110,6 +118,25 @@ class FakeStack:
         given, *words = text.split()
         logprobs = tuple(self._logprobs(adapter, text)[: len(words)])
         return Reading(given, tuple(words), logprobs, context_tokens=1, digest=adapter.digest)
+
+    async def score_continuations(
+        self, adapter: AdapterVersion, prompt: Sequence[int], continuations: Sequence[TokenizedText]
+    ) -> list[Continuation]:
+        """The scripted logprobs, one for each token; those above -0.5 are the likeliest ones."""
+        self.asked += [Asked("continuation", adapter, each.text) for each in continuations]
+        for each in continuations:
+            if each.text in self.lost:
+                raise LostAnswer(f"scripted loss of {each.text!r}")
+        scored = [self.scores.get(each.text, (-1.0,) * len(each.ids)) for each in continuations]
+        return [Continuation(each, tuple(logprob > -0.5 for logprob in each)) for each in scored]
+
+    async def complete(
+        self, adapter: AdapterVersion, prompt: Sequence[int], *, max_tokens: int, seed: int, stop: Sequence[str]
+    ) -> Completion:
+        """Something made up from the prompt."""
+        self.asked.append(Asked("completion", adapter, str(list(prompt)), 0.0, seed))
+        tokens = ("It", "is", str(sum(prompt) % 97))
+        return Completion(" ".join(tokens), "stop", tokens, (-1.0,) * len(tokens))
 
     async def give_feedback(self, adapter: AdapterVersion, items: Sequence[FeedbackItem], key: str) -> Receipt:
         """The next version, once per key."""

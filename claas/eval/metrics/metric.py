@@ -8,9 +8,20 @@ from typing import Any, Protocol, cast
 
 from claas.core.errors import BREAKDOWNS, InvalidInput
 from claas.eval.metrics.preference import Preference
-from claas.eval.stacks.stack import Answer, CompletionScore, LostAnswer, NothingToPredict, Reading, Stack
+from claas.eval.stacks.stack import (
+    Answer,
+    Completion,
+    CompletionScore,
+    Continuation,
+    LostAnswer,
+    NothingToPredict,
+    Reading,
+    Stack,
+    TokenizedText,
+)
 from claas.results.keys import Key
 from claas.results.records import AdapterVersion, Baseline, Counts, Transcript, Values
+from claas.results.settings import EvalConfig
 
 
 @dataclass(frozen=True)
@@ -95,6 +106,67 @@ class Subject:
         """What says its opinion; `LostAnswer` when nothing does."""
         return await ask()
 
+    async def score_continuations(
+        self, metric: str, items: Sequence[str], prompt: TokenizedText, continuations: Sequence[TokenizedText]
+    ) -> list[Transcript]:
+        """Score each of these texts as what follows `prompt`, one item each; all are lost together, and say why."""
+        asked = [
+            Transcript(metric=metric, item=item, prompt=prompt.text, response=piece.text)
+            for item, piece in zip(items, continuations, strict=True)
+        ]
+        try:
+            scored = await self._follow(asked, prompt, continuations)
+        except LostAnswer as error:
+            return [each.model_copy(update={"error": str(error)}) for each in asked]
+        return [
+            each.model_copy(
+                update={
+                    "logprobs": list(found.logprobs),
+                    "top_logprobs": [
+                        [logprob] if likeliest else []
+                        for logprob, likeliest in zip(found.logprobs, found.likeliest, strict=True)
+                    ],
+                    "prompt_tokens": len(prompt.ids),
+                    "completion_tokens": len(found.logprobs),
+                }
+            )
+            for each, found in zip(asked, scored, strict=True)
+        ]
+
+    async def complete(
+        self, metric: str, item: str, prompt: TokenizedText, *, max_tokens: int, stop: Sequence[str]
+    ) -> Transcript:
+        """Continue `prompt` as it is, without a chat, with the likeliest token each time; a lost one says why."""
+        seed = seed_for(self.run_seed, self.preference.name, self.step, metric, item)
+        asked = Transcript(metric=metric, item=item, prompt=prompt.text, response=None, temperature=0.0, seed=seed)
+        try:
+            written = await self._continue(asked, prompt, max_tokens, stop)
+        except LostAnswer as error:
+            return asked.model_copy(update={"error": str(error)})
+        return asked.model_copy(
+            update={
+                "response": written.text,
+                "finish_reason": written.finish_reason,
+                "tokens": list(written.tokens),
+                "logprobs": list(written.logprobs),
+                "prompt_tokens": len(prompt.ids),
+                "completion_tokens": len(written.logprobs),
+            }
+        )
+
+    async def _follow(
+        self, asked: Sequence[Transcript], prompt: TokenizedText, continuations: Sequence[TokenizedText]
+    ) -> Sequence[Continuation]:
+        """What scores continuations; `LostAnswer` when nothing does."""
+        return await self.stack.score_continuations(self.adapter, prompt.ids, continuations)
+
+    async def _continue(
+        self, asked: Transcript, prompt: TokenizedText, max_tokens: int, stop: Sequence[str]
+    ) -> Completion:
+        """What continues a prompt; `LostAnswer` when nothing does."""
+        assert asked.seed is not None
+        return await self.stack.complete(self.adapter, prompt.ids, max_tokens=max_tokens, seed=asked.seed, stop=stop)
+
     async def _look(self, asked: Transcript, window: int) -> Reading:
         """What reads a text; `LostAnswer` when nothing does."""
         return await self.stack.read(self.adapter, asked.response or "", window)
@@ -131,7 +203,8 @@ class Metric(Protocol):
 
     What its numbers mean, and whether they are judged, stands in an attribute `keys`, a tuple of
     `claas.results.keys.Key`. A metric without one works, too: its numbers are recorded and drawn under their own names.
-    Where a preference decides which of them there are, a method `keys_for(preference)` says those.
+    Where a preference decides which of them there are, a method `keys_for(preference)` says those. Where the run
+    decides what is asked, a method `for_run(config)` gives the metric that asks it.
     """
 
     def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
@@ -159,6 +232,13 @@ def declared(metric: Metric, preference: Preference | None = None) -> tuple[Key,
     if not isinstance(keys, tuple | list) or not all(isinstance(key, Key) for key in cast(Sequence[object], keys)):
         raise InvalidInput(f"{name}.keys must be a tuple of claas.results.keys.Key, got {keys!r}")
     return tuple(cast(Sequence[Key], keys))
+
+
+def for_run(metric: Metric, config: EvalConfig) -> Metric:
+    """The metric as it measures in a run; `InvalidInput` where it cannot."""
+    if getattr_static(metric, "for_run", None) is None:
+        return metric
+    return cast(Metric, cast(Any, metric).for_run(config))
 
 
 def mean(values: Iterable[float]) -> float | None:

@@ -12,7 +12,16 @@ from claas.eval.metrics.preference import Preference
 from claas.eval.protocols.tracks import Track
 from claas.eval.run.measuring import measure_all, tokens
 from claas.eval.run.step import update_counts
-from claas.eval.stacks.stack import Answer, CompletionScore, LostAnswer, Reading, Stack
+from claas.eval.stacks.stack import (
+    Answer,
+    Completion,
+    CompletionScore,
+    Continuation,
+    LostAnswer,
+    Reading,
+    Stack,
+    TokenizedText,
+)
 from claas.results.records import AdapterVersion, Baseline, Counts, StepRecord, Transcript
 from claas.results.settings import EvalConfig
 from claas.results.summary import update_tokens
@@ -217,6 +226,25 @@ class Replay(Subject):
     async def _consult(self, asked: Transcript, ask: Callable[[], Awaitable[Opinion]]) -> Opinion:
         transcript = self._transcript(asked)
         return Opinion(transcript.response or "", transcript.verdict or {})
+
+    async def _follow(
+        self, asked: Sequence[Transcript], prompt: TokenizedText, continuations: Sequence[TokenizedText]
+    ) -> list[Continuation]:
+        return [
+            Continuation(logprobs=tuple(each.logprobs or ()), likeliest=tuple(map(bool, each.top_logprobs or ())))
+            for each in map(self._transcript, asked)
+        ]
+
+    async def _continue(
+        self, asked: Transcript, prompt: TokenizedText, max_tokens: int, stop: Sequence[str]
+    ) -> Completion:
+        transcript = self._transcript(asked)
+        return Completion(
+            text=transcript.response or "",
+            finish_reason=transcript.finish_reason or "",
+            tokens=tuple(transcript.tokens or ()),
+            logprobs=tuple(transcript.logprobs or ()),
+        )
 
     def _transcript(self, asked: Transcript) -> Transcript:
         transcript = self.transcripts.get(_request(asked))

@@ -86,10 +86,10 @@ async def check_answers(
 
 
 def drawn_answers(subject: Subject, measured: Sequence[Transcript]) -> list[Transcript]:
-    """By the run's seed, one answer of each kind: of each metric, and there of `probe/3`, `heldout/3` and so on."""
+    """By the run's seed, one chat answer of each kind: of each metric, and of its `probe/3`, `heldout/3` and so on."""
     kinds: defaultdict[str, dict[str, Transcript]] = defaultdict(dict)
     for transcript in measured:
-        if transcript.temperature is not None and transcript.error is None and transcript.tokens:
+        if transcript.rollout_id is not None and transcript.error is None and transcript.tokens:
             kind, _, place = transcript.item.partition("/")
             kinds[f"{transcript.metric}/{kind if place else ''}"].setdefault(transcript.item, transcript)
     run_seed, name, step = subject.run_seed, subject.preference.name, subject.step

@@ -2,32 +2,27 @@
 
 Every reply is checked to come from the weights asked for, and every answer to read as its own tokens spell."""
 
-import itertools
 import math
 import os
-import re
 import time
 import unicodedata
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 
-from claas.core.concurrency import together
 from claas.core.errors import InvalidInput, NotFound, StackError
 from claas.core.settings import API_KEY_VARIABLE, require_trainable
-from claas.core.text import PART_OF_A_CHARACTER, quoted, visible
+from claas.core.text import quoted, visible
 from claas.eval.stacks.http_client import HttpClient, Malformed, Refused, RequestLost, Retries
+from claas.eval.stacks.plain_text import PlainText, lost_or_refused
 from claas.eval.stacks.spelling import spelled, spells
 from claas.eval.stacks.stack import (
     MOST_TOKENS,
     Answer,
     CompletionScore,
     LostAnswer,
-    NothingToPredict,
-    Reading,
-    WrongWeights,
     require_weights,
 )
 from claas.results.ledger import Receipt
@@ -39,14 +34,11 @@ from claas.wire.chat import (
     ChatRequest,
     ChatResponse,
     Choice,
-    CompletionRequest,
-    CompletionResponse,
     ScoreRequest,
     ScoreResponse,
     TokenLogprobs,
 )
 from claas.wire.feedback import IDEMPOTENCY_HEADER, FeedbackItem, FeedbackRequest, FeedbackResponse
-from claas.wire.tokens import TokenizeRequest, TokenizeResponse
 
 
 @asynccontextmanager
@@ -87,11 +79,11 @@ async def api_client(
         await client.close()
 
 
-class HttpStack:
+class HttpStack(PlainText):
     """Implements `claas.eval.stacks.stack.Stack`."""
 
     def __init__(self, client: HttpClient, template_kwargs: Mapping[str, Any] | None = None) -> None:
-        self._client = client
+        super().__init__(client)
         self._template_kwargs = dict(template_kwargs) if template_kwargs else None
         self._rollout_ids: set[str] = set()
 
@@ -143,7 +135,7 @@ class HttpStack:
             top_logprobs=top_logprobs or None,
             chat_template_kwargs=self._template_kwargs,
         )
-        with _lost_or_refused():
+        with lost_or_refused():
             reply = await self._client.post("/v1/chat/completions", request, ChatResponse)
         require_weights(adapter, reply.model, reply.system_fingerprint)
         answer = _answer(reply)
@@ -163,43 +155,10 @@ class HttpStack:
         request = ScoreRequest(
             model=adapter.model, messages=turns, completion=completion, chat_template_kwargs=self._template_kwargs
         )
-        with _lost_or_refused():
+        with lost_or_refused():
             reply = await self._client.post("/v1/score", request, ScoreResponse)
         require_weights(adapter, reply.model, reply.system_fingerprint)
         return _scored(reply, completion)
-
-    async def read(self, adapter: AdapterVersion, text: str, window: int) -> Reading:
-        """Read a text under exactly this version, at most `window` tokens at a time, so that each is predicted once."""
-        try:
-            tokenized = await self._client.post("/tokenize", TokenizeRequest(prompt=text), TokenizeResponse)
-            ids = tokenized.tokens
-            if len(ids) < 2:
-                raise NothingToPredict("the text is a single token, which has nothing before it to be predicted from")
-            if window > tokenized.max_model_len:
-                raise InvalidInput(
-                    f"window={window} is beyond the {tokenized.max_model_len} tokens that the model reads at once"
-                )
-            spans = windows(len(ids), window)
-            parts = await together(self._read(adapter, ids[begin:end]) for begin, _, end in spans)
-        except RequestLost as error:
-            raise LostAnswer(str(error)) from error
-        if len({part.digest for part in parts}) > 1:
-            raise WrongWeights(f"{adapter.model} was other weights from one window of a text to the next")
-        kept = [start - begin - 1 for begin, start, _ in spans]
-        return Reading(
-            given=parts[0].given if text.startswith(parts[0].given) else "",
-            tokens=tuple(itertools.chain.from_iterable(p.tokens[at:] for p, at in zip(parts, kept, strict=True))),
-            logprobs=tuple(itertools.chain.from_iterable(p.logprobs[at:] for p, at in zip(parts, kept, strict=True))),
-            context_tokens=sum(start - begin for begin, start, _ in spans),
-            digest=parts[0].digest,
-        )
-
-    async def _read(self, adapter: AdapterVersion, ids: list[int]) -> Reading:
-        """One window of tokens."""
-        request = CompletionRequest(model=adapter.model, prompt=ids, max_tokens=0, echo=True, logprobs=0)
-        reply = await self._client.post("/v1/completions", request, CompletionResponse)
-        require_weights(adapter, reply.model, reply.system_fingerprint)
-        return _window_read(reply, len(ids))
 
     async def give_feedback(self, adapter: AdapterVersion, items: Sequence[FeedbackItem], key: str) -> Receipt:
         """One update of `adapter`, exactly once per idempotency `key`; that key makes it safe to send again."""
@@ -240,23 +199,6 @@ def _not_claas(base_url: str, reason: str) -> InvalidInput:
     )
 
 
-_MISTAKES = frozenset({400, 401, 403, 413, 422})
-"""Refusals that the same request meets again: of what it says, or of who asks."""
-
-
-@contextmanager
-def _lost_or_refused() -> Generator[None, None, None]:
-    """A request that fails, or is refused in a way that is not about it, is one answer lost."""
-    try:
-        yield
-    except RequestLost as error:
-        raise LostAnswer(str(error)) from error
-    except Refused as error:
-        if error.status in _MISTAKES:
-            raise
-        raise LostAnswer(str(error)) from error
-
-
 def _version(lora: LoraVersion) -> AdapterVersion:
     if not lora.digest:
         raise StackError(f"{lora.lora_id} version {lora.version} has no digest, so that nothing tells its weights")
@@ -277,38 +219,6 @@ def _scored(reply: ScoreResponse, completion: str) -> CompletionScore:
         tokens=tuple(reply.tokens),
         prompt_digest=reply.prompt_digest,
     )
-
-
-def windows(tokens: int, window: int) -> list[tuple[int, int, int]]:
-    """Each window as (begin, start, end): tokens begin..end are read, of which start..end are predicted.
-
-    >>> windows(8, 4)
-    [(0, 1, 4), (3, 4, 7), (4, 7, 8)]
-    """
-    ends = ((start, min(start + window - 1, tokens)) for start in range(1, tokens, window - 1))
-    return [(max(0, end - window), start, end) for start, end in ends]
-
-
-def _window_read(reply: CompletionResponse, tokens: int) -> Reading:
-    """The reading of a window of so many tokens, of which the first is given."""
-    logprobs = reply.choices[0].logprobs if reply.choices else None
-    if logprobs is None or not len(logprobs.tokens) == len(logprobs.token_logprobs) == tokens:
-        found = 0 if logprobs is None else len(logprobs.token_logprobs)
-        raise LostAnswer(f"the reply has {found} log probabilities for a prompt of {tokens} tokens")
-    if None in (predicted := logprobs.token_logprobs[1:]):
-        raise LostAnswer("the reply has no log probability of a token that is not the first")
-    given, *others = (_PART_OF_A_CHARACTER.sub(PART_OF_A_CHARACTER, token) for token in logprobs.tokens)
-    return Reading(
-        given=given,
-        tokens=tuple(others),
-        logprobs=tuple(logprob for logprob in predicted if logprob is not None),
-        context_tokens=1,
-        digest=reply.system_fingerprint,
-    )
-
-
-_PART_OF_A_CHARACTER = re.compile(r"^bytes:(\\x[0-9a-f]{2})+$")
-"""How completions write the bytes of a token that is a part of a character."""
 
 
 def _answer(reply: ChatResponse) -> Answer:

@@ -120,6 +120,47 @@ class Reading:
         _require_as_many(self.tokens, self.logprobs)
 
 
+@dataclass(frozen=True)
+class TokenizedText:
+    """A text, and the tokens that it is asked as."""
+
+    text: str
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """Log probabilities of the C tokens of a text after a prompt, and whether each token is the likeliest in its place.
+
+    Nats; `LostAnswer` where one cannot be.
+    """
+
+    logprobs: tuple[float, ...]  # (C,)
+    likeliest: tuple[bool, ...]  # (C,)
+
+    def __post_init__(self) -> None:
+        _require_logprobs(self.logprobs)
+        if not len(self.logprobs) == len(self.likeliest) > 0:
+            raise LostAnswer(f"the reply has {len(self.logprobs)} log probabilities of {len(self.likeliest)} tokens")
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a version wrote after a prompt, up to a stop string; `logprobs` in nats of every token that it made for it.
+
+    `LostAnswer` where they are not one for each token.
+    """
+
+    text: str
+    finish_reason: str
+    tokens: tuple[str, ...]  # (C,)
+    logprobs: tuple[float, ...]  # (C,)
+
+    def __post_init__(self) -> None:
+        _require_logprobs(self.logprobs)
+        _require_as_many(self.tokens, self.logprobs)
+
+
 _ABOVE_ZERO = 1e-3
 """Nats by which rounding may lift a log probability above 0."""
 
@@ -203,6 +244,18 @@ class Stack(Protocol):
         A window that is not the first begins before the tokens that it predicts, with as much context as fits.
         `NothingToPredict` where the text is too short, other `InvalidInput` where the model has no such window.
         """
+        ...
+
+    async def score_continuations(
+        self, adapter: AdapterVersion, prompt: Sequence[int], continuations: Sequence[TokenizedText]
+    ) -> Sequence[Continuation]:
+        """Score each of these texts as what follows a prompt of tokens, under exactly this version."""
+        ...
+
+    async def complete(
+        self, adapter: AdapterVersion, prompt: Sequence[int], *, max_tokens: int, seed: int, stop: Sequence[str]
+    ) -> Completion:
+        """Continue a prompt of tokens under exactly this version, with the likeliest token each time."""
         ...
 
     async def give_feedback(self, adapter: AdapterVersion, items: Sequence[FeedbackItem], key: str) -> Receipt:
