@@ -23,10 +23,11 @@ class Entry(Record):
 
 
 class ListedTask(Record):
-    """Where lm-eval keeps a task, and the metric that is reported first (`acc,none`)."""
+    """Where lm-eval keeps a task, or, of our `own`, this package; and the metric reported first (`acc,none`)."""
 
     folder: str
     metric: str
+    own: bool = False
 
 
 class Catalogue(Record):

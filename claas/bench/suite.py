@@ -25,6 +25,7 @@ from claas.core.text import one_line
 from claas.results.benchmarks import TaskData
 
 _TASKS = Path(lm_eval.tasks.__file__).parent
+_OURS = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ def prepare(entries: Sequence[Entry], datasets_dir: Path | None, include: Path |
 def _manager(entries: Sequence[Entry], own: Mapping[str, Any]) -> TaskManager:
     listed = catalogue().tasks
     if all(entry.task in listed or entry.task in own for entry in entries):
-        folders = dict.fromkeys(str(_TASKS / listed[entry.task].folder) for entry in entries if entry.task in listed)
+        tasks = [listed[entry.task] for entry in entries if entry.task in listed]
+        folders = dict.fromkeys(str((_OURS if task.own else _TASKS) / task.folder) for task in tasks)
         manager = TaskManager(include_path=list(folders), include_defaults=False)
     else:
         manager = TaskManager()
