@@ -1,6 +1,6 @@
 """One model of a run, however it is asked, and the tokenizer that it is read with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
@@ -41,6 +41,10 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """The tokens of a text."""
+        ...
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of tokens."""
         ...
 
     def apply_chat_template(self, conversation: list[dict[str, str]], **settings: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from claas.core.errors import InvalidInput
@@ -25,7 +25,7 @@ def task_result(raw: Raw, task: str, reported: str, primary: str | None) -> Task
     """
     found = cast(Mapping[str, Any], raw["results"].get(reported, {}))
     numbers = {key: float(value) for key, value in found.items() if "," in key and _is_number(value)}
-    primary = primary if primary in numbers else _first(numbers)
+    primary = primary if primary in numbers else first_metric(numbers)
     if primary is None:
         raise InvalidInput(f"lm-eval reports no number of {task}; name the tasks inside it one by one")
     metric, _, chosen = primary.partition(",")
@@ -36,6 +36,13 @@ def task_result(raw: Raw, task: str, reported: str, primary: str | None) -> Task
         n_samples=_n_samples(raw, reported),
         all_metrics={_without_filter(key, chosen): value for key, value in numbers.items()},
     )
+
+
+def first_metric(keys: Iterable[str]) -> str | None:
+    """The metric, with its filter, that is reported first of a task that is not listed; None of nothing."""
+    metrics = [key for key in keys if "_stderr," not in key]
+    hinted = [key for hint in _HINTS for key in metrics if key.partition(",")[0] == hint]
+    return next(iter([*hinted, *metrics]), None)
 
 
 def failed(task: str, error: str, primary: str | None) -> TaskResult:
@@ -135,12 +142,6 @@ def _is_number(value: object) -> bool:
 
 def _is_mapping(value: object) -> bool:
     return isinstance(value, Mapping)
-
-
-def _first(numbers: Mapping[str, float]) -> str | None:
-    metrics = [key for key in numbers if "_stderr," not in key]
-    hinted = [key for hint in _HINTS for key in metrics if key.partition(",")[0] == hint]
-    return next(iter([*hinted, *metrics]), None)
 
 
 def _without_filter(key: str, chosen: str) -> str:

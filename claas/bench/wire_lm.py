@@ -8,22 +8,13 @@ import math
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from lm_eval.api.model import TemplateLM  # pyright: ignore[reportMissingTypeStubs]  # typed in place
-from lm_eval.models.utils import (  # pyright: ignore[reportMissingTypeStubs]  # typed in place
-    handle_stop_sequences,
-    normalize_gen_kwargs,  # pyright: ignore[reportUnknownVariableType]
-    postprocess_generated_text,
-)
-from lm_eval.utils import (  # pyright: ignore[reportMissingTypeStubs]  # typed in place
-    get_rolling_token_windows,
-    make_disjoint_window,
-)
 
 from claas.bench.model import Tokenizer
+from claas.bench.reader import Reader
 from claas.core.concurrency import together
-from claas.core.errors import InvalidInput
 from claas.eval.stacks.http_client import HttpClient, Malformed, Refused
 from claas.eval.stacks.stack import LostAnswer, require_weights
 from claas.results.benchmarks import hub_id
@@ -47,9 +38,6 @@ CONTINUATIONS = "/v1/score/continuations"
 
 _MOST_WAITING = 512
 """Requests of one task that are made out at the same time; the client sends as many of them as it may."""
-
-_MOST_STOPS = 4
-"""Stop strings that an API takes; the others are looked for in the text that came."""
 
 _SEED = 1234
 
@@ -124,11 +112,10 @@ async def reads_once(client: HttpClient, model: str, ids: Sequence[int]) -> bool
 class WireLM(TemplateLM):
     """lm-eval's model; its methods run in a thread of their own, and their requests in the loop of the client."""
 
-    max_gen_toks = 256
-
     def __init__(self, served: WireModel) -> None:
         super().__init__()
         self._served, self.tokenizer = served, served.tokenizer
+        self._reader = Reader(served.tokenizer, served.window)
 
     @property
     def max_length(self) -> int:
@@ -143,8 +130,7 @@ class WireLM(TemplateLM):
     @property
     def prefix_token_id(self) -> int:
         """The token that stands before a text of which every token is scored."""
-        begins = self.tokenizer.bos_token_id
-        return self.eot_token_id if begins is None else begins
+        return self._reader.prefix_token_id
 
     @property
     def tokenizer_name(self) -> str:
@@ -157,12 +143,7 @@ class WireLM(TemplateLM):
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """A conversation as the model reads it, its last turn left open where that is the assistant's."""
-        return self.tokenizer.apply_chat_template(
-            chat_history,
-            tokenize=False,
-            add_generation_prompt=add_generation_prompt,
-            continue_final_message=not add_generation_prompt,
-        )
+        return self._reader.chat_text(chat_history, add_generation_prompt)
 
     def get_model_info(self) -> dict[str, Any]:
         """Into lm-eval's results: which weights the numbers belong to."""
@@ -175,9 +156,7 @@ class WireLM(TemplateLM):
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
         """The tokens of a text, which begins once where its chat template has begun it."""
-        begins = self.tokenizer.bos_token
-        special = not (begins and string.startswith(begins)) if add_special_tokens is None else add_special_tokens
-        return self.tokenizer.encode(string, add_special_tokens=special)
+        return self._reader.encode(string, add_special_tokens)
 
     def loglikelihood(self, requests: Any, disable_tqdm: bool = True) -> list[Scored]:
         """The log probability of each continuation after its context; no progress bar is drawn."""
@@ -200,8 +179,7 @@ class WireLM(TemplateLM):
         """The log probability of each whole text, every token scored once."""
 
         async def one(text: str) -> float:
-            windows = get_rolling_token_windows(self.tok_encode(text), self.prefix_token_id, self.max_length - 1, 1)
-            parts = [await self._served.score(prompt, [rest]) for prompt, rest in map(make_disjoint_window, windows)]
+            parts = [await self._served.score(prompt, [rest]) for prompt, rest in self._reader.windows(text)]
             total = math.fsum(logprob for ((logprob, _),) in parts)
             self.cache_hook.add_partial("loglikelihood_rolling", (text,), total)
             return total
@@ -209,24 +187,15 @@ class WireLM(TemplateLM):
         return self._all(one, [request.args for request in requests])
 
     def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
-        """The greedy text after each context, up to the first of its stop strings.
-
-        What a long context leaves of the window is what the answer may have, but half of it at least.
-        """
+        """The greedy text after each context, up to the first of its stop strings."""
 
         async def one(context: str, asked: dict[str, Any]) -> str:
-            settings = cast(dict[str, Any], normalize_gen_kwargs(dict(asked), self.max_gen_toks))
-            if settings.get("do_sample"):
-                raise InvalidInput("this task draws its answers at random; only greedy ones are asked for")
-            until = handle_stop_sequences(settings.get("until"), eos=self.tokenizer.eos_token)
-            longest: int = settings["max_gen_toks"]
-            reserved = min(longest, self.max_length // 2)
-            ids = self.tok_encode(context)[-(self.max_length - reserved) :]
-            stop = [each for each in until if each][:_MOST_STOPS]
+            wanted = self._reader.wanted(context, asked)
             logprobs = 0 if self._served.ends_apart else None
-            room = min(longest, self.max_length - len(ids))
-            choice = await self._served.complete(ids, room, seed=_SEED, stop=stop, logprobs=logprobs)
-            text = postprocess_generated_text(_before(choice, self.tokenizer.eos_token), until, None)
+            choice = await self._served.complete(
+                wanted.ids, wanted.max_tokens, seed=_SEED, stop=wanted.stop, logprobs=logprobs
+            )
+            text = wanted.cut(_before(choice, self.tokenizer.eos_token))
             self.cache_hook.add_partial("generate_until", (context, asked), text)
             return text
 

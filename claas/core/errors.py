@@ -16,8 +16,9 @@ class ExitCode(IntEnum):
     )
     RESUMABLE = (
         3,
-        "the stack failed, or SIGTERM ended the run; claas.eval prints the command that continues it; "
-        "claas.bench.judge: also calls that were lost, or a budget that is used up",
+        "the stack failed, SIGTERM ended the run, or a benchmark dropped under halt_on_regression=true; claas.eval "
+        "prints the command that continues it; claas.bench.judge: also calls that were lost, or a budget that is used "
+        "up",
     )
     NOT_PASSED = 4, "fail_on_verdict=true, and the verdict is not pass; claas.bench.compare: DISCARD"
     MIXED = 5, "claas.bench.compare: MIXED"

@@ -19,7 +19,7 @@ from claas.eval.config.catalog import (
     load_preference,
     resolve_criteria,
 )
-from claas.eval.metrics.metric import Metric
+from claas.eval.metrics.metric import Metric, for_run
 from claas.eval.metrics.preference import Preference
 from claas.eval.protocols.arms import measured_of, parts_of, with_controls
 from claas.eval.protocols.chosen import tracks_of
@@ -117,7 +117,7 @@ def load(config: EvalConfig) -> tuple[dict[str, Preference], dict[str, Metric]]:
             )
         require_sound(preference)
         preferences[name] = preference
-    return preferences, load_metrics(config.metrics, folder)
+    return preferences, {name: for_run(metric, config) for name, metric in load_metrics(config.metrics, folder).items()}
 
 
 @dataclass

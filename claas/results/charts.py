@@ -219,7 +219,12 @@ class _Drawer:
         return low - room, high + room
 
 
-_OF_BASELINE: Mapping[str, Literal["times", "plus"]] = {"ratio": "times", "retention": "times", "gain": "plus"}
+_OF_BASELINE: Mapping[str, Literal["times", "plus"]] = {
+    "ratio": "times",
+    "retention": "times",
+    "gain": "plus",
+    "change": "plus",
+}
 """Estimators whose thresholds are relative to baseline where they are drawn beside the key itself."""
 
 _UPDATE_UNITS = {

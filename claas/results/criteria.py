@@ -10,6 +10,7 @@ from functools import partial
 from statistics import fmean
 
 from claas.core.checks import in_range
+from claas.results.decision import PairedScores, paired_test
 from claas.results.evidence import ByItem, by_item, paired
 from claas.results.keys import SHARES, Criterion, Estimator, Items, Key
 from claas.results.means import (
@@ -90,11 +91,11 @@ def threshold_of(criterion: Criterion, criteria: Mapping[str, float]) -> float:
 
 def is_beyond(criterion: Criterion, now: float, before: float | None, threshold: float) -> bool:
     """Whether a number is on the bad side of its criterion's threshold, given what it was at baseline."""
-    if criterion.estimator in ("gain", "shift", "ratio", "retention"):
+    if criterion.estimator in ("gain", "change", "shift", "ratio", "retention"):
         if before is None:
             return False
-        if criterion.estimator in ("gain", "shift"):
-            now = now - before if criterion.estimator == "gain" else abs(now - before)
+        if criterion.estimator in ("gain", "change", "shift"):
+            now = abs(now - before) if criterion.estimator == "shift" else now - before
         else:
             threshold *= before
     return now < threshold if criterion.above else now > threshold
@@ -170,6 +171,29 @@ def _gain(judged: _Judged, after: ByItem, before: ByItem) -> Estimate:
         len(changes),
         partial(needed_for_mean, changes, judged.threshold),
         _left_out(lost),
+    )
+
+
+def _change(judged: _Judged, after: ByItem, before: ByItem) -> Estimate:
+    """Of the items that had a score at baseline; those lost since may have any."""
+    was = {item: score for item, score in before.items() if score is not None}
+    now = {item: after.get(item) for item in was}
+    known, known_was, lost = paired(now, was)
+    if not known:
+        return _nothing(now)
+    worst, best = (
+        paired_test(PairedScores(list(was.values()), [filler if score is None else score for score in now.values()]))
+        for filler in (0.0, 1.0)
+    )
+    low, high = worst.interval(judged.confidence), best.interval(judged.confidence)
+    found = paired_test(PairedScores(known_was, known))
+    return Estimate(
+        fmean(known) - fmean(known_was),
+        Interval(low.low, high.high) if low and high else None,
+        best.p_at_least(judged.threshold),
+        len(known),
+        partial(found.needed, judged.threshold),
+        _any_score(lost, len(was)),
     )
 
 
@@ -279,6 +303,7 @@ _ESTIMATORS: Mapping[Estimator, Callable[[_Judged, ByItem, ByItem], Estimate]] =
     "share": _share,
     "mean": _mean,
     "gain": _gain,
+    "change": _change,
     "shift": _shift,
     "ratio": _ratio,
     "retention": _retention,
@@ -290,6 +315,7 @@ _METHODS: Mapping[Estimator, str] = {
     "share": "Wilson interval; p: exact binomial (Clopper & Pearson 1934)",
     "mean": _RESAMPLED,
     "gain": _RESAMPLED,
+    "change": "of right-or-wrong items interval and p: paired, half an item added to each case (Agresti & Min 2005)",
     "shift": _RESAMPLED,
     "ratio": _RESAMPLED,
     "retention": "interval and p: paired score test (Tang, Tang & Chan 2003)",
@@ -301,6 +327,7 @@ _FAR = 1e6
 _THRESHOLDS: Mapping[Estimator, tuple[float, float]] = {
     "share": (0.0, 1.0),
     "gain": (-_FAR, math.inf),
+    "change": (-1.0, 1.0),
     "shift": (0.0, math.inf),
     "ratio": (0.0, math.inf),
     "retention": (0.0, 1.0),

@@ -110,7 +110,7 @@ def decide(tasks: Mapping[str, PairedScores], margin: float, confidence: float =
     """
     if not tasks:
         raise ValueError("a decision needs a task")
-    tests = {task: _test(pairs) for task, pairs in tasks.items()}
+    tests = {task: paired_test(pairs) for task, pairs in tasks.items()}
     worse = dict(zip(tests, holm([test.p_at_least(-margin) for test in tests.values()]), strict=True))
     better = dict(zip(tests, holm([test.p_at_most(0.0) for test in tests.values()]), strict=True))
     changes = {
@@ -144,7 +144,7 @@ class PairedDifference(Record):
 
 def difference(pairs: PairedScores, confidence: float = 0.95) -> PairedDifference:
     """What changed, without a word on whether it matters."""
-    test = _test(pairs)
+    test = paired_test(pairs)
     interval = test.interval(confidence)
     flips = _Flips.of(pairs) if pairs.are_right_or_wrong else None
     return PairedDifference(
@@ -176,20 +176,23 @@ class TaskDelta(Record):
     n_needed: int | None
 
 
-def deltas(tasks: Mapping[str, PairedScores], tolerance: float, confidence: float = 0.95) -> dict[str, TaskDelta]:
-    """Every task against its baseline, by the plain rule and by the test beside it.
+def deltas(
+    tasks: Mapping[str, PairedScores], tolerance: float | Mapping[str, float], confidence: float = 0.95
+) -> dict[str, TaskDelta]:
+    """Every task against its baseline, by the plain rule and by the test beside it; `tolerance` may be each task's own.
 
     The plain rule knows no noise: of six unchanged tasks with 100 items each, a tenth of which flip, some task drops by
     more than .05 in 22 % of runs, and in 27 % where the rule is written with floats, for which .60 - .55 is more than
     .05. With the test as well it is at most half of 1 - `confidence`.
     """
     level = (1 - confidence) / 2
-    tests = {task: _test(pairs) for task, pairs in tasks.items()}
+    tests = {task: paired_test(pairs) for task, pairs in tasks.items()}
     p_values = holm([test.p_at_least(0.0) for test in tests.values()])
     found: dict[str, TaskDelta] = {}
     for (task, test), p in zip(tests.items(), p_values, strict=True):
         baseline, value = fmean(tasks[task].before), fmean(tasks[task].after)
-        regressed = baseline - value > tolerance + _ROUNDING
+        allowed = tolerance[task] if isinstance(tolerance, Mapping) else tolerance
+        regressed = baseline - value > allowed + _ROUNDING
         confirmed = regressed and p < level
         found[task] = TaskDelta(
             baseline=baseline,
@@ -207,7 +210,7 @@ _ROUNDING = 1e-9  # .60 - .55 is no drop of more than .05
 
 
 def _change(
-    pairs: PairedScores, test: "_Test", margin: float, confidence: float, worse: float, better: float, family: int
+    pairs: PairedScores, test: "PairedTest", margin: float, confidence: float, worse: float, better: float, family: int
 ) -> TaskChange:
     interval, level = test.interval(confidence), (1 - confidence) / 2
     if worse < level:
@@ -261,10 +264,12 @@ def _of_family(confidence: float, family: int) -> float:
     return 1 - (1 - confidence) / family
 
 
-class _Test(Protocol):
+class PairedTest(Protocol):
     """What the mean difference of some pairs can be told to be."""
 
-    def interval(self, confidence: float) -> Interval | None: ...
+    def interval(self, confidence: float) -> Interval | None:
+        """Its two-sided interval; None where these pairs give none."""
+        ...
 
     def p_at_least(self, threshold: float) -> float:
         """One-sided p-value that it is `threshold` or more; 1 where nothing can be told."""
@@ -279,7 +284,8 @@ class _Test(Protocol):
         ...
 
 
-def _test(pairs: PairedScores) -> _Test:
+def paired_test(pairs: PairedScores) -> PairedTest:
+    """The test that fits these scores."""
     return _Flips.of(pairs) if pairs.are_right_or_wrong else _Means(pairs.differences)
 
 

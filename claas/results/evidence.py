@@ -149,6 +149,7 @@ class _Tokenizer:
 
 _VALUES: Mapping[str, _Value] = {
     "score": _Value(lambda found: _score(found[-1])),
+    "joint_score": _Value(lambda found: _score(found[-1]), several=True),
     "missed": _Value(lambda found: _missed(found[-1])),
     "margin": _Value(_margin, several=True, given=True),
     "entropy": _Value(lambda samples: _mean(sample.mean_entropy for sample in samples), several=True),

@@ -1,8 +1,10 @@
 """Which single items the training turned from right to wrong or from wrong to right, with both answers."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from claas.results.evidence import item_of
 from claas.results.keys import Items, sets_of_items
 from claas.results.records import History, Record, Transcript
 from claas.results.statistics import mcnemar_exact
@@ -92,7 +94,17 @@ def passed(rollout: Transcript | None) -> bool | None:
 
 
 def _by_item(rollouts: Iterable[Transcript], items: Items) -> Mapping[str, Transcript]:
-    return {rollout.item: rollout for rollout in rollouts if items.covers(rollout.metric, rollout.item)}
+    """The transcript of each item; of several about one question, that of the likeliest text."""
+    found: dict[str, Transcript] = {}
+    for rollout in rollouts:
+        name = item_of(rollout, items)
+        if name is not None and (name not in found or _nats(rollout) >= _nats(found[name])):
+            found[name] = rollout
+    return found
+
+
+def _nats(rollout: Transcript) -> float:
+    return math.fsum(rollout.logprobs or ())
 
 
 def _answers(before: Transcript, after: Transcript) -> Answers:

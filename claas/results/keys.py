@@ -62,25 +62,26 @@ class _Declaration(BaseModel):
         return {name: value for name, value in serialize(self).items() if value is not None}
 
 
-SHARES = ("score", "missed")
+SHARES = ("score", "joint_score", "missed")
 """Values of an item that are scores in [0, 1], whose mean has Wilson's interval."""
 
 
 class Items(_Declaration):
     """The items that a number is the mean of: the transcripts of `metric` whose name starts with `prefix`.
 
-    `value` says what an item comes to: its verdict's `score`, or 1 less that (`missed`); the `margin` in nats of a
-    pair's positive over its negative text; the mean `entropy`, `tail_mass` or `self_rouge_l` of a prompt's samples; the
-    `mean_logprob` of a given text; or, as `verdict.words`, any number of its verdict. `cluster` is the word for several
-    of them. `flips` names the set in which those that turned right or wrong are listed, `title` is that name as people
-    write it; without `flips` the items are not right or wrong.
+    `value` says what an item comes to: its verdict's `score`, or 1 less that (`missed`); the `joint_score` of several
+    requests about one question; the `margin` in nats of a pair's positive over its negative text; the mean `entropy`,
+    `tail_mass` or `self_rouge_l` of a prompt's samples; the `mean_logprob` of a given text; or, as `verdict.words`, any
+    number of its verdict. `cluster` is the word for several of them. `flips` names the set in which those that turned
+    right or wrong are listed, `title` is that name as people write it; without `flips` the items are not right or
+    wrong.
     """
 
     metric: str
     prefix: str = ""
     value: str = Field(
         default="score",
-        pattern=r"^(score|missed|margin|entropy|tail_mass|self_rouge_l|mean_logprob|verdict\.\w+)$",
+        pattern=r"^(score|joint_score|missed|margin|entropy|tail_mass|self_rouge_l|mean_logprob|verdict\.\w+)$",
     )
     cluster: str = "items"
     flips: str | None = None
@@ -93,18 +94,19 @@ class Items(_Declaration):
 
 Relation = Literal[">=", ">", "<"]
 
-Estimator = Literal["share", "mean", "gain", "shift", "ratio", "retention"]
+Estimator = Literal["share", "mean", "gain", "change", "shift", "ratio", "retention"]
 
 
 class Criterion(_Declaration):
     """What must hold between an estimate and a threshold when all is well.
 
-    `estimator`: the `share` or the `mean` of what was measured; the `gain`, the mean change from baseline; the `shift`,
-    the size of that change in either direction; the `ratio` of the mean to baseline's; the `retention`, the ratio of
-    two shares. `threshold` is the default, which `criteria.<name>=...` overrides. `meaning` says in a few words what
-    the threshold asks for, and `formula` what is estimated. `drawn_on` is the key whose panel shows the estimates,
-    where that is another one than the key that is judged, which then stands among everything else. `alarm` shades the
-    panel's bad side. `note` is what has to be said wherever the criterion is judged.
+    `estimator`: the `share` or the `mean` of what was measured; the `gain`, the mean change from baseline; the
+    `change`, that of scores, paired item by item; the `shift`, the size of a change in either direction; the `ratio` of
+    the mean to baseline's; the `retention`, the ratio of two shares. `threshold` is the default, which
+    `criteria.<name>=...` overrides. `meaning` says in a few words what the threshold asks for, and `formula` what is
+    estimated. `drawn_on` is the key whose panel shows the estimates, where that is another one than the key that is
+    judged, which then stands among everything else. `alarm` shades the panel's bad side. `note` is what has to be said
+    wherever the criterion is judged.
     """
 
     name: str = Field(pattern=r"^[A-Za-z]\w*$")
@@ -165,9 +167,10 @@ class Key(_Declaration):
         estimator = self.criterion.estimator
         if self.items is None:
             raise ValueError(f"{self.key}: a criterion needs items to be estimated from")
-        if estimator in ("share", "retention") and self.items.value not in SHARES:
+        if estimator in ("share", "change", "retention") and self.items.value not in SHARES:
             raise ValueError(f"{self.key}: a {estimator} is of scores, not of {self.items.value}")
-        if (estimator == "shift" and self.criterion.above) or (estimator == "retention" and not self.criterion.above):
+        above = {"shift": False, "change": True, "retention": True}.get(estimator, self.criterion.above)
+        if self.criterion.above is not above:
             raise ValueError(f"{self.key}: a {estimator} is not judged by {self.criterion.relation}")
         return self
 

@@ -34,6 +34,8 @@ MAY_DIFFER = frozenset(
         "retry_for_s",
         "fail_on_error",
         "fail_on_verdict",
+        "halt_on_regression",
+        "confirm_regression",
         "accept_changes",
         "criteria",
         "prices",

@@ -149,6 +149,14 @@ class EvalConfig:
         0.1, "true: the first lost answer ends a preference; false: none does; 0.1: more than 10 % of a step's"
     )
     fail_on_verdict: bool = setting(False, "exit with 4 unless the verdict is pass")
+    halt_on_regression: bool = setting(
+        False,
+        "end a preference at a checkpoint where a task of the metric bench has dropped by more than its criterion "
+        "allows; the run can be continued",
+    )
+    confirm_regression: bool = setting(
+        True, "only a drop beyond noise counts; false: any, of which 27 % of runs have one where nothing changed"
+    )
     accept_changes: bool = setting(
         False, "go on with a run though code or packages changed since; recorded with the step since which they did"
     )

@@ -3,7 +3,7 @@
 import hashlib
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from claas.core.checks import adapter_id
@@ -19,8 +19,10 @@ from claas.eval.run.folder import OpenRun
 from claas.eval.run.measuring import Measured, measure_all, require_enough, tokens
 from claas.eval.run.reporter import Reporter
 from claas.eval.stacks.stack import LostAnswer, Stack
+from claas.results.keys import Key
 from claas.results.ledger import Ledger
 from claas.results.records import AdapterVersion, Baseline, Canary, Metadata, StepRecord, utc_now
+from claas.results.regression import newest_checkpoint, require_no_regression
 from claas.results.run_files import PreferenceFiles, PreferenceRecords
 from claas.results.settings import EvalConfig
 
@@ -30,7 +32,7 @@ class TrackRun:
     """What the steps of a track work with.
 
     `before` is the track that trains the same adapter before this one. `steps_recorded` counts the steps on record; the
-    ledger counts the updates made, which may be further ahead.
+    ledger counts the updates made, which may be further ahead. `steps_before` were on record when it was opened.
     """
 
     stack: Stack
@@ -46,6 +48,7 @@ class TrackRun:
     baseline: Baseline | None
     canaries: Canaries
     resumed: bool
+    steps_before: Sequence[StepRecord]
     _since: float = field(default_factory=time.monotonic)
 
     @property
@@ -106,11 +109,23 @@ class TrackRun:
         self.reporter.baseline_measured(self.track.name, baseline)
 
     def record(self, step: StepRecord) -> None:
-        """Put a step on record, and report it."""
+        """Put a step on record, and report it; `Regressed` when the run is to end there."""
         self.files.append_step(step)
         self.steps_recorded += 1
         since, self._since = self._since, time.monotonic()
         self.reporter.step_finished(self.track.name, step, self._since - since)
+        self.may_go_on_from(step)
+
+    def may_go_on_from(self, step: StepRecord) -> None:
+        """`Regressed` when the run is to end there, unless it is at its end anyway."""
+        assert self.baseline is not None, "a track is started before its steps"
+        if step.step + 1 < self.track.num_steps:
+            require_no_regression(step, self.baseline, self.keys, self.config)
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """What the metrics declare of the preference's numbers."""
+        return tuple(key for metric in self.metrics.values() for key in declared(metric, self.track.preference))
 
 
 def update_key(run_id: str, track: str, step: int) -> str:
@@ -144,6 +159,7 @@ def open_track(
         baseline=records.baseline,
         canaries=run.canaries,
         resumed=records.baseline is not None,
+        steps_before=records.steps,
     )
 
 
@@ -162,6 +178,8 @@ async def start_or_resume(run: TrackRun) -> None:
         await _require_stack_agrees(run)
         await _require_same_prompt(run, run.baseline)
     run.start_steps(run.baseline)
+    if (checkpoint := newest_checkpoint(run.steps_before, run.keys)) is not None:
+        run.may_go_on_from(checkpoint)
 
 
 async def _measure_baseline(run: TrackRun) -> Baseline:
@@ -251,7 +269,7 @@ def _require_same_content(run: TrackRun) -> None:
                 preference_digest=content_digest(run.track.preference),
                 metrics_digest=content_digest(run.metrics),
                 notes=[] if run.config.openclaw_url is None else [THROUGH_GATEWAY],
-                keys=tuple(key for metric in run.metrics.values() for key in declared(metric, run.track.preference)),
+                keys=run.keys,
             )
         )
     elif changed := what_changed(recorded, run.track.preference, run.metrics):

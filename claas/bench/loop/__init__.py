@@ -1,0 +1,1 @@
+"""Benchmarks in the loop: lm-evaluation-harness's tasks as a metric of a run."""
