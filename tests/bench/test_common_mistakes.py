@@ -147,6 +147,7 @@ def adapter(**config: Any) -> Callable[[Path], None]:
 
 WITH_LM_EVAL: dict[str, Ends] = {
     "a chat model asked without its chat template": asked("apply_chat_template=false"),
+    "HumanEval in a chat": asked("tasks=[humaneval]"),
     "answers that are left of other weights": asked(prepare=leave_answers_of_other_weights),
     "a large model on a CPU": asked("base_model='{folder}/model'", prepare=copy_the_model),
     "an adapter of a base model of another shape": asked(
