@@ -17,6 +17,8 @@ import pytest
 import yaml
 
 import claas
+from claas.bench.import_results import main as import_results
+from claas.results.benchmarks import BenchmarkFiles
 from tests.api.server_process import served
 from tests.live.test_lm_eval import CHOICES, GENERATION, task_of
 
@@ -148,6 +150,10 @@ def test_lighteval_scores_what_each_version_answers(api: Api, tmp_path: Path) ->
         assert sorted(asked) == sorted(questions)
         assert texts[-1] == [api.answer(f"calm@{version}", question, 256) for question in asked]
     assert texts[0] != texts[1]
+    assert imported(tmp_path / "results" / "lighteval") == {
+        "openai/calm@1": "local_gsm8k",
+        "openai/calm@2": "local_gsm8k",
+    }
     assert "4/4 samples are cached" in run(documented("bin/lighteval"), tmp_path, api, 2)
 
 
@@ -172,6 +178,15 @@ def test_helm_scores_what_the_version_answers(api: Api, tmp_path: Path) -> None:
     means = {stat["name"]["name"]: stat["mean"] for stat in stats if stat["count"]}
     assert means["num_instances"] == len(rows)
     assert 0 <= means["exact_match"] <= 1
+    (task,) = imported(tmp_path / "results" / "helm").values()
+    assert task.startswith("custom_mcqa,")
+
+
+def imported(results: Path) -> dict[str | None, str]:
+    """The task of each adapter whose results are in a folder, as our own rows have it."""
+    rows = results.parent / f"imported-{results.name}"
+    assert import_results([str(results), "-o", str(rows), "--base-model", "claas-tiny", "--fixture"]) == 0
+    return {run.adapter: next(iter(run.limits)) for run in BenchmarkFiles(rows).read_runs().runs}
 
 
 def as_helm_reads(row: Mapping[str, Any]) -> dict[str, Any]:
