@@ -46,9 +46,9 @@ def _draw(axes: Any, scan: Scan, measure: ScanMeasure) -> None:
         for name, colour, size in ((chosen.earliest, _EARLIEST, 13), (chosen.best, _BEST, 8)):
             at = [(each.step, score.value) for each, score in points if each.name == name]
             axes.plot(*zip(*at, strict=True), linestyle="none", marker="o", markersize=size, mfc="none", mec=colour)
-    dress_axes(
-        axes, measure.name, "nats per token" if measure.name == "eval_loss" else "score", "step (0 = base model)"
-    )
+    from_base = any(each.step == 0 and each.model == each.base_model for each in scan.checkpoints)
+    label = "nats per token" if measure.name == "eval_loss" else "score"
+    dress_axes(axes, measure.name, label, "step (0 = base model)" if from_base else "step")
 
 
 def _caption(figure: Any, page: Sheet, scan: Scan) -> None:

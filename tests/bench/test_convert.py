@@ -310,7 +310,7 @@ def test_other_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
         with pytest.raises(InvalidInput, match=said):
             to_folder(tmp_path, **{"source": source, **settings})
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
-    with pytest.raises(StackError, match=r"cannot write .*0.0 GB are needed, and 0.0 GB free; free or choose another"):
+    with pytest.raises(StackError, match=r"cannot write .*1 MB are needed, and 0 MB free; free or choose another"):
         to_folder(tmp_path, source)
     assert not (tmp_path / "out").exists()
     monkeypatch.setattr("claas.bench.convert.sources.find_spec", lambda package: None)

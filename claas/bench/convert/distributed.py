@@ -138,7 +138,7 @@ _NAMES = {
 _OWN_NAMES = ("tok_embeddings.", "token_embedding.")
 
 
-def renamed(tensors: Mapping[str, Tensor], head_size: int, rotary: str | None) -> dict[str, Tensor]:
+def renamed(tensors: Mapping[str, Tensor], config: Any, rotary: str | None) -> dict[str, Tensor]:
     """The tensors as transformers has them: by its names, queries and keys in the order in which it rotates them."""
     if not any(name.startswith(_OWN_NAMES) for name in tensors):
         return dict(tensors)
@@ -151,6 +151,7 @@ def renamed(tensors: Mapping[str, Tensor], head_size: int, rotary: str | None) -
     changed = {_named(name): tensor for name, tensor in tensors.items()}
     if rotary == "halves":
         return changed
+    head_size: int = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     rotated = re.compile(r"\.self_attn\.[qk]_(proj|norm)\.")
     return {name: _in_halves(part, head_size) if rotated.search(name) else part for name, part in changed.items()}
 

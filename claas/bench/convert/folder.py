@@ -99,7 +99,7 @@ def require_room(folder: Path, size: int) -> None:
     """An OSError where `size` bytes do not fit on the disk, before minutes are spent."""
     free = shutil.disk_usage(folder).free
     if size > free:
-        raise OSError(0, f"{size / 1e9:.1f} GB are needed, and {free / 1e9:.1f} GB free")
+        raise OSError(0, f"{size / 1e6:,.0f} MB are needed, and {free / 1e6:,.0f} MB free")
 
 
 def _sync(path: Path) -> None:

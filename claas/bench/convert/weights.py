@@ -113,8 +113,7 @@ def _of_tensors(source: Source, base: Path, rotary: str | None) -> Any:
     if type(config) not in _models._model_mapping:
         raise InvalidInput(f"{base} is the config of a {config.model_type}, which is no causal language model")
     text = config.get_text_config()
-    head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    model = _assembled(source, config, renamed(read_tensors(source.path), head_size, rotary))
+    model = _assembled(source, config, renamed(read_tensors(source.path), text, rotary))
     if text.tie_word_embeddings and model.get_output_embeddings().weight is not model.get_input_embeddings().weight:
         raise InvalidInput(
             f"{base} ties the output head to the embeddings (tie_word_embeddings), and {source.path} has different ones"

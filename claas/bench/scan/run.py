@@ -38,6 +38,8 @@ async def measure(config: ScanConfig, asked: Chosen | None, tell: Tell) -> list[
     if whole and config.claas_url is not None:
         raise InvalidInput(f"{whole[0].path} is a model of its own, which an API here has to load: leave out claas_url")
     check_stack(config.stack())
+    for line in asked.left_out if asked else ():
+        tell(line)
     questions = await asyncio.to_thread(_Questions.of, config, asked)
     measured: list[MeasuredCheckpoint] = []
     with_base = config.include_base and (config.base_model is not None or not whole)
@@ -130,6 +132,8 @@ class _Questions:
     async def _loss(self, client: HttpClient, settings: ScanConfig, model: Model) -> ModelLoss:
         mark = f"loss-{model.digest[:16]}-{digest_of(self.documents)[:16]}-{settings.loss_window}"
         kept = settings.output_folder / "responses" / f"{mark}.jsonl"
+        if not settings.resume:
+            kept.unlink(missing_ok=True)
         return await model_loss(HttpStack(client), _weights(model), self.documents, settings.loss_window, kept)
 
 
