@@ -13,11 +13,14 @@ from claas.results.records import History, StepRecord
 from claas.results.run_files import RunFiles
 from claas.results.settings import EvalConfig
 from tests.browser.hostile import NASTY, nasty_history
+from tests.dashboard.test_cohort import HALF, WORSE
+from tests.dashboard.test_cohort import write as benchmark
 from tests.dashboard.written_runs import EXAMPLE, Few, few, write_run
 from tests.results.synthetic_runs import World, make_history
 
 GOLDEN, THREE, SEEDS = EXAMPLE.name, "three", ("seed1", "seed2", "seed3")
 PREFERENCES = ("concise", "identity", "no_emoji")
+BENCH = "/v1/bench"
 MANY, OF_MANY = ".many", 60
 """A folder that the list of the one above leaves out, and how many runs are in it."""
 
@@ -51,6 +54,9 @@ def write_runs(results: Path) -> None:
     write_run(results / NASTY, {NASTY: nasty_history()}, created="2026-01-02T00:00:00+00:00")
     _change(results / NASTY, {"base_model": NASTY})
     _write_many(results / MANY)
+    benchmark(results / ".bench", "base", {"mmlu": HALF, "gsm8k": HALF}, when=2)
+    benchmark(results / ".bench", "sft", {"mmlu": WORSE, "gsm8k": HALF}, when=3)
+    benchmark(results / ".bench", "few", {"mmlu": WORSE}, limits={"mmlu": 100}, method=NASTY)
 
 
 def address(page: str, **query: Any) -> str:

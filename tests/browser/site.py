@@ -35,7 +35,11 @@ class Site:
         """Listen; connections wait until the app has started."""
         listener = listening("127.0.0.1", self._port)
         self._port = listener.getsockname()[1]
-        folders = {"results_dir": self.results, "store_dir": self._scratch / "store"}
+        folders = {
+            "results_dir": self.results,
+            "bench_dir": self.results / ".bench",
+            "store_dir": self._scratch / "store",
+        }
         config = ApiConfig(feedback_log_dir=str(self._scratch / "log"), **{k: str(v) for k, v in folders.items()})
         app = create_app(FakeEngine(self._scratch / "engine"), config)
         self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))

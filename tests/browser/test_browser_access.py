@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.browser.plotted import scrolled_through
-from tests.browser.shown_runs import GOLDEN, SEEDS, THREE, address
+from tests.browser.shown_runs import BENCH, GOLDEN, SEEDS, THREE, address
 from tests.browser.visits import Page, Visit
 
 pytestmark = pytest.mark.browser
@@ -20,6 +20,8 @@ PAGES = {
     "baseline": address("/step", run=GOLDEN, preference="concise", metric="collapse/sample"),
     "compare": address("/compare", run=SEEDS),
     "feedback": "/v1/dashboard",
+    "benchmarks": BENCH,
+    "benchmark items": f"{BENCH}/items?run=sft&task=mmlu",
 }
 
 
