@@ -1,5 +1,6 @@
 """`python -m benchmarks [name ...]`: every benchmark, or those named; exit 1 when a requirement is missed."""
 
+import os
 import subprocess
 import sys
 import time
@@ -9,8 +10,9 @@ from benchmarks import harness
 
 
 def in_own_process(module: str) -> Callable[[], int]:
-    """A benchmark that is a program of its own."""
-    return lambda: subprocess.run([sys.executable, "-m", module]).returncode
+    """A benchmark that is a program of its own; what it uses draws no progress bars."""
+    quiet = {"TQDM_DISABLE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
+    return lambda: subprocess.run([sys.executable, "-m", module], env=os.environ | quiet).returncode
 
 
 BENCHMARKS = {
@@ -25,6 +27,7 @@ BENCHMARKS = {
     "load": in_own_process("benchmarks.load"),
     "pages": in_own_process("benchmarks.pages"),
     "tinker": in_own_process("benchmarks.tinker"),
+    "bench": in_own_process("benchmarks.bench"),
     "compare": in_own_process("benchmarks.compare"),
     "tiny_model": in_own_process("benchmarks.tiny_model"),
 }

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -136,8 +137,7 @@ class _Run:
         marks = {prepared.entry.task: self._fingerprint(prepared) for prepared in self.suite.entries}
         if not self.config.resume:
             for mark in marks.values():
-                for cache in self._cache(mark).parent.glob(f"{mark}*"):
-                    cache.unlink(missing_ok=True)
+                self._answers(mark).unlink(missing_ok=True)
             return PartialRun()
         earlier = self.files.read_partial(self.name).completed
         kept = {task: done for task, done in earlier.items() if marks.get(task) == done.fingerprint}
@@ -176,9 +176,9 @@ class _Run:
 
     def _ask(self, prepared: PreparedEntry, mark: str, lm: Any) -> project.Raw:
         return evaluate(
+            lm,
             data=prepared.data.path,
-            cache=self._cache(mark),
-            model=lm,
+            answers=self._answers(mark),
             tasks=[prepared.group],
             task_manager=self.suite.manager,
             limit=prepared.entry.limit,
@@ -211,7 +211,7 @@ class _Run:
             smoke=self.asked.suite == SMOKE,
             apply_chat_template=self._uses_template,
             settings=self.config.asked,
-            lm_eval_version=version("lm_eval"),
+            lm_eval_version=_lm_eval_version(),
             limits={task: each.limit for task, each in done.items()},
             num_fewshot={task: each.num_fewshot for task, each in done.items()},
             n_samples={task: each.result.n_samples or 0 for task, each in done.items()},
@@ -232,9 +232,9 @@ class _Run:
         asked = self.config.fewshot_as_multiturn
         return self._uses_template if asked is None else asked
 
-    def _cache(self, mark: str) -> Path:
-        """Where lm-eval keeps every answer that came, whether or not its task was finished."""
-        return self.files.root / "responses" / mark
+    def _answers(self, mark: str) -> Path:
+        """Where every answer that came is kept, whether or not its task was finished."""
+        return self.files.root / "responses" / f"{mark}.jsonl"
 
     def _fingerprint(self, prepared: PreparedEntry) -> str:
         """Of the weights, of what they are asked, and how."""
@@ -249,7 +249,7 @@ class _Run:
                 self._uses_template,
                 self._as_turns,
                 self.config.asked,
-                version("lm_eval"),
+                _lm_eval_version(),
             ]
         )
 
@@ -258,6 +258,11 @@ def run_name(config: BenchConfig, model: Model, models: int) -> str:
     """The name of the run of one of `models` models."""
     own = model.name.replace("/", "-") + ("" if config.backend == WIRE else f"-{config.backend}")
     return own if config.name is None else config.name if models == 1 else f"{config.name}-{own}"
+
+
+@cache
+def _lm_eval_version() -> str:
+    return version("lm_eval")
 
 
 def _digest(parts: Any) -> str:

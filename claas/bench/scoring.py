@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
+from claas.bench.answers import remembering
 from claas.bench.project import Raw
 from claas.bench.surroundings import SENTENCES, describe_machine_once
 from claas.core.errors import ClaasError, MissingExtra
@@ -35,14 +36,15 @@ def require_lm_eval() -> None:
         import_module("langdetect").DetectorFactory.seed = 0
 
 
-def evaluate(*, data: str, cache: Path, runner: Runner | None = None, **settings: Any) -> Raw:
-    """What lm-eval finds with `settings`; `cache` is a file of answers by the same weights. `data` is named in errors.
+def evaluate(model: Any, *, data: str, answers: Path, runner: Runner | None = None, **settings: Any) -> Raw:
+    """What lm-eval finds with `settings`; `answers` is a file of those of the same weights, `data` is named in errors.
 
     `TaskFailed` whatever goes wrong in the task; what is wrong with the model's server is raised as it is.
     """
     runner = runner or cast(Runner, import_module("lm_eval").simple_evaluate)
     try:
-        return runner(log_samples=True, bootstrap_iters=1000, use_cache=str(cache), **settings)
+        with remembering(model, answers):
+            return runner(model=model, log_samples=True, bootstrap_iters=1000, **settings)
     except ClaasError:
         raise
     except Exception as error:  # a task is somebody else's code

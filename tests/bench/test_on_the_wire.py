@@ -216,6 +216,21 @@ def test_a_run_that_is_killed_asks_nothing_twice_and_ends_as_one_that_was_not(
     assert len(asked) == len(undisturbed) + 16  # other weights answer for themselves
 
 
+def test_versions_that_are_asked_at_once_answer_to_the_bit_as_one_after_another(store: Path, tmp_path: Path) -> None:
+    tasks, adapters = ("hellaswag", "gsm8k"), ["calm@0", "calm@1"]
+    for at_once in (1, 3):
+        folder = tmp_path / str(at_once)
+        run(store, folder, *tasks, adapters=adapters, limit=2, parallel_models=at_once)
+    one_by_one, together = (BenchmarkFiles(tmp_path / name) for name in ("1", "3"))
+    answers: list[str] = []
+    for name in ("claas-tiny", *adapters):
+        for task in tasks:
+            items = one_by_one.read_samples(name, task)
+            assert items == together.read_samples(name, task)
+            answers.append(str([item.resps for item in items]))
+    assert answers[:2] == answers[2:4] != answers[4:]  # version 0 answers as the base model
+
+
 def test_a_task_without_its_data_is_an_error_with_the_mend_and_no_row_is_written(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
