@@ -26,7 +26,10 @@ def describe_machine_once() -> None:
         utils.add_env_info(found)
         return found
 
-    evaluator.add_env_info = lambda results: results.update(machine())
+    def add_env_info(results: dict[str, Any]) -> None:
+        results.update(machine())
+
+    evaluator.add_env_info = add_env_info
     evaluator.get_git_commit_hash = lambda: utils.get_commit_from_path(os.getcwd())
 
 

@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from claas.results.benchmarks import FIXTURE
 from claas.results.charts import COLOURS
 from claas.results.figure import DOTS_PER_INCH, INK, Sheet, dress_axes, write_png
 from claas.results.scan import Scan, ScanMeasure
@@ -76,5 +77,5 @@ def _caption(figure: Any, page: Sheet, scan: Scan) -> None:
         f"bars: {100 * scan.confidence:g} % confidence",
         *(f"base model {base}" for base in bases if len(bases) == 1),
     ]
-    said += ["fixture: rows of our own, not the benchmarks'"] if scan.fixture else []
+    said += [FIXTURE] if scan.fixture else []
     figure.text(edge, 0.1 / page.height, " · ".join(said), fontsize=6.5, color=INK, ha="left", va="bottom")

@@ -16,6 +16,7 @@ from claas.core.command_line import Command, say
 from claas.core.concurrency import run_until_terminated
 from claas.core.errors import ExitCode, InvalidInput
 from claas.core.settings import config_root
+from claas.results.benchmarks import FIXTURE
 from claas.results.numbers import NONE, fixed
 from claas.results.scan import CheckpointScore, Scan
 from claas.results.scan_figure import write_scan_plot
@@ -74,7 +75,9 @@ def run_scan(config: ScanConfig) -> Scan:
 
 def _print(scan: Scan) -> None:
     if scan.fixture:
-        print("fixture: rows of our own, not the benchmarks'")
+        print(FIXTURE)
+    if scan.smoke:
+        print("a smoke test says that everything works, and nothing of which is the best")
     console = Console(width=None if os.isatty(1) else 40 + 32 * len(scan.measures))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
     table.add_column("checkpoint")
