@@ -35,7 +35,7 @@ DESTRUCTIVE, GENTLE = 3e-2, 8e-4
 def config(folder: Path, rate: float, **changes: Any) -> EvalConfig:
     """A small run whose one metric is the embedded model's own tasks, a few items of each."""
     mine = small_preferences(folder / "mine", "calm")
-    bench = {"suite": None, "tasks": [*JUDGED, "claas_tiny_text"], "limit": 12, "interval": 1}
+    bench = {"suite": None, "tasks": [*JUDGED, "claas_tiny_text"], "limit": 8, "interval": 1}
     (mine / "metrics.yaml").write_text(yaml.safe_dump({"metrics": {"bench": bench}}))
     settings = {
         "preferences": ["calm"],
@@ -88,7 +88,7 @@ def test_it_goes_on_once_more_is_allowed_or_it_is_not_to_end(halted: RunResults,
     assert whole.preferences["calm"].status is Status.COMPLETE
     judged = asyncio.run(run_harness(config(folder, DESTRUCTIVE))).summary.preferences["calm"]
     assert {judged.criteria[f"bench_{task}"].verdict for task in JUDGED} == {Verdict.FAIL}
-    assert len(judged.changed_items["bench_claas_tiny_answers"].lost) == 12
+    assert len(judged.changed_items["bench_claas_tiny_answers"].lost) == 8
     require_recomputable(whole.run_dir)
 
 
@@ -96,7 +96,7 @@ def test_a_gentle_run_forgets_nothing_and_says_how_many_items_would_prove_it(tmp
     gentle = asyncio.run(run_harness(config(tmp_path, GENTLE, num_steps=1, halt_on_regression=True)))
     assert [found(gentle, 1, task) for task in JUDGED] == [1.0, 1.0, 1.0]
     ruling = gentle.summary.preferences["calm"].criteria["bench_claas_tiny_facts"]
-    assert (ruling.value, ruling.n, ruling.verdict) == (0.0, 12, Verdict.INCONCLUSIVE)
+    assert (ruling.value, ruling.n, ruling.verdict) == (0.0, 8, Verdict.INCONCLUSIVE)
     assert "needs n ≥ " in (ruling.note or "")
 
 
