@@ -19,6 +19,7 @@ from claas.eval.config.catalog import (
     load_preference,
     resolve_criteria,
 )
+from claas.eval.metrics.limits import limited
 from claas.eval.metrics.metric import Metric, for_run
 from claas.eval.metrics.preference import Preference
 from claas.eval.protocols.arms import measured_of, parts_of, with_controls
@@ -116,7 +117,7 @@ def load(config: EvalConfig) -> tuple[dict[str, Preference], dict[str, Metric]]:
                 f"preference {name!r} has no feedback_paraphrases; add some, or leave feedback_variation at none"
             )
         require_sound(preference)
-        preferences[name] = preference
+        preferences[name] = limited(preference, config.limit, config.seed)
     return preferences, {name: for_run(metric, config) for name, metric in load_metrics(config.metrics, folder).items()}
 
 

@@ -19,7 +19,7 @@ from claas.core.settings import MODES
 from claas.results.code import Change, Code
 from claas.results.records import SCHEMA_VERSION, Record
 from claas.results.run_files import RunFiles, parsed
-from claas.results.settings import ISOLATED, EvalConfig, ProtocolConfig, spread
+from claas.results.settings import ISOLATED, EvalConfig, spread
 
 MAY_DIFFER = frozenset(
     {
@@ -117,14 +117,18 @@ def require_same_tracks(
 ) -> None:
     """`InvalidInput` where a run that goes on would not find the tracks that it began with.
 
-    Only tracks with an adapter of their own may grow: of others what came later would have been trained too early.
+    Only tracks with an adapter of their own, measured at every step, may grow: what came later would otherwise have
+    been trained too early, and the last step of before would not be the last one, which is measured.
     """
-    if then is None or now is None or list(then) == list(now) or config.protocol.kind == ISOLATED:
+    may_grow = config.protocol.kind == ISOLATED and config.measure_every == 1
+    controls = any(track.control_of is not None for track in now or ())
+    if then is None or now is None or list(then) == list(now) or (may_grow and not controls):
         return
     was, is_now = (", ".join(f"{track.name} {track.num_steps}" for track in tracks) for tracks in (then, now))
     raise InvalidInput(
-        f"{folder} holds a run of other rounds: {was} steps, now {is_now}. With protocol={config.protocol.kind} none "
-        "may be added; ask for those it was started with, or choose another output_dir"
+        f"{folder} holds a run of other rounds: {was} steps, now {is_now}. None may be added with protocol="
+        f"{config.protocol.kind}, measure_every={config.measure_every} and controls={config.controls}; ask for those "
+        "it was started with, or choose another output_dir"
     )
 
 
@@ -177,7 +181,7 @@ def continued(config: EvalConfig, recorded: Manifest, folder: Path) -> EvalConfi
     asked = asdict(resolved)
     if config.collapse_steps is None:  # what follows from num_steps is no difference of its own
         asked["collapse_steps"] = old_collapse
-    then: dict[str, Any] = {"protocol": asdict(ProtocolConfig()), "controls": [], **recorded.config}
+    then: dict[str, Any] = {**asdict(EvalConfig()), "controls": [], **recorded.config}
     differences = _differences(then, asked, old_steps)
     if differences:
         raise InvalidInput(

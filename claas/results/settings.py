@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from claas.core.checks import adapter_id, alias_name, in_range, is_finite
+from claas.core.checks import adapter_id, alias_name, in_range, is_finite, one_of
 from claas.core.configuration import check_limits, checked, require_known, setting
 from claas.core.errors import InvalidInput
 from claas.core.settings import (
@@ -60,6 +60,9 @@ class ProtocolConfig:
             in_range(f"protocol.stages.{preference}", steps, 1)
 
 
+LIMITED = ("heldout", "out_of_scope", "pairs", "capability")
+"""What can be measured on fewer items than there are."""
+
 _NO_MODEL_SERVER = "leave it out, what answers is the API at claas_url, or one in this process"
 _KEYS_OF_KFALLAH_CLAAS = {
     "vllm_url": _NO_MODEL_SERVER,
@@ -109,6 +112,14 @@ class EvalConfig:
         None,
         "steps (from 0) at which collapse and scope are measured, those beyond num_steps left out; null: five, spread "
         "evenly, the last too",
+    )
+    measure_every: int = setting(
+        1, "measure after every n-th update; the baseline, collapse_steps and the last step are always measured", low=1
+    )
+    limit: dict[str, int] = setting(
+        {},
+        "the most items of a measurement, drawn by seed and the same at every step, as in {heldout: 16}; of heldout, "
+        "out_of_scope, pairs and capability",
     )
     plots: bool = setting(True, "draw plots/*.png and write report.html at the end")
     seed: int = setting(42, "decides every sampling seed and the order of prompts")
@@ -174,6 +185,9 @@ class EvalConfig:
             raise InvalidInput("preferences must name at least one preference, got []")
         if not self.metrics:
             raise InvalidInput("metrics must name at least one metric or preset, got []")
+        for name, most in self.limit.items():
+            one_of("limit", name, LIMITED)
+            in_range(f"limit.{name}", most, 1)
         if len(set(self.controls)) != len(self.controls):
             raise InvalidInput(f"controls must be distinct, got {self.controls}")
         if len(set(self.preferences)) != len(self.preferences):

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from claas.core.errors import InvalidInput, StackError
 from claas.eval.config.catalog import load_preference
+from claas.eval.metrics.limits import limited
 from claas.eval.metrics.preference import Preference
 from claas.eval.protocols.arms import NEUTRAL
 from claas.eval.protocols.chosen import PROTOCOLS, tracks_of
@@ -309,3 +310,33 @@ def test_a_run_from_before_there_were_controls_goes_on_without_any(tmp_path: Pat
     later = config(tmp_path, "isolated", preferences=["calm"], num_steps=3)
     assert later.controls == ["in_context"]
     assert ran(later, stack).new_steps == 1
+
+
+def test_less_can_be_measured_and_the_ends_always_are(tmp_path: Path) -> None:
+    asked = config(
+        tmp_path,
+        "isolated",
+        preferences=["calm"],
+        num_steps=6,
+        measure_every=3,
+        collapse_steps=[1],
+        limit={"heldout": 1},
+    )
+    history = ran(asked).preferences["calm"]
+    assert history.baseline is not None
+    assert [bool(step.eval) for step in history.steps] == [False, True, True, False, False, True]
+    heldout = [each for each in history.baseline.rollouts if each.item.startswith("heldout/")]
+    assert {each.item for each in heldout} == {"heldout/0"}
+    assert {each.metric for each in heldout} == {"compliance", "in_context"}
+
+
+@given(st.integers(1, 70), st.integers(1, 64), st.integers(0, 3))
+@settings(max_examples=20, deadline=None)
+def test_a_limit_draws_items_in_their_order_by_seed(heldout: int, seed: int, preference: int) -> None:
+    whole = SHIPPED[preference % 3]
+    drawn = limited(whole, {"heldout": heldout}, seed)
+    places = [whole.heldout_prompts.index(prompt) for prompt in drawn.heldout_prompts]
+    assert len(places) == min(heldout, len(whole.heldout_prompts))
+    assert places == sorted(set(places))
+    assert drawn == limited(whole, {"heldout": heldout}, seed)
+    assert (drawn.probe_prompts, drawn.logprob_pairs) == (whole.probe_prompts, whole.logprob_pairs)

@@ -1,7 +1,7 @@
 """What the model can still do that has nothing to do with the preference: short prompts with checkable answers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,10 +13,12 @@ from claas.core.text import same_wording, visible
 from claas.core.yaml_files import ConfigDir
 from claas.eval.metrics.answer_checks import AnyCheck
 from claas.eval.metrics.compliance import ECHO, with_verdict
+from claas.eval.metrics.limits import drawn
 from claas.eval.metrics.metric import Measurement, Subject, counted, mean
 from claas.eval.metrics.sandbox import SandboxError
 from claas.results.keys import Criterion, Items, Key, Question, Role
 from claas.results.records import Transcript
+from claas.results.settings import EvalConfig
 
 
 class CapabilityItem(BaseModel):
@@ -106,6 +108,10 @@ class General:
         if len({item.id for item in items}) != len(items):
             raise InvalidInput(f"{path}: two items have the same id")
         return cls(items)
+
+    def for_run(self, config: EvalConfig) -> Self:
+        """The metric over at most as many items as the run allows."""
+        return replace(self, items=drawn(self.items, "capability", config.limit, config.seed))
 
     def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
         """At every step."""

@@ -62,10 +62,12 @@ class Track:
             control_of=self.control_of,
         )
 
-    def metrics_at(self, step: int | None, metrics: Mapping[str, Metric]) -> Mapping[str, Metric]:
+    def metrics_at(self, step: int | None, metrics: Mapping[str, Metric], config: EvalConfig) -> Mapping[str, Metric]:
         """What may be due at a step, None being the baseline: of a control nothing but at its two ends."""
-        between = self.control_of is not None and step not in (None, self.num_steps - 1)
-        return {} if between else metrics
+        if step is None or step == self.num_steps - 1:
+            return metrics
+        every = (step + 1) % config.measure_every == 0 or step in self.collapse_steps(config)
+        return metrics if every and self.control_of is None else {}
 
     def collapse_steps(self, config: EvalConfig) -> frozenset[int]:
         """The run's, or, where it has another number of steps, as many spread over these, with the last among them."""

@@ -129,7 +129,9 @@ class Measurements:
         sample_counts: Mapping[str, Counts],
     ) -> None:
         again = await measure_all(
-            self.track.metrics_at(subject.step, self.metrics), subject, self.track.collapse_steps(self.config)
+            self.track.metrics_at(subject.step, self.metrics, self.config),
+            subject,
+            self.track.collapse_steps(self.config),
         )
         compare = self.agreement.compare
         compare(where, "eval", record.eval, again.values)
