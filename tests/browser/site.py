@@ -35,12 +35,12 @@ class Site:
         """Listen; connections wait until the app has started."""
         listener = listening("127.0.0.1", self._port)
         self._port = listener.getsockname()[1]
-        folders = {
-            "results_dir": self.results,
-            "bench_dir": self.results / ".bench",
-            "store_dir": self._scratch / "store",
-        }
-        config = ApiConfig(feedback_log_dir=str(self._scratch / "log"), **{k: str(v) for k, v in folders.items()})
+        config = ApiConfig(
+            results_dir=str(self.results),
+            bench_dir=str(self.results / ".bench"),
+            store_dir=str(self._scratch / "store"),
+            feedback_log_dir=str(self._scratch / "log"),
+        )
         app = create_app(FakeEngine(self._scratch / "engine"), config)
         self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
         self._thread = threading.Thread(target=self._run, args=(self._server, listener))

@@ -24,7 +24,7 @@ def sorted_by(page: Page) -> tuple[str, str | None]:
 
 
 @pytest.fixture
-def file(profiles: Profiles, tmp_path: Path) -> Visitor:
+def file(profiles: Profiles, tmp_path: Path) -> Visit:
     """The cohort as a file, opened by a browser that is offline."""
     root = tmp_path / "results"
     write(root, "base", {"mmlu": HALF, "gsm8k": HALF})
@@ -32,7 +32,7 @@ def file(profiles: Profiles, tmp_path: Path) -> Visitor:
     write(root, "b", {"gsm8k": WORSE}, when=3)
     made = tmp_path / "cohort.html"
     made.write_text(cohort_file(root), encoding="utf-8")
-    return Visitor(profiles, made.as_uri(), tmp_path)
+    return Visitor(profiles, made.as_uri(), tmp_path).visit
 
 
 def test_a_heading_sorts_and_sorts_back(visit: Visit) -> None:
@@ -60,8 +60,8 @@ def test_a_value_opens_its_items_over_the_table_and_going_back_closes_them(visit
         assert page.evaluate("location.pathname") == BENCH
 
 
-def test_a_file_is_sorted_by_mouse_and_by_keyboard(file: Visitor) -> None:
-    with file.visit("", offline=True) as page:
+def test_a_file_is_sorted_by_mouse_and_by_keyboard(file: Visit) -> None:
+    with file("", offline=True) as page:
         assert (models(page), sorted_by(page)) == (["b@1", "a@1", "claas-tiny"], ("Run,", "descending"))
         page.get_by_role("button", name="mmlu").click()
         assert (models(page), sorted_by(page)) == (["claas-tiny", "a@1", "b@1"], ("mmlu", "descending"))
@@ -73,8 +73,8 @@ def test_a_file_is_sorted_by_mouse_and_by_keyboard(file: Visitor) -> None:
         assert models(page) == ["a@1", "claas-tiny", "b@1"]
 
 
-def test_a_file_opens_its_items_and_is_kept_as_csv(file: Visitor) -> None:
-    with file.visit("", offline=True) as page:
+def test_a_file_opens_its_items_and_is_kept_as_csv(file: Visit) -> None:
+    with file("", offline=True) as page:
         page.get_by_role("link", name="items of mmlu, a@1").click()
         inside = page.get_by_role("dialog", name="The items of one task")
         inside.get_by_role("heading", name="mmlu a@1").wait_for()
@@ -93,6 +93,6 @@ def test_on_a_phone_only_tables_are_wider_than_the_screen(visit: Visit, address:
         assert not is_too_wide(page)
 
 
-def test_a_file_fits_a_phone(file: Visitor) -> None:
-    with file.visit("", offline=True, **PHONE) as page:
+def test_a_file_fits_a_phone(file: Visit) -> None:
+    with file("", offline=True, **PHONE) as page:
         assert not is_too_wide(page)
