@@ -11,10 +11,10 @@ import yaml
 
 from claas.bench.loop.metric import Bench
 from claas.core.errors import InvalidInput
-from claas.core.settings import TrainingConfig
+from claas.core.settings import EMBEDDED, TrainingConfig
 from claas.eval.runner import OpenStack, run_harness
 from claas.eval.stacks.open_stack import open_stack
-from claas.eval.stacks.stack import LostAnswer
+from claas.eval.stacks.stack import LostAnswer, ServedBase
 from claas.results.keys import Question
 from claas.results.records import Status
 from claas.results.settings import EvalConfig
@@ -162,6 +162,26 @@ def test_a_question_that_lost_an_answer_is_left_out_and_counted(tmp_path: Path) 
     note = run.summary.preferences["calm"].criteria["bench_claas_tiny_facts"].note
     assert "needs n ≥ " in (note or "")
     require_recomputable(run.run_dir)
+
+
+class Stale(Halting):
+    """Texts that the metric asks for are written by the base model, under the name of whatever version was asked."""
+
+    async def complete(self, adapter: Any, prompt: Any, **asked: Any) -> Any:
+        return await super().complete(ServedBase(name=EMBEDDED), prompt, **asked)
+
+
+def test_texts_of_other_weights_than_were_asked_end_the_run(tmp_path: Path) -> None:
+    made = config(tmp_path, DESTRUCTIVE, num_steps=1)
+    answers = {**SMALL, "tasks": ["claas_tiny_answers"]}
+    (tmp_path / "mine" / "metrics.yaml").write_text(yaml.safe_dump({"metrics": {"bench": answers}}))
+    run = asyncio.run(run_harness(made, open_stack=opening(Stale(None))))
+    assert run.failures["calm"].startswith("wrong weights: what eval-calm")
+    checked = run.preferences["calm"].baseline
+    assert checked is not None
+    assert checked.canary is not None
+    (check,) = [each for each in checked.canary.answers or () if each.metric == "bench"]
+    assert (check.error, len(check.scores)) == (None, 1)
 
 
 def test_a_gateway_refuses_the_metric_by_name_before_anything_is_loaded() -> None:

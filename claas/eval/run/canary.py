@@ -86,10 +86,10 @@ async def check_answers(
 
 
 def drawn_answers(subject: Subject, measured: Sequence[Transcript]) -> list[Transcript]:
-    """By the run's seed, one chat answer of each kind: of each metric, and of its `probe/3`, `heldout/3` and so on."""
+    """By the run's seed, one answer of each kind: of each metric, and there of `probe/3`, `heldout/3` and so on."""
     kinds: defaultdict[str, dict[str, Transcript]] = defaultdict(dict)
     for transcript in measured:
-        if transcript.rollout_id is not None and transcript.error is None and transcript.tokens:
+        if transcript.temperature is not None and transcript.error is None and transcript.tokens:
             kind, _, place = transcript.item.partition("/")
             kinds[f"{transcript.metric}/{kind if place else ''}"].setdefault(transcript.item, transcript)
     run_seed, name, step = subject.run_seed, subject.preference.name, subject.step
@@ -121,6 +121,8 @@ async def _score_again(
     tokens = answer.tokens
     if not tokens:
         return {}, answer.error or "the stack does not tell the tokens of its answers"
+    if answer.rollout_id is None:
+        return await _read_again(subject, answer, tokens, others)
     completion, messages = _completion(answer, tokens), ({"role": "user", "content": answer.prompt},)
     if not completion:
         return {}, "the answer is empty"
@@ -131,6 +133,20 @@ async def _score_again(
     scored = [own, *(score for _, score in await together(asked))]
     models = [subject.adapter.model, *(each.model for each in others)]
     return {model: list(each.logprobs[: len(tokens)]) for model, each in zip(models, scored, strict=True) if each}, None
+
+
+async def _read_again(
+    subject: Subject, answer: Transcript, tokens: list[str], others: Sequence[AdapterVersion]
+) -> tuple[dict[str, list[float]], str | None]:
+    """The same of an answer outside of a chat, which is read with its prompt as one text."""
+    text, size = answer.prompt + "".join(tokens), (answer.prompt_tokens or 0) + len(tokens)
+    readers = [subject, *(replace(subject, adapter=each) for each in others)]
+    own, *rest = await together(each.read("canary", answer.item, text, size) for each in readers)
+    found = own.tokens or []
+    if own.error is not None or len(found) != size - 1 or found[-len(tokens) :] != tokens:
+        return {}, own.error or "read again, the text is made of other tokens"
+    scored = zip(readers, (own, *rest), strict=True)
+    return {each.adapter.model: read.logprobs[-len(tokens) :] for each, read in scored if read.logprobs}, None
 
 
 async def sample_chat(subject: Subject) -> list[tuple[Transcript, Answer | None]]:
