@@ -78,7 +78,7 @@ class PeftFolder:
     @property
     def is_local(self) -> bool:
         """Whether it was asked for by its folder."""
-        return is_path(self.name)
+        return is_adapter_folder(self.name)
 
     @property
     def tokenizer(self) -> Path | None:
@@ -114,6 +114,11 @@ class PeftFolder:
 def is_path(name: str) -> bool:
     """Whether this is the name of a folder, not of an adapter at an API or at the hub."""
     return name.startswith((".", "/", "~")) or Path(name).is_dir()
+
+
+def is_adapter_folder(name: str) -> bool:
+    """Whether this names a folder; a version of an API's may be called as the folder of a run is."""
+    return name.startswith((".", "/", "~")) or (Path(name) / ADAPTER_CONFIG).is_file()
 
 
 def peft_folder(name: str) -> PeftFolder:

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from claas.bench.adapters import PeftFolder, fetched, is_path, peft_folder, place_of, stored
+from claas.bench.adapters import PeftFolder, fetched, is_adapter_folder, peft_folder, place_of, stored
 from claas.bench.model import Model, NamedTokenizer, Tell, adapter_tokenizer, base_tokenizer, warn_of_cpu
 from claas.bench.settings import HF, MLX, VLLM, BenchConfig
 from claas.core.errors import BREAKDOWNS, InvalidInput
@@ -61,7 +61,7 @@ def models_here(config: BenchConfig, tell: Tell) -> list[Model]:
 
 def adapter_named(config: BenchConfig, name: str) -> PeftFolder:
     """An adapter's files: a folder, a hub id, or a version that is kept in `store_dir`."""
-    is_version = "@" in name or ("/" not in name and not is_path(name))
+    is_version = not is_adapter_folder(name) and ("@" in name or "/" not in name)
     return stored(name, Path(config.store_dir)) if is_version else peft_folder(name)
 
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from claas.bench.adapters import PeftFolder, is_path, peft_folder
+from claas.bench.adapters import PeftFolder, is_adapter_folder, peft_folder
 from claas.bench.backends import models_here
 from claas.bench.model import (
     SPELLED,
@@ -41,7 +41,7 @@ async def open_models(config: BenchConfig, tell: Tell = nobody) -> AsyncGenerato
         return
     check_stack(config.stack())
     await asyncio.to_thread(base_tokenizer, config.read_with)  # what is wrong is said before weights are loaded
-    for name in filter(is_path, config.adapters):
+    for name in filter(is_adapter_folder, config.adapters):
         peft_folder(name)
     async with open_client(config.stack(), Path(config.store_dir)) as client:
         yield await models_at(client, config, tell)
@@ -87,7 +87,7 @@ class _Served:
 
     async def adapter(self, name: str) -> Model:
         """An adapter of the API, or one that is imported into it from a folder or the hub."""
-        if is_path(name) or ("/" in name and "@" not in name and not await self._knows(name)):
+        if is_adapter_folder(name) or ("/" in name and "@" not in name and not await self._knows(name)):
             adapter = await asyncio.to_thread(peft_folder, name)
             named = self.named
             if self.config.tokenizer is None:

@@ -112,6 +112,23 @@ def test_hf_gives_what_the_wire_gives(store: Path, tmp_path: Path, mine: Path) -
             run(store, tmp_path, *tasks, adapters=[str(mine), str(version)], **few, **settings)
 
 
+def test_mlx_gives_what_hf_gives_where_it_is_installed(store: Path, tmp_path: Path, base: Any) -> None:
+    import transformers
+
+    pytest.importorskip("mlx_lm")
+    single = tmp_path / "single"
+    base.save_pretrained(single)
+    transformers.AutoTokenizer.from_pretrained(WEIGHTS_DIR).save_pretrained(single)
+    given = {"base_model": str(single), "limit": 2}
+    tasks = ("hellaswag", "gsm8k")
+    (mlx,) = run(store, tmp_path / "mlx", *tasks, backend="mlx", **given)
+    (hf,) = run(store, tmp_path / "hf", *tasks, backend="hf", dtype="float32", **given)
+    theirs, ours = (choices(tmp_path / row.backend, row.name) for row in (mlx, hf))
+    for (_, told), (_, other) in zip(theirs, ours, strict=True):
+        assert [logprob for logprob, _ in told] == pytest.approx([logprob for logprob, _ in other], abs=1e-3)
+    assert choices(tmp_path / "mlx", mlx.name, "gsm8k") == choices(tmp_path / "hf", hf.name, "gsm8k")
+
+
 def test_another_adapter_under_the_same_name_is_another(store: Path, tmp_path: Path, base: Any, mine: Path) -> None:
     other = shutil.copytree(mine, tmp_path / "mine")
     config = json.loads((other / "adapter_config.json").read_text())

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from claas.bench import run_lm_eval
+from claas.bench.adapters import stored
 from claas.bench.settings import BenchConfig
 from claas.core.errors import InvalidInput
 from claas.results.benchmarks import EvalResult
@@ -83,10 +84,15 @@ def test_mlx_gets_the_folder_of_the_base_model() -> None:
     assert result.backend == "mlx"
 
 
-def test_a_version_of_a_local_store_is_given_as_its_folder(tmp_path: Path) -> None:
+def test_a_version_of_a_local_store_is_given_as_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = adapter(tmp_path / "adapters" / "eval-concise" / "000020")
     asked, _ = given("eval/concise@20", backend="hf", store_dir=str(tmp_path))
     assert asked["model_args"]["peft"] == str(folder)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "eval-concise@20").mkdir()  # as the folder of its run is called
+    again, _ = given("eval-concise@20", backend="hf", store_dir=str(tmp_path))
+    assert again == asked
+    assert stored("eval-concise@20", tmp_path).version == "eval-concise@20"
     with pytest.raises(InvalidInput, match=r"eval/concise@21 is not in .*set store_dir, or download it from its API"):
         given("eval/concise@21", backend="hf", store_dir=str(tmp_path))
     with pytest.raises(InvalidInput, match="eval-concise is neither a version such as eval-concise@20, nor a folder"):
