@@ -18,7 +18,7 @@ from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingTypeStubs]
 
 from claas.bench.catalogue import Entry, catalogue, nearest
 from claas.bench.code_tasks import run_in_sandbox
-from claas.bench.surroundings import hub_answers, import_checks
+from claas.bench.surroundings import hub_answers, import_checks, share_progress_lock
 from claas.core.errors import BREAKDOWNS, InvalidInput
 from claas.core.files import sha256_of
 from claas.core.text import one_line
@@ -78,6 +78,7 @@ def prepare(entries: Sequence[Entry], datasets_dir: Path | None, include: Path |
             its_source = source if entry.task in own else None
             prepared.append(PreparedEntry(entry, group["group"], reported, data, its_source))
         import_checks(inside)
+        share_progress_lock()
         if any(each.data.sha256 is None for each in prepared):
             hub_answers()
         manager.task_index.update(TaskManager(include_path=folder, include_defaults=False).task_index)

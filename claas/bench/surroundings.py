@@ -33,6 +33,12 @@ def describe_machine_once() -> None:
     evaluator.get_git_commit_hash = lambda: utils.get_commit_from_path(os.getcwd())
 
 
+def share_progress_lock() -> None:
+    """Let several threads read data sets at once: each makes tqdm's lock where there is none, and then removes it."""
+    tqdm: Any = import_module("tqdm")
+    tqdm.tqdm.get_lock()
+
+
 @cache
 def hub_answers() -> bool:
     """Whether the Hugging Face hub does. If not, what is here already is read, and nothing is waited for any more."""

@@ -54,6 +54,16 @@ def test_checks_that_fetch_what_is_missing_are_imported_without_a_word(
     assert nltk.download == asked.append
 
 
+def test_a_thread_that_has_read_a_data_set_leaves_the_others_their_lock() -> None:
+    from datasets.utils import tqdm
+    from tqdm.contrib.concurrent import ensure_lock
+
+    surroundings.share_progress_lock()
+    with ensure_lock(tqdm) as lock:
+        pass
+    assert tqdm.get_lock() is lock
+
+
 def test_the_machine_is_described_once(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     import lm_eval.evaluator as evaluator
 
