@@ -235,5 +235,6 @@ def test_the_truth_is_told_apart_from_lies(tmp_path: Path) -> None:
     checks = [record.canary and record.canary.chat for record in (history.baseline, *history.steps)]
     assert [check and check.scored for check in checks] == [0] * 4
     measured = [record.canary.answers for record in (history.baseline, *history.steps) if record.canary]
-    assert [[len(each.scores) for each in answers or ()] for answers in measured] == [[1, 1]] * 4
+    by_kind = [[len(each.scores) for each in answers or ()] for answers in measured]
+    assert by_kind == [[1, 1, 1], *[[1, 1]] * 3], "the control arm in context is asked at baseline alone"
     assert results.summary.preferences["calm"].notes == ()
