@@ -7,13 +7,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+from rich.console import Console
+
 from claas.core.command_line import Job, override_value, say
 from claas.core.errors import ClaasError, ExitCode, StackError
 from claas.eval.config.compose import compose
 from claas.eval.reporters.console import console_reporter
+from claas.eval.reporters.plan_table import plan_report
 from claas.eval.run.folder import new_folder
+from claas.eval.run.plan import plan_of
 from claas.eval.runner import prepare, run_harness
-from claas.results.settings import EvalConfig
+from claas.results.settings import PILOT, EvalConfig
 from claas.results.summary import RunResults
 from claas.results.verdict import Verdict
 
@@ -25,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         jobs = compose(arguments)
         for job in jobs:
             prepare(job.config)  # a mistake in the last run is said before the first one starts
-        codes = [_run(job) for job in jobs]
+        codes = [_run(job) if not job.config.plan else _plan(job) for job in jobs]
     except ClaasError as error:
         _say(str(error))
         return ExitCode.MISTAKE
@@ -55,13 +59,26 @@ def _run(job: Job[EvalConfig]) -> int:
     return ExitCode.NOT_PASSED if config.fail_on_verdict and results.summary.verdict is not Verdict.PASS else 0
 
 
-async def _until_terminated(config: EvalConfig) -> RunResults:
+def _plan(job: Job[EvalConfig]) -> int:
+    """Print what the run would be, after its baseline and first step where a pilot is asked for."""
+    config = job.config
+    if config.plan == PILOT:
+        if config.output_dir is None:
+            config = replace(config, output_dir=str(new_folder()))
+        asyncio.run(_until_terminated(config, pilot=True))
+        _say(f"the run goes on with the same command, without plan, and output_dir={config.output_dir}")
+    plan = asyncio.run(plan_of(*prepare(config)))
+    Console().print(plan_report(plan))
+    return 0
+
+
+async def _until_terminated(config: EvalConfig, *, pilot: bool = False) -> RunResults:
     """Run; SIGTERM cancels it, as Ctrl-C does, so that everything is closed in order."""
     running = asyncio.current_task()
     assert running is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     with console_reporter() as reporter:
-        return await run_harness(config, reporter)
+        return await run_harness(config, reporter, pilot=pilot)
 
 
 def _say(message: str) -> None:

@@ -44,13 +44,14 @@ OpenStack = Callable[[EvalConfig, Path], AbstractAsyncContextManager[Stack]]
 
 
 async def run_harness(
-    config: EvalConfig, reporter: Reporter | None = None, *, open_stack: OpenStack = open_stack
+    config: EvalConfig, reporter: Reporter | None = None, *, open_stack: OpenStack = open_stack, pilot: bool = False
 ) -> RunResults:
     """Run `config` to its end, or continue the run in its `output_dir`.
 
     What is wrong with the input is raised before anything is started or written (`InvalidInput`). A preference whose
     stack fails ends with its failure in the results; the others go on, and the same call continues it. A finished
-    run is not run again: its summary and plots are rebuilt from its records.
+    run is not run again: its summary and plots are rebuilt from its records. A `pilot` is the baseline and the first
+    step of the first track alone, from which the same call without it goes on.
     """
     config, tracks, metrics = prepare(config)
     code = code_of(config, tracks, metrics)
@@ -64,9 +65,9 @@ async def run_harness(
         work.reporter.run_started(run.config, run.files.root, keys, {track.name: track.num_steps for track in tracks})
         if unfinished:
             async with open_stack(run.config, run.files.stack) as stack:
-                await work.run_all(stack)
+                await (work.run_pilot(stack) if pilot else work.run_all(stack))
         results = work.results()
-        if run.config.plots:
+        if run.config.plots and not pilot:
             with writing(run.files.plots):
                 await asyncio.to_thread(write_plots, run.files.root, run.run_id, run.config, results.preferences)
                 if results.summary.transfer is not None:
@@ -139,6 +140,12 @@ class _Work:
         for track in self.tracks:
             by_adapter.setdefault(track.adapter, []).append(track)
         await together(self._train_one(tracks, stack, places) for tracks in by_adapter.values())
+
+    async def run_pilot(self, stack: Stack) -> None:
+        """The baseline and one step of the first track; `StackError` where that fails."""
+        runs: list[TrackRun] = []
+        await self._start(self.tracks[:1], stack, runs)
+        await run_track(runs[0], steps=1)
 
     async def _train_one(self, tracks: Sequence[Track], stack: Stack, places: asyncio.Semaphore) -> None:
         """All tracks of one adapter, one after another; where one fails, those after it are not begun."""

@@ -34,6 +34,7 @@ MAY_DIFFER = frozenset(
         "retry_for_s",
         "fail_on_error",
         "fail_on_verdict",
+        "plan",
         "halt_on_regression",
         "confirm_regression",
         "accept_changes",

@@ -60,6 +60,9 @@ class ProtocolConfig:
             in_range(f"protocol.stages.{preference}", steps, 1)
 
 
+PILOT = "pilot"
+"""The `plan` that measures before it says anything."""
+
 LIMITED = ("heldout", "out_of_scope", "pairs", "capability")
 """What can be measured on fewer items than there are."""
 
@@ -159,6 +162,11 @@ class EvalConfig:
     fail_on_error: bool | float = setting(
         0.1, "true: the first lost answer ends a preference; false: none does; 0.1: more than 10 % of a step's"
     )
+    plan: bool | str = setting(
+        False,
+        "true: print what the run would ask, could show and would cost, and run nothing; pilot: measure the baseline "
+        "and one step first, which the run then goes on from",
+    )
     fail_on_verdict: bool = setting(False, "exit with 4 unless the verdict is pass")
     halt_on_regression: bool = setting(
         False,
@@ -185,6 +193,8 @@ class EvalConfig:
             raise InvalidInput("preferences must name at least one preference, got []")
         if not self.metrics:
             raise InvalidInput("metrics must name at least one metric or preset, got []")
+        if self.plan not in (False, True, PILOT):
+            raise InvalidInput(f"plan must be true, false or {PILOT}, got {self.plan!r}")
         for name, most in self.limit.items():
             one_of("limit", name, LIMITED)
             in_range(f"limit.{name}", most, 1)

@@ -21,19 +21,21 @@ from claas.results.summary import update_tokens
 from claas.wire.feedback import FeedbackItem
 
 
-async def run_track(run: TrackRun) -> None:
-    """Take a track that was started from wherever its records left it to its last planned step.
+async def run_track(run: TrackRun, steps: int | None = None) -> None:
+    """Take a track that was started from wherever its records left it to its last planned step, or to one of `steps`.
 
     `StackError` ends it in a state from which the same call goes on.
     """
     await start_or_resume(run)
-    for step in range(run.steps_recorded, run.track.num_steps + 1):
+    last = run.track.num_steps if steps is None else min(steps, run.track.num_steps)
+    for step in range(run.steps_recorded, last):
         await _both_to_their_ends(train(run, step), measure(run, step - 1))
+    await measure(run, last - 1)
 
 
 async def train(run: TrackRun, step: int) -> None:
     """Make the update of `step`, unless it has its receipt; one that was asked for before is sent again as it was."""
-    if step < run.ledger.updates or step >= run.track.num_steps:
+    if step < run.ledger.updates:
         return
     intent = run.ledger.open_intent or await _prepare_update(run, step)
     items = feedback_items(intent, run.config.training)
