@@ -29,6 +29,7 @@ BENCHMARKS = {
     "tinker": in_own_process("benchmarks.tinker"),
     "bench": in_own_process("benchmarks.bench"),
     "compare": in_own_process("benchmarks.compare"),
+    "aggregate": in_own_process("benchmarks.aggregate"),
     "tiny_model": in_own_process("benchmarks.tiny_model"),
 }
 

@@ -25,6 +25,7 @@ from claas.core.configuration import Setting, settings_of, written
 from claas.core.errors import ExitCode
 from claas.eval.config.catalog import known_metrics, known_preferences, load_metrics
 from claas.eval.metrics.metric import declared
+from claas.results.aggregate import Aggregate
 from claas.results.benchmarks import BenchmarkItem, BenchmarkRuns, EvalResult, PartialRun
 from claas.results.judge_results import JudgeResult
 from claas.results.judging import JudgeCall
@@ -65,6 +66,11 @@ RECORDS: list[tuple[str, type[BaseModel]]] = [
 ]
 
 
+AGGREGATE_RECORDS: list[tuple[str, type[BaseModel]]] = [
+    ("`aggregate.json` of `python -m claas.eval.aggregate`", Aggregate),
+]
+
+
 def reference() -> str:
     """The whole page."""
     return "\n".join(
@@ -88,6 +94,7 @@ def reference() -> str:
             *exit_codes(),
             *errors(),
             *records("Files of a run and their keys", RECORDS),
+            *records("What runs of several seeds show together", AGGREGATE_RECORDS),
             *records("Files of benchmark runs and their keys", BENCHMARK_RECORDS),
         ]
     )

@@ -6,15 +6,17 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from rich.console import Console
 
 from claas.core.command_line import Job, override_value, say
 from claas.core.errors import ClaasError, ExitCode, StackError
+from claas.eval.aggregate import show_aggregate
 from claas.eval.config.compose import compose
 from claas.eval.reporters.console import console_reporter
 from claas.eval.reporters.plan_table import plan_report
-from claas.eval.run.folder import new_folder
+from claas.eval.run.folder import RUNS, new_folder
 from claas.eval.run.plan import plan_of
 from claas.eval.runner import prepare, run_harness
 from claas.results.settings import PILOT, EvalConfig
@@ -29,7 +31,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         jobs = compose(arguments)
         for job in jobs:
             prepare(job.config)  # a mistake in the last run is said before the first one starts
-        codes = [_run(job) if not job.config.plan else _plan(job) for job in jobs]
+        folders: list[Path] = []
+        codes: list[int] = []
+        for job in jobs:
+            if job.config.plan:
+                codes.append(_plan(job))
+            else:
+                config = _with_place(job.config)
+                folders.append(Path(str(config.output_dir)))
+                codes.append(_run(replace(job, config=config)))
+        if len(folders) > 1:
+            _show_sweep(folders)
     except ClaasError as error:
         _say(str(error))
         return ExitCode.MISTAKE
@@ -38,9 +50,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return next((code for code in (ExitCode.RESUMABLE, ExitCode.NOT_PASSED) if code in codes), 0)
 
 
+def _with_place(config: EvalConfig) -> EvalConfig:
+    return config if config.output_dir is not None else replace(config, output_dir=str(new_folder()))
+
+
+def _show_sweep(runs: Sequence[Path]) -> None:
+    """What the runs show together, where they are seeds of one configuration, or of two."""
+    in_default_place = all(run.parent == RUNS for run in runs)
+    try:
+        show_aggregate(runs, output=RUNS.parent / "aggregates" / runs[0].name if in_default_place else None)
+    except ClaasError as error:
+        _say(f"no table over seeds: {error}")
+
+
 def _run(job: Job[EvalConfig]) -> int:
     """Run once; a `ClaasError` other than `StackError` is for the user to correct."""
-    config = job.config if job.config.output_dir is not None else replace(job.config, output_dir=str(new_folder()))
+    config = job.config
     try:
         results = asyncio.run(_until_terminated(config))
     except (StackError, asyncio.CancelledError) as error:

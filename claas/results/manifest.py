@@ -201,6 +201,12 @@ def flat_settings(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]
     return flat
 
 
+def measured_settings(config: EvalConfig) -> dict[str, Any]:
+    """Every setting of a resolved configuration that may change what is measured, by dotted name."""
+    comparable = flat_settings(_comparable(asdict(config), config.num_steps)) | {"num_steps": config.num_steps}
+    return {name: value for name, value in comparable.items() if name not in ("lora_id_prefix", "config_dir")}
+
+
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], old_steps: int) -> list[str]:
     """`seed was 1, now 2` for each setting that may not differ and does."""
     was, now = flat_settings(_comparable(old, old_steps)), flat_settings(_comparable(new, old_steps))

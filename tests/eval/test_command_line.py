@@ -57,12 +57,24 @@ def test_a_finished_run_says_that_it_was(small: list[str], capsys: pytest.Captur
     assert "run was complete: nothing was run" in capsys.readouterr().err
 
 
-def test_a_sweep_makes_one_folder_per_run(small: list[str], tmp_path: Path) -> None:
+def test_a_sweep_makes_one_folder_per_run_and_ends_with_what_they_show_together(
+    small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["-m", *small, "num_steps=1", "seed=1,2,3"]) == 0
+    assert "calm: 3 seeds" in capsys.readouterr().out
+    (page,) = tmp_path.glob("data/aggregates/*/aggregate.html")
+    assert page.with_name("aggregate.json").exists()
     configs = [json.loads(path.read_text())["config"] for path in tmp_path.glob("data/evals/*/config.json")]
     assert sorted(config["seed"] for config in configs) == [1, 2, 3]
     assert not (tmp_path / "multirun").exists()
     assert not (tmp_path / "outputs").exists()
+
+
+def test_a_sweep_over_several_settings_says_why_there_is_no_table(
+    small: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["-m", *small, "num_steps=1", "batch_size=1,2,3", "output_dir='runs/${batch_size}'"]) == 0
+    assert "no table over seeds: runs of different configurations" in capsys.readouterr().err
 
 
 def test_a_verdict_that_is_no_pass_exits_with_4_when_that_is_asked_for(small: list[str]) -> None:
