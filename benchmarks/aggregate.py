@@ -7,13 +7,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from benchmarks.report import Report
 from claas.core.files import dump_json, read_lines
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "data" / "examples" / "concise-3-steps"
 RUNS, STEPS = 50, 20
-STEP_RECORDS = [json.loads(line) for line in read_lines(EXAMPLE / "concise" / "steps.jsonl")]
+STEP_RECORDS: list[dict[str, Any]] = [json.loads(line) for line in read_lines(EXAMPLE / "concise" / "steps.jsonl")]
 
 
 def main() -> int:
@@ -46,7 +47,9 @@ def _write_run(folder: Path, seed: int) -> None:
     (folder / "config.json").write_text(dump_json(manifest))
     for file in ("baseline.json", "metadata.json"):
         (folder / "concise" / file).write_text((EXAMPLE / "concise" / file).read_text())
-    numbered = [{**STEP_RECORDS[min(step, len(STEP_RECORDS) - 1)], "step": step} for step in range(STEPS)]
+    numbered: list[dict[str, Any]] = [
+        {**STEP_RECORDS[min(step, len(STEP_RECORDS) - 1)], "step": step} for step in range(STEPS)
+    ]
     said = [{**each, "response": f"{seed} {each['response']}"} for each in numbered[-1]["rollouts"]]
     numbered[-1]["rollouts"] = said
     lines = (json.dumps(record, ensure_ascii=False, separators=(",", ":")) for record in numbered)
