@@ -88,8 +88,7 @@ def _plan(job: Job[EvalConfig]) -> int:
     """Print what the run would be, after its baseline and first step where a pilot is asked for."""
     config = job.config
     if config.plan == PILOT:
-        if config.output_dir is None:
-            config = replace(config, output_dir=str(new_folder()))
+        config = _with_place(config)
         asyncio.run(_until_terminated(config, pilot=True))
         _say(f"the run goes on with the same command, without plan, and output_dir={config.output_dir}")
     plan = asyncio.run(plan_of(*prepare(config)))
