@@ -23,7 +23,7 @@ from claas.eval.metrics.limits import limited
 from claas.eval.metrics.metric import Metric, for_run
 from claas.eval.metrics.preference import Preference
 from claas.eval.protocols.arms import measured_of, parts_of, with_controls
-from claas.eval.protocols.chosen import tracks_of
+from claas.eval.protocols.chosen import require_folders_of_their_own, tracks_of
 from claas.eval.protocols.tracks import Track
 from claas.eval.run.folder import OpenRun, as_started, open_run
 from claas.eval.run.reporter import Reporter, Silent
@@ -96,11 +96,16 @@ def planned_in(config: EvalConfig, preferences: Mapping[str, Preference], metric
     """The tracks of the run's protocol, and the control arms beside them."""
 
     def other_than(track: Track) -> Preference:
-        known = [*preferences.values(), *map(load_preference, known_preferences())]
         about = {part.name for part in parts_of(track.preference)}
-        return next(each for each in known if each.name not in about)
+        known = [*preferences.values(), *map(load_preference, known_preferences())]
+        found = next((each for each in known if each.name not in about), None)
+        if found is None:
+            raise InvalidInput(f"controls=[irrelevant]: there is no preference that {track.name} is not about")
+        return found
 
-    return with_controls(config, tracks_of(config, list(preferences.values())), metrics, other_than)
+    tracks = with_controls(config, tracks_of(config, list(preferences.values())), metrics, other_than)
+    require_folders_of_their_own(tracks)
+    return tracks
 
 
 def load(config: EvalConfig) -> tuple[dict[str, Preference], dict[str, Metric]]:

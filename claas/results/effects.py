@@ -1,5 +1,6 @@
 """What the feedback did beyond what would have happened anyway: a run against its control arms, paired by item."""
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
@@ -66,7 +67,7 @@ def _in_context(history: History, confidence: float) -> dict[str, ArmEffect]:
         return {}
     last = by_item(history.rollouts(history.planned_steps), key.items)
     base = by_item(history.rollouts(0), key.items)
-    contrast = _contrast(last, prompted, "final - in_context", confidence)
+    contrast = _contrast(last, prompted, "final - in_context", confidence, _width(key))
     return {IN_CONTEXT: ArmEffect(control_gain=_mean_change(prompted, base), compliance=contrast)}
 
 
@@ -87,12 +88,19 @@ def _difference(history: History, control: History, key: Key, confidence: float)
     now, then = _last(history, key), _last(control, key)
     formula = "(final - baseline) - (control's final - control's baseline)"
     if all(other.get(item) == score for item, score in one.items()):
-        return _contrast(now, then, formula, confidence)  # the baselines cancel, item by item
+        return _contrast(now, then, formula, confidence, _width(key))  # the baselines cancel, item by item
     changes, changes_of_control = _changes(now, one), _changes(then, other)
-    return _contrast(changes, changes_of_control, formula, confidence)
+    return _contrast(changes, changes_of_control, formula, confidence, 2 * _width(key))
 
 
-def _contrast(one: ByItem, other: ByItem, formula: str, confidence: float) -> Contrast:
+def _width(key: Key) -> float:
+    """How far apart two values can be."""
+    low, high = key.limits
+    return math.inf if low is None or high is None else high - low
+
+
+def _contrast(one: ByItem, other: ByItem, formula: str, confidence: float, furthest: float) -> Contrast:
+    """The difference between paired items, which is `furthest` at most in either direction."""
     pairs = [(one.get(item), other.get(item)) for item in one]
     known = [(now, then) for now, then in pairs if now is not None and then is not None]
     differences = [now - then for now, then in known]
@@ -109,7 +117,7 @@ def _contrast(one: ByItem, other: ByItem, formula: str, confidence: float) -> Co
         method += "; the wider of paired bootstrap-t and Student's t"
     return Contrast(
         value=fmean(differences),
-        ci=None if interval is None else (interval.low, interval.high),
+        ci=None if interval is None else (max(interval.low, -furthest), min(interval.high, furthest)),
         p=p,
         n=len(known),
         formula=method,

@@ -33,7 +33,7 @@ class Efficiency(Record):
 
     `to_criterion`: until held-out compliance stays at `AT` or above. `effort`: feedback texts given until then, or in
     all where that never was. `flip_half_life`: from the moment a user changes their mind until compliance with the
-    first wish stays below half of what it was then; None where nobody changes theirs.
+    first wish stays below half of what it was then; None where nobody changes theirs, or had nothing to lose.
     """
 
     to_criterion: Reached
@@ -65,10 +65,15 @@ def efficiency_of(history: History, flips_at: int | None = None) -> Efficiency |
     )
 
 
-def _half_life(curve: Mapping[int, float], flips_at: int, interactions: Callable[[float], float]) -> Reached:
-    """Where the curve falls through half of its value at the flip, between two measurements on a straight line."""
+def _half_life(curve: Mapping[int, float], flips_at: int, interactions: Callable[[float], float]) -> Reached | None:
+    """Where the curve falls through half of its value at the flip, between two measurements on a straight line.
+
+    None where that value is not known, or is 0.
+    """
+    if not curve.get(flips_at):
+        return None
     after = {updates: value for updates, value in curve.items() if updates >= flips_at}
-    half = after[flips_at] / 2 if flips_at in after else 0.0
+    half = after[flips_at] / 2
     made = interactions(float(max(curve))) - interactions(float(flips_at))
     first = _held_from(after, lambda value: value < half)
     if first is None:

@@ -117,7 +117,9 @@ class EvalConfig:
         "evenly, the last too",
     )
     measure_every: int = setting(
-        1, "measure after every n-th update; the baseline, collapse_steps and the last step are always measured", low=1
+        1,
+        "measure after every n-th update; the baseline, collapse_steps, a flip and the last step are measured anyway",
+        low=1,
     )
     limit: dict[str, int] = setting(
         {},

@@ -1,5 +1,6 @@
 """summary.json: what a run found, rewritten as preferences finish, so that a run in progress can be read."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ class PreferenceSummary(Judgement):
     None where that is too little (`statistics.mean_interval` says how they are made). `counts` are over all
     measurements, `tokens` and `timing_s` totals by kind and by phase. `adapter` is the newest version. `notes` are what
     a reader has to know of how all this was measured. `efficiency` says what it cost the user, None in summaries of
-    earlier versions.
+    earlier versions. `control_of` is the track that a control arm is beside, None of a track that is judged.
     """
 
     status: Status
@@ -58,6 +59,7 @@ class PreferenceSummary(Judgement):
     timing_s: dict[str, float]
     notes: tuple[str, ...] = ()
     efficiency: Efficiency | None = None
+    control_of: str | None = None
 
 
 class Summary(Record):
@@ -95,7 +97,7 @@ def build_summary(
     `changes` are those of the code that the run was made with, and `tracks` is what its manifest says was planned.
     """
     planned = planned_tracks(config, tracks)
-    flips_at = {track.name: track.flips_at for track in planned}
+    by_name = {track.name: track for track in planned}
     controls = {track.name: track.arm for track in planned if track.control_of is not None}
     run_on = {name: history for name, history in histories.items() if name not in controls}
     judged = judge_run(list(run_on.values()), config.criteria, len(planned) - len(controls))
@@ -108,7 +110,7 @@ def build_summary(
             judgements[name],
             config.confidence,
             [*left_out(config), *said_of(changes, history)],
-            flips_at.get(name),
+            by_name.get(name),
         )
         for name, history in histories.items()
     }
@@ -142,12 +144,13 @@ def _of_control(arm: str, history: History) -> Judgement:
 def _transfer(
     config: EvalConfig, histories: Mapping[str, History], planned: Sequence[PlannedTrack], judged: Sequence[Judgement]
 ) -> Transfer | None:
-    """What the tracks of one adapter show together; None where each has its own."""
-    shared = [track.name for track in planned if track.adapter == planned[0].adapter]
-    if len(shared) < 2:
+    """What the tracks of one adapter show together, the first such adapter; None where each has its own."""
+    times = Counter(track.adapter for track in planned)
+    shared = next((adapter for adapter, tracks in times.items() if tracks > 1), None)
+    if shared is None:
         return None
     in_order = [
-        histories.get(track.name, History(track.name, track.num_steps)) for track in planned if track.name in shared
+        histories.get(track.name, History(track.name, track.num_steps)) for track in planned if track.adapter == shared
     ]
     threshold = threshold_of(BWT.criterion, config.criteria) if BWT.criterion else 0.0
     family = sum(len(judgement.criteria) for judgement in judged)
@@ -167,7 +170,7 @@ def read(run_dir: Path) -> Summary:
 
 
 def _preference(
-    history: History, judgement: Judgement, confidence: float, notes: Sequence[str], flips_at: int | None
+    history: History, judgement: Judgement, confidence: float, notes: Sequence[str], track: PlannedTrack | None
 ) -> PreferenceSummary:
     records = [record for record in (history.baseline, *history.steps) if record is not None]
     curves = {key: history.curve(key) for key in history.known_keys()}
@@ -194,7 +197,8 @@ def _preference(
         tokens=_total([record.tokens for record in records]),
         timing_s=_total([record.timing_s for record in records]),
         notes=(*notes, *_unchecked_chat(records)),
-        efficiency=efficiency_of(history, flips_at),
+        efficiency=efficiency_of(history, track and track.flips_at),
+        control_of=track and track.control_of,
     )
 
 

@@ -228,7 +228,7 @@ def _ruling(matrix: _Matrix, histories: Sequence[History], threshold: float, con
     assert BWT.criterion is not None, "it is declared with one"
     number = matrix.bwt(confidence)
     interval = number.ci and Interval(*number.ci)
-    verdict, note = side(BWT.criterion.relation, interval, threshold), None
+    verdict, note = side(BWT.criterion.relation, interval, threshold), number.note
     p = None
     if any(history.status is not Status.COMPLETE for history in histories):
         verdict, note = Verdict.INCONCLUSIVE, "not all stages are done"

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from claas.core.errors import InvalidInput, StackError
 from claas.eval.config.catalog import load_preference
@@ -20,6 +22,7 @@ from claas.eval.metrics.preference import Preference
 from claas.eval.protocols.arms import NEUTRAL
 from claas.eval.protocols.chosen import PROTOCOLS, tracks_of
 from claas.eval.protocols.tracks import Track, rounds_of
+from claas.eval.reporters.verdict_table import verdict_report
 from claas.eval.runner import OpenStack, run_harness
 from claas.results.settings import EvalConfig, ProtocolConfig
 from claas.results.summary import RunResults
@@ -211,6 +214,8 @@ def test_only_adapters_of_their_own_may_grow(tmp_path: Path) -> None:
         ("mixed", SHIPPED[:1], {}, "several preferences, got concise alone"),
         ("flip", SHIPPED, {"steps_before": 20}, "there is no step after the flip"),
         ("isolated", SHIPPED, {"stages": {"concis": 2}}, "the run has no such preference"),
+        ("mixed", SHIPPED, {"stages": {"concise": 2}}, "protocol.stages is no setting of protocol=mixed"),
+        ("sequential", SHIPPED, {"steps_before": 2}, "protocol.steps_before is no setting of protocol=sequential"),
     ],
 )
 def test_what_cannot_be_had_is_said(kind: str, preferences: list[Preference], changes: dict, says: str) -> None:
@@ -283,20 +288,72 @@ def test_in_context_is_the_base_model_with_the_feedback_before_the_prompt(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("kind", "controls", "says"),
+    ("kind", "changes", "says"),
     [
-        ("isolated", ["neutrl"], "unknown control 'neutrl'; did you mean neutral"),
-        ("sequential", ["neutral"], "cannot be run beside protocol=sequential"),
-        ("flip", ["irrelevant"], "cannot be run beside protocol=flip"),
+        ("isolated", {"controls": ["neutrl"]}, "unknown control 'neutrl'; did you mean neutral"),
+        ("sequential", {"controls": ["neutral"]}, "cannot be run beside protocol=sequential"),
+        ("flip", {"controls": ["irrelevant"]}, "cannot be run beside protocol=flip"),
+        ("isolated", {"controls": ["neutral"], "metrics": ["logprob"]}, "compared by compliance, which metrics="),
+        (
+            "mixed",
+            {"controls": ["irrelevant"], "preferences": ["concise", "no_emoji", "identity"]},
+            "no preference that mixed is not about",
+        ),
     ],
 )
 def test_a_control_that_cannot_be_compared_is_refused_before_anything_starts(
-    tmp_path: Path, kind: str, controls: list[str], says: str
+    tmp_path: Path, kind: str, changes: dict[str, Any], says: str
 ) -> None:
     stack = scripted()
     with pytest.raises(InvalidInput, match=says):
-        ran(config(tmp_path, kind, controls=controls), stack)
+        ran(config(tmp_path, kind, **changes), stack)
     assert not stack.asked
+
+
+def test_praise_beside_a_mixture_of_all_there_is_needs_no_other_preference(tmp_path: Path) -> None:
+    every = ["concise", "no_emoji", "identity"]
+    results = ran(config(tmp_path, "mixed", preferences=every, controls=["neutral"], limit={"heldout": 2}))
+    assert list(results.preferences) == ["mixed", "mixed.neutral"]
+
+
+def test_a_preference_called_like_a_control_keeps_its_folder_and_its_verdict(tmp_path: Path) -> None:
+    small_preferences(tmp_path / "mine", "calm.neutral", "calm.in_context")
+    with pytest.raises(InvalidInput, match=r"a track cannot be called 'calm\.neutral'"):
+        ran(config(tmp_path, "isolated", preferences=["calm", "calm.neutral"], controls=["neutral"]))
+    controls = ["in_context", "neutral"]
+    results = ran(config(tmp_path, "isolated", preferences=["calm", "calm.in_context"], controls=controls))
+    screen = Console(record=True, width=110, file=StringIO())
+    screen.print(verdict_report(results.summary, results.run_dir))
+    shown = [line.split(":")[0] for line in screen.export_text().splitlines() if " (" in line and ": " in line]
+    judged = [name for name in results.summary.preferences if name in shown]
+    assert judged == ["calm", "calm.in_context"], "not calm.neutral"
+
+
+def test_a_run_goes_on_with_the_controls_that_it_was_started_with(tmp_path: Path) -> None:
+    ran(config(tmp_path, "isolated", preferences=["calm"], controls=["neutral"]))
+    with pytest.raises(InvalidInput, match=r"controls was \['neutral'\], now \['in_context'\]"):
+        ran(config(tmp_path, "isolated", preferences=["calm"], controls=["in_context"]))
+
+
+def test_what_a_mind_is_changed_from_is_measured(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"num_steps": 8, "measure_every": 3, "collapse_steps": []}
+    history = ran(config(tmp_path, "flip", preferences=["calm"], **changes)).preferences["calm"]
+    assert sorted(history.curve("heldout_compliance")) == [0, 3, 4, 6, 8]
+
+
+def test_tracks_of_one_adapter_are_shown_together_wherever_they_stand(tmp_path: Path) -> None:
+    transfer = ran(config(tmp_path, f"{__name__}.alone_then_in_turn")).summary.transfer
+    assert transfer is not None
+    assert transfer.preferences == ["warm", "brief"]
+    assert transfer.ruling.note == "a cell that it needs is not measured"
+
+
+def alone_then_in_turn(config: EvalConfig, preferences: Sequence[Preference]) -> list[Track]:
+    """The first preference on an adapter of its own, the others on one that they share."""
+    return [
+        Track(each.name, each.name if each is preferences[0] else "shared", each, rounds_of(each, 1, config))
+        for each in preferences
+    ]
 
 
 def test_a_run_from_before_there_were_controls_goes_on_without_any(tmp_path: Path) -> None:

@@ -73,3 +73,8 @@ def test_a_mind_that_is_not_followed_is_censored() -> None:
 
 def test_nothing_is_said_before_the_first_step() -> None:
     assert efficiency_of(history([0.5])) is None
+
+
+def test_where_there_was_nothing_to_lose_nothing_has_a_half_life() -> None:
+    assert found([0.0, 0.0, 0.0, 0.0, 0.0], flips_at=2).flip_half_life is None
+    assert found([0.0, 1.0, None, 0.2, 0.0, 0.0], flips_at=2).flip_half_life is None, "it is not known what was lost"

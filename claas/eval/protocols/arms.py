@@ -21,10 +21,14 @@ NEUTRAL = "Thanks, that was a great answer."
 """Praise: feedback that asks for nothing."""
 
 
+Other = Callable[[Track], Preference]
+"""Gives a preference that a track is not about."""
+
+
 def with_controls(
-    config: EvalConfig, tracks: Sequence[Track], metrics: Mapping[str, Metric], others: Callable[[Track], Preference]
+    config: EvalConfig, tracks: Sequence[Track], metrics: Mapping[str, Metric], other: Other
 ) -> list[Track]:
-    """The tracks, and those of `config.controls` beside them; `others` gives a preference that a track is not about.
+    """The tracks, and those of `config.controls` beside them.
 
     `InvalidInput` where a control is unknown, or cannot be compared with what is run.
     """
@@ -37,10 +41,10 @@ def with_controls(
                 f"unknown control {name!r}; {f'did you mean {close[0]}? ' if close else ''}known: {', '.join(known)}"
             )
     trained = [name for name in arms if name in _TRAINED]
-    _require_comparable(config, tracks, trained)
-    beside = [_TRAINED[name](track, others(track)) for track in tracks for name in trained]
-    if IN_CONTEXT in arms and any(_is_compliance(metric) for metric in metrics.values()):
-        tracks = [_with_in_context(track) for track in tracks]
+    _require_comparable(config, tracks, metrics, trained)
+    beside = [_TRAINED[name](track, other) for track in tracks for name in trained]
+    if IN_CONTEXT in arms:
+        tracks = [_with_in_context(track) if _knows_compliance(track, metrics) else track for track in tracks]
     return [*tracks, *beside]
 
 
@@ -48,25 +52,25 @@ def measured_of(track: Track, metrics: Mapping[str, Metric]) -> dict[str, Metric
     """The metrics of a track: of a control those alone that it is compared by, compliance and what should be kept."""
     if track.control_of is None:
         return {**metrics, **track.metrics}
-    return {name: metric for name, metric in metrics.items() if _is_compared(metric)}
+    return {name: metric for name, metric in metrics.items() if _is_compared(metric, track.preference)}
 
 
-def neutral(track: Track, other: Preference) -> Track:
+def neutral(track: Track, other: Other) -> Track:
     """Praise on every answer: what any update does that asks for nothing."""
     return _told(track, "neutral", NEUTRAL)
 
 
-def irrelevant(track: Track, other: Preference) -> Track:
+def irrelevant(track: Track, other: Other) -> Track:
     """The feedback of another preference on the same answers: what feedback does that does not fit them."""
-    return _told(track, "irrelevant", other.feedback_string)
+    return _told(track, "irrelevant", other(track).feedback_string)
 
 
-def off_policy(track: Track, other: Preference) -> Track:
+def off_policy(track: Track, other: Other) -> Track:
     """The same feedback, on answers of the base model: what learning from one's own newest answers adds."""
     return replace(_told(track, "off_policy", None), samples_base=True)
 
 
-_TRAINED: Mapping[str, Callable[[Track, Preference], Track]] = {
+_TRAINED: Mapping[str, Callable[[Track, Other], Track]] = {
     "neutral": neutral,
     "irrelevant": irrelevant,
     "off_policy": off_policy,
@@ -81,22 +85,33 @@ def _told(track: Track, arm: str, feedback: str | None) -> Track:
     return replace(track, name=name, adapter=name, rounds=rounds, metrics={}, arm=arm, control_of=track.name)
 
 
-def _require_comparable(config: EvalConfig, tracks: Sequence[Track], trained: Sequence[str]) -> None:
+def _require_comparable(
+    config: EvalConfig, tracks: Sequence[Track], metrics: Mapping[str, Metric], trained: Sequence[str]
+) -> None:
     shared = len({track.adapter for track in tracks}) < len(tracks)
     if trained and (shared or any(isinstance(track.preference, Flipped) for track in tracks)):
         raise InvalidInput(
             f"controls={trained} cannot be run beside protocol={config.protocol.kind}, whose rounds depend on what was "
             "learned before; run them beside isolated or mixed"
         )
+    if trained and not all(_knows_compliance(track, metrics) for track in tracks):
+        raise InvalidInput(
+            f"controls={trained} are compared by compliance, which metrics={config.metrics} do not measure; add "
+            "compliance, or leave them out"
+        )
 
 
-def _is_compliance(metric: Metric) -> bool:
-    return any(key.role in (Role.LEARNED, Role.TRAINED_ON) for key in declared(metric))
+def _knows_compliance(track: Track, metrics: Mapping[str, Metric]) -> bool:
+    return any(_is_compliance(metric, track.preference) for metric in metrics.values())
 
 
-def _is_compared(metric: Metric) -> bool:
-    retained = (key.criterion for key in declared(metric))
-    return _is_compliance(metric) or any(each is not None and each.estimator == "retention" for each in retained)
+def _is_compliance(metric: Metric, preference: Preference) -> bool:
+    return any(key.role in (Role.LEARNED, Role.TRAINED_ON) for key in declared(metric, preference))
+
+
+def _is_compared(metric: Metric, preference: Preference) -> bool:
+    retained = (key.criterion for key in declared(metric, preference))
+    return _is_compliance(metric, preference) or any(each and each.estimator == "retention" for each in retained)
 
 
 def _with_in_context(track: Track) -> Track:

@@ -12,25 +12,27 @@ from claas.eval.protocols.kinds import flip, isolated, mixed
 from claas.eval.protocols.sequential import sequential
 from claas.eval.protocols.tracks import Track
 from claas.results.run_files import RESERVED
-from claas.results.settings import EvalConfig
+from claas.results.settings import EvalConfig, ProtocolConfig
 
 Protocol = Callable[[EvalConfig, Sequence[Preference]], list[Track]]
 """The tracks of a run. It depends on its arguments alone, so that a run that goes on finds those it began with."""
 
 PROTOCOLS: Mapping[str, Protocol] = {"isolated": isolated, "sequential": sequential, "mixed": mixed, "flip": flip}
 
+_SETTINGS: Mapping[str, frozenset[str]] = {
+    "isolated": frozenset({"stages"}),
+    "sequential": frozenset({"stages"}),
+    "mixed": frozenset(),
+    "flip": frozenset({"stages", "steps_before"}),
+}
+"""What each of them reads of its configuration beside its kind."""
+
 
 def tracks_of(config: EvalConfig, preferences: Sequence[Preference]) -> list[Track]:
     """What the protocol of `config` asks for; `InvalidInput` where it cannot be had of these preferences."""
     _require_known_stages(config, preferences)
     tracks = protocol_of(config.protocol.kind)(config, preferences)
-    names = [track.name for track in tracks]
-    for name in names:
-        if name in RESERVED or "/" in name or names.count(name) > 1:
-            raise InvalidInput(
-                f"protocol {config.protocol.kind!r}: a track cannot be called {name!r}: its files go into a folder of "
-                "that name, and into no other's"
-            )
+    _require_used(config.protocol)
     if not tracks or not all(track.rounds and all(track.rounds) for track in tracks):
         raise InvalidInput(f"protocol {config.protocol.kind!r} gives no rounds, or rounds of no answer")
     return tracks
@@ -56,6 +58,23 @@ def protocol_of(kind: str) -> Protocol:
     if not callable(found):
         raise InvalidInput(f"protocol {kind!r} is {type(found).__name__}, not a function")
     return cast(Protocol, found)
+
+
+def require_folders_of_their_own(tracks: Sequence[Track]) -> None:
+    """`InvalidInput` where two tracks, a control arm being one, would go by one name, or one by that of a file."""
+    names = [track.name for track in tracks]
+    for name in names:
+        if name in RESERVED or "/" in name or names.count(name) > 1:
+            raise InvalidInput(
+                f"a track cannot be called {name!r}: its files go into a folder of that name, and into no other's; "
+                "rename a preference, or leave a control out"
+            )
+
+
+def _require_used(protocol: ProtocolConfig) -> None:
+    given = {name for name in ("stages", "steps_before") if getattr(protocol, name)}
+    for name in sorted(given - _SETTINGS.get(protocol.kind, given)):
+        raise InvalidInput(f"protocol.{name} is no setting of protocol={protocol.kind}; leave it out")
 
 
 def _require_known_stages(config: EvalConfig, preferences: Sequence[Preference]) -> None:

@@ -50,6 +50,11 @@ class Track:
         """How many updates it asks for."""
         return len(self.rounds)
 
+    @property
+    def flips_at(self) -> int | None:
+        """After how many updates its user changes their mind; None where they do not."""
+        return self.preference.flips_at if isinstance(self.preference, Flipped) else None
+
     def planned(self) -> PlannedTrack:
         """What a run's manifest says of it."""
         return PlannedTrack(
@@ -57,14 +62,17 @@ class Track:
             adapter=self.adapter,
             preference=self.preference.name,
             num_steps=self.num_steps,
-            flips_at=self.preference.flips_at if isinstance(self.preference, Flipped) else None,
+            flips_at=self.flips_at,
             arm=self.arm,
             control_of=self.control_of,
         )
 
     def metrics_at(self, step: int | None, metrics: Mapping[str, Metric], config: EvalConfig) -> Mapping[str, Metric]:
-        """What may be due at a step, None being the baseline: of a control nothing but at its two ends."""
-        if step is None or step == self.num_steps - 1:
+        """What may be due at a step, None being the baseline: of a control nothing but at its two ends.
+
+        What the user changes their mind from is measured in any case.
+        """
+        if step is None or step + 1 in (self.num_steps, self.flips_at):
             return metrics
         every = (step + 1) % config.measure_every == 0 or step in self.collapse_steps(config)
         return metrics if every and self.control_of is None else {}

@@ -33,16 +33,14 @@ _MOST_ITEMS = 12
 def verdict_report(summary: Summary, run_dir: Path) -> Group:
     """Everything a person wants to know when a run has ended; model text in it is shown as it is, never obeyed."""
     parts: list[RenderableType] = []
-    controls = {f"{name}.{arm}" for name, effects in summary.arms.items() for arm in effects}
-    for name, preference in summary.preferences.items():
-        if name in controls:
-            continue
+    judged = {name: each for name, each in summary.preferences.items() if each.control_of is None}
+    for name, preference in judged.items():
         parts += [Text(), *_preference(name, preference, summary.confidence)]
     if summary.arms:
         parts += [Text(), *_arms(summary.arms, summary.confidence)]
     if summary.transfer is not None:
         parts += [Text(), *_transfer(summary.transfer, summary.confidence)]
-    if any(preference.verdict is Verdict.INCONCLUSIVE for preference in summary.preferences.values()):
+    if any(preference.verdict is Verdict.INCONCLUSIVE for preference in judged.values()):
         parts += [Text(), Text(_HOW_TO_READ, style="dim")]
     if summary.cost is not None:
         parts += [Text(), Text(f"estimated cost: {summary.cost:.2f}, at the prices given")]

@@ -91,7 +91,8 @@ def as_started(config: EvalConfig) -> EvalConfig:
     path = None if config.output_dir is None else RunFiles(Path(config.output_dir).expanduser()).config
     if path is None or not path.is_file() or config.controls != EvalConfig().controls:
         return config
-    return replace(config, controls=recorded_config(parsed(path, read_text(path), Manifest).config).controls)
+    recorded = parsed(path, read_text(path), Manifest).config
+    return config if "controls" in recorded else replace(config, controls=recorded_config(recorded).controls)
 
 
 def new_folder() -> Path:
