@@ -91,7 +91,7 @@ def _efficiency(run: SeedRun, track: str) -> Efficiency | None:
 
 
 def _curves(histories: Mapping[str, History], confidence: float) -> dict[str, CurveOverSeeds]:
-    """Those of every key that is a mean over items."""
+    """Those of every key that is a mean over items, and was measured more than once."""
     keys = {key.key: key for history in histories.values() for key in history.keys if key.items is not None}
     curves: dict[str, CurveOverSeeds] = {}
     for name, key in keys.items():
@@ -100,7 +100,7 @@ def _curves(histories: Mapping[str, History], confidence: float) -> dict[str, Cu
         means = [
             _mean_of_seeds({seed: curve.get(each) for seed, curve in by_seed.items()}, confidence) for each in updates
         ]
-        if any(means):
+        if len(updates) > 1 and any(means):
             curves[name] = CurveOverSeeds(
                 title=key.title,
                 unit=key.unit,
@@ -208,8 +208,8 @@ def _ruled(
         variance=table and _variance(table),
         by_seed=dict(zip(seeds, estimate.by_seed, strict=True)),
         seeds_needed=needed,
-        formula=f"{criterion.formula}; over seeds and items: two-way cluster variance, Student's t on the seeds less "
-        "one (Cameron, Gelbach & Miller 2011)",
+        formula=f"{criterion.formula}; over seeds and items: two-way cluster variance, Student's t on the "
+        "seeds or items less one, whichever are fewer (Cameron, Gelbach & Miller 2011)",
         note="; ".join(filter(None, notes)) or None,
     )
 

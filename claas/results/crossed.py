@@ -3,8 +3,9 @@
 The same items serve every seed, so the two are crossed. An interval over seeds alone, or one over items within seeds,
 misses the truth far too often, and no number of seeds mends that. The two-way cluster variance does not (Cameron,
 Gelbach & Miller 2011, "Robust inference with multiway clustering"): v_seeds + v_items - v_residual, here at least the
-larger of the first two, with Student's t on the seeds less one. Of 400 simulations with 64 items each, nominally 95 %
-intervals covered the truth in .95 to 1.00 at 3, 5 and 16 seeds; those over seeds alone in .61 to .94.
+larger of the first two, with Student's t on the seeds or the items less one, whichever are fewer. Of 400 simulations
+with 64 items each, nominally 95 % intervals covered the truth in .95 to 1.00 at 3, 5 and 16 seeds; those over seeds
+alone in .61 to .94. Of 16 seeds on 5 items they covered it in .96, and with t on the seeds less one in .90 only.
 """
 
 import math
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special  # pyright: ignore[reportMissingTypeStubs]
 
-from claas.results.statistics import POWER, Interval, normal_quantile
+from claas.results.statistics import POWER, Interval
 
 _special: Any = special  # scipy ships no types
 
@@ -82,14 +83,14 @@ class Crossed:
         """None with one seed, and where nothing differs at all."""
         if self.seeds < FEWEST_SEEDS or self.variance == 0:
             return None
-        half = _t(self.seeds - 1, (1 + confidence) / 2) * math.sqrt(self.variance)
+        half = _t(self._degrees(self.seeds), (1 + confidence) / 2) * math.sqrt(self.variance)
         return Interval(min(self.centre - half, self.mean), max(self.centre + half, self.mean))
 
     def p_at_least(self, threshold: float) -> float | None:
         """One-sided p-value of the mean being `threshold` or more; None where there is no interval."""
         if self.seeds < FEWEST_SEEDS or self.variance == 0:
             return None
-        return float(_special.stdtr(self.seeds - 1, (self.centre - threshold) / math.sqrt(self.variance)))
+        return float(_special.stdtr(self._degrees(self.seeds), (self.centre - threshold) / math.sqrt(self.variance)))
 
     def p_at_most(self, threshold: float) -> float | None:
         """One-sided p-value of the mean being `threshold` or less."""
@@ -105,13 +106,17 @@ class Crossed:
         of_seeds, of_items = self.seeds * self.v_seeds, self.variance - self.v_seeds
 
         def concludes(seeds: int) -> bool:
-            quantiles = _t(seeds - 1, (1 + confidence) / 2) + _t(seeds - 1, POWER)
+            degrees = self._degrees(seeds)
+            quantiles = _t(degrees, (1 + confidence) / 2) + _t(degrees, POWER)
             return quantiles * math.sqrt(of_seeds / seeds + of_items) < distance
 
-        if (normal_quantile((1 + confidence) / 2) + normal_quantile(POWER)) * math.sqrt(of_items) >= distance:
+        if not concludes(_MOST_SEEDS):
             return None
-        needed = FEWEST_SEEDS + bisect_left(range(_MOST_SEEDS), True, key=lambda more: concludes(FEWEST_SEEDS + more))
-        return needed if needed < _MOST_SEEDS else None
+        return bisect_left(range(_MOST_SEEDS), True, lo=FEWEST_SEEDS, key=concludes)
+
+    def _degrees(self, seeds: int) -> int:
+        """Of freedom with so many seeds; a single item is no sample of items."""
+        return (seeds if self.items == 1 else min(seeds, self.items)) - 1
 
 
 def _variances(cells: Array) -> dict[str, float]:

@@ -63,7 +63,7 @@ def estimate_over_seeds(key: Key, seeds: Sequence[SeedItems]) -> SeedsEstimate:
     """The estimate of a key's criterion from every seed's items."""
     if key.criterion is None or key.items is None:
         raise ValueError(f"{key.key} has no criterion")
-    estimator, passes = key.criterion.estimator, key.items.value in SHARES
+    estimator, passes = key.criterion.estimator, _passes(key)
     cells = _CELLS[estimator]
     judged = [_judged(estimator, seed) for seed in seeds]
     lost = sum(value is None for seed in judged for value in seed.after.values())
@@ -91,8 +91,14 @@ def difference_over_seeds(
     Only items that were measured in both are in it.
     """
     rows = [_differences(other.after, one.after) for one, other in pairs]
-    passes = key.items is not None and key.items.value in SHARES
-    return [_mean([row]) for row in rows], _crossed(rows, CHANGES if passes else ())
+    return [_mean([row]) for row in rows], _crossed(rows, CHANGES if _passes(key) else ())
+
+
+def _passes(key: Key) -> bool:
+    """Whether the items of a key are scores, which pass or fail."""
+    if key.items is None:
+        return False
+    return key.items.value in SHARES or (key.items.value.startswith("verdict.") and key.limits == (0.0, 1.0))
 
 
 Row = Mapping[str, float | None]

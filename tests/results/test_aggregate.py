@@ -1,8 +1,10 @@
 """Runs over their seeds: estimates by hand, what is refused, what is compared, and what is written."""
 
 import json
+import math
 import random
 from pathlib import Path
+from statistics import stdev
 
 import pytest
 
@@ -10,14 +12,17 @@ from claas.core.errors import InvalidInput
 from claas.core.settings import TrainingConfig
 from claas.dashboard.aggregate_page import aggregate_page
 from claas.eval.aggregate import main
+from claas.results import summary
 from claas.results.aggregate import Aggregate
 from claas.results.aggregate_figure import aggregate_plots
 from claas.results.aggregating import aggregate
+from claas.results.effects import ArmEffect, Contrast
 from claas.results.keys import Criterion, Estimator, Items, Key
 from claas.results.over_seeds import SeedItems, difference_over_seeds, estimate_over_seeds
 from claas.results.records import SAMPLED, Counts, History, StepRecord, Transcript
 from claas.results.run_files import RunFiles
 from claas.results.seed_runs import read_seed_run, settings_of
+from claas.results.transfer import Transfer, TransferNumber
 from tests.dashboard.written_runs import EXAMPLE, Few, write_run
 from tests.results.synthetic_runs import make_history
 
@@ -201,6 +206,24 @@ def test_a_run_that_is_not_complete_is_in_no_criterion(tmp_path: Path) -> None:
     assert concise.to_criterion is not None
     assert list(concise.to_criterion.by_seed) == ["1", "2", "3"]
     assert any("seed 3" in note and "running: 2 of 6 steps" in note for note in made.notes)
+
+
+def test_what_a_summary_says_of_controls_and_transfer_is_taken_over_seeds(tmp_path: Path) -> None:
+    folders = write_seeds(tmp_path, 1, 2, 3)
+    for folder, beyond, bwt in zip(folders, (0.1, 0.2, 0.6), (-0.3, None, -0.1), strict=True):
+        contrast = Contrast(value=beyond, ci=None, p=None, n=8, formula="f")
+        found = summary.read(folder)
+        ruling = found.preferences["concise"].criteria["heldout_compliance"]
+        number = TransferNumber(value=bwt, formula="f", source="s")
+        transfer = Transfer(preferences=[], stages=[], matrix=[], numbers={"bwt": number}, ruling=ruling)
+        arms = {"concise": {"irrelevant": ArmEffect(control_gain=0.0, compliance=contrast)}}
+        summary.write(folder, found.model_copy(update={"transfer": transfer, "arms": arms}))
+    (setting,) = made_of(folders).settings
+    irrelevant = setting.preferences["concise"].beyond_controls["irrelevant"]
+    assert irrelevant.value == pytest.approx(0.3)
+    half = 4.302652730 * stdev((0.1, 0.2, 0.6)) / math.sqrt(3)  # Student's t with two degrees of freedom
+    assert irrelevant.ci == pytest.approx((0.3 - half, 0.3 + half))
+    assert setting.transfer["bwt"].by_seed == {"1": -0.3, "3": -0.1}
 
 
 def test_steps_are_read_without_their_transcripts_but_where_they_are_needed() -> None:

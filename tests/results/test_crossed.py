@@ -101,6 +101,15 @@ def test_seeds_needed_is_the_fewest_that_conclude() -> None:
     assert needed == fewest
 
 
+def test_few_items_are_few_whatever_the_seeds() -> None:
+    """With many seeds on two items it is the items that are the sample: one degree of freedom."""
+    table = Crossed.of([[0.0, 2.0]] * 50)
+    interval = table.interval(0.95)
+    assert interval is not None
+    assert interval.high - 1.0 == pytest.approx(12.706204736 * 1.0)
+    assert table.v_items == pytest.approx(1.0)
+
+
 def test_intervals_cover_the_truth_where_those_over_seeds_alone_do_not() -> None:
     """The same 32 items serve every seed; they differ much and seeds little."""
     noise = random.Random(3)
