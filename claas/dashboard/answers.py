@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from claas.dashboard.pages import title
 from claas.results.criteria import threshold_of
+from claas.results.efficiency import Reached
 from claas.results.keys import Criterion, Key, Question, Role, judged, titles, with_role
 from claas.results.numbers import number, percent
 from claas.results.records import History, Status
@@ -46,7 +47,7 @@ def answers(summary: PreferenceSummary, history: History, criteria: Mapping[str,
     wanted = threshold_of(learned.criterion, criteria) if learned and learned.criterion else None
     return [
         _learned(summary, learned),
-        _how_fast(history, learned, wanted),
+        _how_fast(summary, history, learned, wanted),
         _generalises(summary, unseen, trained_on, wanted),
         _cost(summary, history.keys),
         _how_sure(summary, titles(history.keys)),
@@ -64,9 +65,11 @@ def _learned(summary: PreferenceSummary, key: Key | None) -> Conclusion:
     return Conclusion(_LEARNED, _word(ruling, summary), tuple(details), ruling.verdict)
 
 
-def _how_fast(history: History, key: Key | None, wanted: float | None) -> Conclusion:
-    """How many updates it took until no later measurement was below what is wanted."""
+def _how_fast(summary: PreferenceSummary, history: History, key: Key | None, wanted: float | None) -> Conclusion:
+    """How many updates it took until no later measurement was below what is wanted; of a changed mind its half-life."""
     curve = {} if key is None else history.curve(key.key)
+    if with_role(history.keys, Role.FIRST_WISH) is not None:
+        return _how_fast_turned(summary.efficiency and summary.efficiency.flip_half_life, curve)
     measured = [(updates, value) for updates, value in sorted(curve.items()) if value is not None]
     if key is None or wanted is None or not measured:
         return _not_measured(_FAST)
@@ -80,6 +83,16 @@ def _how_fast(history: History, key: Key | None, wanted: float | None) -> Conclu
         word = _counted(since[0])
         detail = f"from then on {number(wanted)} or more of the {_in_a_sentence(key.title)}"
     return Conclusion(_FAST, word, (detail,), curve=curve)
+
+
+def _how_fast_turned(half_life: Reached | None, curve: Mapping[int, float | None]) -> Conclusion:
+    if half_life is None:
+        return Conclusion(_FAST, "Cannot tell", ("it is not known what was learned before the flip",), curve=curve)
+    if half_life.updates is None:
+        still = f"half or more of it is left after {half_life.made} interactions, or comes back"
+        return Conclusion(_FAST, "Not in this run", (still,), curve=curve)
+    gone = "after the flip until compliance with the first wish stays below half of what it was"
+    return Conclusion(_FAST, f"{number(half_life.updates)} updates", (gone,), curve=curve)
 
 
 def _counted(updates: int) -> str:

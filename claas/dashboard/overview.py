@@ -180,7 +180,7 @@ def _preference(run: RunIndex, name: str) -> PreferenceRow:
         note=judged_by and judged_by.note,
         steps_done=len(history.steps),
         steps_planned=history.planned_steps,
-        verdict=summary.verdict if summary and summary.status is Status.COMPLETE else None,
+        verdict=summary.verdict if summary and summary.status is Status.COMPLETE and not summary.control_of else None,
         reason=summary.reason if summary else None,
         curve=history.curve(drawn.key) if drawn else {},
     )

@@ -13,6 +13,7 @@ from claas.dashboard.overview import RunRow, overview, step_seconds, summaries
 from claas.dashboard.pages import Addresses, render
 from claas.dashboard.run_index import RunIndex, errors_named_after
 from claas.results.charts import declared_in
+from claas.results.efficiency import in_user_units
 from claas.results.keys import Key, keys_of_schema_1, titles
 from claas.results.progress import ProgressLine, columns, lost, seconds_left
 from claas.results.records import Baseline, History, Metadata, Status, StepRecord, flat
@@ -57,7 +58,10 @@ class StepRow:
 
 @dataclass(frozen=True)
 class PreferenceView:
-    """One preference: its findings, its progress as the terminal shows it, and its steps."""
+    """One preference: its findings, its progress as the terminal shows it, and its steps.
+
+    `user_units` say what learning it cost its user, None of a control and where nothing shows it.
+    """
 
     name: str
     summary: PreferenceSummary
@@ -66,6 +70,7 @@ class PreferenceView:
     steps: Sequence[StepRow]
     metadata: Metadata | None
     titles: Mapping[str, str]
+    user_units: str | None
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,7 @@ def _preference(run: RunIndex, name: str, found: PreferenceSummary) -> Preferenc
         steps=_steps(history),
         metadata=run.metadata[name],
         titles=titles((*keys_of_schema_1(), *history.keys)),
+        user_units=None if found.control_of or found.efficiency is None else in_user_units(found.efficiency),
     )
 
 

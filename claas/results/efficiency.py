@@ -65,6 +65,19 @@ def efficiency_of(history: History, flips_at: int | None = None) -> Efficiency |
     )
 
 
+def in_user_units(efficiency: Efficiency) -> str:
+    """It in a sentence."""
+    learned, half = efficiency.to_criterion, efficiency.flip_half_life
+    said = f"compliance stays at {AT:g} or above after {_counted(learned)}"
+    return said if half is None else f"{said}; half of it is gone {_counted(half)} after the flip"
+
+
+def _counted(reached: Reached) -> str:
+    if reached.interactions is None:
+        return f"more than {reached.made} interactions"
+    return f"{reached.interactions:.0f} interactions ({reached.updates:.3g} updates)"
+
+
 def _half_life(curve: Mapping[int, float], flips_at: int, interactions: Callable[[float], float]) -> Reached | None:
     """Where the curve falls through half of its value at the flip, between two measurements on a straight line.
 

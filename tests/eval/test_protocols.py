@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from claas.core.errors import InvalidInput, StackError
+from claas.dashboard.answers import answers
+from claas.dashboard.report import write_report
 from claas.eval.config.catalog import load_preference
 from claas.eval.metrics.limits import limited
 from claas.eval.metrics.preference import Preference
@@ -24,6 +26,7 @@ from claas.eval.protocols.chosen import PROTOCOLS, tracks_of
 from claas.eval.protocols.tracks import Track, rounds_of
 from claas.eval.reporters.verdict_table import verdict_report
 from claas.eval.runner import OpenStack, run_harness
+from claas.results.efficiency import in_user_units
 from claas.results.settings import EvalConfig, ProtocolConfig
 from claas.results.summary import RunResults
 from tests.eval.recomputing import require_recomputable
@@ -397,3 +400,26 @@ def test_a_limit_draws_items_in_their_order_by_seed(heldout: int, seed: int, pre
     assert places == sorted(set(places))
     assert drawn == limited(whole, {"heldout": heldout}, seed)
     assert (drawn.probe_prompts, drawn.logprob_pairs) == (whole.probe_prompts, whole.logprob_pairs)
+
+
+def test_a_page_asks_nothing_of_a_control(tmp_path: Path) -> None:
+    run_dir = ran(config(tmp_path, "isolated", preferences=["calm"], controls=["neutral"])).run_dir
+    write_report(run_dir, ended=True)
+    page = (run_dir / "report.html").read_text()
+    assert page.count("Was it learned?") == 1
+    assert page.count('<span class="mark plain">control</span>') == 1
+    assert "No criterion has been measured" not in page
+
+
+def test_how_fast_a_mind_is_changed_counts_from_the_flip(tmp_path: Path) -> None:
+    stack = FakeStack(say=lambda adapter, prompt, seed: f"{prompt} {seed} {'🙂' * (adapter.version > 4)}")
+    results = ran(config(tmp_path, "flip", preferences=["calm"], num_steps=8), stack)
+    history, found = results.preferences["calm"], results.summary.preferences["calm"]
+    assert history.curve("opposite_compliance") == {updates: float(updates > 4) for updates in range(9)}
+    learned, fast, *_ = answers(found, history, results.config.criteria)
+    assert (learned.answer, fast.answer) == ("Cannot tell", "0.50 updates"), "two prompts are too few to tell"
+    assert found.efficiency is not None
+    assert in_user_units(found.efficiency) == (
+        "compliance stays at 0.8 or above after 0 interactions (0 updates); "
+        "half of it is gone 1 interactions (0.5 updates) after the flip"
+    )

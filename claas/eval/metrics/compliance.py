@@ -26,7 +26,7 @@ _TRAINED_ON = "on prompts that were trained on; no held-out prompts given"
 
 _OPPOSITE = Key(
     key="opposite_compliance",
-    title="The opposite, on the same answers",
+    title="Opposite, on the same answers",
     unit="mean verifier score",
     limits=(0.0, 1.0),
     better="higher",
@@ -116,7 +116,8 @@ class Compliance:
             keys = (probe.model_copy(update=named),)
         if isinstance(preference, Flipped):
             first = keys[0].model_copy(update={"criterion": None, "role": Role.FIRST_WISH})
-            return (first, *keys[1:], _opposite(preference))
+            others = (key.model_copy(update={"role": None}) for key in keys[1:])
+            return (first, *others, _opposite(preference))
         parts = preference.parts if isinstance(preference, Mixture) else ()
         return (*keys, *(key_of_part(part.name, f"heldout/{part.name}/") for part in parts))
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from claas.results.effects import ArmEffect, Contrast
-from claas.results.efficiency import AT, Efficiency, Reached
+from claas.results.efficiency import in_user_units
 from claas.results.numbers import common_decimals, fixed, span
 from claas.results.progress import cut_off, lost, measured, printable
 from claas.results.records import Status
@@ -65,7 +65,7 @@ def _remarks(preference: PreferenceSummary) -> Iterable[Text]:
     if preference.not_measured:
         yield Text(f"not judged: {', '.join(preference.not_measured)}", style="dim")
     if preference.efficiency is not None:
-        yield Text(_in_user_units(preference.efficiency))
+        yield Text(in_user_units(preference.efficiency))
     if preference.counts:
         yield Text(measured(preference.counts), style="dim")
     if words := lost(preference.counts):
@@ -78,18 +78,6 @@ def _remarks(preference: PreferenceSummary) -> Iterable[Text]:
             yield Text(f"{kind} items lost: {_listed(items.lost)}{p}", style="red")
         if items.gained:
             yield Text(f"{kind} items gained: {_counted(items.gained, items.n)}{'' if items.lost else p}")
-
-
-def _in_user_units(efficiency: Efficiency) -> str:
-    learned, half = efficiency.to_criterion, efficiency.flip_half_life
-    said = f"held-out compliance stays at {AT:g} after {_interactions(learned)}"
-    return said if half is None else f"{said}; half of it is gone {_interactions(half)} after the flip"
-
-
-def _interactions(reached: Reached) -> str:
-    if reached.interactions is None:
-        return f"more than {reached.made} interactions"
-    return f"{reached.interactions:.0f} interactions ({reached.updates:.3g} updates)"
 
 
 def _table(criteria: dict[str, Ruling], confidence: float) -> Table:
