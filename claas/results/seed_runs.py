@@ -80,8 +80,8 @@ def read_seed_run(folder: Path) -> SeedRun:
 def settings_of(runs: Sequence[SeedRun], by: str | None = None) -> tuple[str | None, list[SeedRuns]]:
     """The one configuration that the runs have, or the two that differ in the setting `by` alone, and which that is.
 
-    `InvalidInput` names every other difference. Of runs with the same seed, which are no independent ones, the first
-    counts.
+    Of two numbers the smaller is first. `InvalidInput` names every other difference. Of runs with the same seed, which
+    are no independent ones, the first counts.
     """
     if not runs:
         raise InvalidInput("there is no run: name folders of runs, or a folder that they are in")
@@ -101,9 +101,10 @@ def settings_of(runs: Sequence[SeedRun], by: str | None = None) -> tuple[str | N
         )
     if by is None:
         return None, [SeedRuns(None, _one_per_seed(runs))]
+    in_order = sorted(values.items(), key=lambda pair: pair[1] if isinstance(pair[1], int | float) else 0)
     return by, [
         SeedRuns(value, _one_per_seed([run for run in runs if _text(run.settings.get(by)) == text]))
-        for text, value in values.items()
+        for text, value in in_order
     ]
 
 

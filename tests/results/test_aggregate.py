@@ -164,7 +164,7 @@ def test_two_values_of_one_setting_are_compared(tmp_path: Path) -> None:
     folders = write_seeds(tmp_path / "low", 1, 2, training=TrainingConfig(learning_rate=1e-3))
     folders += write_seeds(tmp_path / "high", 1, 2, 3, training=TrainingConfig(learning_rate=1e-2))
     made = made_of(folders)
-    assert made == made_of(folders, "training.learning_rate")
+    assert made == made_of(folders, "training.learning_rate") == made_of([*folders[2:], *folders[:2]])
     assert (made.by, [setting.value for setting in made.settings]) == ("training.learning_rate", [1e-3, 1e-2])
     difference = made.differences["concise"]["heldout_compliance"]
     assert difference.by_seed == {"1": 0.0, "2": 0.0}  # the third has no counterpart
