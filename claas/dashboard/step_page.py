@@ -110,8 +110,9 @@ class StepView:
     @property
     def said(self) -> list[str]:
         """What was said of the answers, each text once."""
-        given = [] if self.step is None else self.step.feedback_by_answer or [self.step.feedback_given or ""]
-        return list(dict.fromkeys(given))
+        if self.step is None or not self.step.responses:
+            return []
+        return list(dict.fromkeys(self.step.feedback_by_answer or [self.step.feedback_given or ""]))
 
     @cached_property
     def pairs(self) -> list[Pair]:

@@ -32,7 +32,8 @@ class Efficiency(Record):
     """In the units of a user.
 
     `to_criterion`: until held-out compliance stays at `AT` or above. `effort`: feedback texts given until then, or in
-    all where that never was. `flip_half_life`: from the moment a user changes their mind until compliance with the
+    all where that never was: fewer than interactions where the user speaks only when the preference is violated.
+    `flip_half_life`: from the moment a user changes their mind until compliance with the
     first wish stays below half of what it was then; None where nobody changes theirs, or had nothing to lose.
     """
 
@@ -60,7 +61,7 @@ def efficiency_of(history: History, flips_at: int | None = None) -> Efficiency |
             censored=until is None,
             made=round(made),
         ),
-        effort=round(made if until is None else interactions(until)),
+        effort=sum(len(step.responses) for step in history.steps[: max(learning) if until is None else until]),
         flip_half_life=None if flips_at is None else _half_life(known, flips_at, interactions),
     )
 

@@ -44,6 +44,8 @@ class Intent(Record):
 class Receipt(Record):
     """An update that was made: the version that came of it, and what the algorithm reported.
 
+    Of a round in which nobody gave feedback it is the version that there was, and nothing was trained.
+
     `step` is that of its intent. `stack_ms` are milliseconds by
     part of the update as the stack measured them, `update_s` the seconds that the harness waited for all of it.
     `lost_metrics` are those that cannot be, with what stood in their place; None when there are none.

@@ -112,7 +112,7 @@ class PreferenceFiles:
             return SampledBatch(step=intent.step, transcripts=intent.sampling)
         path = self._sampled_for(intent.step)
         batch = _read(path, SampledBatch)
-        if batch is not None and [answer.rollout_id for answer in batch.answered] != intent.rollout_ids:
+        if batch is not None and not set(intent.rollout_ids) <= {answer.rollout_id for answer in batch.answered}:
             raise InvalidInput(
                 f"{path} is damaged: it does not hold the answers that {self.ledger} says step {intent.step} was "
                 "trained on; put it back, or start anew in another output_dir"

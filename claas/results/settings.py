@@ -63,6 +63,9 @@ class ProtocolConfig:
 PILOT = "pilot"
 """The `plan` that measures before it says anything."""
 
+ALWAYS, WHEN_VIOLATED = "always", "when_violated"
+"""When the user gives feedback."""
+
 LIMITED = ("heldout", "out_of_scope", "pairs", "capability")
 """What can be measured on fewer items than there are."""
 
@@ -101,7 +104,8 @@ class EvalConfig:
     controls: list[str] = setting(
         ["in_context"],
         "arms beside the run, on the same prompts and seeds: in_context (feedback in the prompt, nothing is trained), "
-        "neutral (praise), irrelevant (another preference's feedback), off_policy (on answers of the base model)",
+        "placebo (no update, measured again), neutral (praise), irrelevant (another preference's feedback), off_policy "
+        "(on answers of the base model)",
     )
     metrics: list[str] = setting(["all"], "metrics, or the presets all and quick")
     num_steps: int = setting(20, "feedback rounds per preference", low=1)
@@ -115,6 +119,12 @@ class EvalConfig:
         None,
         "steps (from 0) at which collapse and scope are measured, those beyond num_steps left out; null: five, spread "
         "evenly, the last too",
+    )
+    user: str = setting(
+        ALWAYS,
+        "always: gives feedback on every answer; when_violated: only on answers that are not as the preference wants "
+        "them, and a round without any makes no version",
+        choices=(ALWAYS, WHEN_VIOLATED),
     )
     measure_every: int = setting(
         1,

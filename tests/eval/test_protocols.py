@@ -1,6 +1,7 @@
 """Protocols: rounds as data, one adapter for several preferences, changed minds; each resumed and recomputed."""
 
 import asyncio
+import itertools
 import json
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -423,3 +424,42 @@ def test_how_fast_a_mind_is_changed_counts_from_the_flip(tmp_path: Path) -> None
         "compliance stays at 0.8 or above after 0 interactions (0 updates); "
         "half of it is gone 1 interactions (0.5 updates) after the flip"
     )
+
+
+def test_a_user_who_is_content_says_nothing_and_then_no_version_is_made(tmp_path: Path) -> None:
+    """Answers of the first versions have an emoji, with which the verifier is not content, later ones have none."""
+    stack = FakeStack(
+        say=lambda adapter, prompt, seed: (
+            f"It is {prompt} {seed}" + (" 🙂" if adapter.version < 2 and seed % 2 else "")
+        ),
+        shift=0.1,
+    )
+    asked = config(tmp_path, "isolated", preferences=["calm"], num_steps=6, batch_size=3, user="when_violated")
+    history = ran(asked, stack).preferences["calm"]
+    for record in history.steps:
+        sampled = [each for each in record.rollouts if each.metric == "sample"]
+        assert [each.response for each in sampled if "🙂" in (each.response or "")] == record.responses
+        assert (record.feedback_given is None) == (not record.responses)
+    versions = [0, *(record.adapter.version for record in history.steps)]
+    made = [after - before for before, after in itertools.pairwise(versions)]
+    assert made == [int(bool(record.responses)) for record in history.steps]
+    assert made[-1] == 0
+    assert sum(made) == versions[-1] > 0
+
+
+@pytest.mark.parametrize("halt_at", [9, 14, 22])
+def test_a_silent_round_is_resumed_too(tmp_path: Path, halt_at: int) -> None:
+    content: dict[str, Any] = {"preferences": ["calm"], "num_steps": 3, "user": "when_violated"}
+    ran(config(tmp_path / "whole", "isolated", **content))
+    asked, stack = config(tmp_path / "killed", "isolated", **content), scripted()
+    dying = Halting(stack, halt_at=halt_at)
+    assert asyncio.run(until_halted(dying, run_harness(asked, open_stack=on(dying))))
+    ran(asked, stack)
+    assert on_record(tmp_path / "killed" / "run") == on_record(tmp_path / "whole" / "run")
+
+
+def test_placebo_trains_nothing(tmp_path: Path) -> None:
+    results = ran(config(tmp_path, "isolated", preferences=["calm"], controls=["placebo"], num_steps=2))
+    placebo = results.preferences["calm.placebo"]
+    assert [step.adapter.version for step in placebo.steps] == [0, 0]
+    assert results.summary.arms["calm"]["placebo"].control_gain == 0.0

@@ -14,7 +14,8 @@ def history(curve: Sequence[float | None], scored: int = 4) -> History:
     }  # fmt: skip
     steps = [
         StepRecord(
-            step=step, feedback_given="f", prompts=[], responses=[], rollout_ids=[], sdpo_metrics={},
+            step=step, feedback_given="f", sdpo_metrics={},
+            prompts=["p"] * scored, responses=["r"] * scored, rollout_ids=["x"] * scored,
             adapter=AdapterVersion(lora_id="x", version=step + 1, digest="d"),
             eval={"heldout_compliance": value}, **common,
         )

@@ -12,7 +12,7 @@ from claas.core.errors import InvalidInput
 from claas.eval.metrics.compliance import judged, mean_score
 from claas.eval.metrics.metric import Measurement, Metric, Subject, counted, declared
 from claas.eval.metrics.preference import Flipped, Mixture, Preference
-from claas.eval.protocols.tracks import Item, Track
+from claas.eval.protocols.tracks import Round, Track
 from claas.results.effects import IN_CONTEXT
 from claas.results.keys import Items, Key, Question, Role
 from claas.results.settings import EvalConfig
@@ -55,6 +55,11 @@ def measured_of(track: Track, metrics: Mapping[str, Metric]) -> dict[str, Metric
     return {name: metric for name, metric in metrics.items() if _is_compared(metric, track.preference)}
 
 
+def placebo(track: Track, other: Other) -> Track:
+    """Nothing said and nothing trained: what measuring the same weights again shows by itself."""
+    return _told(track, "placebo", None)
+
+
 def neutral(track: Track, other: Other) -> Track:
     """Praise on every answer: what any update does that asks for nothing."""
     return _told(track, "neutral", NEUTRAL)
@@ -67,10 +72,11 @@ def irrelevant(track: Track, other: Other) -> Track:
 
 def off_policy(track: Track, other: Other) -> Track:
     """The same feedback, on answers of the base model: what learning from one's own newest answers adds."""
-    return replace(_told(track, "off_policy", None), samples_base=True)
+    return replace(_beside(track, "off_policy", track.rounds), samples_base=True)
 
 
 _TRAINED: Mapping[str, Callable[[Track, Other], Track]] = {
+    "placebo": placebo,
     "neutral": neutral,
     "irrelevant": irrelevant,
     "off_policy": off_policy,
@@ -78,9 +84,11 @@ _TRAINED: Mapping[str, Callable[[Track, Other], Track]] = {
 
 
 def _told(track: Track, arm: str, feedback: str | None) -> Track:
-    rounds = tuple(
-        tuple(item if feedback is None else Item(item.prompt, feedback) for item in items) for items in track.rounds
-    )
+    rounds = tuple(tuple(replace(item, feedback=feedback) for item in items) for items in track.rounds)
+    return _beside(track, arm, rounds)
+
+
+def _beside(track: Track, arm: str, rounds: tuple[Round, ...]) -> Track:
     name = f"{track.name}.{arm}"
     return replace(track, name=name, adapter=name, rounds=rounds, metrics={}, arm=arm, control_of=track.name)
 

@@ -40,7 +40,7 @@ def flip(config: EvalConfig, preferences: Sequence[Preference]) -> list[Track]:
                 f"{'before' if before < 1 else 'after'} the flip; num_steps must be greater"
             )
         opposite = [
-            tuple(Item(item.prompt, each.opposite.feedback_string) for item in items)
+            tuple(Item(item.prompt, each.opposite.feedback_string, each.opposite.verifier) for item in items)
             for items in rounds_of(each, steps, config)[before:]
         ]
         rounds = (*rounds_of(each, before, config), *opposite)
@@ -74,7 +74,7 @@ def _dealt(config: EvalConfig, preferences: Sequence[Preference]) -> tuple[Round
             prompt = in_seeded_order(each.probe_prompts, turn, config.seed, each.name, "prompt order")
             # As many texts of one preference as in a batch of its own come before the next paraphrase.
             said = feedback_text(turn // config.batch_size, each, config.feedback_variation, config.seed)
-            items.append(Item(prompt, said))
+            items.append(Item(prompt, said, each.verifier, each.acceptable))
             asked[each.name] += 1
         rounds.append(tuple(items))
     return tuple(rounds)

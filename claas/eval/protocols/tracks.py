@@ -1,12 +1,12 @@
 """A track: rounds of feedback on one adapter, as data. Every protocol is a function that gives tracks."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from claas.eval.metrics.metric import Metric, seed_for
-from claas.eval.metrics.preference import Flipped, Preference
+from claas.eval.metrics.preference import Flipped, NonAnswer, Preference, Verifier
 from claas.results.manifest import PlannedTrack
 from claas.results.settings import PARAPHRASE, EvalConfig, spread
 
@@ -15,10 +15,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Item:
-    """One answer of a round: what is asked, and what the user says of the answer."""
+    """One answer of a round: what is asked, what the user says of the answer (None: nothing), and how one tells whether
+    it is as they want it."""
 
     prompt: str
-    feedback: str
+    feedback: str | None
+    wanted: Verifier
+    acceptable: Collection[NonAnswer] = ()
 
 
 Round = tuple[Item, ...]
@@ -89,7 +92,12 @@ def rounds_of(preference: Preference, num_steps: int, config: EvalConfig) -> tup
     """Rounds in which one feedback text is given on every answer to probe prompts of the preference."""
     return tuple(
         tuple(
-            Item(prompt, feedback_text(step, preference, config.feedback_variation, config.seed))
+            Item(
+                prompt,
+                feedback_text(step, preference, config.feedback_variation, config.seed),
+                preference.verifier,
+                preference.acceptable,
+            )
             for prompt in prompts_of(step, config.batch_size, preference.probe_prompts, config.seed, preference.name)
         )
         for step in range(num_steps)

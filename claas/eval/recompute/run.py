@@ -181,7 +181,7 @@ class Updates:
             await self._check_intent(where, intent, newest)
             if intent.step < ledger.updates:
                 _, receipt = ledger.update(intent.step)
-                due = {"lora_id": newest.lora_id, "version": newest.version + 1}
+                due = {"lora_id": newest.lora_id, "version": newest.version + bool(intent.responses)}
                 compare(where, "receipt.adapter", receipt.adapter.model_dump(exclude={"digest"}), due)
                 newest = receipt.adapter
         return newest
@@ -215,7 +215,9 @@ class Updates:
         except StackError as error:
             self.agreement.compare(where, "sampling", f"{len(intent.responses)} answers to train on", str(error))
             return
-        due = intent_to_train(again, newest, items, update_key(self.run_id, self.track.name, step), intent.sample_s)
+        due = intent_to_train(
+            again, newest, items, self.config.user, update_key(self.run_id, self.track.name, step), intent.sample_s
+        )
         for name in ("key", "feedback", "feedback_by_answer", "prompts", "responses", "rollout_ids"):
             self.agreement.compare(where, name, getattr(intent, name), getattr(due, name))
         compare_transcripts(self.agreement, where, batch.transcripts, again.transcripts)

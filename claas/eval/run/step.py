@@ -9,14 +9,16 @@ from claas.core.concurrency import together
 from claas.core.errors import StackError
 from claas.core.settings import TrainingConfig
 from claas.core.text import visible
+from claas.eval.metrics.compliance import judge
 from claas.eval.metrics.metric import Subject, counted
-from claas.eval.protocols.tracks import Round
+from claas.eval.protocols.tracks import Item, Round
 from claas.eval.run.canary import require_canary
 from claas.eval.run.measuring import require_enough, tokens
 from claas.eval.run.track_run import TrackRun, start_or_resume
 from claas.eval.stacks.stack import WrongWeights
-from claas.results.ledger import Intent
+from claas.results.ledger import Intent, Receipt
 from claas.results.records import SAMPLED, AdapterVersion, Counts, SampledBatch, StepRecord, Transcript, utc_now
+from claas.results.settings import ALWAYS
 from claas.results.summary import update_tokens
 from claas.wire.feedback import FeedbackItem
 
@@ -34,10 +36,16 @@ async def run_track(run: TrackRun, steps: int | None = None) -> None:
 
 
 async def train(run: TrackRun, step: int) -> None:
-    """Make the update of `step`, unless it has its receipt; one that was asked for before is sent again as it was."""
+    """Make the update of `step`, unless it has its receipt; one that was asked for before is sent again as it was.
+
+    A round in which the user had nothing to say makes no version: its receipt names the one there was.
+    """
     if step < run.ledger.updates:
         return
     intent = run.ledger.open_intent or await _prepare_update(run, step)
+    if not intent.responses:
+        run.ledger.write(silent_receipt(intent))
+        return
     items = feedback_items(intent, run.config.training)
     receipt = await run.stack.give_feedback(intent.adapter, items, intent.key)
     run.ledger.write(receipt.model_copy(update={"step": step}))
@@ -85,7 +93,7 @@ async def _prepare_update(run: TrackRun, step: int) -> Intent:
     source = run.baseline.adapter if run.track.samples_base and run.baseline is not None else None
     batch = await sample(run.subject(source or adapter, step), step, items, config.temperature)
     require_answers(batch, every=config.fail_on_error is True)
-    intent = intent_to_train(batch, adapter, items, run.key(step), time.monotonic() - started)
+    intent = intent_to_train(batch, adapter, items, config.user, run.key(step), time.monotonic() - started)
     intent = intent.model_copy(update={"sampled_from": source})
     run.files.write_sampled(batch)
     run.ledger.write(intent)
@@ -119,21 +127,48 @@ def require_answers(batch: SampledBatch, *, every: bool) -> None:
         )
 
 
-def intent_to_train(batch: SampledBatch, adapter: AdapterVersion, items: Round, key: str, sample_s: float) -> Intent:
-    """The update that a batch leads to: what its user says of each answer that came, as that user saw it."""
-    feedback = [item.feedback for item, asked in zip(items, batch.transcripts, strict=True) if asked.error is None]
-    alike = len(set(feedback)) == 1
+def intent_to_train(
+    batch: SampledBatch, adapter: AdapterVersion, items: Round, user: str, key: str, sample_s: float
+) -> Intent:
+    """The update that a batch leads to: what its user says of the answers that came, as that user saw them.
+
+    Of those with which a user is content who speaks only when the preference is violated, nothing is trained.
+    """
+    told = [
+        (item.feedback, asked)
+        for item, asked in zip(items, batch.transcripts, strict=True)
+        if asked.error is None and item.feedback is not None and (user == ALWAYS or _is_violated(item, asked))
+    ]
+    feedback = [said for said, _ in told]
+    alike = len(set(feedback)) <= 1
     return Intent(
         step=batch.step,
         key=key,
         timestamp=utc_now(),
         adapter=adapter,
-        feedback=feedback[0] if alike else None,
+        feedback=next(iter(feedback), None) if alike else None,
         feedback_by_answer=None if alike else feedback,
-        prompts=[answer.prompt for answer in batch.answered],
-        responses=[visible(answer.response or "") for answer in batch.answered],
-        rollout_ids=[answer.rollout_id or "" for answer in batch.answered],
+        prompts=[asked.prompt for _, asked in told],
+        responses=[visible(asked.response or "") for _, asked in told],
+        rollout_ids=[asked.rollout_id or "" for _, asked in told],
         sample_s=sample_s,
+    )
+
+
+def _is_violated(item: Item, asked: Transcript) -> bool:
+    return not judge(item.wanted, item.prompt, asked.response or "", item.acceptable).passed
+
+
+def silent_receipt(intent: Intent) -> Receipt:
+    """The receipt of a round without feedback: nothing was trained."""
+    return Receipt(
+        step=intent.step,
+        key=intent.key,
+        timestamp=utc_now(),
+        adapter=intent.adapter,
+        sdpo_metrics={},
+        stack_ms={},
+        update_s=0.0,
     )
 
 
