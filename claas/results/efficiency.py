@@ -76,7 +76,8 @@ def in_user_units(efficiency: Efficiency) -> str:
 def _counted(reached: Reached) -> str:
     if reached.interactions is None:
         return f"more than {reached.made} interactions"
-    return f"{reached.interactions:.0f} interactions ({reached.updates:.3g} updates)"
+    interactions = f"{reached.interactions:.0f} interaction{'' if round(reached.interactions) == 1 else 's'}"
+    return f"{interactions} ({reached.updates:.3g} updates)"
 
 
 def _half_life(curve: Mapping[int, float], flips_at: int, interactions: Callable[[float], float]) -> Reached | None:

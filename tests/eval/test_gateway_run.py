@@ -14,7 +14,7 @@ from claas.core.settings import TrainingConfig
 from claas.engines.base import Engine
 from claas.eval.runner import OpenStack, run_harness
 from claas.results.records import Transcript
-from claas.results.settings import EvalConfig
+from claas.results.settings import EvalConfig, ProtocolConfig
 from claas.results.summary import RunResults, Summary
 from tests.eval.every_metric import configured
 from tests.eval.recomputing import require_recomputable
@@ -167,3 +167,22 @@ def test_preferences_side_by_side_share_the_gateway_and_never_a_version(tmp_path
     for trained in engine.trained:
         assert {item.messages[-1]["role"] for item in trained.items} == {"user"}
     assert len(engine.trained) == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "controls", "updates"),
+    [("sequential", [], 4), ("mixed", ["neutral"], 4), ("flip", [], 2), ("isolated", ["in_context", "off_policy"], 4)],
+)
+def test_every_protocol_goes_through_a_gateway(tmp_path: Path, kind: str, controls: list[str], updates: int) -> None:
+    engine = FakeEngine(tmp_path)
+    small_preferences(configured(tmp_path), "brief")
+    changes: dict[str, Any] = {"protocol": ProtocolConfig(kind=kind), "controls": controls, "metrics": ["compliance"]}
+    if kind == "flip":
+        changes["preferences"] = ["concise"]
+        changes["limit"] = {"heldout": 2}
+    elif kind != "isolated":
+        changes["preferences"] = ["calm", "brief"]
+    summary = scripted(tmp_path, engine, FakeGateway(), 40, **changes)
+    keys = [trained.key for trained in engine.trained]
+    assert len(keys) == len(set(keys)) == updates
+    assert summary.status == "complete"

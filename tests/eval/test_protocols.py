@@ -422,7 +422,7 @@ def test_how_fast_a_mind_is_changed_counts_from_the_flip(tmp_path: Path) -> None
     assert found.efficiency is not None
     assert in_user_units(found.efficiency) == (
         "compliance stays at 0.8 or above after 0 interactions (0 updates); "
-        "half of it is gone 1 interactions (0.5 updates) after the flip"
+        "half of it is gone 1 interaction (0.5 updates) after the flip"
     )
 
 
