@@ -75,8 +75,10 @@ def catalogue() -> Catalogue:
 def chosen(suite: str | None, tasks: Sequence[str], *, limit: int | None, num_fewshot: int | None) -> Chosen:
     """The entries of a suite, or of groups and tasks, each once. A name that is not listed here is lm-eval's, or none.
 
-    `InvalidInput` where a suite is to be changed, where a name is among those that are not run, and where none is left.
+    `InvalidInput` where both are given, where a suite is to be changed, where a name is among those that are not run,
+    and where none is left.
     """
+    require_suite_or_tasks(suite, tasks)
     suite = suite or (None if tasks else STANDARD)
     if suite in catalogue().suites:
         if limit is not None or num_fewshot is not None:
@@ -92,6 +94,12 @@ def chosen(suite: str | None, tasks: Sequence[str], *, limit: int | None, num_fe
     members, left_out = _members(names)
     entries = tuple(Entry(task=name, limit=limit, num_fewshot=num_fewshot) for name in members)
     return Chosen(suite or ",".join(names), entries, left_out)
+
+
+def require_suite_or_tasks(suite: str | None, tasks: Sequence[str]) -> None:
+    """Raise `InvalidInput` where both are given."""
+    if suite is not None and tasks:
+        raise InvalidInput(f"give suite={suite} or tasks, not both: name the suite's tasks among tasks")
 
 
 def nearest(name: str, known: Collection[str]) -> str:

@@ -9,6 +9,7 @@ from claas.bench import project
 from claas.bench.adapters import place_of
 from claas.bench.backends import adapter_named, model_arguments
 from claas.bench.catalogue import Chosen, catalogue, chosen
+from claas.bench.model import nobody
 from claas.bench.scoring import Runner, require_lm_eval
 from claas.bench.settings import WIRE, BenchConfig
 from claas.core.errors import BREAKDOWNS
@@ -38,7 +39,7 @@ def run_lm_eval(
     require_lm_eval()
     from claas.bench.run import run_bench
 
-    (result,) = asyncio.run(run_bench(config, asked, lambda line: None))
+    (result,) = asyncio.run(run_bench(config, asked, nobody))
     return result
 
 

@@ -48,9 +48,16 @@ def evaluate(model: Any, *, data: str, answers: Path, runner: Runner | None = No
     except ClaasError:
         raise
     except Exception as error:  # a task is somebody else's code
-        said = f"{type(error).__name__}: {one_line(error)}"
         if isinstance(error, LookupError) and SENTENCES in str(error):
             said = f"it counts sentences with nltk's {SENTENCES}: python -m nltk.downloader {SENTENCES}"
-        if isinstance(error, OSError):
-            said += f"; its data are {data} of the Hugging Face hub, or that folder in datasets_dir"
+        else:
+            said = what_broke(error, data)
         raise TaskFailed(said) from error
+
+
+def what_broke(error: Exception, data: str) -> str:
+    """An error of lm-eval's code on one line; of one that may be for want of its `data`, where these can be."""
+    said = f"{type(error).__name__}: {one_line(error)}"
+    if not isinstance(error, OSError):
+        return said
+    return f"{said}; its data are {data} of the Hugging Face hub, or that folder in datasets_dir"

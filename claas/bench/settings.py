@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from claas.bench.catalogue import STANDARD, catalogue
+from claas.bench.catalogue import STANDARD, catalogue, require_suite_or_tasks
 from claas.core.checks import alias_name, is_finite
 from claas.core.configuration import check_limits, setting
 from claas.core.errors import InvalidInput
@@ -105,8 +105,7 @@ class BenchConfig(ApiSettings):
 
     def __post_init__(self) -> None:
         check_limits(self)
-        if self.suite is not None and self.tasks:
-            raise InvalidInput(f"give suite={self.suite} or tasks, not both: name the suite's tasks among tasks")
+        require_suite_or_tasks(self.suite, self.tasks)
         self.require_models()
         if self.name is not None:
             alias_name(self.name)

@@ -16,7 +16,12 @@ SENTENCES = "punkt_tab"
 
 @cache
 def describe_machine_once() -> None:
-    """Let lm-eval describe the machine for its results once, not for each task; and not ask git where there is none."""
+    """Let lm-eval describe the machine for its results once, not for each task; and not ask git where there is none.
+
+    That takes a second each time, and git complains on stderr. `simple_evaluate` does both in every call and has no
+    setting for either, and `lm_eval.evaluate` below it leaves out seeds, default shots and gen_kwargs. So the two
+    names by which it calls them are given other functions.
+    """
     evaluator: Any = import_module("lm_eval.evaluator")
     utils: Any = import_module("lm_eval.loggers.utils")
 
@@ -41,13 +46,16 @@ def share_progress_lock() -> None:
 
 @cache
 def hub_answers() -> bool:
-    """Whether the Hugging Face hub does. If not, what is here already is read, and nothing is waited for any more."""
+    """Whether the Hugging Face hub does. If not, what is here already is read, and nothing is waited for any more.
+
+    HF_HUB_OFFLINE, by which one says so from outside, was read into these constants when the libraries were imported.
+    """
     constants: Any = import_module("huggingface_hub.constants")
     if constants.is_offline_mode():
         return False
     try:
         import_module("huggingface_hub").get_session().head(constants.ENDPOINT, timeout=_WAIT_S)
-    except Exception:  # whichever library it asks by
+    except Exception:  # requests, httpx or httpx2, by the hub's version: their errors have nothing else in common
         data: Any = import_module("datasets.config")
         constants.HF_HUB_OFFLINE = data.HF_HUB_OFFLINE = True
         return False
@@ -57,7 +65,8 @@ def hub_answers() -> bool:
 def import_checks(tasks: Iterable[str]) -> None:
     """Import IFEval's checks where `tasks` have them, quietly.
 
-    They fetch what nltk counts sentences with, unless it is here, and say that they did whether or not it came.
+    They fetch what nltk counts sentences with, unless it is here, and say that they did whether or not it came. The
+    import itself does that and cannot be told not to: where nobody would answer, it finds nothing to fetch by.
     """
     if not any("ifeval" in task for task in tasks):
         return

@@ -6,12 +6,17 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, TypeVar
 
+from pydantic import BaseModel, ValidationError
+
+from claas.core.checks import first_problem
 from claas.core.errors import Conflict, InvalidInput, StackError
+
+M = TypeVar("M", bound=BaseModel)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -61,11 +66,39 @@ def read_lines(path: Path) -> list[str]:
     return [_decoded(line, f"{path} is damaged at line {number}") for number, line in enumerate(whole, start=1)]
 
 
+def read_records(path: Path, kind: type[M], mend: str) -> list[M]:
+    """Every whole line of `path` as a record, without a torn last one; a missing file has none.
+
+    `InvalidInput` names the first line that is no such record, and says how to mend that.
+    """
+    records: list[M] = []
+    for number, line in enumerate(read_lines(path), start=1):
+        try:
+            records.append(kind.model_validate_json(line))
+        except ValidationError as error:
+            raise InvalidInput(f"{path} is damaged at line {number} ({first_problem(error)}); {mend}") from None
+    return records
+
+
 def read_text(path: Path) -> str:
     """A whole file; `InvalidInput` names one that cannot be read, or is not text."""
     with _reading(path):
         content = read_bytes(path)
     return _decoded(content, f"{path} is damaged")
+
+
+def read_rows(path: Path) -> Iterator[tuple[str, object]]:
+    """What somebody's .jsonl file holds, each with where it stands (`notes.jsonl:3`); empty lines are passed over.
+
+    `InvalidInput` names a file that cannot be read, and the line that is not JSON.
+    """
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if line.strip():
+            where = f"{path.name}:{number}"
+            try:
+                yield where, json.loads(line)
+            except (json.JSONDecodeError, RecursionError) as error:
+                raise InvalidInput(f"{where} is not JSON: {error}") from error
 
 
 def read_bytes(path: Path) -> bytes:

@@ -20,7 +20,7 @@ from pydantic import (
 
 from claas.core.checks import first_problem
 from claas.core.errors import InvalidInput
-from claas.core.files import dump_json, in_turn, read_lines, read_text, write_atomically
+from claas.core.files import dump_json, in_turn, read_records, read_text, write_atomically
 from claas.results.records import SCHEMA_VERSION, Record
 
 R = TypeVar("R", bound=BaseModel)
@@ -275,8 +275,7 @@ class BenchmarkFiles:
 
     def read_samples(self, name: str, task: str) -> list[BenchmarkItem]:
         """The items of one task of a run; none where they were not written."""
-        path = self.samples(name, task)
-        return [_parsed(path, line, BenchmarkItem) for line in read_lines(path)]
+        return read_records(self.samples(name, task), BenchmarkItem, "put back a copy, or run the task again")
 
     def write_samples(self, name: str, task: str, samples: list[BenchmarkItem]) -> None:
         """Write the items of one task of a run."""
@@ -295,12 +294,8 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _read(path: Path, into: type[R]) -> R:
-    return _parsed(path, read_text(path), into)
-
-
-def _parsed(path: Path, text: str, into: type[R]) -> R:
     try:
-        return into.model_validate(json.loads(text))
+        return into.model_validate(json.loads(read_text(path)))
     except (ValidationError, json.JSONDecodeError) as error:
         why = first_problem(error) if isinstance(error, ValidationError) else error
         raise InvalidInput(f"{path} is damaged ({why}); put back a copy, or move it away and start anew") from None

@@ -68,7 +68,7 @@ def _empty(name: str, stored: Any) -> Tensor:
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """`bfloat16`."""
+    """As settings and records call it: `bfloat16`."""
     return str(dtype).removeprefix("torch.")
 
 

@@ -1,6 +1,5 @@
 """The two sides: questions with the answers that a model gave, read from a file or a run, or asked now."""
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +10,8 @@ from typing import Any, cast
 from pydantic import BaseModel, ValidationError
 
 from claas.bench.judge.prompt import Exchange
-from claas.core.checks import first_problem
 from claas.core.errors import InvalidInput
-from claas.core.files import read_lines, read_text
+from claas.core.files import read_records, read_rows
 from claas.core.text import quoted
 from claas.results.benchmarks import BenchmarkItem
 from claas.results.judging import JudgedItem, Order, Winner
@@ -125,14 +123,7 @@ def rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The rows of a .jsonl file, each with where it stands."""
     if path.suffix != ".jsonl":
         raise InvalidInput(f"{path} must be a .jsonl file, a row on each line")
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"{path.name}:{number}"
-        try:
-            row: object = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise InvalidInput(f"{where} is not JSON: {error}") from error
+    for where, row in read_rows(path):
         if not isinstance(row, dict):
             raise InvalidInput(f"{where} is no object with fields")
         yield where, cast(dict[str, Any], row)
@@ -246,11 +237,7 @@ def _of_benchmarks(folder: Path) -> Iterator[Answered]:
         )
     seen = set[str]()
     for path in paths:
-        for number, line in enumerate(read_lines(path), start=1):
-            try:
-                item = BenchmarkItem.model_validate_json(line)
-            except ValidationError as error:
-                raise InvalidInput(f"{path} is damaged at line {number} ({first_problem(error)})") from None
+        for item in read_records(path, BenchmarkItem, "put back a copy, or run the task again"):
             written = _written(item)
             if written is not None and written[0] not in seen:
                 seen.add(written[0])

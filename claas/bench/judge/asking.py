@@ -4,13 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from claas.bench.judge.answers import Answered, Asked
-from claas.core.checks import first_problem, served_name
+from claas.core.checks import served_name
 from claas.core.concurrency import together
-from claas.core.errors import InvalidInput
-from claas.core.files import append_line, read_lines, write_atomically
+from claas.core.files import append_line, read_records, write_atomically
 from claas.eval.stacks.http_client import HttpClient, RequestLost
 from claas.eval.stacks.stack import WrongWeights
 from claas.results.benchmarks import AnsweredBy
@@ -53,7 +50,7 @@ class AskedModel:
 
     async def answers(self, questions: Sequence[Asked]) -> list[Answered]:
         """Its answers, those left out that were lost; what these weights said is in its file, and not asked again."""
-        earlier = self._earlier()
+        earlier = read_records(self.path, ModelAnswers, "take the line out")
         if earlier:
             await self._say([ChatMessage(role="user", content=questions[0].turns[0])], max_tokens=1)
         kept = [each for each in earlier if (each.weights, each.max_tokens) == (self.weights, self.max_tokens)]
@@ -118,14 +115,3 @@ class AskedModel:
                 f"({weights.digest}): its answers would be of two models"
             )
         self.weights = weights
-
-    def _earlier(self) -> list[ModelAnswers]:
-        found: list[ModelAnswers] = []
-        for number, line in enumerate(read_lines(self.path), start=1):
-            try:
-                found.append(ModelAnswers.model_validate_json(line))
-            except ValidationError as error:
-                raise InvalidInput(
-                    f"{self.path} is damaged at line {number} ({first_problem(error)}); take the line out"
-                ) from None
-        return found

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from claas.bench.judge.prompt import JudgePrompt, place_named
 from claas.bench.judge.settings import JudgePrices, JudgeSettings, require_priced
-from claas.core.checks import first_problem
 from claas.core.errors import InvalidInput
-from claas.core.files import append_line, dump_json, in_turn, read_lines
+from claas.core.files import append_line, dump_json, in_turn, read_records
 from claas.eval.stacks.http_client import HttpClient, Refused, RequestLost, Retries
 from claas.eval.stacks.stack import LostAnswer
 from claas.results.judging import JudgeCall, Order, Winner, winner
@@ -62,14 +61,8 @@ class JudgmentLog:
         self.path = path
         self.calls: list[JudgeCall] = []
         self._by_request: dict[str, JudgeCall] = {}
-        for number, line in enumerate(read_lines(path), start=1):
-            try:
-                call = JudgeCall.model_validate_json(line)
-            except ValidationError as error:
-                raise InvalidInput(
-                    f"{path} is damaged at line {number} ({first_problem(error)}); put back a copy, or take the line "
-                    "out, and what it holds is asked again"
-                ) from None
+        mend = "put back a copy, or take the line out, and what it holds is asked again"
+        for call in read_records(path, JudgeCall, mend):
             self._keep(call)
 
     def find(self, asked: str) -> JudgeCall | None:

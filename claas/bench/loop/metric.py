@@ -66,8 +66,6 @@ class Bench:
         datasets_dir: str | None = None,
     ) -> Self:
         """The metric over a suite, or over `tasks`; settings of the same name are those of `python -m claas.bench`."""
-        if suite is not None and tasks:
-            raise InvalidInput(f"give suite={suite} or tasks, not both: name the suite's tasks among tasks")
         if limit is not None:
             in_range("limit", limit, 1)
         entries = chosen(suite, tasks, limit=limit, num_fewshot=num_fewshot).entries

@@ -26,6 +26,7 @@ from claas.bench.loop.asked import NO_SCORES, TaskMeasured
 from claas.bench.model import SPELLED, base_tokenizer
 from claas.bench.project import first_metric
 from claas.bench.reader import Reader
+from claas.bench.scoring import what_broke
 from claas.bench.suite import PreparedEntry, Suite, prepare
 from claas.core.concurrency import together
 from claas.core.errors import BREAKDOWNS, InvalidInput
@@ -231,11 +232,8 @@ def _load(suite: Suite, prepared: PreparedEntry, reader: Reader, chat: bool) -> 
             for name, leaf in leaves.items()
             for question in _questions(entry, name, leaf, reader if chat else None)
         ]
-    except (OSError, *BREAKDOWNS, ValueError) as error:
-        said = f"{entry.task}: {type(error).__name__}: {one_line(error)}"
-        if isinstance(error, OSError):
-            said += f"; its data are {prepared.data.path} of the Hugging Face hub, or that folder in datasets_dir"
-        raise InvalidInput(said) from error
+    except BREAKDOWNS as error:
+        raise InvalidInput(f"{entry.task}: {what_broke(error, prepared.data.path)}") from error
     metric = _metric(entry.task, list(leaves.values()))
     return LoadedTask(entry.task, metric, prepared.data.fixture, _digest(metric, questions), reader, tuple(questions))
 

@@ -1,7 +1,6 @@
 """Held-out documents: texts of a file or a data set, each with a name by which it can be found again."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -11,7 +10,7 @@ from typing import Any, cast
 
 from claas.core.configuration import setting
 from claas.core.errors import InvalidInput
-from claas.core.files import dump_json, open_file, read_text
+from claas.core.files import dump_json, open_file, read_rows, read_text
 from claas.core.text import one_line
 from claas.wire.tokens import MOST_CHARACTERS
 
@@ -109,14 +108,8 @@ def _whole(path: Path, text_field: str) -> Iterator[Document]:
 
 
 def _rows_of_jsonl(path: Path, text_field: str) -> Iterator[Document]:
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        where = f"{path.name}:{number}"
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
-                raise InvalidInput(f"{where} is not JSON: {error}") from error
-            yield Document(where, _text(row, text_field, where))
+    for where, row in read_rows(path):
+        yield Document(where, _text(row, text_field, where))
 
 
 def _rows_of_parquet(path: Path, text_field: str) -> Iterator[Document]:
