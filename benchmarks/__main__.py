@@ -28,6 +28,7 @@ BENCHMARKS = {
     "pages": in_own_process("benchmarks.pages"),
     "tinker": in_own_process("benchmarks.tinker"),
     "bench": in_own_process("benchmarks.bench"),
+    "calibration": in_own_process("benchmarks.calibration"),
     "compare": in_own_process("benchmarks.compare"),
     "aggregate": in_own_process("benchmarks.aggregate"),
     "tiny_model": in_own_process("benchmarks.tiny_model"),
