@@ -25,7 +25,7 @@ from claas.api.guards import require_key_off_loopback
 from claas.api.services import open_engine, require_startable
 from claas.core.command_line import say
 from claas.core.errors import ExitCode, InvalidInput, StackError
-from claas.core.files import locked, writing
+from claas.core.files import working_in
 
 
 def serve(config: ApiConfig, api_key: str | None) -> None:
@@ -110,10 +110,7 @@ def listening(host: str, port: int) -> socket.socket:
 @contextmanager
 def _holding(store: Path) -> Generator[None, None, None]:
     """The store, for this process alone: two APIs on one would each drop what the other recorded."""
-    with ExitStack() as held:
-        with writing(store):
-            store.mkdir(parents=True, exist_ok=True)
-            held.enter_context(locked(store / ".lock", f"another API works on store_dir={store}; choose another one"))
+    with working_in(store, ".lock", f"another API works on store_dir={store}; choose another one"):
         yield
 
 

@@ -23,7 +23,7 @@ async def tokenize(request: TokenizeRequest, served: Served) -> Response:
         await served.models.weights(request.model)
     async with served.tokenizing:
         ids = (await served.engine.encode(request.prompt, request.add_special_tokens)).ids
-    return await unblocked(len(ids), _tokenized, ids, served.engine.window)
+        return await unblocked(len(ids), _tokenized, ids, served.engine.window)
 
 
 def _tokenized(ids: Sequence[int], window: int) -> Response:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import from_json
 
 from claas.core.checks import served_name, versioned_name
 from claas.core.errors import InvalidInput, MissingExtra
@@ -45,7 +46,7 @@ class PeftFolder:
     def config(self) -> dict[str, Any]:
         """What adapter_config.json holds."""
         try:
-            found = json.loads(read_bytes(self.folder / ADAPTER_CONFIG))
+            found = from_json(read_bytes(self.folder / ADAPTER_CONFIG))
         except (OSError, ValueError) as error:
             raise InvalidInput(f"{self.name}: {ADAPTER_CONFIG} cannot be read: {one_line(error)}") from error
         if not isinstance(found, dict):

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
+from pydantic_core import from_json
+
 from claas.core.files import read_bytes, writing
 
 _KINDS = ("loglikelihood", "loglikelihood_rolling", "generate_until")
@@ -43,7 +45,7 @@ class _Answers:
         self._known: dict[str, Any] = {}
         for line in content.splitlines():
             with suppress(ValueError, TypeError):
-                key, answer = json.loads(line)
+                key, answer = from_json(line)
                 self._known[key] = tuple(cast(list[Any], answer)) if isinstance(answer, list) else answer
         if not content.endswith(b"\n") and content:
             self._write(b"\n")

@@ -3,19 +3,19 @@
 import argparse
 import hashlib
 import json
-import math
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import stdev
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, RootModel, ValidationError
 
-from claas.core.checks import first_problem, served_name
+from claas.core.checks import first_problem, is_finite, served_name
 from claas.core.command_line import say
 from claas.core.errors import ClaasError, ExitCode, InvalidInput, StackError
 from claas.core.files import dump_json, read_text
@@ -155,6 +155,16 @@ def _summary(found: MeasuredModel, fixture: bool) -> EvalResult:
     )
 
 
+Measured = Annotated[float | None, AfterValidator(lambda number: number if is_finite(number) else None)]
+"""A number, None where it is NaN or infinite: nothing was counted."""
+
+
+class _AnyResults(BaseModel):
+    """What tells lm-eval's results from others."""
+
+    lm_eval_version: Any = None
+
+
 class _LightevalTask(BaseModel):
     """What lighteval 0.13 says of a task; -1 stands for what it did not count."""
 
@@ -174,16 +184,15 @@ class _LightevalResults(BaseModel):
     """`results_<time>.json` of lighteval 0.13: scores by `task|shots`, standard errors among them."""
 
     config_general: _LightevalGeneral
-    results: dict[str, dict[str, float | None]]
+    results: dict[str, dict[str, Measured]]
     config_tasks: dict[str, _LightevalTask] = Field(default_factory=dict[str, _LightevalTask])
 
 
 def _of_lighteval(path: Path) -> MeasuredModel:
     text = read_text(path)
-    content = _json(path, text)
-    if isinstance(content, dict) and "lm_eval_version" in content:
+    if _checked(path, text, _AnyResults, "results of lighteval's").lm_eval_version is not None:
         raise InvalidInput(f"{path} is lm-eval's own: python -m claas.bench makes such rows, with items to compare")
-    read = _checked(path, content, _LightevalResults, "results of lighteval's")
+    read = _checked(path, text, _LightevalResults, "results of lighteval's")
     shown = {name: scores for name, scores in read.results.items() if name != "all"}
     groups = {name.partition(":_average|")[0] for name in shown if ":_average|" in name}
     tasks: dict[str, MeasuredTask] = {}
@@ -196,7 +205,7 @@ def _of_lighteval(path: Path) -> MeasuredModel:
             for other, config in read.config_tasks.items()
             if other == name or (":_average|" in name and other.startswith(f"{task.removesuffix(':_average')}:"))
         ]
-        numbers = {key: each for key, each in scores.items() if each is not None and math.isfinite(each)}
+        numbers = {key: each for key, each in scores.items() if each is not None}
         counts = [member.effective_num_docs for member in members]
         metrics = {key: each for key, each in numbers.items() if not key.endswith("_stderr")}
         if not metrics:
@@ -205,18 +214,30 @@ def _of_lighteval(path: Path) -> MeasuredModel:
         tasks[task.removesuffix(":_average") or name] = MeasuredTask(
             metrics=metrics,
             standard_errors={key.removesuffix("_stderr"): numbers[key] for key in numbers if key.endswith("_stderr")},
-            num_fewshot=int(shots) if shots.isdecimal() else 0,
+            num_fewshot=int(shots) if re.fullmatch("[0-9]{1,4}", shots) else 0,
             limit=read.config_general.max_samples,
             n=sum(counts) if counts and min(counts) >= 0 else None,
             version=", ".join(sorted({str(member.version) for member in members})),
             data=TaskData(path=", ".join(list(repos)[:3]) or task),
         )
+    if not tasks:
+        raise InvalidInput(f"{path} has no number of any task")
     return MeasuredModel("lighteval", read.config_general.model_name, ", ".join(tasks), _time(path), tasks, [text])
 
 
 class _Spec(BaseModel):
     class_name: str
     args: dict[str, Any] = Field(default_factory=dict[str, Any])
+
+
+class _MetricNames(BaseModel):
+    names: list[str] = Field(default_factory=list[str])
+
+
+class _Metric(BaseModel):
+    """A metric's settings, which may be without names."""
+
+    args: _MetricNames = Field(default_factory=_MetricNames)
 
 
 class _HelmAdapter(BaseModel):
@@ -231,7 +252,7 @@ class _HelmRun(BaseModel):
     name: str
     scenario_spec: _Spec
     adapter_spec: _HelmAdapter
-    metric_specs: list[_Spec]
+    metric_specs: list[_Metric]
 
 
 class _HelmName(BaseModel):
@@ -245,17 +266,19 @@ class _HelmStat(BaseModel):
 
     name: _HelmName
     count: int
-    mean: float | None = None
+    mean: Measured = None
 
 
-class _HelmStats(BaseModel):
+class _HelmStats(RootModel[list[_HelmStat]]):
+    """`stats.json`."""
+
+
+class _HelmInstance(BaseModel):
     stats: list[_HelmStat]
 
 
-class _HelmInstances(BaseModel):
+class _HelmInstances(RootModel[list[_HelmInstance]]):
     """`per_instance_stats.json`."""
-
-    instances: list[_HelmStats]
 
 
 def _of_helm(runs: Sequence[Path]) -> list[MeasuredModel]:
@@ -263,7 +286,7 @@ def _of_helm(runs: Sequence[Path]) -> list[MeasuredModel]:
     found: dict[tuple[str, Path], MeasuredModel] = {}
     for folder in runs:
         path, text = folder / "run_spec.json", read_text(folder / "run_spec.json")
-        spec = _checked(path, _json(path, text), _HelmRun, "a run of HELM's")
+        spec = _checked(path, text, _HelmRun, "a run of HELM's")
         model = spec.adapter_spec.model
         key = model, folder.parent
         measured = found.setdefault(key, MeasuredModel("helm", model, folder.parent.name, "", {}))
@@ -276,13 +299,13 @@ def _of_helm(runs: Sequence[Path]) -> list[MeasuredModel]:
 
 def _helm_task(folder: Path, spec: _HelmRun) -> MeasuredTask:
     path = folder / "stats.json"
-    stats = _checked(path, {"stats": _json(path, read_text(path))}, _HelmStats, "statistics of HELM's").stats
+    stats = _checked(path, read_text(path), _HelmStats, "statistics of HELM's").root
     tested = {
         stat.name.name: stat
         for stat in stats
         if stat.name.perturbation is None and stat.name.split in (None, "test") and stat.mean is not None
     }
-    names = [name for metric in spec.metric_specs for name in metric.args.get("names", []) if name in tested]
+    names = [name for metric in spec.metric_specs for name in metric.args.names if name in tested]
     if not names:
         raise InvalidInput(f"{path} has no number of the metrics that {folder / 'run_spec.json'} names")
     instances = tested.get("num_instances")
@@ -294,7 +317,7 @@ def _helm_task(folder: Path, spec: _HelmRun) -> MeasuredTask:
         limit=spec.adapter_spec.max_eval_instances,
         n=None if instances is None or instances.mean is None else round(instances.mean),
         version="",
-        data=TaskData(path=f"{scenario.class_name.rpartition('.')[2]} {dump_json(scenario.args)}"),
+        data=TaskData(path=f"{scenario.class_name.rpartition('.')[2]} {json.dumps(scenario.args, ensure_ascii=False)}"),
     )
 
 
@@ -302,9 +325,9 @@ def _helm_errors(path: Path, names: Sequence[str]) -> dict[str, float]:
     """Standard errors of the means over instances; HELM keeps none itself."""
     if not path.is_file():
         return {}
-    found = _checked(path, {"instances": _json(path, read_text(path))}, _HelmInstances, "instances of HELM's")
+    found = _checked(path, read_text(path), _HelmInstances, "instances of HELM's")
     scores: dict[str, list[float]] = {}
-    for instance in found.instances:
+    for instance in found.root:
         for stat in instance.stats:
             if stat.name.perturbation is None and stat.name.split in (None, "test") and stat.mean is not None:
                 scores.setdefault(stat.name.name, []).append(stat.mean)
@@ -314,22 +337,16 @@ def _helm_errors(path: Path, names: Sequence[str]) -> dict[str, float]:
 def _time(path: Path) -> str:
     """When the results were written: as lighteval has it in the file's name, else as the file system has it."""
     named = re.fullmatch(r"results_(\d{4}-\d\d-\d\d)T(\d\d)-(\d\d)-(\d\d)(?:\.\d+)?", path.stem)
-    if named:
-        local = datetime.fromisoformat(f"{named[1]}T{named[2]}:{named[3]}:{named[4]}").astimezone()
-        return local.astimezone(UTC).isoformat(timespec="milliseconds")
+    with suppress(ValueError):  # it may look like a time and be none
+        if named:
+            local = datetime.fromisoformat(f"{named[1]}T{named[2]}:{named[3]}:{named[4]}").astimezone()
+            return local.astimezone(UTC).isoformat(timespec="milliseconds")
     return datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="milliseconds")
 
 
-def _json(path: Path, text: str) -> Any:
+def _checked(path: Path, text: str, kind: type[M], what: str) -> M:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InvalidInput(f"{path} is damaged: {error}") from None
-
-
-def _checked(path: Path, content: Any, kind: type[M], what: str) -> M:
-    try:
-        return kind.model_validate(content)
+        return kind.model_validate_json(text)
     except ValidationError as error:
         raise InvalidInput(f"{path} is not {what}: {first_problem(error)}") from None
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from statistics import fmean
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from claas.bench.catalogue import chosen
 from claas.bench.scoring import require_lm_eval
 from claas.bench.settings import ApiSettings, BenchConfig
-from claas.core.checks import first_problem, in_range, served_name
+from claas.core.checks import in_range, served_name
 from claas.core.command_line import Command, say
 from claas.core.configuration import check_limits, setting
 from claas.core.errors import ExitCode, InvalidInput, StackError
@@ -27,6 +27,7 @@ from claas.results.decision import TaskDelta, deltas
 from claas.results.numbers import fixed, signed
 from claas.results.pairing import ScoredRun, paired, read_scored_run
 from claas.results.records import SCHEMA_VERSION, Record, utc_now
+from claas.results.run_files import parsed
 
 PROBED = ("mmlu", "arc_challenge", "gsm8k", "hellaswag")
 """Knowledge, reasoning, mathematics and common sense, each once."""
@@ -282,13 +283,7 @@ def _regressed(found: dict[str, TaskDelta], confirm: bool) -> list[str]:
 
 
 def _read_baseline(path: Path) -> ProbeBaseline:
-    try:
-        return ProbeBaseline.model_validate_json(read_text(path))
-    except ValidationError as error:
-        raise InvalidInput(
-            f"{path} is no baseline of a probe ({first_problem(error)}); put back a copy, or remove it to have it "
-            "written anew"
-        ) from None
+    return parsed(path, read_text(path), ProbeBaseline, "put back a copy, or remove it to have it written anew")
 
 
 if __name__ == "__main__":

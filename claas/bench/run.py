@@ -11,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from claas.bench import project
 from claas.bench.catalogue import SMOKE, Chosen, catalogue
 from claas.bench.model import Model, Tell
@@ -18,9 +20,10 @@ from claas.bench.models import open_models
 from claas.bench.scoring import TaskFailed, evaluate
 from claas.bench.settings import WIRE, BenchConfig
 from claas.bench.suite import PreparedEntry, Suite, prepare
+from claas.core.checks import first_problem
 from claas.core.concurrency import together
 from claas.core.errors import InvalidInput
-from claas.core.files import dump_json, locked, read_text, write_atomically, writing
+from claas.core.files import dump_json, read_text, working_in, write_atomically
 from claas.eval.metrics.sandbox import SandboxError
 from claas.eval.stacks.http_client import RequestLost
 from claas.eval.stacks.stack import LostAnswer
@@ -99,9 +102,7 @@ class _Run:
         """Its result, on disk."""
         started = time.monotonic()
         taken = f"another process is at work on the run {self.name!r} in {self.files.root}; give this one another name"
-        with writing(self.files.root):
-            self.files.root.mkdir(parents=True, exist_ok=True)
-        with locked(self.files.root / f".{self.name}.lock", taken):
+        with working_in(self.files.root, f".{self.name}.lock", taken):
             if (complete := self._complete()) is not None:
                 self.tell(f"{self.name} is complete already")
                 return complete
@@ -192,7 +193,7 @@ class _Run:
             items = project.items(raw, AnsweredBy(name=self.model.name, digest=self.model.digest))
             self.files.write_samples(self.name, task, items)
         path = self.files.raw(self.name)
-        earlier: dict[str, Any] = json.loads(read_text(path)) if len(partial.completed) > 1 and path.exists() else {}
+        earlier = _raw(path) if len(partial.completed) > 1 and path.exists() else {}
         write_atomically(path, json.dumps(project.merged(earlier, raw)))
         self.files.write_partial(self.name, partial)
 
@@ -258,6 +259,19 @@ def run_name(config: BenchConfig, model: Model, models: int) -> str:
     """The name of the run of one of `models` models."""
     own = model.name.replace("/", "-") + ("" if config.backend == WIRE else f"-{config.backend}")
     return own if config.name is None else config.name if models == 1 else f"{config.name}-{own}"
+
+
+def _raw(path: Path) -> dict[str, Any]:
+    """What lm-eval said of the tasks before."""
+    try:
+        return _JSON_OBJECT.validate_json(read_text(path))
+    except ValidationError as error:
+        raise InvalidInput(
+            f"{path} is damaged ({first_problem(error)}); put back a copy, or remove it and go on without"
+        ) from None
+
+
+_JSON_OBJECT = TypeAdapter(dict[str, Any])
 
 
 @cache

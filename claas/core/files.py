@@ -7,11 +7,12 @@ import json
 import os
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 
 from claas.core.checks import first_problem
 from claas.core.errors import Conflict, InvalidInput, StackError
@@ -96,8 +97,8 @@ def read_rows(path: Path) -> Iterator[tuple[str, object]]:
         if line.strip():
             where = f"{path.name}:{number}"
             try:
-                yield where, json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
+                yield where, from_json(line)
+            except ValueError as error:
                 raise InvalidInput(f"{where} is not JSON: {error}") from error
 
 
@@ -206,6 +207,19 @@ def locked(path: Path, taken: str) -> Generator[None, None, None]:
             time.sleep(_LOOK_S)  # it may just have been looked at
             if not _taken(file, fcntl.LOCK_EX):
                 raise Conflict(taken)
+        yield
+
+
+@contextmanager
+def working_in(folder: Path, lock: str, taken: str) -> Generator[None, None, None]:
+    """Make `folder`, and hold its file `lock`; `Conflict` with the message `taken` while another process does.
+
+    `StackError` where the file system refuses either.
+    """
+    with ExitStack() as held:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(folder / lock, taken))
         yield
 
 

@@ -149,7 +149,7 @@ class BenchmarkItems:
         known = read_cached(place, ItemIndex)
         if known is not None and known.is_of(stamp, run.digest, result.primary_metric):
             return known
-        found = scored_items(path, result.primary_metric, result.all_metrics, run)
+        found = scored_items(path, task, result.primary_metric, result.all_metrics, run)
         index = ItemIndex(
             stamp=stamp,
             digest=run.digest,

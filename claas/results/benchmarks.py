@@ -1,29 +1,28 @@
 """What a benchmark run writes: the result of one model, item by item, and its row among all runs in metrics.json."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from statistics import fmean
-from typing import Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     JsonValue,
     SerializerFunctionWrapHandler,
-    ValidationError,
     model_serializer,
+    model_validator,
 )
 
-from claas.core.checks import first_problem
 from claas.core.errors import InvalidInput
 from claas.core.files import dump_json, in_turn, read_records, read_text, write_atomically
 from claas.results.records import SCHEMA_VERSION, Record
+from claas.results.run_files import parsed
 
-R = TypeVar("R", bound=BaseModel)
+R = TypeVar("R", bound=Record)
 
 FIXTURE = "fixture: rows of our own, not the benchmarks'"
 """Said beside every number that was made from rows that only have a data set's form."""
@@ -146,6 +145,14 @@ class BenchmarkRun(Record):
     fingerprint: str
     metrics: dict[str, float]
 
+    @model_validator(mode="after")
+    def _says_all_of_each_task(self) -> Self:
+        for name in ("num_fewshot", "task_versions", "datasets"):
+            if getattr(self, name).keys() != self.limits.keys():
+                raise ValueError(f"{name} and limits are not of the same tasks")
+        datetime.fromisoformat(self.timestamp)
+        return self
+
     @property
     def fixture(self) -> bool:
         """Whether any task read rows that only have its data set's form."""
@@ -181,7 +188,7 @@ class ScoredItem(Record):
     doc_hash: str
     prompt_hash: str
     target_hash: str
-    scores: dict[str, float | list[float]]
+    scores: dict[str, float | Annotated[list[float], Field(min_length=1)]]
     weights: AnsweredBy
 
     @property
@@ -294,8 +301,4 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _read(path: Path, into: type[R]) -> R:
-    try:
-        return into.model_validate(json.loads(read_text(path)))
-    except (ValidationError, json.JSONDecodeError) as error:
-        why = first_problem(error) if isinstance(error, ValidationError) else error
-        raise InvalidInput(f"{path} is damaged ({why}); put back a copy, or move it away and start anew") from None
+    return parsed(path, read_text(path), into, "put back a copy, or move it away and start anew")

@@ -53,7 +53,7 @@ def read_scored_run(folder: Path) -> ScoredRun:
                 f"{files.summary(name)} has no result of {task}, which {files.metrics} has: run it again"
             )
         metrics[task] = result.primary_metric
-        found = scored_items(files.samples(name, task), metrics[task], result.all_metrics, runs[-1])
+        found = scored_items(files.samples(name, task), task, metrics[task], result.all_metrics, runs[-1])
         items[task] = {item.key: item for item, _ in found}
     return ScoredRun(runs[-1], metrics, items, less_is_better(files.raw(name)))
 
@@ -84,7 +84,7 @@ Place = tuple[int, int]
 
 
 def scored_items(
-    path: Path, metric: str, all_metrics: Collection[str], run: BenchmarkRun
+    path: Path, task: str, metric: str, all_metrics: Collection[str], run: BenchmarkRun
 ) -> list[tuple[ScoredItem, Place]]:
     """The items that a task's primary metric is made of, and where they are in the file.
 
@@ -109,6 +109,8 @@ def scored_items(
         items[item.key] = item, place
     if not items:
         raise InvalidInput(f"{path} has no item with the filter of {metric}; run {run.name} again")
+    if len(items) != run.n_samples.get(task, len(items)):
+        raise InvalidInput(f"{path} has {len(items)} of {run.n_samples[task]} items; run {run.name} again")
     return list(items.values())
 
 

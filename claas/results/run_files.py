@@ -6,6 +6,7 @@ from typing import Self, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from claas.core.checks import first_problem
 from claas.core.errors import InvalidInput
 from claas.core.files import append_line, read_lines, read_text, write_atomically, writing
 from claas.results.keys import Key, keys_of_schema_1
@@ -148,17 +149,13 @@ class PreferenceFiles:
         return self.sampled / f"{step}.json"
 
 
-def parsed(path: Path, text: str, kind: type[R]) -> R:
-    """A record from its JSON; `InvalidInput` that names the file when it is not one."""
+def parsed(path: Path, text: str, kind: type[R], mend: str = "start anew in another output_dir") -> R:
+    """A record from its JSON; `InvalidInput` that names the file, and the mend, when it is not one."""
     try:
         record = kind.model_validate_json(text)
     except ValidationError as error:
         _require_known_schema(path, text)
-        problem = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise InvalidInput(
-            f"{path} cannot be read: {where} {problem['msg']}; start anew in another output_dir"
-        ) from None
+        raise InvalidInput(f"{path} cannot be read: {first_problem(error)}; {mend}") from None
     if getattr(record, "schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
         _require_known_schema(path, text)
     return record

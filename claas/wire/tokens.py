@@ -1,11 +1,12 @@
 """Text as a model's tokens and back, as vLLM's servers tell them."""
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
+from claas.core.errors import InvalidInput
 from claas.wire import Body, Count, OpenAIBody, RequestBody
 
-MOST_CHARACTERS = 2**20
-"""Of a text to be tokenised: a second or two of work, for which texts wait in turn."""
+MOST_TEXT_BYTES = 2**20
+"""Of a text to be tokenised, and so tokens at most: a second or two of work, for which texts wait in turn."""
 
 
 class TokenizeRequest(RequestBody):
@@ -14,9 +15,16 @@ class TokenizeRequest(RequestBody):
     `add_special_tokens`: it gets what the tokenizer puts in front of any text.
     """
 
-    prompt: str = Field(max_length=MOST_CHARACTERS)
+    prompt: str
     model: str | None = None
     add_special_tokens: bool = True
+
+    @field_validator("prompt")
+    @classmethod
+    def _not_too_long(cls, prompt: str) -> str:
+        if (size := len(prompt.encode(errors="surrogatepass"))) > MOST_TEXT_BYTES:
+            raise InvalidInput(f"it must have at most {MOST_TEXT_BYTES} bytes, got {size}")
+        return prompt
 
 
 class TokenizeResponse(Body):

@@ -68,8 +68,8 @@ async def test_a_folder_without_runs_says_how_to_make_one(api: Api, results: Pat
 
 async def test_a_half_written_file_is_a_page_that_says_so(api: Api, results: Path) -> None:
     (results / "metrics.json").write_text('{"runs": [')
-    assert "metrics.json is damaged" in page(await api.http.get("/v1/bench"), 422).text
-    assert "metrics.json is damaged" in error(await api.http.get("/v1/bench/csv"), 422)
+    assert "metrics.json cannot be read" in page(await api.http.get("/v1/bench"), 422).text
+    assert "metrics.json cannot be read" in error(await api.http.get("/v1/bench/csv"), 422)
 
 
 async def test_a_folder_outside_the_root_is_a_bad_request(api: Api, results: Path) -> None:

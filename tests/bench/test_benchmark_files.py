@@ -56,13 +56,30 @@ def test_writers_at_the_same_time_lose_no_row(tmp_path: Path) -> None:
     assert sorted(run.name for run in BenchmarkFiles(tmp_path).read_runs().runs) == sorted(names)
 
 
-@pytest.mark.parametrize("content", ["", '{"schema_version": 1, "runs": [{"na', "[]", '{"runs": [{"name": 1}]}'])
+@pytest.mark.parametrize(
+    "content", ["", '{"schema_version": 1, "runs": [{"na', "[]", '{"runs": [{"name": 1}]}', "[" * 9999, "1" * 5000]
+)
 def test_a_damaged_file_is_named_and_left_as_it_is(tmp_path: Path, content: str) -> None:
     files = BenchmarkFiles(tmp_path)
     files.metrics.write_text(content)
-    with pytest.raises(InvalidInput, match=r"metrics\.json is damaged .*put back a copy, or move it away"):
+    with pytest.raises(InvalidInput, match=r"metrics\.json cannot be read.*put back a copy, or move it away"):
         files.promote(row("base"))
     assert files.metrics.read_text() == content
+
+
+@pytest.mark.parametrize("more", ["", ', "of": "later"'])
+def test_a_file_of_a_later_schema_is_not_taken_for_ours_nor_overwritten(tmp_path: Path, more: str) -> None:
+    files, content = BenchmarkFiles(tmp_path), f'{{"schema_version": 2, "runs": []{more}}}'
+    files.metrics.write_text(content)
+    with pytest.raises(InvalidInput, match="is of schema 2, this version reads up to 1"):
+        files.promote(row("base"))
+    assert files.metrics.read_text() == content
+
+
+@pytest.mark.parametrize("changed", [{"num_fewshot": {}}, {"datasets": {}}, {"timestamp": "yesterday"}])
+def test_a_row_that_does_not_say_all_of_its_tasks_is_none(changed: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"not of the same tasks|isoformat"):
+        row("base", **changed)
 
 
 def test_rows_of_our_own_are_told_from_a_benchmarks(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_items_that_are_no_pairs_are_refused(tmp_path: Path, changes: dict[str, 
 
 
 def test_a_group_is_pooled_and_a_list_of_scores_is_one_mean(tmp_path: Path) -> None:
-    write_run(tmp_path, "a", {"mmlu": []})
+    write_run(tmp_path, "a", {"mmlu": []}, n_samples={"mmlu": 2})
     subjects = [item("mmlu_law", 0, 1.0, "digest-a"), item("mmlu_art", 0, [1.0, 0.0], "digest-a")]
     BenchmarkFiles(tmp_path).write_samples("a", "mmlu", subjects)
     run = read_scored_run(tmp_path / "a")
@@ -117,7 +117,7 @@ def test_a_group_is_pooled_and_a_list_of_scores_is_one_mean(tmp_path: Path) -> N
 
 def test_only_the_primary_filter_of_a_task_is_paired(tmp_path: Path) -> None:
     files = BenchmarkFiles(tmp_path)
-    write_run(tmp_path, "a", {"gsm8k": []})
+    write_run(tmp_path, "a", {"gsm8k": []}, n_samples={"gsm8k": 1})
     both = {"acc": 0.5, "acc,strict-match": 0.25}
     result = TaskResult(task="gsm8k", primary_metric="acc", value=0.5, n_samples=1, all_metrics=both)
     files.write_summary("a", summary("a", {"gsm8k": []}).model_copy(update={"task_results": [result]}))
@@ -141,6 +141,16 @@ def damage_samples(folder: Path) -> None:
         file.write('{"task": "mm')
 
 
+def lose_an_item(folder: Path) -> None:
+    path = folder / "samples.mmlu.jsonl"
+    path.write_text(path.read_text().partition("\n")[2])
+
+
+def score_nothing(folder: Path) -> None:
+    path = folder / "samples.mmlu.jsonl"
+    path.write_text(path.read_text().replace('"acc": 1.0', '"acc": []', 1))
+
+
 def write_samples_twice(folder: Path) -> None:
     path = folder / "samples.mmlu.jsonl"
     path.write_text(path.read_text() * 2)
@@ -151,9 +161,11 @@ def write_samples_twice(folder: Path) -> None:
     [
         (damage_samples, "damaged at line 801"),
         (write_samples_twice, "item 0 of mmlu is there twice"),
+        (lose_an_item, "has 799 of 800 items"),
+        (score_nothing, "is damaged at line"),
         (lambda folder: (folder / "samples.mmlu.jsonl").write_text(""), "has no item"),
         (lambda folder: (folder / "samples.mmlu.jsonl").unlink(), "log_samples=true"),
-        (lambda folder: (folder.parent / "metrics.json").write_text('{"schema_'), "metrics.json is damaged"),
+        (lambda folder: (folder.parent / "metrics.json").write_text('{"schema_'), "metrics.json cannot be read"),
         (lambda folder: (folder.parent / "metrics.json").unlink(), "metrics.json has no run 'a'"),
         (lambda folder: (folder / "lm_eval_summary.json").unlink(), "lm_eval_summary.json"),
         (lambda folder: (folder / "lm_eval_raw.json").write_text("{"), "lm_eval_raw.json is damaged"),

@@ -146,6 +146,9 @@ def test_what_has_its_row_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFi
         ({"lm_eval_version": "0.4.13"}, "is lm-eval's own"),
         ({"results": {}}, "is not results of lighteval's: config_general: Field required"),
         ({**LIGHTEVAL, "results": {"gsm8k|8": {"em": None}}}, "has no number of gsm8k|8"),
+        ({**LIGHTEVAL, "results": {"gsm8k|8": {"em": float("nan")}}}, "has no number of gsm8k|8"),
+        ({**LIGHTEVAL, "results": {"all": {"em": 0.5}}}, "has no number of any task"),
+        ({**LIGHTEVAL, "results": {"gsm8k|8": {"em": "\ud800"}}}, "is not results of lighteval's"),
     ],
 )
 def test_what_is_no_result_is_refused(
@@ -160,6 +163,35 @@ def test_half_a_file_and_an_empty_folder_are_refused(tmp_path: Path, capsys: pyt
     path = lighteval(tmp_path / "le")
     path.write_text(path.read_text()[:50])
     (tmp_path / "empty").mkdir()
-    for source, why in ((path, "is damaged"), (tmp_path / "empty", "there is neither a results_*.json of lighteval's")):
+    for source, why in (
+        (path, "is not results of lighteval's"),
+        (tmp_path / "empty", "there is neither a results_*.json of lighteval's"),
+    ):
         assert main([str(source), "-o", str(tmp_path / "results")]) == 2
         assert why in capsys.readouterr().err
+
+
+def test_what_helm_did_not_count_is_none_and_no_number_of_the_row(tmp_path: Path) -> None:
+    path = helm(tmp_path / "helm") / "stats.json"
+    stats = [stat("exact_match", 0.5), stat("quasi_exact_match", float("inf")), stat("num_instances", float("nan"))]
+    path.write_text(json.dumps(stats))
+    (row,) = imported(tmp_path / "helm", tmp_path / "results")
+    assert set(row.metrics.values()) == {0.5}
+    assert row.n_samples == {}
+
+
+@pytest.mark.parametrize("names", [5, "exact_match", [["exact_match"]]])
+def test_names_of_metrics_that_are_none_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], names: object
+) -> None:
+    path = helm(tmp_path / "helm") / "run_spec.json"
+    spec = json.loads(path.read_text())
+    path.write_text(json.dumps({**spec, "metric_specs": [{"class_name": "m", "args": {"names": names}}]}))
+    assert main([str(tmp_path / "helm"), "-o", str(tmp_path / "results")]) == 2
+    assert "is not a run of HELM's: metric_specs.0.args.names" in capsys.readouterr().err
+
+
+def test_a_name_that_only_looks_like_a_time_is_none(tmp_path: Path) -> None:
+    path = lighteval(tmp_path / "le")
+    (row,) = imported(path.rename(path.with_name("results_2026-13-41T25-61-61.5.json")), tmp_path / "results")
+    assert not row.timestamp.startswith("2026-13")

@@ -190,7 +190,7 @@ def test_a_text_file_is_one_document(tmp_path: Path) -> None:
         (
             "notes.txt",
             "a" * (2**20 + 1),
-            "notes.txt has 1048577 characters, and an API takes 1048576 at most; split it",
+            "notes.txt has 1048577 bytes, and an API takes 1048576 at most; split it",
         ),
         ("notes.parquet", "PAR1", "notes.parquet cannot be read"),
         ("notes.csv", "text", "ends with .txt, .md, .jsonl, .parquet"),

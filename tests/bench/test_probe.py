@@ -114,14 +114,14 @@ def test_a_group_is_probed_as_its_tasks(tmp_path: Path) -> None:
     assert "hellaswag" in json.loads((tmp_path / "b.json").read_text())["tasks"]
 
 
-@pytest.mark.parametrize("content", ['{"mmlu": 0.64}', '{"schema_', ""])
+@pytest.mark.parametrize("content", ['{"mmlu": 0.64}', '{"schema_', "", "[" * 9999])
 def test_a_file_that_is_no_baseline_is_said_and_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
 ) -> None:
     path = tmp_path / "baseline.json"
     path.write_text(content)
     assert main([f"baseline={path}"], Measured(tmp_path, {})) == 2
-    assert "is no baseline of a probe" in capsys.readouterr().err
+    assert "remove it to have it written anew" in capsys.readouterr().err
     assert path.read_text() == content
 
 

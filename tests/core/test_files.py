@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claas.core.errors import StackError
-from claas.core.files import append_line, dump_json, read_lines, write_atomically
+from claas.core.errors import Conflict, StackError
+from claas.core.files import append_line, dump_json, read_lines, working_in, write_atomically
 
 LINES = st.lists(st.text(alphabet=st.characters(exclude_characters="\n", codec="utf-8")), max_size=5)
 
@@ -51,6 +51,17 @@ def test_replacing_a_file_leaves_nothing_else_behind(tmp_path: Path) -> None:
     write_atomically(path, "two")
     assert path.read_text() == "two"
     assert [entry.name for entry in path.parent.iterdir()] == ["summary.json"]
+
+
+def test_a_folder_that_cannot_be_worked_in_is_named_with_the_mend(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder, lock in ((tmp_path / "file", ".lock"), (tmp_path, "x" * 300)):
+        refused = pytest.raises(StackError, match=rf"cannot write {folder}: .*choose another place")
+        with refused, working_in(folder, lock, "taken"):
+            pass
+    new, taken = tmp_path / "new", pytest.raises(Conflict, match="taken")
+    with working_in(new, ".lock", "taken"), taken, working_in(new, ".lock", "taken"):
+        pass
 
 
 def test_a_refused_write_names_the_path_and_the_mend(tmp_path: Path) -> None:

@@ -132,7 +132,8 @@ SPOILT: list[tuple[Callable[[Path], object], str]] = [
     (lambda root: (root / "sft" / "samples.mmlu.jsonl").write_text("{"), "is damaged at line 1"),
     (lambda root: rewrite(root, "sft", "mmlu", [item("mmlu", 0, 1.0, "another")] * 5), "answers of other weights"),
     (lambda root: rewrite(root, "sft", "mmlu", asked_otherwise()), "item 0 of mmlu was asked in other words"),
-    (lambda root: rewrite(root, "sft", "mmlu", asked_otherwise()[1:]), "is not the mean of the items of mmlu"),
+    (lambda root: rewrite(root, "sft", "mmlu", asked_otherwise()[1:]), "has 99 of 100 items"),
+    (lambda root: rewrite(root, "sft", "mmlu", scored_otherwise()), "is not the mean of the items of mmlu"),
     (lambda root: write(root, "sft", {"mmlu": HALF}, when=3, fingerprint="other"), "were replaced by those of the"),
 ]
 
@@ -153,6 +154,10 @@ def test_without_pairs_there_is_a_reason_and_no_difference(
     assert cell.why_not is not None
     assert why in cell.why_not
     assert why in page(tmp_path).text
+
+
+def scored_otherwise() -> list[BenchmarkItem]:
+    return [item("mmlu", place, 1.0, "digest-sft") for place in range(len(WORSE))]
 
 
 def asked_otherwise() -> list[BenchmarkItem]:
@@ -217,12 +222,12 @@ def test_what_is_not_complete_is_said(tmp_path: Path) -> None:
     (tmp_path / "metrics.base.partial.json").write_text('{"schema_version": 1, "completed": {}}')
     text = page(tmp_path).text
     assert "base is not complete, and not in a table: no task is done" in text
-    assert "metrics.sft.partial.json is damaged" in text
+    assert "metrics.sft.partial.json cannot be read" in text
 
 
 def test_a_half_written_file_is_refused_with_its_name(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text('{"runs": [')
-    with pytest.raises(InvalidInput, match=r"metrics\.json is damaged"):
+    with pytest.raises(InvalidInput, match=r"metrics\.json cannot be read"):
         read_cohort(tmp_path)
 
 

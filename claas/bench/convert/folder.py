@@ -6,12 +6,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from claas.core.checks import first_problem
 from claas.core.errors import InvalidInput
-from claas.core.files import locked, read_text, sync_directory, writing
+from claas.core.files import read_text, sync_directory, working_in, writing
 from claas.results.records import SCHEMA_VERSION, Record
+from claas.results.run_files import parsed
 
 MARK = "conversion.json"
 
@@ -48,10 +46,7 @@ def converted(folder: Path, digest: str) -> Conversion | None:
         return None
     if not (folder / MARK).is_file():
         raise InvalidInput(f"{folder} exists, and is no converted folder; give another output")
-    try:
-        mark = Conversion.model_validate_json(read_text(folder / MARK))
-    except ValidationError as error:
-        raise InvalidInput(f"{folder / MARK} is damaged ({first_problem(error)}); remove {folder}") from None
+    mark = parsed(folder / MARK, read_text(folder / MARK), Conversion, f"remove {folder}")
     if mark.digest != digest:
         raise InvalidInput(
             f"{folder} was made from something else ({mark.source}, or with other settings); give another output"
@@ -70,9 +65,7 @@ def sizes_of(folder: Path) -> dict[str, int]:
 @contextmanager
 def alone(folder: Path) -> Generator[None, None, None]:
     """Hold the place of `folder`; `Conflict` while another process does."""
-    with writing(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    with locked(folder.parent / f".{folder.name}.lock", f"another process is converting into {folder}"):
+    with working_in(folder.parent, f".{folder.name}.lock", f"another process is converting into {folder}"):
         yield
 
 

@@ -8,6 +8,8 @@ from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 
+from pydantic_core import from_json
+
 from claas.bench.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, fetched, is_path, stored
 from claas.core.errors import InvalidInput, MissingExtra
 from claas.core.files import read_text, sha256_of
@@ -138,7 +140,7 @@ def _place(source: str, store_dir: Path) -> Path:
 
 def _base_of(adapter: Path) -> str:
     try:
-        found = json.loads(read_text(adapter / ADAPTER_CONFIG))["base_model_name_or_path"]
+        found = from_json(read_text(adapter / ADAPTER_CONFIG))["base_model_name_or_path"]
     except (ValueError, LookupError, TypeError):
         found = None
     if not isinstance(found, str) or not found:

@@ -19,7 +19,7 @@ from claas.core.command_line import Command, say
 from claas.core.concurrency import both
 from claas.core.configuration import check_limits, setting
 from claas.core.errors import ExitCode, InvalidInput
-from claas.core.files import locked, write_atomically, writing
+from claas.core.files import working_in, write_atomically
 from claas.core.settings import config_root
 from claas.eval.stacks.http_client import HttpClient
 from claas.eval.stacks.open_stack import check_stack, open_client
@@ -88,10 +88,8 @@ def main(arguments: Sequence[str] | None = None, transport: httpx.AsyncBaseTrans
 async def _run(config: JudgeConfig, transport: httpx.AsyncBaseTransport | None) -> ExitCode:
     _require_complete(config)
     labels = None if config.human is None else _labels(config.human)
-    with writing(config.folder):
-        config.folder.mkdir(parents=True, exist_ok=True)
     taken = f"another process is at work in {config.folder}; wait for it, or give this one another output_dir"
-    with locked(config.folder / ".lock", taken):
+    with working_in(config.folder, ".lock", taken):
         pairs, unpaired = await _pairs(config)
         _require_of_items(labels, pairs)
         log = JudgmentLog(config.folder / "judgments.jsonl")

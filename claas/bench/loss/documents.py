@@ -12,7 +12,7 @@ from claas.core.configuration import setting
 from claas.core.errors import InvalidInput
 from claas.core.files import dump_json, open_file, read_rows, read_text
 from claas.core.text import one_line
-from claas.wire.tokens import MOST_CHARACTERS
+from claas.wire.tokens import MOST_TEXT_BYTES
 
 SHIPPED = Path(__file__).with_name("conversations.jsonl")
 """Conversations of the embedded model's own kind: drawn by the generator of its corpus, with a seed of their own."""
@@ -28,10 +28,9 @@ class Document:
     def __post_init__(self) -> None:
         if not self.text.strip():
             raise InvalidInput(f"{self.name} is an empty text, of which nothing can be predicted; take it out")
-        if len(self.text) > MOST_CHARACTERS:
+        if (size := len(self.text.encode())) > MOST_TEXT_BYTES:
             raise InvalidInput(
-                f"{self.name} has {len(self.text)} characters, and an API takes {MOST_CHARACTERS} at most; split it "
-                "or take it out"
+                f"{self.name} has {size} bytes, and an API takes {MOST_TEXT_BYTES} at most; split it or take it out"
             )
 
 

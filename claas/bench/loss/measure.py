@@ -1,12 +1,14 @@
 """The loss of one model on documents, and what is said of it."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from claas.bench.loss.documents import Document
 from claas.bench.loss.metric import DocumentLoss, Loss
+from claas.core.checks import first_problem
 from claas.core.concurrency import together
 from claas.core.errors import InvalidInput
 from claas.core.files import append_line, dump_json, read_lines
@@ -95,7 +97,12 @@ async def _document_loss(
 
 def _kept(path: Path) -> dict[str, DocumentLoss]:
     try:
-        rows = [DocumentLoss(**json.loads(line)) for line in read_lines(path)]
-    except (ValueError, TypeError) as error:
-        raise InvalidInput(f"{path} is damaged ({error}); remove it, and its documents are read again") from None
+        rows = [_DOCUMENT_LOSS.validate_json(line) for line in read_lines(path)]
+    except ValidationError as error:
+        raise InvalidInput(
+            f"{path} is damaged ({first_problem(error)}); remove it, and its documents are read again"
+        ) from None
     return {row.document: row for row in rows}
+
+
+_DOCUMENT_LOSS = TypeAdapter(DocumentLoss)

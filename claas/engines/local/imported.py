@@ -71,6 +71,8 @@ def _require_plain(config: Mapping[str, JsonValue]) -> None:
         odd.append("task_type")
     if config.get("init_lora_weights") not in _PLAIN_STARTS:
         odd.append("init_lora_weights")
+    if not isinstance(config.get("use_rslora"), bool | None):
+        odd.append("use_rslora")
     if odd:
         said = ", ".join(f"{key}={config.get(key)!r:.60}" for key in sorted(odd))
         raise InvalidInput(
@@ -81,7 +83,7 @@ def _require_plain(config: Mapping[str, JsonValue]) -> None:
 
 def _whole(config: Mapping[str, JsonValue], key: str) -> int:
     value = config.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value % 1 != 0 or value < 1:
         raise InvalidInput(f"refused: {key} in adapter_config.json must be a whole number above 0, got {value!r:.60}")
     return int(value)
 
