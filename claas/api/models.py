@@ -2,12 +2,11 @@
 
 import asyncio
 import itertools
-import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from claas.api.aliases import Aliases
-from claas.core.checks import served_name
+from claas.core.checks import name_and_version, served_name
 from claas.core.errors import Conflict, InvalidInput, NotFound, StackError
 from claas.core.text import quoted
 from claas.engines.base import Engine, Weights
@@ -93,7 +92,7 @@ class Models:
         """The weights of a name that is no alias."""
         if model == self._engine.base_model:
             return await self._engine.resolve(None)
-        name, version = _apart(model)
+        name, version = name_and_version(model) or (model, None)
         lora_id = self._lora_ids.get(name) or await self._look_up(name, model)
         try:
             return await self._engine.resolve(lora_id, version)
@@ -144,15 +143,6 @@ class Models:
         return NotFound(
             f"unknown model {quoted(model)}; known: {', '.join([*await self._own_names(), *self._aliases.names()])}"
         )
-
-
-_VERSION = re.compile(r"[0-9]{1,9}")
-
-
-def _apart(model: str) -> tuple[str, int | None]:
-    """The name and the version of `name@7`; of anything else, that and None."""
-    name, _, version = model.rpartition("@")
-    return (name, int(version)) if name and _VERSION.fullmatch(version) else (model, None)
 
 
 _SECOND_NAMES = ("-latest", "-init")

@@ -13,7 +13,7 @@ from typing import Any, cast
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
-from claas.core.checks import served_name, versioned_name
+from claas.core.checks import name_and_version, served_name, versioned_name
 from claas.core.errors import InvalidInput, MissingExtra
 from claas.core.files import read_bytes, sha256_of
 from claas.core.settings import EMBEDDED
@@ -22,7 +22,8 @@ from claas.tiny import WEIGHTS_DIR
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS, _RECORD = "adapter_config.json", "adapter_model.safetensors", "version.json"
 _TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json")
-_FETCHED = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, "*.json", "*.jinja", "*.model", "*.txt")
+TEXT_FILES = ("*.json", "*.jinja", "*.model", "*.txt")
+"""Where a model's config and tokenizer are, of which each hub id has some."""
 _NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -124,7 +125,7 @@ def is_adapter_folder(name: str) -> bool:
 
 def peft_folder(name: str) -> PeftFolder:
     """The adapter in a folder, or of a hub id; `InvalidInput` where there is none."""
-    folder = Path(name).expanduser() if is_path(name) else fetched(name, _FETCHED)
+    folder = Path(name).expanduser() if is_path(name) else fetched(name, (ADAPTER_WEIGHTS, *TEXT_FILES))
     if not folder.is_dir():
         raise InvalidInput(f"adapters: the folder {name!r} not found")
     if not (folder / ADAPTER_CONFIG).is_file():
@@ -149,10 +150,9 @@ def stored(name: str, store_dir: Path) -> PeftFolder:
 
 
 def _version(name: str) -> tuple[str, int]:
-    lora_id, _, version = name.rpartition("@")
-    if not lora_id or not version.isdecimal():
+    if (named := name_and_version(name)) is None:
         raise InvalidInput(f"{name} is neither a version such as eval-concise@20, nor a folder, nor a hub id")
-    return lora_id, int(version)
+    return named
 
 
 def fetched(name: str, patterns: Sequence[str]) -> Path:

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from claas.bench.adapters import PeftFolder, fetched, is_adapter_folder, peft_folder, place_of, stored
+from claas.bench.adapters import TEXT_FILES, PeftFolder, fetched, is_adapter_folder, peft_folder, place_of, stored
 from claas.bench.model import Model, NamedTokenizer, Tell, adapter_tokenizer, base_tokenizer, warn_of_cpu
 from claas.bench.settings import HF, MLX, VLLM, BenchConfig
 from claas.core.errors import BREAKDOWNS, InvalidInput
@@ -43,9 +43,8 @@ def models_here(config: BenchConfig, tell: Tell) -> list[Model]:
     _require_installed(config.backend)
     named = base_tokenizer(config.read_with)
     folder = Path(place_of(config.model))
-    folder = (
-        folder if folder.is_dir() else fetched(config.model, ("*.json", "*.jinja", "*.model", "*.txt", *_WEIGHT_FILES))
-    )
+    if not folder.is_dir():
+        folder = fetched(config.model, (*TEXT_FILES, *_WEIGHT_FILES))
     if config.backend == HF and _device(config) == "cpu":
         warn_of_cpu(config.model, tell)
     digest = _digest(folder)

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from claas.core.command_line import say
-from claas.core.errors import ClaasError, ExitCode, InvalidInput, StackError
+from claas.core.command_line import ended
+from claas.core.errors import ExitCode, InvalidInput
 from claas.core.files import write_atomically
 from claas.dashboard.cohort_page import cohort_file
 
@@ -21,14 +21,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("results", type=Path, help="the output_dir of claas.bench")
     parser.add_argument("-o", "--output", type=Path, default=Path("cohort.html"), help="default: %(default)s")
     given = parser.parse_args(arguments)
-    try:
-        if not given.results.is_dir():
-            raise InvalidInput(f"the folder {str(given.results)!r} not found: give the output_dir of claas.bench")
-        write_atomically(given.output, cohort_file(given.results))
-    except ClaasError as error:
-        say(MODULE, str(error))
-        return ExitCode.RESUMABLE if isinstance(error, StackError) else ExitCode.MISTAKE
-    print(given.output)
+    return ended(MODULE, lambda: _write(given.results, given.output))
+
+
+def _write(results: Path, output: Path) -> ExitCode:
+    if not results.is_dir():
+        raise InvalidInput(f"the folder {str(results)!r} not found: give the output_dir of claas.bench")
+    write_atomically(output, cohort_file(results))
+    print(output)
     return ExitCode.COMPLETE
 
 

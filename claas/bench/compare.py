@@ -7,9 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from claas.core.checks import alias_name
@@ -18,6 +15,7 @@ from claas.core.configuration import check_limits, setting
 from claas.core.errors import ExitCode, InvalidInput
 from claas.core.files import write_atomically
 from claas.core.settings import API_KEY_VARIABLE, config_root
+from claas.core.terminal import plain_table, results_console
 from claas.eval.stacks.http_client import HttpClient
 from claas.eval.stacks.stack import WrongWeights
 from claas.results.benchmarks import FIXTURE, BenchmarkRun
@@ -142,12 +140,11 @@ def _warnings(baseline: BenchmarkRun, candidate: BenchmarkRun, decision: Benchma
 
 
 def _print(decision: BenchmarkDecision) -> None:
-    console = Console(width=None if os.isatty(1) else 110)
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
-    for heading in ("task", "n", "a", "b", "b − a", f"{100 * decision.confidence:g} % CI", "lost", "gained", "outcome"):
-        table.add_column(heading, justify="left" if heading in ("task", "outcome") else "right")
+    ci = f"{100 * decision.confidence:g} % CI"
+    table = plain_table("task", "n", "a", "b", "b − a", ci, "lost", "gained", "outcome", left=("outcome",))
     for task, change in decision.tasks.items():
         table.add_row(Text(task), *_cells(change))
+    console = results_console()
     console.print(table)
     console.print(Text.assemble((decision.decision.value, "bold"), f" ({decision.reason}; margin {decision.margin:g})"))
 

@@ -11,8 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from claas.core.command_line import say
-from claas.core.errors import ClaasError, ExitCode, InvalidInput, StackError
+from claas.core.command_line import ended, say
+from claas.core.errors import ExitCode, InvalidInput
 from claas.core.files import dump_json, write_atomically
 from claas.dashboard.benchmark_cells import CONFIDENCE, Cell
 from claas.dashboard.cohort import Cohort, CohortRow, Table, read_cohort
@@ -32,16 +32,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--format", choices=_FORMATS, default="every_eval_ever", help="default: %(default)s")
     parser.add_argument("--organization", default="unknown", help="who made the runs, for every_eval_ever")
     given = parser.parse_args(arguments)
-    try:
-        cohort = read_cohort(given.results)
-        if not cohort.runs:
-            raise InvalidInput(f"no completed run is in {given.results}; python -m claas.bench makes one")
-        for path, text in _FORMATS[given.format](cohort, given.organization):
-            write_atomically(given.output / path, text)
-            print(given.output / path)
-    except ClaasError as error:
-        say(MODULE, str(error))
-        return ExitCode.RESUMABLE if isinstance(error, StackError) else ExitCode.MISTAKE
+    return ended(MODULE, lambda: _write(given.results, given.output, given.format, given.organization))
+
+
+def _write(results: Path, output: Path, form: str, organization: str) -> ExitCode:
+    cohort = read_cohort(results)
+    if not cohort.runs:
+        raise InvalidInput(f"no completed run is in {results}; python -m claas.bench makes one")
+    for path, text in _FORMATS[form](cohort, organization):
+        write_atomically(output / path, text)
+        print(output / path)
     return ExitCode.COMPLETE
 
 

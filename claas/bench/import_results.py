@@ -16,8 +16,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, Field, RootModel, ValidationError
 
 from claas.core.checks import first_problem, is_finite, served_name
-from claas.core.command_line import say
-from claas.core.errors import ClaasError, ExitCode, InvalidInput, StackError
+from claas.core.command_line import ended
+from claas.core.errors import ExitCode, InvalidInput
 from claas.core.files import dump_json, read_text
 from claas.results.benchmarks import BenchmarkFiles, BenchmarkRun, EvalResult, TaskData, TaskResult
 
@@ -39,14 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--method", default="", help="what was done to the model, for the record")
     parser.add_argument("--fixture", action="store_true", help="the rows only have the form of the data sets'")
     given = parser.parse_args(arguments)
-    try:
+
+    def run() -> ExitCode:
         found = [each for source in given.source for each in measured(source)]
         for line in import_runs(found, BenchmarkFiles(given.output), given.base_model, given.method, given.fixture):
             print(line)
-    except ClaasError as error:
-        say(MODULE, str(error))
-        return ExitCode.RESUMABLE if isinstance(error, StackError) else ExitCode.MISTAKE
-    return ExitCode.COMPLETE
+        return ExitCode.COMPLETE
+
+    return ended(MODULE, run)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ _LONGEST_ID = 200
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _NAME = re.compile(_PART)
 _ID = re.compile(rf"{_PART}(?:/{_PART})*")
+_VERSIONED = re.compile(r"(.+)@([0-9]{1,9})", re.DOTALL)
 
 
 def in_range(name: str, value: float, low: float, high: float = math.inf, *, above: bool = False) -> None:
@@ -65,6 +66,12 @@ def served_name(lora_id: str) -> str:
 def versioned_name(lora_id: str, version: int) -> str:
     """The name that one version of an adapter answers under: `eval-concise@7`."""
     return f"{served_name(lora_id)}@{version}"
+
+
+def name_and_version(name: str) -> tuple[str, int] | None:
+    """The parts of a name such as `eval-concise@7`; None of one without a version."""
+    found = _VERSIONED.fullmatch(name)
+    return (found[1], int(found[2])) if found else None
 
 
 def first_problem(error: ValidationError) -> str:

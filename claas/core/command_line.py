@@ -72,21 +72,13 @@ class Command(Generic[T]):
         return jobs
 
     def ended(self, run: Callable[[T], ExitCode], arguments: Sequence[str] | None = None) -> ExitCode:
-        """How `run` ended with the settings asked for, by default on the command line; its errors are said in one line.
+        """How `run` ended with the settings asked for, by default on the command line."""
 
-        Terminated (`run_until_terminated`), it can be resumed. What is no `ClaasError` is a bug, and raised.
-        """
-        try:
+        def run_jobs() -> ExitCode:
             jobs = self.jobs(sys.argv[1:] if arguments is None else arguments)
             return max((run(job.config) for job in jobs), default=ExitCode.COMPLETE)
-        except ClaasError as error:
-            say(self.module, str(error))
-            return ExitCode.RESUMABLE if isinstance(error, StackError) else ExitCode.MISTAKE
-        except asyncio.CancelledError:
-            say(self.module, "terminated; the same command again continues")
-            return ExitCode.RESUMABLE
-        except KeyboardInterrupt:
-            return ExitCode.INTERRUPTED
+
+        return ended(self.module, run_jobs)
 
     def _parser(self) -> argparse.ArgumentParser:
         parser = _Parser(add_help=False, allow_abbrev=False)
@@ -120,6 +112,23 @@ class Command(Generic[T]):
                 config = checked(self.settings, cast(dict[str, Any], values))
                 jobs.append(Job(config, config_dir, (*chosen, *overrides)))
         return jobs
+
+
+def ended(module: str, run: Callable[[], ExitCode]) -> ExitCode:
+    """How a command ended; its errors are said in one line.
+
+    Terminated (`run_until_terminated`), it can be resumed. What is no `ClaasError` is a bug, and raised.
+    """
+    try:
+        return run()
+    except ClaasError as error:
+        say(module, str(error))
+        return ExitCode.RESUMABLE if isinstance(error, StackError) else ExitCode.MISTAKE
+    except asyncio.CancelledError:
+        say(module, "terminated; the same command again continues")
+        return ExitCode.RESUMABLE
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
 
 
 def override_value(value: str) -> str:

@@ -5,21 +5,23 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from claas.core.errors import ClaasError, StackError
+from claas.core.command_line import ended
+from claas.core.errors import ExitCode
 from claas.dashboard.report import write_report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code: 0 when every report is written, 2 on the user's mistake, 3 when a file cannot be written."""
+    """The `ExitCode`, 3 where a file cannot be written."""
     parser = argparse.ArgumentParser(prog="python -m claas.dashboard", description="Write report.html of runs.")
     parser.add_argument("run", nargs="+", type=Path, help="a run's folder, as in data/evals/<run>")
-    try:
-        for folder in parser.parse_args(arguments).run:
+    runs: list[Path] = parser.parse_args(arguments).run
+
+    def run() -> ExitCode:
+        for folder in runs:
             print(write_report(folder))
-    except ClaasError as error:
-        print(f"claas.dashboard: {' '.join(str(error).split())}", file=sys.stderr)
-        return 3 if isinstance(error, StackError) else 2
-    return 0
+        return ExitCode.COMPLETE
+
+    return ended("claas.dashboard", run)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,14 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from claas.core.errors import ClaasError, ExitCode, InvalidInput, StackError
+from claas.core.command_line import ended
+from claas.core.errors import ExitCode, InvalidInput
+from claas.core.terminal import plain_table, results_console
 from claas.dashboard.aggregate_page import write_aggregate_page
 from claas.dashboard.run_index import find_runs
 from claas.results.aggregate import (
@@ -37,12 +38,12 @@ from claas.results.survival import Survival
 def main(arguments: Sequence[str] | None = None) -> int:
     """The `ExitCode`; a mistake is said on one line."""
     asked = _parser().parse_intermixed_args(arguments)
-    try:
+
+    def run() -> ExitCode:
         show_aggregate(asked.folders, asked.by, asked.output)
-    except ClaasError as error:
-        print(f"claas.eval.aggregate: {' '.join(str(error).split())}", file=sys.stderr)
-        return ExitCode.RESUMABLE if isinstance(error, StackError) else ExitCode.MISTAKE
-    return ExitCode.COMPLETE
+        return ExitCode.COMPLETE
+
+    return ended("claas.eval.aggregate", run)
 
 
 def show_aggregate(folders: Sequence[Path], by: str | None = None, output: Path | None = None) -> None:
@@ -57,7 +58,7 @@ def show_aggregate(folders: Sequence[Path], by: str | None = None, output: Path 
     for name, png in plots.items():
         write_png(into / f"aggregate-{name.replace('/', '-')}.png", png)
     places = [write_aggregate(into, made), write_aggregate_page(into, made, plots)]
-    console = Console(width=None if os.isatty(1) else 110, highlight=False)
+    console = results_console()
     console.print(aggregate_report(made))
     for place in places:
         console.print(Text(f"  {place}", no_wrap=True, overflow="fold"))
@@ -124,7 +125,8 @@ def _setting(made: Aggregate, setting: SettingOverSeeds) -> Iterable[RenderableT
 
 
 def _criteria(criteria: dict[str, CriterionOverSeeds], confidence: float) -> Table:
-    table = _table("criterion", "value", f"{100 * confidence:g} % CI", "threshold", "seeds × items", "verdict", "seeds")
+    ci = f"{100 * confidence:g} % CI"
+    table = plain_table("criterion", "value", ci, "threshold", "seeds × items", "verdict", "seeds", left=("verdict",))
     for name, it in criteria.items():
         known = [value for value in it.by_seed.values() if value is not None]
         decimals = common_decimals([*known, *(it.ci or ())])
@@ -142,7 +144,7 @@ def _criteria(criteria: dict[str, CriterionOverSeeds], confidence: float) -> Tab
 
 
 def _differences(keys: dict[str, DifferenceOverSeeds], confidence: float) -> Table:
-    table = _table("key", "difference", f"{100 * confidence:g} % CI", "p (Holm)", "seeds × items")
+    table = plain_table("key", "difference", f"{100 * confidence:g} % CI", "p (Holm)", "seeds × items")
     for name, it in keys.items():
         decimals = common_decimals([it.value, *(it.ci or ())])
         table.add_row(
@@ -152,13 +154,6 @@ def _differences(keys: dict[str, DifferenceOverSeeds], confidence: float) -> Tab
             "" if it.p_holm is None else f"{it.p_holm:.2g}",
             f"{it.seeds} × {it.items}",
         )
-    return table
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="left" if place == 0 or column == "verdict" else "right")
     return table
 
 

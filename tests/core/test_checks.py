@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claas.core.checks import adapter_id, in_range, is_finite, served_name, versioned_name
+from claas.core.checks import adapter_id, in_range, is_finite, name_and_version, served_name, versioned_name
 from claas.core.errors import InvalidInput
 from claas.core.settings import EMBEDDED, TrainingConfig, default_base_model, default_learning_rate
 
@@ -45,6 +45,12 @@ def test_a_served_name_keeps_what_a_model_name_may_hold() -> None:
 
 def test_a_version_is_named_after_the_name_its_adapter_is_served_under() -> None:
     assert versioned_name("eval/concise", 7) == "eval-concise@7"
+
+
+@pytest.mark.parametrize("name", ["eval-concise", "@7", "eval-concise@", "eval-concise@x", "eval-concise@-1"])
+def test_a_name_without_a_version_has_no_parts(name: str) -> None:
+    assert name_and_version(name) is None
+    assert name_and_version(versioned_name("eval/concise", 7)) == ("eval-concise", 7)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -0.1, 1.1])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic_core import from_json
 
-from claas.bench.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, fetched, is_path, stored
+from claas.bench.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, TEXT_FILES, fetched, is_path, stored
 from claas.core.errors import InvalidInput, MissingExtra
 from claas.core.files import read_text, sha256_of
 from claas.core.settings import EMBEDDED
@@ -19,7 +19,6 @@ from claas.tiny import WEIGHTS_DIR
 _METHOD = 1
 """A digest is of this, too: another way to convert makes another folder."""
 
-_TEXT_FILES = ("*.json", "*.jinja", "*.model", "*.txt")
 _WEIGHT_FILES = ("*.safetensors",)
 
 
@@ -78,7 +77,7 @@ class Source:
                 parts = sorted([stage / ".metadata", *stage.glob("*.distcp")])
                 yield from ((str(part.relative_to(self.path)), part) for part in parts)
         if self.base is not None:
-            patterns = (*_TEXT_FILES, *(_WEIGHT_FILES if self.kind is Kind.ADAPTER else ()))
+            patterns = (*TEXT_FILES, *(_WEIGHT_FILES if self.kind is Kind.ADAPTER else ()))
             known = {path for pattern in patterns for path in self.base.glob(pattern) if path.is_file()}
             yield from ((f"base/{path.name}", path) for path in sorted(known))
 
@@ -94,18 +93,18 @@ def source_of(source: str, config: str | None, store_dir: Path) -> Source:
         has = "a Hugging Face folder already: use it as it is" if kind else f"no {_listed()}"
         raise InvalidInput(f"{path} is {has}")
     if kind is Kind.GGUF:
-        return Source(kind, path, None if config is None else folder_of(config, _TEXT_FILES))
+        return Source(kind, path, None if config is None else folder_of(config, TEXT_FILES))
     if kind is Kind.DCP:
         beside = next((str(each) for each in (path, path.parent) if (each / "config.json").is_file()), None)
         if (place := config or beside) is None:
             raise InvalidInput(
                 f"{path} has no config.json: set config to the folder or hub id of one, and its tokenizer"
             )
-        return Source(kind, path, folder_of(place, _TEXT_FILES))
+        return Source(kind, path, folder_of(place, TEXT_FILES))
     if not (path / ADAPTER_WEIGHTS).is_file():
         raise InvalidInput(f"{path} has no {ADAPTER_WEIGHTS}; save the adapter as safetensors")
     place = config or _base_of(path)
-    return Source(kind, path, folder_of(place, (*_TEXT_FILES, *_WEIGHT_FILES)))
+    return Source(kind, path, folder_of(place, (*TEXT_FILES, *_WEIGHT_FILES)))
 
 
 def folder_of(name: str, files: Sequence[str]) -> Path:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from claas.bench.judge.answers import Answered, Asked
-from claas.core.checks import served_name
+from claas.core.checks import name_and_version, versioned_name
 from claas.core.concurrency import together
 from claas.core.files import append_line, read_records, write_atomically
 from claas.eval.stacks.http_client import HttpClient, RequestLost
@@ -105,8 +105,8 @@ class AskedModel:
         return self.base_model if self.name == BASE else self.name
 
     def _require_same(self, weights: AnsweredBy) -> None:
-        lora_id, _, version = self._model.rpartition("@")
-        wanted = f"{served_name(lora_id)}@{version}" if lora_id else None
+        named = name_and_version(self._model)
+        wanted = None if named is None else versioned_name(*named)
         if (wanted or self.base_model) != weights.name and (wanted is not None or self.name == BASE):
             raise WrongWeights(f"asked {self._model}, answered by {weights.name}: the API serves other weights")
         if self.weights is not None and weights != self.weights:

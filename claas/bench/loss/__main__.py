@@ -10,6 +10,7 @@ from claas.bench.loss.documents import HeldOutText, digest_of
 from claas.bench.loss.measure import ModelLoss, model_loss
 from claas.bench.loss.metric import WINDOW
 from claas.bench.settings import ApiSettings, require_models
+from claas.core.checks import name_and_version
 from claas.core.command_line import Command
 from claas.core.configuration import check_limits, setting
 from claas.core.errors import ExitCode, InvalidInput
@@ -54,10 +55,10 @@ class LossConfig(HeldOutText, ApiSettings):
 
 
 def _version(name: str) -> AdapterVersion:
-    lora_id, _, version = name.partition("@")
-    if not lora_id or not version.isdecimal():
+    if (named := name_and_version(name)) is None:
         raise InvalidInput(f"adapters must name versions, as in adapters=[eval-concise@20], got {name!r}")
-    return AdapterVersion(lora_id=lora_id, version=int(version), digest="")
+    lora_id, version = named
+    return AdapterVersion(lora_id=lora_id, version=version, digest="")
 
 
 COMMAND = Command("claas.bench.loss", LossConfig, config_root() / "bench", "loss", _USAGE)

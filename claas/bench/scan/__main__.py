@@ -1,12 +1,8 @@
 """`python -m claas.bench.scan`: many checkpoints, the same questions, a table, a plot, and the best of them."""
 
-import os
 import sys
 from collections.abc import Sequence
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from claas.bench.catalogue import chosen
@@ -16,6 +12,7 @@ from claas.core.command_line import Command, say
 from claas.core.concurrency import run_until_terminated
 from claas.core.errors import ExitCode, InvalidInput
 from claas.core.settings import config_root
+from claas.core.terminal import plain_table, results_console
 from claas.results.benchmarks import FIXTURE
 from claas.results.numbers import NONE, fixed
 from claas.results.scan import CheckpointScore, Scan
@@ -78,11 +75,7 @@ def _print(scan: Scan) -> None:
         print(FIXTURE)
     if scan.smoke:
         print("a smoke test says that everything works, and nothing of which is the best")
-    console = Console(width=None if os.isatty(1) else 40 + 32 * len(scan.measures))
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
-    table.add_column("checkpoint")
-    for heading in ("step", *(measure.name for measure in scan.measures)):
-        table.add_column(heading, justify="right")
+    table = plain_table("checkpoint", "step", *(measure.name for measure in scan.measures))
     best = scan.selection and scan.selection.best
     for each in scan.checkpoints:
         cells = [
@@ -90,7 +83,7 @@ def _print(scan: Scan) -> None:
             for measure in scan.measures
         ]
         table.add_row(Text(each.name), str(each.step), *cells, style="bold" if each.name == best else "")
-    console.print(table)
+    results_console(40 + 32 * len(scan.measures)).print(table)
     for each in scan.checkpoints:
         for measure, error in each.failed.items():
             print(f"{each.name} has no {measure}: {error}")

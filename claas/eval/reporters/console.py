@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from claas.core.settings import MODES
+from claas.core.terminal import results_console
 from claas.eval.reporters.verdict_table import verdict_report
 from claas.eval.run.reporter import Reporter
 from claas.results.keys import Key, judged
@@ -31,7 +32,7 @@ def console_reporter(progress: Console | None = None, results: Console | None = 
     NO_COLOR or TERM=dumb asks for it. Leaving restores the terminal, however the run ended.
     """
     progress = progress or Console(stderr=True)
-    results = results or Console(width=None if os.isatty(1) else 110)
+    results = results or results_console()
     plain = not progress.is_terminal or progress.is_dumb_terminal or bool(os.environ.get("NO_COLOR"))
     reporter = PlainReporter(progress, results) if plain else LiveReporter(progress, results)
     try:

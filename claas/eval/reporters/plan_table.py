@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from claas.core.terminal import plain_table
 from claas.eval.run.plan import Detectable, RunPlan
 from claas.results.numbers import duration
 from claas.results.progress import printable
@@ -40,10 +40,7 @@ def _cost(plan: RunPlan) -> str:
 
 
 def _detectable_table(criteria: Mapping[str, Detectable]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
-    table.add_column("criterion")
-    table.add_column("n", justify="right")
-    table.add_column("what it can show")
+    table = plain_table("criterion", "n", "what it can show", left=("what it can show",))
     for name, found in criteria.items():
         table.add_row(Text(name), str(found.n), Text(found.says))
     return table

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from claas.core.terminal import plain_table
 from claas.results.effects import ArmEffect, Contrast
 from claas.results.efficiency import in_user_units
 from claas.results.numbers import common_decimals, fixed, span
@@ -81,13 +81,8 @@ def _remarks(preference: PreferenceSummary) -> Iterable[Text]:
 
 
 def _table(criteria: dict[str, Ruling], confidence: float) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
-    table.add_column("criterion")
-    table.add_column("value", justify="right")
-    table.add_column(f"{100 * confidence:g} % CI", justify="right")
-    table.add_column("threshold", justify="right")
-    table.add_column("n", justify="right")
-    table.add_column("verdict")
+    ci = f"{100 * confidence:g} % CI"
+    table = plain_table("criterion", "value", ci, "threshold", "n", "verdict", left=("verdict",))
     for name, ruling in criteria.items():
         decimals = common_decimals(filter(None, (ruling.value, *(ruling.ci or ()))))
         table.add_row(
@@ -103,13 +98,8 @@ def _table(criteria: dict[str, Ruling], confidence: float) -> Table:
 
 def _arms(arms: Mapping[str, Mapping[str, ArmEffect]], confidence: float) -> Iterable[RenderableType]:
     """What the feedback did beyond each control."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
-    table.add_column("more than the control")
-    table.add_column("compliance", justify="right")
-    table.add_column(f"{100 * confidence:g} % CI", justify="right")
-    table.add_column("capability", justify="right")
-    table.add_column(f"{100 * confidence:g} % CI", justify="right")
-    table.add_column("the control itself", justify="right")
+    ci = f"{100 * confidence:g} % CI"
+    table = plain_table("more than the control", "compliance", ci, "capability", ci, "the control itself")
     for name, effects in arms.items():
         for arm, effect in effects.items():
             kept = effect.capability
@@ -131,11 +121,7 @@ def _transfer(transfer: Transfer, confidence: float) -> Iterable[RenderableType]
     """The matrix, a row for each stage, and what follows from it."""
     bwt = transfer.ruling
     yield _labelled("one after the other", bwt.verdict, f"(bwt {bwt.relation} {bwt.threshold:g})")
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
-    table.add_column("held-out compliance after")
-    for name in transfer.preferences:
-        table.add_column(Text(printable(name)), justify="right")
-    table.add_column("capability", justify="right")
+    table = plain_table("held-out compliance after", *map(printable, transfer.preferences), "capability")
     names = ["the base model", *(f"{stage.preference}, update {stage.last_update}" for stage in transfer.stages)]
     capability = [None, *(stage.capability_change for stage in transfer.stages)]
     for name, row, change in zip(names, transfer.matrix, capability, strict=True):
