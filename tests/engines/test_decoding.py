@@ -113,6 +113,29 @@ async def test_cancelling_frees_the_row(open_engine: Any) -> None:
     assert len(answer.token_ids) == 3
 
 
+async def test_who_goes_away_leaves_the_answers_of_the_others_as_they_are(
+    open_engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows after those that are given up move up, with what they have read so far; all are in one batch here."""
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    engine = open_engine(max_batch_rows=8)
+    base = await engine.resolve(None)
+
+    def answering(seed: int, max_tokens: int, begun: asyncio.Event) -> asyncio.Task[Any]:
+        params = SamplingParams(max_tokens, temperature=2.0, seed=seed)
+        return asyncio.create_task(engine.sample(base, user(PROMPTS[0]), params, lambda _: begun.set()))
+
+    alone = [await answering(seed, 60, asyncio.Event()) for seed in range(4)]
+    begun = [asyncio.Event() for _ in range(8)]
+    going = [answering(seed, 1900, each) for seed, each in zip(range(4, 8), begun[:4], strict=True)]
+    await asyncio.gather(*(each.wait() for each in begun[:4]))
+    staying = [answering(seed, 60, each) for seed, each in zip(range(4), begun[4:], strict=True)]
+    await asyncio.gather(*(each.wait() for each in begun[4:]))
+    for task in going:
+        task.cancel()
+    assert [(await task).token_ids for task in staying] == [each.token_ids for each in alone]
+
+
 async def test_a_closed_engine_fails_what_is_under_way_and_what_comes(open_engine: Any) -> None:
     engine = open_engine()
     base = await engine.resolve(None)

@@ -107,6 +107,7 @@ class Decoder:
         self._extend(rows, logits)
         self._leave()
 
+    @torch.inference_mode()
     def drop(self, gone: Callable[[DecodeJob], bool]) -> None:
         """Free the rows that nobody waits for any more."""
         self._arrange([row for row in self._rows if not gone(row)])
