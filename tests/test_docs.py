@@ -56,6 +56,13 @@ def test_every_command_that_a_page_shows_takes_its_arguments(page: Path, capsys:
             assert command.jobs([*shlex.split(arguments, comments=True), "--cfg", "job"]) == []
 
 
+@ids
+def test_every_adapter_that_a_page_asks_for_is_called_as_its_run_calls_it(page: Path) -> None:
+    shown = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    asked = re.findall(r"(eval-concise[\w-]*)[^`\n]* store_dir=data/evals/(\w+)/stack", shown)
+    assert [adapter for adapter, run in asked if adapter != f"eval-concise-{run}"] == []
+
+
 def test_the_layer_map_is_the_one_that_is_enforced() -> None:
     rows = re.findall(
         r"^\| `(\w+)` \|.*\| (.*) \|$", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE

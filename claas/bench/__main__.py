@@ -17,7 +17,7 @@ _USAGE = """\
 python -m claas.bench [key=value ...] [--list-tasks]
 
   python -m claas.bench suite=smoke                                       does everything work?
-  python -m claas.bench suite=standard 'adapters=[eval-concise@20]' store_dir=data/evals/mine/stack
+  python -m claas.bench suite=standard 'adapters=[eval-concise-mine@20]' store_dir=data/evals/mine/stack
   python -m claas.bench suite=standard 'adapters=[./my-lora]'               a folder in PEFT's format, or a hub id
   python -m claas.bench 'tasks=[core,ifeval]' limit=50 claas_url=http://127.0.0.1:8080
 

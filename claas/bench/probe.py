@@ -184,8 +184,8 @@ class MidTrainingProbe:
 _USAGE = """\
 python -m claas.bench.probe baseline=FILE [adapter=NAME] [key=value ...]
 
-  python -m claas.bench.probe baseline=baseline.json                             writes it, of the base model
-  python -m claas.bench.probe baseline=baseline.json adapter=eval-concise@20     exit code 2 where a task regressed
+  python -m claas.bench.probe baseline=baseline.json                                writes it, of the base model
+  python -m claas.bench.probe baseline=baseline.json adapter=eval-concise-mine@20   exit code 2 where a task regressed
 """
 
 

@@ -69,15 +69,18 @@ def efficiency_of(history: History, flips_at: int | None = None) -> Efficiency |
 def in_user_units(efficiency: Efficiency) -> str:
     """It in a sentence."""
     learned, half = efficiency.to_criterion, efficiency.flip_half_life
-    said = f"compliance stays at {AT:g} or above after {_counted(learned)}"
-    return said if half is None else f"{said}; half of it is gone {_counted(half)} after the flip"
+    after = _counted(learned)
+    never = f"compliance is not at {AT:g} or above for {IN_A_ROW} measurements in a row in {after}"
+    said = never if learned.censored else f"compliance stays at {AT:g} or above after {after}"
+    if half is None:
+        return said
+    return f"{said}; half of it is {'not yet gone' if half.censored else 'gone'} {_counted(half)} after the flip"
 
 
 def _counted(reached: Reached) -> str:
-    if reached.interactions is None:
-        return f"more than {reached.made} interactions"
-    interactions = f"{reached.interactions:.0f} interaction{'' if round(reached.interactions) == 1 else 's'}"
-    return f"{interactions} ({reached.updates:.3g} updates)"
+    made = reached.made if reached.interactions is None else round(reached.interactions)
+    interactions = f"{made} interaction{'' if made == 1 else 's'}"
+    return interactions if reached.updates is None else f"{interactions} ({reached.updates:.3g} updates)"
 
 
 def _half_life(curve: Mapping[int, float], flips_at: int, interactions: Callable[[float], float]) -> Reached | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from claas.results.efficiency import Efficiency, efficiency_of
+from claas.results.efficiency import Efficiency, efficiency_of, in_user_units
 from claas.results.records import AdapterVersion, Baseline, Counts, History, StepRecord
 
 
@@ -44,6 +44,16 @@ def test_what_never_holds_is_censored_with_what_was_made() -> None:
     efficiency = found([0.0, 0.9, 0.9, 0.7, 0.9, 0.9])
     assert (efficiency.to_criterion.interactions, efficiency.to_criterion.censored) == (None, True)
     assert (efficiency.to_criterion.made, efficiency.effort) == (20, 20)
+    assert in_user_units(efficiency) == (
+        "compliance is not at 0.8 or above for 3 measurements in a row in 20 interactions"
+    )
+
+
+def test_a_wish_that_outlives_the_flip_is_said_to() -> None:
+    assert in_user_units(found([0.9, 0.9, 0.9, 0.9], flips_at=2)) == (
+        "compliance stays at 0.8 or above after 0 interactions (0 updates); "
+        "half of it is not yet gone 4 interactions after the flip"
+    )
 
 
 def test_lost_answers_are_no_interactions() -> None:

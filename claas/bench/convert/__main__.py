@@ -18,7 +18,7 @@ python -m claas.bench.convert source=PATH [key=value ...]
 
   python -m claas.bench.convert source=checkpoints/step_1000 config=Qwen/Qwen3-0.6B   a torch distributed checkpoint
   python -m claas.bench.convert source=./peft-folder                                  an adapter, merged into its base
-  python -m claas.bench.convert source=eval-concise@20 store_dir=data/evals/mine/stack
+  python -m claas.bench.convert source=eval-concise-mine@20 store_dir=data/evals/mine/stack
   python -m claas.bench.convert source=model-Q8_0.gguf
 
 The folder's path is the last line. The same command again finds it there.

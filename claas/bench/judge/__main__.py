@@ -33,7 +33,7 @@ from claas.results.statistics import Interval
 _USAGE = """\
 python -m claas.bench.judge a=SIDE b=SIDE judge.base_url=URL judge.model=NAME [key=value ...]
 
-  python -m claas.bench.judge a=base b=eval-concise@20 questions=mt_bench store_dir=data/evals/mine/stack \\
+  python -m claas.bench.judge a=base b=eval-concise-mine@20 questions=mt_bench store_dir=data/evals/mine/stack \\
       judge.base_url=https://api.openai.com/v1 judge.model=gpt-4.1 prices.prompt=2 prices.completion=8 budget_usd=1
   python -m claas.bench.judge a=data/evals/mine/concise@0 b=data/evals/mine/concise@20 judge...
   python -m claas.bench.judge a=results/base b=results/sft judge... reliability=true human=labels.jsonl

@@ -24,7 +24,7 @@ _USAGE = """\
 python -m claas.bench.loss [key=value ...]
 
   python -m claas.bench.loss data=notes.jsonl                               the embedded model on texts of yours
-  python -m claas.bench.loss data=notes.jsonl 'adapters=[eval-concise@20]' store_dir=data/evals/mine/stack
+  python -m claas.bench.loss data=notes.jsonl 'adapters=[eval-concise-mine@20]' store_dir=data/evals/mine/stack
   python -m claas.bench.loss data=notes.jsonl claas_url=http://127.0.0.1:8080 base_model=Qwen/Qwen3-8B
 
 A line for each model, and a JSON object with everything as the last line.

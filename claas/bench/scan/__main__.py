@@ -22,8 +22,8 @@ from claas.results.selection import Selection
 _USAGE = """\
 python -m claas.bench.scan adapter=NAME | checkpoints=FOLDER [key=value ...]
 
-  python -m claas.bench.scan adapter=eval-concise every=5 suite=quick store_dir=data/evals/mine/stack
-  python -m claas.bench.scan adapter=eval-concise loss=true data=notes.jsonl store_dir=data/evals/mine/stack
+  python -m claas.bench.scan adapter=eval-concise-mine every=5 suite=quick store_dir=data/evals/mine/stack
+  python -m claas.bench.scan adapter=eval-concise-mine loss=true data=notes.jsonl store_dir=data/evals/mine/stack
   python -m claas.bench.scan checkpoints=checkpoints config=Qwen/Qwen3-0.6B 'tasks=[hellaswag,mmlu]' best=mmlu/acc
 
 The same command again asks nothing that was answered.

@@ -72,7 +72,7 @@ async def _versions(client: HttpClient, config: ScanConfig) -> list[tuple[str, i
     named = {served_name(each.lora_id): each.version for each in listed}
     if (newest := named.get(served_name(config.adapter))) is None:
         known = f"it has {', '.join(sorted(named)[:10])}" if named else "it has none: set store_dir, or claas_url"
-        raise NotFound(f"{client.base_url} has no adapter {config.adapter!r}; {known}")
+        raise NotFound(f"the API has no adapter {config.adapter!r}; {known}")
     if beyond := [version for version in config.versions if version > newest]:
         raise InvalidInput(f"{config.adapter} has no version {beyond[0]}; its newest is {newest}")
     every = [version for version in range(1, newest + 1) if version % config.every == 0 or version == newest]
