@@ -214,6 +214,10 @@ def test_only_adapters_of_their_own_may_grow(tmp_path: Path) -> None:
     [
         ("sequental", SHIPPED, {}, "did you mean sequential"),
         ("no.such_module", SHIPPED, {}, "cannot be imported"),
+        ("...x", SHIPPED, {}, "cannot be imported"),
+        (f"{__name__}.broken", SHIPPED, {}, "broke down: ZeroDivisionError: division by zero"),
+        (f"{__name__}.prompts", SHIPPED, {}, "broke down: TypeError"),
+        (f"{__name__}.nothing", SHIPPED, {}, "must return a list of claas.eval.protocols.tracks.Track, got None"),
         ("sequential", SHIPPED[:1], {}, "several preferences, got concise alone"),
         ("mixed", SHIPPED[:1], {}, "several preferences, got concise alone"),
         ("flip", SHIPPED, {"steps_before": 20}, "there is no step after the flip"),
@@ -238,6 +242,14 @@ def alternating(config: EvalConfig, preferences: Sequence[Preference]) -> list[T
     one, other = (rounds_of(each, config.num_steps, config) for each in preferences)
     rounds = tuple(other[step] if step % 2 else one[step] for step in range(config.num_steps))
     return [Track("alternating", "alternating", preferences[0], rounds)]
+
+
+def broken(config: EvalConfig, preferences: Sequence[Preference]) -> list[Track]:
+    raise ZeroDivisionError("division by zero")
+
+
+def nothing(config: EvalConfig, preferences: Sequence[Preference]) -> None:
+    pass
 
 
 def test_a_protocol_of_ones_own_is_a_function(tmp_path: Path) -> None:

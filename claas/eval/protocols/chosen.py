@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import cast
 
-from claas.core.errors import InvalidInput
+from claas.core.errors import BREAKDOWNS, InvalidInput
+from claas.core.text import one_line
 from claas.eval.config.catalog import working_directory_importable
 from claas.eval.metrics.preference import Preference
 from claas.eval.protocols.kinds import flip, isolated, mixed
@@ -31,8 +32,15 @@ _SETTINGS: Mapping[str, frozenset[str]] = {
 def tracks_of(config: EvalConfig, preferences: Sequence[Preference]) -> list[Track]:
     """What the protocol of `config` asks for; `InvalidInput` where it cannot be had of these preferences."""
     _require_known_stages(config, preferences)
-    tracks = protocol_of(config.protocol.kind)(config, preferences)
+    kind = config.protocol.kind
+    try:
+        tracks = protocol_of(kind)(config, preferences)
+    except BREAKDOWNS as error:  # of somebody's own function
+        raise InvalidInput(f"protocol {kind!r} broke down: {type(error).__name__}: {one_line(error)}") from error
     _require_used(config.protocol)
+    given = cast(object, tracks)
+    if not isinstance(given, list) or not all(isinstance(track, Track) for track in cast(list[object], given)):
+        raise InvalidInput(f"protocol {kind!r} must return a list of claas.eval.protocols.tracks.Track, got {given!r}")
     if not tracks or not all(track.rounds and all(track.rounds) for track in tracks):
         raise InvalidInput(f"protocol {config.protocol.kind!r} gives no rounds, or rounds of no answer")
     return tracks
@@ -53,7 +61,7 @@ def protocol_of(kind: str) -> Protocol:
     try:
         with working_directory_importable():
             found: object = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise InvalidInput(f"protocol {kind!r} cannot be imported: {error}") from error
     if not callable(found):
         raise InvalidInput(f"protocol {kind!r} is {type(found).__name__}, not a function")
