@@ -7,7 +7,6 @@ import asyncio
 import math
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, islice
 from typing import Any, TypeVar
 
 from lm_eval.api.model import TemplateLM  # pyright: ignore[reportMissingTypeStubs]  # typed in place
@@ -20,13 +19,12 @@ from claas.eval.stacks.stack import LostAnswer, require_weights
 from claas.results.benchmarks import hub_id
 from claas.results.records import AdapterVersion
 from claas.wire.chat import (
-    MOST_CONTINUATION_TOKENS,
-    MOST_CONTINUATIONS,
     CompletionChoice,
     CompletionRequest,
     CompletionResponse,
     ContinuationsRequest,
     ContinuationsResponse,
+    fitting,
 )
 
 T = TypeVar("T")
@@ -235,10 +233,9 @@ def _by_prompt(requests: Iterable[Any], window: int) -> Iterator[tuple[tuple[int
         groups.setdefault(prompt, []).append(_Asked(index, key, continuation))
     for prompt, asked in groups.items():
         while asked:
-            tokens = accumulate(len(each.continuation) for each in asked)
-            fitting = sum(total <= MOST_CONTINUATION_TOKENS for total in islice(tokens, MOST_CONTINUATIONS))
-            yield prompt, asked[: max(1, fitting)]
-            asked = asked[max(1, fitting) :]
+            most = fitting(len(each.continuation) for each in asked)
+            yield prompt, asked[:most]
+            asked = asked[most:]
 
 
 def _before(choice: CompletionChoice, end: str) -> str:

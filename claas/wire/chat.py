@@ -1,5 +1,7 @@
 """Chat, completions and scores: the bodies that OpenAI clients and the harness exchange with the API."""
 
+from collections.abc import Iterable
+from itertools import accumulate, islice
 from typing import Annotated, Literal, TypeAlias, TypeGuard, cast
 
 from pydantic import AfterValidator, Field, JsonValue, field_validator, model_validator
@@ -312,6 +314,13 @@ class ScoreRequest(RequestBody):
 MOST_CONTINUATIONS = 128
 MOST_CONTINUATION_TOKENS = 2**14
 """Of several continuations together; one alone may have what the window leaves."""
+
+
+def fitting(lengths: Iterable[int]) -> int:
+    """How many continuations of these lengths one request takes, the first ones; one at least."""
+    totals = accumulate(islice(lengths, MOST_CONTINUATIONS))
+    return max(1, sum(total <= MOST_CONTINUATION_TOKENS for total in totals))
+
 
 _Ids: TypeAlias = Annotated[list[Count], Field(min_length=1, fail_fast=True)]
 

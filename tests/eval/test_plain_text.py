@@ -56,6 +56,21 @@ def test_continuations_of_a_prompt_are_scored_in_one_request_of_the_pinned_versi
     assert sent == {"model": "eval-kuro@3", "prompt": [1, 2], "continuations": [[5, 6], [7]]}
 
 
+@pytest.mark.parametrize(
+    ("lengths", "sizes"),
+    [([1] * 130, [128, 2]), ([2**13, 2**13, 1], [2, 1]), ([2**14 + 1, 1], [1, 1])],
+    ids=["many", "long", "longer"],
+)
+def test_more_continuations_than_a_request_takes_are_several_requests(lengths: list[int], sizes: list[int]) -> None:
+    rows = [{"logprobs": [-1.0] * length, "likeliest": [True] * length} for length in lengths]
+    replies = [ok(SCORED | {"continuations": rows[: sizes[0]]}), ok(SCORED | {"continuations": rows[sizes[0] :]})]
+    server = Server(v1_score_continuations=replies)
+    texts = [TokenizedText("a", (5,) * length) for length in lengths]
+    scored = call(server, lambda stack: stack.score_continuations(ADAPTER, [1, 2], texts))
+    assert [len(json.loads(request.content)["continuations"]) for request in server.requests] == sizes
+    assert [len(each.logprobs) for each in scored] == lengths
+
+
 def test_a_prompt_is_continued_with_the_likeliest_tokens() -> None:
     server = Server(v1_completions=ok(WRITTEN))
     assert call(server, write) == Completion("It is", "stop", ("It", " is"), (-0.5, -1.0))

@@ -20,7 +20,7 @@ from claas.eval.stacks.stack import (
     require_weights,
 )
 from claas.results.records import AdapterVersion
-from claas.wire.chat import CompletionRequest, CompletionResponse, ContinuationsRequest, ContinuationsResponse
+from claas.wire.chat import CompletionRequest, CompletionResponse, ContinuationsRequest, ContinuationsResponse, fitting
 from claas.wire.tokens import TokenizeRequest, TokenizeResponse
 
 
@@ -67,6 +67,16 @@ class PlainText:
         self, adapter: AdapterVersion, prompt: Sequence[int], continuations: Sequence[TokenizedText]
     ) -> list[Continuation]:
         """Score each of these texts as what follows a prompt of tokens, under exactly this version."""
+        scored: list[Continuation] = []
+        while left := continuations[len(scored) :]:
+            some = left[: fitting(len(each.ids) for each in left)]
+            scored += await self._scored(adapter, prompt, some)
+        return scored
+
+    async def _scored(
+        self, adapter: AdapterVersion, prompt: Sequence[int], continuations: Sequence[TokenizedText]
+    ) -> list[Continuation]:
+        """As many as one request takes."""
         request = ContinuationsRequest(
             model=adapter.model, prompt=list(prompt), continuations=[list(each.ids) for each in continuations]
         )
