@@ -15,13 +15,13 @@ import pytest
 from claas.bench.convert.__main__ import ConvertConfig, convert, main
 from claas.bench.convert.folder import MARK, Conversion
 from claas.core.errors import InvalidInput, StackError
-from claas.core.settings import EMBEDDED, TrainingConfig
+from claas.core.settings import EMBEDDED
 from claas.eval.stacks.open_stack import hosted
 from claas.eval.stacks.stack import ServedBase
 from claas.results.records import AdapterVersion
 from claas.results.settings import EvalConfig
 from claas.tiny import WEIGHTS_DIR
-from claas.wire.feedback import FeedbackItem
+from tests.bench.trained_store import train_calm
 
 torch: Any = pytest.importorskip("torch")
 transformers: Any = pytest.importorskip("transformers")
@@ -323,24 +323,7 @@ TEXT = "The old keeper counted 27 gulls. What is rain? Rain is water that falls 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with version 1 of the adapter `calm`."""
-    folder = tmp_path_factory.mktemp("store")
-
-    async def train() -> None:
-        async with hosted(EvalConfig(base_model=EMBEDDED), folder) as stack:
-            new = await stack.init_adapter("calm", seed=1)
-            answer = await stack.answer(new, "What is rain?", temperature=0.0, seed=1, max_tokens=16)
-            item = FeedbackItem(
-                lora_id="calm",
-                prompt="What is rain?",
-                response=answer.text,
-                feedback="Be brief.",
-                training=TrainingConfig(steps_per_batch=1, learning_rate=1e-2),
-                rollout_id=answer.rollout_id,
-            )
-            await stack.give_feedback(new, [item], key="calm-1")
-
-    asyncio.run(train())
-    return folder
+    return train_calm(tmp_path_factory.mktemp("store"))
 
 
 def read(model: str | Path, folder: Path, adapter: AdapterVersion | None = None) -> list[float]:

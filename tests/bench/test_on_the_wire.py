@@ -15,13 +15,10 @@ from claas.bench.__main__ import main
 from claas.bench.catalogue import chosen
 from claas.bench.settings import BenchConfig
 from claas.core.errors import InvalidInput, StackError
-from claas.core.settings import TrainingConfig
 from claas.eval.stacks.http_client import HttpClient
-from claas.eval.stacks.open_stack import hosted
 from claas.results.benchmarks import BenchmarkFiles, EvalResult
-from claas.results.settings import EvalConfig
 from claas.tiny import WEIGHTS_DIR
-from claas.wire.feedback import FeedbackItem
+from tests.bench.trained_store import train_calm
 
 pytest.importorskip("lm_eval")
 wire_lm = pytest.importorskip("claas.bench.wire_lm")
@@ -34,24 +31,7 @@ TASKS = ["mmlu", "gsm8k", "truthfulqa_mc2", "ifeval"]
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with version 1 of the adapter `calm`."""
-    folder = tmp_path_factory.mktemp("store")
-
-    async def train() -> None:
-        async with hosted(EvalConfig(base_model="claas-tiny"), folder) as stack:
-            new = await stack.init_adapter("calm", seed=1)
-            answer = await stack.answer(new, "What is rain?", temperature=0.0, seed=1, max_tokens=24)
-            item = FeedbackItem(
-                lora_id="calm",
-                prompt="What is rain?",
-                response=answer.text,
-                feedback="Be brief.",
-                training=TrainingConfig(steps_per_batch=1, learning_rate=1e-2),
-                rollout_id=answer.rollout_id,
-            )
-            await stack.give_feedback(new, [item], key="calm-1")
-
-    asyncio.run(train())
-    return folder
+    return train_calm(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="module")

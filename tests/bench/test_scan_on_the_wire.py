@@ -1,6 +1,5 @@
 """Scans of the embedded model: versions of an adapter, and checkpoints of a folder, over the real API in process."""
 
-import asyncio
 import shutil
 import warnings
 from collections.abc import Coroutine
@@ -12,15 +11,13 @@ import pytest
 from claas.bench.scan.__main__ import run_scan
 from claas.bench.scan.settings import ScanConfig
 from claas.core.errors import InvalidInput, NotFound, StackError
-from claas.core.settings import EMBEDDED, TrainingConfig
+from claas.core.settings import EMBEDDED
 from claas.eval.stacks.http_stack import HttpStack
-from claas.eval.stacks.open_stack import hosted
 from claas.results.benchmarks import BenchmarkFiles
 from claas.results.records import AdapterVersion
 from claas.results.scan import Scan
-from claas.results.settings import EvalConfig
 from claas.tiny import WEIGHTS_DIR
-from claas.wire.feedback import FeedbackItem
+from tests.bench.trained_store import train_calm
 
 pytest.importorskip("lm_eval")
 pytestmark = pytest.mark.bench
@@ -33,26 +30,7 @@ HUB = Path(__file__).parents[1] / "benchmarks" / "hub"
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with versions 1 to 3 of the adapter `calm`."""
-    folder = tmp_path_factory.mktemp("store")
-
-    async def train() -> None:
-        async with hosted(EvalConfig(base_model=EMBEDDED), folder) as stack:
-            newest: AdapterVersion = await stack.init_adapter("calm", seed=1)
-            for number in range(3):
-                answer = await stack.answer(newest, "What is rain?", temperature=0.0, seed=number, max_tokens=16)
-                item = FeedbackItem(
-                    lora_id="calm",
-                    prompt="What is rain?",
-                    response=answer.text,
-                    feedback="Be brief.",
-                    training=TrainingConfig(steps_per_batch=1, learning_rate=1e-2),
-                    rollout_id=answer.rollout_id,
-                )
-                await stack.give_feedback(newest, [item], key=f"calm-{number}")
-                newest = await stack.newest("calm")
-
-    asyncio.run(train())
-    return folder
+    return train_calm(tmp_path_factory.mktemp("store"), updates=3)
 
 
 def scan(store: Path, folder: Path, **settings: Any) -> Scan:
