@@ -3,8 +3,8 @@
 import asyncio
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.text import Text
@@ -21,7 +21,7 @@ from claas.eval.stacks.stack import WrongWeights
 from claas.results.benchmarks import FIXTURE, BenchmarkRun
 from claas.results.decision import BenchmarkDecision, Decision, TaskChange, decide
 from claas.results.numbers import NONE, fixed, signed, signed_span
-from claas.results.pairing import paired, read_scored_run
+from claas.results.pairing import ScoredRun, paired, read_scored_run
 from claas.results.statistics import Interval
 from claas.wire.adapters import Alias, AliasRequest
 from claas.wire.chat import CompletionRequest, CompletionResponse
@@ -45,7 +45,7 @@ class CompareConfig:
     b: str = setting("", "folder of the candidate's run")
     margin: float = setting(0.02, "a loss of up to this is none", low=0.0, high=0.5, above=True)
     confidence: float = setting(0.95, "of the intervals, and of all conclusions together", low=0.5, high=0.9999)
-    tasks: list[str] = setting([], "only these of the runs' tasks; empty: all")
+    tasks: list[str] = setting([], "only these of the runs' tasks; empty: all of which more is better")
     output: str | None = setting(None, "file for the decision as JSON")
     promote: str | None = setting(None, "alias of the API at claas_url that means the candidate from KEEP on")
     claas_url: str | None = setting(None, "address of the API for promote")
@@ -84,7 +84,9 @@ def compare_runs(config: CompareConfig) -> Decision:
     if not config.a or not config.b:
         raise InvalidInput("give two runs: a=results/<baseline> b=results/<candidate>")
     baseline, candidate = read_scored_run(Path(config.a)), read_scored_run(Path(config.b))
-    decision = decide(paired(baseline, candidate, config.tasks), config.margin, config.confidence)
+    left_out = [] if config.tasks else _of_which_less_is_better(baseline)
+    pairs = paired(_without(left_out, baseline), _without(left_out, candidate), config.tasks)
+    decision = decide(pairs, config.margin, config.confidence)
     fixture = baseline.run.fixture or candidate.run.fixture
     if config.promote is not None and (fixture or baseline.run.smoke or candidate.run.smoke):
         raise InvalidInput("nothing is promoted for a smoke test or rows of our own; decide on the benchmarks' rows")
@@ -96,10 +98,22 @@ def compare_runs(config: CompareConfig) -> Decision:
     _print(decision)
     for warning in _warnings(baseline.run, candidate.run, decision):
         say("claas.bench.compare", warning)
+    if left_out:
+        say("claas.bench.compare", f"not judged: {', '.join(left_out)}, of which less is better")
     if decision.decision is Decision.KEEP and config.promote is not None and config.claas_url is not None:
         alias = asyncio.run(_promoted(config.claas_url, config.promote, candidate.run))
         print(f"{alias.alias} now means {alias.model}")
     return decision.decision
+
+
+def _of_which_less_is_better(baseline: ScoredRun) -> list[str]:
+    """Tasks that are no part of a decision on all of them; none where there are no others."""
+    less = [task for task, metric in baseline.metrics.items() if metric in baseline.less_is_better]
+    return less if len(less) < len(baseline.metrics) else []
+
+
+def _without(tasks: Collection[str], run: ScoredRun) -> ScoredRun:
+    return replace(run, items={task: items for task, items in run.items.items() if task not in tasks})
 
 
 async def promote(client: HttpClient, alias: str, run: BenchmarkRun) -> Alias:

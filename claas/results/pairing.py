@@ -179,7 +179,7 @@ def _pairs(task: str, baseline: ScoredRun, candidate: ScoredRun) -> PairedScores
     for key, item in before.items():
         _require_same_question(item, after[key])
     if metric in baseline.less_is_better:
-        raise InvalidInput(f"{task}: of {metric} less is better, so that no loss is one; leave it out with tasks=[...]")
+        raise InvalidInput(f"{task}: of {metric} less is better, which is not judged; leave it out with tasks=[...]")
     scores = [(item.score(metric), after[key].score(metric)) for key, item in before.items()]
     if any(not 0 <= score <= 1 for pair in scores for score in pair):
         raise InvalidInput(

@@ -136,6 +136,26 @@ def test_a_metric_of_which_less_is_better_is_left_to_a_person(
     assert "mmlu: of acc less is better" in capsys.readouterr().err
 
 
+def test_beside_others_a_task_of_which_less_is_better_is_not_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = BenchmarkFiles(tmp_path)
+    for name in "ab":
+        folder = write_run(tmp_path, name, {"mmlu": HALF, "text": HALF})
+        accuracy, _ = files.read_summary(name).task_results
+        bits = TaskResult(task="text", primary_metric="bits", value=0.5, n_samples=800, all_metrics={"bits": 0.5})
+        files.write_summary(name, summary(name, {}).model_copy(update={"task_results": [accuracy, bits]}))
+        texts = (item("text", number, 0.5, f"digest-{name}", scores={"bits": 0.5}) for number in range(800))
+        files.write_samples(name, "text", list(texts))
+        (folder / "lm_eval_raw.json").write_text(
+            '{"higher_is_better": {"mmlu": {"acc": true}, "text": {"bits": false}}}'
+        )
+    asked = [f"a={tmp_path / 'a'}", f"b={tmp_path / 'b'}"]
+    assert main(asked) == 0
+    assert "not judged: text, of which less is better" in capsys.readouterr().err
+    assert main([*asked, "tasks=[text]"]) == 2
+
+
 def damage_samples(folder: Path) -> None:
     with (folder / "samples.mmlu.jsonl").open("a") as file:
         file.write('{"task": "mm')

@@ -109,7 +109,7 @@ class Bench:
                 "better": "higher",
                 "question": Question.FORGETTING,
                 "axis": (-0.03, 1.03),
-                "alarm": f"{task} lost",
+                "alarm": f"{task} dropped",
                 "items": Items(metric="bench", prefix=f"{task}/", value="joint_score", flips=criterion, title=task),
                 "criterion": Criterion(
                     name=criterion,
