@@ -17,6 +17,7 @@ from claas.results.settings import EvalConfig, recorded_config
 from claas.results.summary import FILE_NAME, Summary
 
 SEED = "seed"
+_DIGEST = "the digest of"
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,8 @@ def settings_of(runs: Sequence[SeedRun], by: str | None = None) -> tuple[str | N
     if not runs:
         raise InvalidInput("there is no run: name folders of runs, or a folder that they are in")
     differing = _differing(runs)
+    if any(name.startswith(_DIGEST) for name in differing) and any(run.config.limit for run in runs):
+        raise InvalidInput("limit drew other items for every seed: runs to be judged over seeds are made without it")
     if by is not None and by not in differing:
         known = f"they differ in {', '.join(differing)}" if differing else "they differ in their seed alone"
         raise InvalidInput(f"--by {by}: all runs have the same; {known}")
@@ -133,8 +136,8 @@ def _digests(metadata: Mapping[str, Metadata | None]) -> dict[str, str | None]:
     digests: dict[str, str | None] = {}
     for name, each in metadata.items():
         if each is not None:
-            digests[f"the digest of preference {name}"] = each.preference_digest
-            digests[f"the digest of the metrics of {name}"] = each.metrics_digest
+            digests[f"{_DIGEST} preference {name}"] = each.preference_digest
+            digests[f"{_DIGEST} the metrics of {name}"] = each.metrics_digest
     return digests
 
 

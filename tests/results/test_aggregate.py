@@ -187,6 +187,15 @@ def test_other_configurations_are_refused_with_their_difference(tmp_path: Path) 
         made_of(write_seeds(tmp_path / "e", 1, 2), "seed")
 
 
+def test_items_that_a_limit_drew_by_the_seed_are_no_setting(tmp_path: Path) -> None:
+    folders = write_seeds(tmp_path, 1, 2, limit={"heldout": 4})
+    metadata = folders[1] / "concise" / "metadata.json"
+    drawn = json.loads(metadata.read_text()) | {"preference_digest": "of other prompts"}
+    metadata.write_text(json.dumps(drawn))
+    with pytest.raises(InvalidInput, match="limit drew other items for every seed"):
+        made_of(folders)
+
+
 def test_settings_that_change_no_measurement_may_differ(tmp_path: Path) -> None:
     folders = write_seeds(tmp_path / "a", 1) + write_seeds(tmp_path / "b", 2, max_concurrency=1, lora_id_prefix="other")
     assert len(made_of(folders).settings[0].runs) == 2
