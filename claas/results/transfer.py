@@ -117,7 +117,7 @@ class _Matrix:
 
     @property
     def stages(self) -> int:
-        """T."""
+        """How many preferences were learned: T."""
         return len(self.cells) - 1
 
     def acc(self, confidence: float) -> TransferNumber:
