@@ -6,10 +6,11 @@ whether it is beyond that, and how many items would settle it.
 
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from pydantic import Field
 
@@ -18,11 +19,12 @@ from claas.bench.scoring import require_lm_eval
 from claas.bench.settings import ApiSettings, BenchConfig
 from claas.core.checks import in_range, served_name
 from claas.core.command_line import Command, say
+from claas.core.concurrency import run_until_terminated
 from claas.core.configuration import check_limits, setting
 from claas.core.errors import ExitCode, InvalidInput, StackError
 from claas.core.files import dump_json, read_text, write_atomically
 from claas.core.settings import config_root
-from claas.results.benchmarks import FIXTURE, BenchmarkRun, ScoredItem
+from claas.results.benchmarks import FIXTURE, BenchmarkRun, EvalResult, ScoredItem
 from claas.results.decision import TaskDelta, deltas
 from claas.results.numbers import fixed, signed
 from claas.results.pairing import ScoredRun, paired, read_scored_run
@@ -234,7 +236,7 @@ def run_probe(config: ProbeConfig, runner: Measure | None = None) -> ProbeReport
         limit=config.limit,
         confirm=config.confirm,
         settings=BenchConfig(**{name: value for name, value in vars(config).items() if name in of_the_run}),
-        runner=runner,
+        runner=runner or (lambda asked: _measured(asked, run_until_terminated)),
     )
     report = probe.run()
     for line in _lines(report, config):
@@ -266,13 +268,15 @@ def _described(delta: TaskDelta) -> str:
     return f"{change}: dropped, within noise (p = {delta.p:.2g}){more}"
 
 
-def _measured(config: BenchConfig) -> ScoredRun:
+def _measured(
+    config: BenchConfig, wait: Callable[[Coroutine[Any, Any, list[EvalResult]]], list[EvalResult]] = asyncio.run
+) -> ScoredRun:
     """By lm-eval, over the wire; a task that failed is said, and the rest is not asked again."""
     require_lm_eval()
     from claas.bench.run import run_bench
 
     asked = chosen(None, config.tasks, limit=config.limit, num_fewshot=config.num_fewshot)
-    (result,) = asyncio.run(run_bench(config, asked, lambda line: say("claas.bench.probe", line)))
+    (result,) = wait(run_bench(config, asked, lambda line: say("claas.bench.probe", line)))
     if failed := [f"{each.task}: {each.error}" for each in result.task_results if each.value is None]:
         raise StackError(f"{'; '.join(failed)}; the same command again asks only these")
     return read_scored_run(config.output_folder / str(config.name))

@@ -95,6 +95,8 @@ def _manager(entries: Sequence[Entry], own: Mapping[str, Any]) -> TaskManager:
         manager = TaskManager(include_path=list(folders), include_defaults=False)
     else:
         manager = TaskManager()
+    if odd := [entry.task for entry in entries if entry.task in own and Path(entry.task).name != entry.task]:
+        raise InvalidInput(f"include_path: the task {odd[0]!r} has files named after it; give it a name without '/'")
     if taken := sorted(own.keys() & {*manager.task_index, *listed}):
         raise InvalidInput(f"include_path: {taken[0]} is a task of lm-eval's; give yours another name")
     manager.task_index.update(own)

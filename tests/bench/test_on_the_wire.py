@@ -350,6 +350,9 @@ def test_a_task_of_the_users_own_is_run_and_asked_anew_where_it_was_changed(stor
     (own / "kettles.yaml").write_text(task.replace("task: kettles", "task: hellaswag"))
     with pytest.raises(InvalidInput, match="include_path: hellaswag is a task of lm-eval's; give yours another name"):
         run(store, folder, "hellaswag", **settings)
+    (own / "kettles.yaml").write_text(task.replace("task: kettles", "task: ../kettles"))
+    with pytest.raises(InvalidInput, match=r"include_path: the task '../kettles' .* give it a name without '/'"):
+        run(store, folder, "../kettles", **settings)
 
 
 def test_an_answer_without_the_chat_template_is_warned_of(store: Path, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """`python -m claas.bench.judge a=... b=...`: whose answers does a judge prefer, and can it be trusted?"""
 
-import asyncio
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from claas.bench.judge.prompt import JudgePrompt
 from claas.bench.judge.settings import JudgePrices, JudgeSettings, require_priced
 from claas.bench.settings import ApiSettings
 from claas.core.command_line import Command, say
-from claas.core.concurrency import both
+from claas.core.concurrency import both, run_until_terminated
 from claas.core.configuration import check_limits, setting
 from claas.core.errors import ExitCode, InvalidInput
 from claas.core.files import working_in, write_atomically
@@ -82,7 +81,7 @@ COMMAND = Command("claas.bench.judge", JudgeConfig, config_root() / "bench", "ju
 
 def main(arguments: Sequence[str] | None = None, transport: httpx.AsyncBaseTransport | None = None) -> int:
     """The `ExitCode`, 3 where a call was lost or the budget used up. `transport` stands in for the judge's server."""
-    return COMMAND.ended(lambda config: asyncio.run(_run(config, transport)), arguments)
+    return COMMAND.ended(lambda config: run_until_terminated(_run(config, transport)), arguments)
 
 
 async def _run(config: JudgeConfig, transport: httpx.AsyncBaseTransport | None) -> ExitCode:

@@ -1,6 +1,5 @@
 """`python -m claas.bench.loss [key=value ...]`: the loss of the base model and of adapters on held-out text."""
 
-import asyncio
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from claas.bench.loss.metric import WINDOW
 from claas.bench.settings import ApiSettings, require_models
 from claas.core.checks import name_and_version
 from claas.core.command_line import Command
+from claas.core.concurrency import run_until_terminated
 from claas.core.configuration import check_limits, setting
 from claas.core.errors import ExitCode, InvalidInput
 from claas.core.files import dump_json
@@ -66,7 +66,7 @@ COMMAND = Command("claas.bench.loss", LossConfig, config_root() / "bench", "loss
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The `ExitCode`, 3 also where a document was lost."""
-    return COMMAND.ended(lambda config: asyncio.run(_run(config)), arguments)
+    return COMMAND.ended(lambda config: run_until_terminated(_run(config)), arguments)
 
 
 async def _run(config: LossConfig) -> ExitCode:
