@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from claas.core.files import writing
 from claas.results.charts import COLOURS, Panel, Picture, curve_style, from_transcripts, pictures
+from claas.results.numbers import signed
 from claas.results.records import History, Status
 from claas.results.settings import EvalConfig
 from claas.results.transfer import Transfer
@@ -74,7 +75,7 @@ def draw_transfer(transfer: Transfer, caption: str) -> bytes:
     figure.text(0.15 / width, 1 - 0.3 / height, "Held-out compliance, stage after stage", fontsize=11, color=INK)
     bwt = transfer.numbers["bwt"]
     if bwt.value is not None and bwt.ci is not None:
-        said = f"backward transfer {bwt.value:+.2f} [{bwt.ci[0]:+.2f}, {bwt.ci[1]:+.2f}]"
+        said = f"backward transfer {signed(bwt.value, 2)} [{signed(bwt.ci[0], 2)}, {signed(bwt.ci[1], 2)}]"
         figure.text(0.15 / width, 1 - 0.52 / height, said, fontsize=9, color=INK)
     figure.text(0.15 / width, 0.12 / height, textwrap.fill(caption, int(width * 17)), fontsize=6.5, color="#666666")
     file = BytesIO()

@@ -11,7 +11,7 @@ from rich.text import Text
 from claas.core.terminal import plain_table
 from claas.results.effects import ArmEffect, Contrast
 from claas.results.efficiency import in_user_units
-from claas.results.numbers import common_decimals, fixed, span
+from claas.results.numbers import common_decimals, fixed, signed, signed_span, span
 from claas.results.progress import cut_off, lost, measured, printable
 from claas.results.records import Status
 from claas.results.statistics import Interval
@@ -107,14 +107,13 @@ def _arms(arms: Mapping[str, Mapping[str, ArmEffect]], confidence: float) -> Ite
                 Text(printable(f"{name}, {arm}")),
                 *(_signed(effect.compliance) if effect.compliance.value is not None else ("", "")),
                 *(_signed(kept) if kept is not None and kept.value is not None else ("", "")),
-                "" if effect.control_gain is None else f"{effect.control_gain:+.2f}",
+                "" if effect.control_gain is None else signed(effect.control_gain, 2),
             )
     yield table
 
 
 def _signed(contrast: Contrast) -> tuple[str, str]:
-    ci = "" if contrast.ci is None else f"{contrast.ci[0]:+.2f} to {contrast.ci[1]:+.2f}"
-    return f"{contrast.value:+.2f}", ci
+    return signed(contrast.value, 2), "" if contrast.ci is None else signed_span(Interval(*contrast.ci), 2)
 
 
 def _transfer(transfer: Transfer, confidence: float) -> Iterable[RenderableType]:
@@ -126,12 +125,14 @@ def _transfer(transfer: Transfer, confidence: float) -> Iterable[RenderableType]
     capability = [None, *(stage.capability_change for stage in transfer.stages)]
     for name, row, change in zip(names, transfer.matrix, capability, strict=True):
         cells = [f"{fixed(cell.value, 2)} {span(cell.ci and Interval(*cell.ci), 2)}".rstrip() for cell in row]
-        table.add_row(Text(printable(name)), *cells, "" if change is None else f"{change:+.3f}")
+        table.add_row(Text(printable(name)), *cells, "" if change is None else signed(change, 3))
     yield table
     for name, number in transfer.numbers.items():
         if number.value is not None:
-            ci = f"  {100 * confidence:g} % CI {number.ci[0]:+.3f} to {number.ci[1]:+.3f}" if number.ci else ""
-            yield Text(f"  {name} {number.value:+.3f}{ci}  {number.formula}", style="dim" if number.ci is None else "")
+            ci = f"  {100 * confidence:g} % CI {signed_span(Interval(*number.ci), 3)}" if number.ci else ""
+            yield Text(
+                f"  {name} {signed(number.value, 3)}{ci}  {number.formula}", style="dim" if number.ci is None else ""
+            )
         elif number.note:
             yield Text(f"  {name}: {number.note}", style="dim")
     if bwt.note:
