@@ -50,7 +50,7 @@ def test_rows_are_a_prompt_and_an_answer_or_turns_and_answers(tmp_path: Path) ->
         ('{"prompt": 7, "answer": "So."}', "prompt must be a text, or a list of texts"),
         ('{"turns": [], "answers": []}', "turns must be a text, or a list of texts"),
         ('{"prompt": " ", "answer": "So."}', "has an empty turn"),
-        ('{"prompt": "Why?", "answer": "\\ud800"}', "answer holds half of a character"),
+        ('{"prompt": "Why?", "answer": "\\ud800"}', "unexpected end of hex escape"),
         ('{"prompt": "W", "answer": "S"}\n{"prompt": "W", "answer": "T"}', "has 'W' twice"),
         ('{"id": 1, "prompt": "W", "answer": "S"}\n{"id": 1, "prompt": "V", "answer": "T"}', "two rows of id 1"),
         ("[1]", "is no object with fields"),

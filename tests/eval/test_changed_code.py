@@ -102,7 +102,7 @@ def test_the_sources_are_those_that_decide_the_numbers(mine: Mine) -> None:
     assert {"claas", "python", "torch", "httpx", "emoji"} <= set(found.versions)
     elsewhere = mine.code(claas_url="http://127.0.0.1:1", base_model="x", metrics=["logprob"])
     assert elsewhere.sources is not None
-    assert not {"claas.training", "claas.engines.local", "claas.eval.metrics.compliance"} & set(elsewhere.sources)
+    assert not {"claas.training", "claas.engines.local", "claas.eval.metrics.capability"} & set(elsewhere.sources)
     assert "torch" not in elsewhere.versions
 
 

@@ -139,7 +139,7 @@ def test_sampled_answers_wait_outside_the_ledger_until_the_next_step_is_on_recor
     ("damage", "said"),
     [
         (shutil.rmtree, "step 0 is not in steps.jsonl, and what was sampled for it not in sampled/"),
-        (lambda sampled: (sampled / "0.json").write_text("{}"), r"0\.json cannot be read: step Field required"),
+        (lambda sampled: (sampled / "0.json").write_text("{}"), r"0\.json cannot be read: step: Field required"),
         (lambda sampled: change(sampled / "0.json", 0, _lose_first_answer), "does not hold the answers that .*ledger"),
     ],
     ids=["gone", "no record", "others"],

@@ -93,6 +93,9 @@ def test_what_changes_no_measurement_may_differ_and_is_recorded() -> None:
         "fail_on_error": True,
         "fail_on_verdict": True,
         "accept_changes": True,
+        "halt_on_regression": True,
+        "confirm_regression": False,
+        "plan": True,
         "criteria": {"margin_gain": 1.0},
     }
     assert changed.keys() | {"output_dir", "openclaw_url"} == MAY_DIFFER

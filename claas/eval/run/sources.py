@@ -29,6 +29,7 @@ _SAMPLING = "claas.eval.run.step"
 
 _DECIDING = (
     _SAMPLING,
+    "claas.eval.run.user",
     "claas.core.text",
     "claas.core.thinking",
     "claas.bench",

@@ -9,16 +9,15 @@ from claas.core.concurrency import together
 from claas.core.errors import StackError
 from claas.core.settings import TrainingConfig
 from claas.core.text import visible
-from claas.eval.metrics.compliance import judge
 from claas.eval.metrics.metric import Subject, counted
-from claas.eval.protocols.tracks import Item, Round
+from claas.eval.protocols.tracks import Round
 from claas.eval.run.canary import require_canary
 from claas.eval.run.measuring import require_enough, tokens
 from claas.eval.run.track_run import TrackRun, start_or_resume
+from claas.eval.run.user import complaints
 from claas.eval.stacks.stack import WrongWeights
 from claas.results.ledger import Intent, Receipt
 from claas.results.records import SAMPLED, AdapterVersion, Counts, SampledBatch, StepRecord, Transcript, utc_now
-from claas.results.settings import ALWAYS
 from claas.results.summary import update_tokens
 from claas.wire.feedback import FeedbackItem
 
@@ -134,11 +133,7 @@ def intent_to_train(
 
     Of those with which a user is content who speaks only when the preference is violated, nothing is trained.
     """
-    told = [
-        (item.feedback, asked)
-        for item, asked in zip(items, batch.transcripts, strict=True)
-        if asked.error is None and item.feedback is not None and (user == ALWAYS or _is_violated(item, asked))
-    ]
+    told = complaints(batch, items, user)
     feedback = [said for said, _ in told]
     alike = len(set(feedback)) <= 1
     return Intent(
@@ -153,10 +148,6 @@ def intent_to_train(
         rollout_ids=[asked.rollout_id or "" for _, asked in told],
         sample_s=sample_s,
     )
-
-
-def _is_violated(item: Item, asked: Transcript) -> bool:
-    return not judge(item.wanted, item.prompt, asked.response or "", item.acceptable).passed
 
 
 def silent_receipt(intent: Intent) -> Receipt:
