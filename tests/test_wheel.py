@@ -48,7 +48,7 @@ def test_the_wheel_and_not_the_checkout_is_what_runs(installed_python: Path, tmp
 
 
 def test_the_main_job_runs_from_the_wheel(installed_python: Path, tmp_path: Path) -> None:
-    overrides = ["preferences=[concise]", "num_steps=2", "metrics=quick", "output_dir=run"]
+    overrides = ["preferences=[concise]", "num_steps=2", "metrics=quick", "limit={heldout: 8}", "output_dir=run"]
     run(installed_python, "-m", "claas.eval", *overrides, cwd=tmp_path)
     lines = (tmp_path / "run" / "concise" / "steps.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [0, 1]

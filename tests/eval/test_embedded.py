@@ -124,7 +124,7 @@ def test_a_bug_in_the_hosted_app_is_a_lost_answer_with_a_traceback_in_the_log(
 @pytest.mark.slow
 def test_the_program_of_the_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    config = EvalConfig(preferences=["concise"], num_steps=2, output_dir="./data/evals/manual-run")
+    config = EvalConfig(preferences=["concise"], num_steps=1, output_dir="./data/evals/manual-run")
     results = asyncio.run(run_harness(config))
     require_recomputable(results.run_dir)
-    assert len((tmp_path / "data/evals/manual-run/concise/steps.jsonl").read_text().splitlines()) == 2
+    assert len((tmp_path / "data/evals/manual-run/concise/steps.jsonl").read_text().splitlines()) == 1
