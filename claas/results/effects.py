@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from claas.results.evidence import ByItem, by_item
+from claas.results.evidence import ByItem, by_item, paired
 from claas.results.keys import Items, Key, Role, judged, with_role
 from claas.results.manifest import PlannedTrack
 from claas.results.means import mean_interval, mean_p_at_most
@@ -101,16 +101,15 @@ def _width(key: Key) -> float:
 
 def _contrast(one: ByItem, other: ByItem, formula: str, confidence: float, furthest: float) -> Contrast:
     """The difference between paired items, which is `furthest` at most in either direction."""
-    pairs = [(one.get(item), other.get(item)) for item in one]
-    known = [(now, then) for now, then in pairs if now is not None and then is not None]
-    differences = [now - then for now, then in known]
+    now, then, _ = paired(one, other)
+    differences = [new - old for new, old in zip(now, then, strict=True)]
     method = f"mean of {formula}, paired by item"
     if not differences:
         return Contrast(value=None, ci=None, p=None, n=0, formula=method)
-    if all(score in (0, 1) for pair in known for score in pair):
+    if all(score in (0, 1) for score in (*now, *then)):
         gained, lost = sum(each > 0 for each in differences), sum(each < 0 for each in differences)
-        interval: Interval | None = paired_difference_interval(gained, lost, len(known), confidence)
-        p = normal_tail(-paired_difference_z(gained, lost, len(known), 0.0))
+        interval: Interval | None = paired_difference_interval(gained, lost, len(now), confidence)
+        p = normal_tail(-paired_difference_z(gained, lost, len(now), 0.0))
         method += "; score interval (Tango 1998)"
     else:
         interval, p = mean_interval(differences, confidence), mean_p_at_most(differences, 0.0)
@@ -119,7 +118,7 @@ def _contrast(one: ByItem, other: ByItem, formula: str, confidence: float, furth
         value=fmean(differences),
         ci=None if interval is None else (max(interval.low, -furthest), min(interval.high, furthest)),
         p=p,
-        n=len(known),
+        n=len(now),
         formula=method,
     )
 
@@ -153,5 +152,5 @@ def _changes(after: ByItem, before: ByItem) -> ByItem:
 
 
 def _mean_change(after: ByItem, before: ByItem) -> float | None:
-    known = [change for change in _changes(after, before).values() if change is not None]
-    return fmean(known) if known else None
+    now, was, _ = paired(after, before)
+    return fmean(new - old for new, old in zip(now, was, strict=True)) if now else None

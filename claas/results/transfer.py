@@ -5,14 +5,14 @@ the same prompts, so that differences are paired by prompt; intervals are strati
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from scipy import special  # pyright: ignore[reportMissingTypeStubs]
 
-from claas.results.evidence import ByItem, by_item
+from claas.results.evidence import ByItem, by_item, paired
 from claas.results.keys import Criterion, Items, Key, judged
 from claas.results.records import History, Record, Status
 from claas.results.statistics import Interval, wilson
@@ -325,6 +325,6 @@ def _mean(cell: ByItem) -> float | None:
     return fmean(known) if known else None
 
 
-def _differences(after: ByItem, before: Mapping[str, float | None]) -> list[float]:
-    pairs = [(after.get(item), before.get(item)) for item in before]
-    return [now - was for now, was in pairs if now is not None and was is not None]
+def _differences(after: ByItem, before: ByItem) -> list[float]:
+    now, was, _ = paired(after, before)
+    return [new - old for new, old in zip(now, was, strict=True)]
