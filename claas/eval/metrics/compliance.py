@@ -151,10 +151,15 @@ def _opposite(preference: Preference) -> Key:
     )
 
 
+def name_in_key(preference: str) -> str:
+    """A preference's name as a part of a key, which dots divide."""
+    return preference.replace(".", "_")
+
+
 def key_of_part(preference: str, prefix: str, metric: str = "compliance") -> Key:
     """The held-out compliance with one of several preferences, from the items of this prefix."""
     return Key(
-        key=f"across.{preference.replace('.', '_')}",
+        key=f"across.{name_in_key(preference)}",
         title=f"Held-out prompts of {preference}",
         unit="mean verifier score",
         limits=(0.0, 1.0),
@@ -168,7 +173,7 @@ def key_of_part(preference: str, prefix: str, metric: str = "compliance") -> Key
 def _by_part(mixture: Mixture, heldout: Sequence[Transcript]) -> dict[str, dict[str, float | None]]:
     parts = [part.name for part in mixture.parts if part.heldout_prompts]
     scores = {name: [each for each in heldout if each.item.startswith(f"heldout/{name}/")] for name in parts}
-    return {"across": {name.replace(".", "_"): mean_score(answers) for name, answers in scores.items()}}
+    return {"across": {name_in_key(name): mean_score(answers) for name, answers in scores.items()}}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from claas.core.concurrency import together
-from claas.eval.metrics.compliance import judged, key_of_part, mean_score
+from claas.eval.metrics.compliance import judged, key_of_part, mean_score, name_in_key
 from claas.eval.metrics.metric import Measurement, Subject, counted
 from claas.eval.metrics.preference import Preference
 from claas.eval.protocols.kinds import require_several, steps_of
@@ -48,7 +48,7 @@ class Across:
         asked = [(other.name, each) for other in self.others for each in other.held_out()]
         answers = await together(judged(subject, "across", each, f"{name}/{each.item}") for name, each in asked)
         values = {
-            other.name.replace(".", "_"): mean_score(
+            name_in_key(other.name): mean_score(
                 answer for (name, _), answer in zip(asked, answers, strict=True) if name == other.name
             )
             for other in self.others
