@@ -6,7 +6,6 @@ import sys
 from hydra.core.config_store import ConfigStore
 
 from claas.api.config import ApiConfig
-from claas.api.server import serve
 from claas.core.command_line import Command, override_value, say
 from claas.core.errors import ClaasError, ExitCode, StackError
 from claas.core.settings import API_KEY_VARIABLE, MODES, config_root
@@ -32,6 +31,8 @@ def main() -> None:
     """Serve until a signal; anything but that ends with another `ExitCode`, and a bug with its traceback."""
     try:
         for job in COMMAND.jobs([*_from_environment(), *sys.argv[1:]]):
+            from claas.api.server import serve  # only now: help and mistakes need no server
+
             serve(job.config, os.environ.get(API_KEY_VARIABLE) or None)
     except ClaasError as error:
         say("claas.api", str(error))

@@ -22,7 +22,7 @@ from claas.api.app import create_app
 from claas.api.config import ApiConfig
 from claas.api.connections import LimitedConnection, loop_exception_handler
 from claas.api.guards import require_key_off_loopback
-from claas.api.services import open_engine, require_startable
+from claas.api.modes import open_engine, require_startable
 from claas.core.command_line import say
 from claas.core.errors import ExitCode, InvalidInput, StackError
 from claas.core.files import working_in

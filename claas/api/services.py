@@ -1,10 +1,9 @@
-"""What the routes work with: the engine of the configured mode, and the stores around it."""
+"""What the routes work with: a running engine, and the stores around it."""
 
 import asyncio
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Protocol, cast
+from typing import Annotated
 
 from fastapi import Depends, Request
 
@@ -15,8 +14,6 @@ from claas.api.feedback_records import FeedbackLog, UsedKeys
 from claas.api.models import Models
 from claas.api.rollouts import RolloutStore
 from claas.api.unsupported import UnknownFields
-from claas.core.errors import MissingExtra
-from claas.core.settings import MODES
 from claas.engines.base import Engine
 
 
@@ -75,41 +72,3 @@ async def services_of(request: Request) -> Services:
 
 Served = Annotated[Services, Depends(services_of)]
 """A route's parameter that receives the services."""
-
-
-def open_engine(config: ApiConfig) -> Engine:
-    """Start the engine of `config.mode`. `MissingExtra` when what it runs on is not installed."""
-    require_startable(config.mode)
-    try:
-        return _folder(config.mode).open_engine(config)
-    except ModuleNotFoundError as error:
-        raise _missing(config.mode, error) from error
-
-
-def require_startable(mode: str) -> None:
-    """Raise `InvalidInput` on a mode whose key or account is missing, before anything is written."""
-    try:
-        _folder(mode).require_startable()
-    except ModuleNotFoundError as error:
-        raise _missing(mode, error) from error
-
-
-class _EngineFolder(Protocol):
-    """What the folder of an engine offers, without importing what may not be installed."""
-
-    def require_startable(self) -> None:
-        """Raise `InvalidInput` where a key or an account is missing."""
-
-    def open_engine(self, config: ApiConfig) -> Engine:
-        """Start the engine."""
-        ...
-
-
-def _folder(mode: str) -> _EngineFolder:
-    return cast(_EngineFolder, import_module(MODES[mode].engine))
-
-
-def _missing(mode: str, error: ModuleNotFoundError) -> Exception:
-    """What to install where `error` is about a package that the mode's extra brings; else `error` itself."""
-    package, extra = (error.name or "").partition(".")[0], MODES[mode].extra
-    return error if extra is None or package in ("", "claas") else MissingExtra(package, extra)

@@ -44,7 +44,7 @@ class Mode:
     """One way to answer and to learn: an engine, and what has to be known of it before it is imported.
 
     `engine` is the import path of its folder, which offers `require_startable` and `open_engine` (see
-    `claas.api.services`). `base_model` is the default one. `extra` names what to install for it, None where that is
+    `claas.api.modes`). `base_model` is the default one. `extra` names what to install for it, None where that is
     nothing. A run records the versions of `packages`. `policy_gradient`: an update is a policy gradient over sampled
     tokens, which has no `kl_reg_weight`, and to which `alpha` and `teacher_top_k` mean nothing: the gradient is that of
     alpha 1, over the sampled token.

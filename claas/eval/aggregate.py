@@ -14,7 +14,6 @@ from rich.text import Text
 from claas.core.command_line import ended
 from claas.core.errors import ExitCode, InvalidInput
 from claas.core.terminal import plain_table, results_console
-from claas.dashboard.aggregate_page import write_aggregate_page
 from claas.dashboard.run_index import find_runs
 from claas.results.aggregate import (
     Aggregate,
@@ -25,9 +24,7 @@ from claas.results.aggregate import (
     SettingOverSeeds,
     write_aggregate,
 )
-from claas.results.aggregate_figure import aggregate_plots
 from claas.results.aggregating import aggregate
-from claas.results.figure import write_png
 from claas.results.numbers import common_decimals, figure, fixed, signed, signed_span, span
 from claas.results.progress import printable
 from claas.results.seed_runs import read_seed_run, settings_of
@@ -51,6 +48,10 @@ def show_aggregate(folders: Sequence[Path], by: str | None = None, output: Path 
 
     That is by default the folder that they are in. `InvalidInput` where they are no seeds of one configuration.
     """
+    from claas.dashboard.aggregate_page import write_aggregate_page  # only now: pages, and matplotlib
+    from claas.results.aggregate_figure import aggregate_plots
+    from claas.results.figure import write_png
+
     found = run_folders(folders)
     made = aggregate(*settings_of([read_seed_run(folder) for folder in found], by))
     into = output or _common(found)

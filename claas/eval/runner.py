@@ -10,7 +10,6 @@ from typing import Any
 from claas.core.concurrency import together
 from claas.core.errors import InvalidInput, StackError
 from claas.core.files import writing
-from claas.dashboard.report import write_report
 from claas.eval.audit import require_sound
 from claas.eval.config.catalog import (
     declared_keys,
@@ -33,7 +32,6 @@ from claas.eval.run.track_run import TrackRun, open_track, start
 from claas.eval.stacks.open_stack import check_stack, open_stack
 from claas.eval.stacks.stack import Stack, WrongWeights
 from claas.results import summary
-from claas.results.figure import write_plots, write_transfer
 from claas.results.records import History
 from claas.results.run_files import RESERVED, PreferenceRecords
 from claas.results.settings import PARAPHRASE, EvalConfig
@@ -68,13 +66,21 @@ async def run_harness(
                 await (work.run_pilot(stack) if pilot else work.run_all(stack))
         results = work.results()
         if run.config.plots and not pilot:
-            with writing(run.files.plots):
-                await asyncio.to_thread(write_plots, run.files.root, run.run_id, run.config, results.preferences)
-                if results.summary.transfer is not None:
-                    write_transfer(run.files.root, run.run_id, run.config, results.summary.transfer)
-            await asyncio.to_thread(write_report, run.files.root, ended=True)
+            await asyncio.to_thread(_draw, run, results)
         work.reporter.run_finished(results)
     return results
+
+
+def _draw(run: OpenRun, results: RunResults) -> None:
+    """Write the pictures and the report, which is a page."""
+    from claas.dashboard.report import write_report  # only now: a run need not wait for its pages and for matplotlib
+    from claas.results.figure import write_plots, write_transfer
+
+    with writing(run.files.plots):
+        write_plots(run.files.root, run.run_id, run.config, results.preferences)
+        if results.summary.transfer is not None:
+            write_transfer(run.files.root, run.run_id, run.config, results.summary.transfer)
+    write_report(run.files.root, ended=True)
 
 
 def prepare(config: EvalConfig) -> tuple[EvalConfig, list[Track], dict[str, Metric]]:

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy  # pyright: ignore[reportMissingTypeStubs]
 from numpy.typing import NDArray
-from scipy import special  # pyright: ignore[reportMissingTypeStubs]
 
 from claas.results.statistics import POWER, Interval
 
-_special: Any = special  # scipy ships no types
+_scipy: Any = scipy  # ships no types: what comes from it is made a float where it enters
 
 FEWEST_SEEDS = 2
 """Seeds that give an interval at all."""
@@ -90,7 +90,9 @@ class Crossed:
         """One-sided p-value of the mean being `threshold` or more; None where there is no interval."""
         if self.seeds < FEWEST_SEEDS or self.variance == 0:
             return None
-        return float(_special.stdtr(self._degrees(self.seeds), (self.centre - threshold) / math.sqrt(self.variance)))
+        return float(
+            _scipy.special.stdtr(self._degrees(self.seeds), (self.centre - threshold) / math.sqrt(self.variance))
+        )
 
     def p_at_most(self, threshold: float) -> float | None:
         """One-sided p-value of the mean being `threshold` or less."""
@@ -143,4 +145,4 @@ def _array(cells: Sequence[Sequence[float | None]]) -> Array:
 
 
 def _t(degrees: int, probability: float) -> float:
-    return float(_special.stdtrit(degrees, probability))
+    return float(_scipy.special.stdtrit(degrees, probability))

@@ -6,13 +6,12 @@ from statistics import fmean, stdev
 from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
-from scipy import optimize, special  # pyright: ignore[reportMissingTypeStubs]
+import scipy  # pyright: ignore[reportMissingTypeStubs]
 
 from claas.results.records import Record
 from claas.results.statistics import wilson
 
-_optimize: Any = optimize  # scipy ships no types: what comes from it is made a float where it enters
-_special: Any = special
+_scipy: Any = scipy  # ships no types: what comes from it is made a float where it enters
 
 Order: TypeAlias = Literal["ab", "ba"]
 """Whose answer stands first: that of `a`, or that of `b`."""
@@ -159,13 +158,13 @@ def length_controlled(scores: Sequence[float], longer_by: Sequence[int]) -> floa
         return float(np.sum(np.logaddexp(0.0, logits) - won * logits) + weights @ ridge @ weights / 2)
 
     def gradient(weights: Any) -> Any:
-        return features.T @ (_special.expit(features @ weights) - won) + ridge @ weights
+        return features.T @ (_scipy.special.expit(features @ weights) - won) + ridge @ weights
 
     def curvature(weights: Any) -> Any:
-        likely = _special.expit(features @ weights)
+        likely = _scipy.special.expit(features @ weights)
         return (features.T * (likely * (1.0 - likely))) @ features + ridge
 
-    fitted = _optimize.minimize(
+    fitted = _scipy.optimize.minimize(
         loss, np.zeros(2), jac=gradient, hess=curvature, method="trust-exact", options={"gtol": 1e-10}
     )
     return 1.0 / (1.0 + math.exp(-float(fitted.x[0])))

@@ -30,12 +30,12 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import scipy  # pyright: ignore[reportMissingTypeStubs]
 from numpy.typing import NDArray
-from scipy import special  # pyright: ignore[reportMissingTypeStubs]
 
 from claas.results.statistics import POWER, Interval, size_for_power
 
-_special: Any = special  # scipy ships no types: what comes from it is made a float where it enters
+_scipy: Any = scipy  # ships no types: what comes from it is made a float where it enters
 
 FEWEST_TO_RESAMPLE = 5
 """With fewer clusters too many resamples are one cluster over and over, and Student's t stands alone."""
@@ -157,7 +157,7 @@ class _Ratio:
 
     def _p(self, distance: float, as_far: int) -> float:
         """The larger of Student's and the bootstrap's, where `as_far` of those drawn are as far out as this."""
-        student = float(_special.stdtr(self.clusters - 1, distance))
+        student = float(_scipy.special.stdtr(self.clusters - 1, distance))
         return max(student, (1 + as_far) / (1 + len(self.drawn))) if len(self.drawn) else student
 
 
@@ -201,4 +201,4 @@ def _array(values: Sequence[float]) -> Array:
 
 
 def _t(degrees: int, probability: float) -> float:
-    return float(_special.stdtrit(degrees, probability))
+    return float(_scipy.special.stdtrit(degrees, probability))

@@ -10,15 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scipy import (  # pyright: ignore[reportMissingTypeStubs]
-    optimize,  # pyright: ignore[reportMissingTypeStubs]
-    special,
-    stats,
-)
+import scipy  # pyright: ignore[reportMissingTypeStubs]
 
-_special: Any = special  # scipy ships no types: what comes from it is made a float where it enters
-_stats: Any = stats
-_optimize: Any = optimize
+_scipy: Any = scipy  # ships no types: what comes from it is made a float where it enters
 
 
 @dataclass(frozen=True)
@@ -57,7 +51,7 @@ def proportion_p(successes: float, n: int, threshold: float) -> float:
     is too light below a high threshold (up to 5.1 %, see there), which a family of tests at stricter levels magnifies.
     """
     _check_proportion(successes, n)
-    return 1.0 if successes == n else float(_special.betainc(n - successes, successes + 1, 1 - threshold))
+    return 1.0 if successes == n else float(_scipy.special.betainc(n - successes, successes + 1, 1 - threshold))
 
 
 def needed_for_proportion(rate: float, threshold: float, confidence: float = 0.95) -> int | None:
@@ -164,7 +158,7 @@ class _Pairs:
 
         if excess(low) <= 0:
             return low
-        return high if excess(high) >= 0 else float(_optimize.brentq(excess, low, high))
+        return high if excess(high) >= 0 else float(_scipy.optimize.brentq(excess, low, high))
 
 
 def paired_difference_interval(gained: int, lost: int, n: int, confidence: float = 0.95) -> Interval:
@@ -178,8 +172,8 @@ def paired_difference_interval(gained: int, lost: int, n: int, confidence: float
     def beyond(difference: float, bound: float) -> float:
         return paired_difference_z(gained, lost, n, difference) - bound
 
-    low = float(_optimize.brentq(beyond, -1 + _ZERO, estimate, args=(z,))) if estimate > -1 + _ZERO else -1.0
-    high = float(_optimize.brentq(beyond, estimate, 1 - _ZERO, args=(-z,))) if estimate < 1 - _ZERO else 1.0
+    low = float(_scipy.optimize.brentq(beyond, -1 + _ZERO, estimate, args=(z,))) if estimate > -1 + _ZERO else -1.0
+    high = float(_scipy.optimize.brentq(beyond, estimate, 1 - _ZERO, args=(-z,))) if estimate < 1 - _ZERO else 1.0
     return Interval(low, high)
 
 
@@ -199,7 +193,7 @@ def mcnemar_exact(lost: int, gained: int) -> float:
     """Two-sided exact p-value that losses and gains are equally likely (McNemar 1947; binomial, conditional)."""
     if lost + gained == 0:
         return 1.0
-    return float(_stats.binomtest(lost, lost + gained, 0.5).pvalue)
+    return float(_scipy.stats.binomtest(lost, lost + gained, 0.5).pvalue)
 
 
 def holm(p_values: Sequence[float], family: int | None = None) -> list[float]:
@@ -236,9 +230,9 @@ def above(bound: float) -> int:
 
 def normal_quantile(probability: float) -> float:
     """The quantile of the standard normal distribution."""
-    return float(_special.ndtri(probability))
+    return float(_scipy.special.ndtri(probability))
 
 
 def normal_tail(z: float) -> float:
     """The probability that a standard normal variable is at most z."""
-    return float(_special.ndtr(z))
+    return float(_scipy.special.ndtr(z))

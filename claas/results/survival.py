@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from scipy import stats  # pyright: ignore[reportMissingTypeStubs]
+import scipy  # pyright: ignore[reportMissingTypeStubs]
 
 from claas.results.efficiency import Reached
 from claas.results.means import fewest_identical, mean_interval
 from claas.results.records import Record
 
-_stats: Any = stats  # scipy ships no types
+_scipy: Any = scipy  # ships no types: what comes from it is made a float where it enters
 
 
 class Survival(Record):
@@ -72,7 +72,7 @@ def survival_of(by_seed: Mapping[str, Reached], complete: Sequence[str], confide
 
 def _kaplan_meier(came: Sequence[float], ended: Sequence[float]) -> list[tuple[float, float]]:
     """The steps of the curve, with its start at 0 interactions."""
-    curve = _stats.ecdf(_stats.CensoredData(uncensored=list(came), right=list(ended))).sf
+    curve = _scipy.stats.ecdf(_scipy.stats.CensoredData(uncensored=list(came), right=list(ended))).sf
     steps = [(float(at), float(share)) for at, share in zip(curve.quantiles, curve.probabilities, strict=True)]
     at_once = steps[0][1] if steps and steps[0][0] == 0 else 1.0
     return [(0.0, at_once), *(step for step in steps if step[0] > 0)]
@@ -92,7 +92,9 @@ def _median_interval(
     What ended without it may have come right after, or never: both ends allow for that.
     """
     n = len(came) + len(ended)
-    k = int(_stats.binom.ppf((1 - confidence) / 2, n, 0.5))  # P(fewer than k of n below the median) is at most a half
+    k = int(
+        _scipy.stats.binom.ppf((1 - confidence) / 2, n, 0.5)
+    )  # P(fewer than k of n below the median) is at most a half
     if k < 1:
         return None
     earliest, latest = sorted([*came, *ended]), sorted([*came, *(math.inf for _ in ended)])

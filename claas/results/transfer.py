@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from scipy import special  # pyright: ignore[reportMissingTypeStubs]
+import scipy  # pyright: ignore[reportMissingTypeStubs]
 
 from claas.results.evidence import ByItem, by_item, paired
 from claas.results.keys import Criterion, Items, Key, judged
@@ -18,7 +18,7 @@ from claas.results.records import History, Record, Status
 from claas.results.statistics import Interval, wilson
 from claas.results.verdict import Ruling, Verdict, side
 
-_special: Any = special  # scipy ships no types
+_scipy: Any = scipy  # ships no types: what comes from it is made a float where it enters
 
 BWT = Key(
     key="transfer.bwt",
@@ -268,14 +268,14 @@ class _Strata:
 
     def interval(self, confidence: float) -> Interval:
         mean, error, degrees = self._moments()
-        half = float(_special.stdtrit(degrees, (1 + confidence) / 2)) * error
+        half = float(_scipy.special.stdtrit(degrees, (1 + confidence) / 2)) * error
         plain = fmean(map(fmean, self.samples))
         return Interval(min(mean - half, plain), max(mean + half, plain))
 
     def p_at_least(self, threshold: float) -> float:
         """One-sided p-value of the mean being `threshold` or more."""
         mean, error, degrees = self._moments()
-        return float(_special.stdtr(degrees, (mean - threshold) / error))
+        return float(_scipy.special.stdtr(degrees, (mean - threshold) / error))
 
     def _moments(self) -> tuple[float, float, float]:
         """Mean, standard error, and degrees of freedom (Welch 1947)."""

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from claas.api.config import ApiConfig
-from claas.api.services import open_engine
+from claas.api.modes import open_engine
 from claas.engines.base import Engine
 from tests.api.fuzzing import fuzz
 from tests.eval.live_api import live_api

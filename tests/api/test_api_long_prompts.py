@@ -28,7 +28,7 @@ def narrow(engine: FakeEngine) -> FakeEngine:
 
 async def test_the_real_engine_refuses_what_does_not_fit_on_every_endpoint(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from claas.api.services import open_engine
+    from claas.api.modes import open_engine
 
     config = settings(tmp_path)
     async with running(open_engine(config), config) as api:
@@ -54,7 +54,7 @@ async def test_the_real_engine_refuses_what_does_not_fit_on_every_endpoint(tmp_p
 
 async def test_a_cut_prompt_is_answered_recorded_and_trained_on_as_it_was_read(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from claas.api.services import open_engine
+    from claas.api.modes import open_engine
 
     config = settings(tmp_path, truncate_prompt="middle")
     async with running(open_engine(config), config) as api:

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from claas.api.services import open_engine
+from claas.api.modes import open_engine
 from tests.api.client import Api, error, ok, running, settings
 
 pytest.importorskip("torch")

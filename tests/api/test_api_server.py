@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from claas.api.services import open_engine
+from claas.api.modes import open_engine
 from tests.api.client import LORA, NAME, Api, item, ok, running, settings
 from tests.api.server_process import ROOT, served
 from tests.api.test_api_hangup import LONG

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from claas.api.services import open_engine
+from claas.api.modes import open_engine
 from claas.wire.feedback import IDEMPOTENCY_HEADER
 from tests.api.client import NAME, Api, error, item, ok, running, serving
 from tests.api.client import settings as api_settings

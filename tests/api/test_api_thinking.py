@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from claas.api.services import open_engine
+from claas.api.modes import open_engine
 from claas.engines.base import told_to_template
 from tests.api.client import Api, error, item, ok, running, serving, settings
 from tests.api.test_api_streaming import events, of_choice

@@ -11,7 +11,7 @@ import pytest
 
 import claas
 from claas.api.config import ApiConfig
-from claas.api.services import open_engine, require_startable
+from claas.api.modes import open_engine, require_startable
 from claas.core.errors import InvalidInput, MissingExtra
 from claas.core.settings import MODES, Mode, TrainingConfig
 from claas.eval.runner import run_harness

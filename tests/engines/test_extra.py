@@ -26,7 +26,7 @@ def test_the_api_names_the_extra_of_its_mode(mode: str, package: str) -> None:
     code = (
         f"import sys; sys.modules[{package!r}] = None\n"
         "from claas.api.config import ApiConfig\n"
-        "from claas.api.services import open_engine\n"
+        "from claas.api.modes import open_engine\n"
         "from claas.core.errors import MissingExtra\n"
         f"try:\n    open_engine(ApiConfig(mode={mode!r}))\n"
         "except MissingExtra as error:\n    print(error)"

@@ -14,7 +14,7 @@ from claas.core.errors import InvalidInput, MissingExtra
 from claas.core.settings import TrainingConfig
 from claas.dashboard.token_shades import shaded
 from claas.eval.runner import OpenStack, run_harness
-from claas.eval.stacks.open_stack import hosted, open_stack
+from claas.eval.stacks.open_stack import open_stack
 from claas.eval.stacks.stack import LostAnswer
 from claas.results.settings import EvalConfig
 from claas.results.summary import RunResults
@@ -111,7 +111,7 @@ def test_a_bug_in_the_hosted_app_is_a_lost_answer_with_a_traceback_in_the_log(
         raise RuntimeError("a bug in sampling")
 
     async def ask() -> None:
-        async with hosted(config(tmp_path).resolved(), tmp_path / "store") as stack:
+        async with open_stack(config(tmp_path).resolved(), tmp_path / "store") as stack:
             adapter = await stack.init_adapter("eval/calm", 0)
             monkeypatch.setattr("claas.engines.local.engine.LocalEngine.sample", broken)
             await stack.answer(adapter, "What is snow?", temperature=0.0, seed=1, max_tokens=4)

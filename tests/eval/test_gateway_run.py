@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from claas.api.config import ApiConfig
-from claas.api.services import open_engine
+from claas.api.modes import open_engine
 from claas.core.settings import TrainingConfig
 from claas.engines.base import Engine
 from claas.eval.runner import OpenStack, run_harness

@@ -12,7 +12,7 @@ from claas.eval.config.catalog import load_preference
 from claas.eval.metrics.collapse import Collapse
 from claas.eval.metrics.metric import Subject
 from claas.eval.runner import run_harness
-from claas.eval.stacks.open_stack import hosted
+from claas.eval.stacks.open_stack import open_stack
 from claas.results.records import AdapterVersion
 from claas.results.settings import EvalConfig
 from tests.eval.metrics.subjects import baseline_of
@@ -76,7 +76,7 @@ async def collapse_of_the_repeating_adapter(store_dir: Path) -> tuple[dict[str, 
     """The collapse values of version 1 against version 0, and what version 1 said."""
     adapters = await store_with_repeating_adapter(store_dir)
     collapse = Collapse(max_prompts=3)
-    async with hosted(EvalConfig().resolved(), store_dir) as stack:
+    async with open_stack(EvalConfig().resolved(), store_dir) as stack:
         at_baseline = Subject(stack, adapters[0], PREFERENCE, None, None, run_seed=1, max_tokens=40)
         baseline = baseline_of(await collapse.measure(at_baseline), at_baseline)
         found = await collapse.measure(replace(at_baseline, adapter=adapters[1], step=0, baseline=baseline))

@@ -16,7 +16,6 @@ from claas.core.terminal import plain_table, results_console
 from claas.results.benchmarks import FIXTURE
 from claas.results.numbers import NONE, fixed
 from claas.results.scan import CheckpointScore, Scan
-from claas.results.scan_figure import write_scan_plot
 from claas.results.selection import Selection
 
 _USAGE = """\
@@ -60,6 +59,8 @@ def run_scan(config: ScanConfig) -> Scan:
     measured = run_until_terminated(measure(config, asked, tell))
     scan, reason = scan_of(config, asked, measured)
     scan.write(config.output_folder)
+    from claas.results.scan_figure import write_scan_plot  # only now: matplotlib
+
     plot = write_scan_plot(scan, config.output_folder)
     _print(scan)
     print(f"scan.json, scan.csv{' and scan.png' if plot else ''} are in {config.output_dir}")

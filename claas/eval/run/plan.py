@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from scipy import special  # pyright: ignore[reportMissingTypeStubs]
+import scipy  # pyright: ignore[reportMissingTypeStubs]
 
 from claas.eval.metrics.metric import Metric, Opinion, Subject, declared
 from claas.eval.protocols.arms import measured_of
@@ -28,7 +28,7 @@ from claas.results.settings import EvalConfig
 from claas.results.statistics import POWER, retention_interval, wilson
 from claas.results.summary import estimated_cost
 
-_special: Any = special  # scipy ships no types
+_scipy: Any = scipy  # ships no types: what comes from it is made a float where it enters
 
 
 class Detectable(Record):
@@ -160,7 +160,9 @@ def detectable(criterion: Criterion, n: int, threshold: float, confidence: float
     if criterion.estimator == "retention":
         return _retention(n, threshold, confidence)
     degrees = max(1, n - 1)
-    student = float(_special.stdtrit(degrees, (1 + confidence) / 2)) + float(_special.stdtrit(degrees, POWER))
+    student = float(_scipy.special.stdtrit(degrees, (1 + confidence) / 2)) + float(
+        _scipy.special.stdtrit(degrees, POWER)
+    )
     distance = student / math.sqrt(n)
     says = f"is told from the threshold at {distance:.2f} standard deviations of an item, with probability {POWER:g}"
     return Detectable(n=n, pass_from=None, passes_at=None, says=says if n > 1 else "a single item has no spread")
@@ -183,7 +185,7 @@ def _retention(n: int, threshold: float, confidence: float) -> Detectable:
 
 def _rate_reaching(successes: int, n: int) -> float:
     """The rate at which that many of n or more succeed with probability `POWER`."""
-    return 0.0 if successes == 0 else float(_special.betaincinv(successes, n - successes + 1, POWER))
+    return 0.0 if successes == 0 else float(_scipy.special.betaincinv(successes, n - successes + 1, POWER))
 
 
 def _by_metric(rollouts: Sequence[Transcript]) -> Counter[str]:
