@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from copy import copy
 from dataclasses import Field, dataclass, fields, is_dataclass
 from functools import cache, partial
-from types import NoneType
+from types import NoneType, UnionType
 from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 import yaml
@@ -182,7 +182,7 @@ def require_known(kind: type, key: str) -> None:
 def checked(kind: type[T], values: Mapping[str, Any]) -> T:
     """The settings of `values`; `InvalidInput` names the key that is unknown, or whose value is wrong.
 
-    A bare text does for a list of one. A number in text (`${oc.env:PORT}`) does for a number, and the other way round.
+    A bare value does for a list of one. A number in text (`${oc.env:PORT}`) does for a number, and the other way round.
     """
     if foreign := [unknown_key(kind, key) for key in values if key in _foreign_keys(kind)]:
         raise InvalidInput("; ".join(map(str, foreign)))
@@ -208,9 +208,10 @@ def _flat(values: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _as_wanted(kind: Any, value: Any) -> Any:
-    if isinstance(value, str) and kind == list[str]:
-        return [value]
-    wanted: set[Any] = {*(get_args(kind) or (kind,))} - {NoneType}
+    wanted: set[Any] = {*(_alternatives(kind))} - {NoneType}
+    for several, bare in ((list[str], str), (list[int], int)):
+        if several in wanted and isinstance(value, bare) and not isinstance(value, bool):
+            return [value]
     if wanted == {str} and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     if wanted in ({int}, {float}) and isinstance(value, str):
@@ -219,6 +220,10 @@ def _as_wanted(kind: Any, value: Any) -> Any:
         except ValueError:
             return value
     return value
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if isinstance(kind, UnionType) else (kind,)
 
 
 def _first_problem(error: ValidationError, *within: str) -> InvalidInput:

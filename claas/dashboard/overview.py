@@ -17,6 +17,7 @@ from claas.dashboard.run_index import FOLDER, Folder, RunIndex, errors_named_aft
 from claas.results.keys import Key, Role, judged, with_role
 from claas.results.records import Baseline, History, Record, Status, StepRecord
 from claas.results.run_files import RESERVED
+from claas.results.settings import FEEDBACK
 from claas.results.summary import FILE_NAME, PreferenceSummary, build_summary
 from claas.results.verdict import Verdict
 
@@ -62,6 +63,7 @@ class RunRow(Record):
     base_model: str
     mode: str
     seed: int
+    arm: str = FEEDBACK
     state: State
     verdict: Verdict | None
     preferences: tuple[PreferenceRow, ...]
@@ -158,6 +160,7 @@ def overview(run: RunIndex) -> RunRow:
         base_model=str(run.config.base_model),
         mode=run.config.mode,
         seed=run.config.seed,
+        arm=run.config.arm,
         state=State(run.status) if run.status else State.STOPPED,
         verdict=summary.verdict if summary and run.status is Status.COMPLETE else None,
         preferences=tuple(_preference(run, name) for name in run.points),

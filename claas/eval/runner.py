@@ -21,8 +21,9 @@ from claas.eval.config.catalog import (
 from claas.eval.metrics.limits import limited
 from claas.eval.metrics.metric import Metric, for_run
 from claas.eval.metrics.preference import Preference
-from claas.eval.protocols.arms import measured_of, parts_of, with_controls
+from claas.eval.protocols.arms import measured_of, with_arms
 from claas.eval.protocols.chosen import require_folders_of_their_own, tracks_of
+from claas.eval.protocols.in_context import parts_of
 from claas.eval.protocols.tracks import Track
 from claas.eval.run.folder import OpenRun, as_started, open_run
 from claas.eval.run.reporter import Reporter, Silent
@@ -99,17 +100,21 @@ def prepare(config: EvalConfig) -> tuple[EvalConfig, list[Track], dict[str, Metr
 
 
 def planned_in(config: EvalConfig, preferences: Mapping[str, Preference], metrics: Mapping[str, Metric]) -> list[Track]:
-    """The tracks of the run's protocol, and the control arms beside them."""
+    """The tracks of the run's protocol, told as its arm says, and the control arms beside them."""
+    planned = tracks_of(config, list(preferences.values()))
 
     def other_than(track: Track) -> Preference:
-        about = {part.name for part in parts_of(track.preference)}
+        taught = [each.preference for each in planned if each.adapter == track.adapter]
+        about = {part.name for preference in taught for part in parts_of(preference)}
         known = [*preferences.values(), *map(load_preference, known_preferences())]
         found = next((each for each in known if each.name not in about), None)
         if found is None:
-            raise InvalidInput(f"controls=[irrelevant]: there is no preference that {track.name} is not about")
+            raise InvalidInput(
+                f"the arm irrelevant: there is no preference that {track.adapter} is not about, whose feedback to give"
+            )
         return found
 
-    tracks = with_controls(config, tracks_of(config, list(preferences.values())), metrics, other_than)
+    tracks = with_arms(config, planned, metrics, other_than)
     require_folders_of_their_own(tracks)
     return tracks
 

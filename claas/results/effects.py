@@ -14,6 +14,9 @@ from claas.results.statistics import Interval, holm, normal_tail, paired_differe
 IN_CONTEXT = "in_context"
 """The control that trains nothing: the base model with the feedback in its prompt."""
 
+UNTRAINED = (IN_CONTEXT,)
+"""The controls that have no life of their own."""
+
 
 class Contrast(Record):
     """The mean over `n` items of how much more the run has than its control, with its interval.

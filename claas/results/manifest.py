@@ -19,7 +19,7 @@ from claas.core.settings import MODES
 from claas.results.code import Change, Code
 from claas.results.records import SCHEMA_VERSION, Record
 from claas.results.run_files import RunFiles, parsed
-from claas.results.settings import ISOLATED, EvalConfig, spread
+from claas.results.settings import FEEDBACK, ISOLATED, EvalConfig, recorded_config, spread
 
 MAY_DIFFER = frozenset(
     {
@@ -52,7 +52,7 @@ class PlannedTrack(Record):
     """Rounds of feedback on one adapter: the folder `name` has their records, measured by `preference`.
 
     Tracks of the same `adapter` train it one after another. Its user changes their mind after `flips_at` updates.
-    A control, whose `arm` is another one than feedback, is beside the track `control_of`, and is not judged.
+    `arm` says what they are. A control is beside the track `control_of`, and is not judged.
     """
 
     name: str
@@ -60,7 +60,7 @@ class PlannedTrack(Record):
     preference: str
     num_steps: int
     flips_at: int | None = None
-    arm: str = "feedback"
+    arm: str = FEEDBACK
     control_of: str | None = None
 
 
@@ -182,7 +182,7 @@ def continued(config: EvalConfig, recorded: Manifest, folder: Path) -> EvalConfi
     asked = asdict(resolved)
     if config.collapse_steps is None:  # what follows from num_steps is no difference of its own
         asked["collapse_steps"] = old_collapse
-    then: dict[str, Any] = {**asdict(EvalConfig()), "controls": [], **recorded.config}
+    then = asdict(recorded_config(recorded.config))
     differences = _differences(then, asked, old_steps)
     if differences:
         raise InvalidInput(

@@ -60,6 +60,9 @@ class ProtocolConfig:
             in_range(f"protocol.stages.{preference}", steps, 1)
 
 
+FEEDBACK = "feedback"
+"""The arm in which the user says what the protocol has them say."""
+
 PILOT = "pilot"
 """The `plan` that measures before it says anything."""
 
@@ -101,11 +104,15 @@ class EvalConfig:
         ["concise", "no_emoji", "identity"], "names of preference/*.yaml, or paths of such files"
     )
     protocol: ProtocolConfig = setting(ProtocolConfig(), "which adapters learn what, and in which order")
+    arm: str = setting(
+        FEEDBACK,
+        "what the run's own adapters are told: feedback (as the protocol says), placebo (nothing, no update), neutral "
+        "(praise), irrelevant (another preference's feedback), off_policy (feedback on answers of the base model)",
+    )
     controls: list[str] = setting(
         ["in_context"],
-        "arms beside the run, on the same prompts and seeds: in_context (feedback in the prompt, nothing is trained), "
-        "placebo (no update, measured again), neutral (praise), irrelevant (another preference's feedback), off_policy "
-        "(on answers of the base model)",
+        "other arms beside the run, on the same prompts and seeds; and in_context: feedback in the prompt, nothing is "
+        "trained",
     )
     metrics: list[str] = setting(["all"], "metrics, or the presets all and quick")
     num_steps: int = setting(20, "feedback rounds per preference", low=1)

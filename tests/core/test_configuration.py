@@ -23,6 +23,7 @@ class House:
     colour: str = setting("red", "of the roof", choices=("red", "grey"))
     heat: Heat = setting(Heat(), "in winter")
     doors: list[str] = setting(["front"], "by name")
+    floors: list[int] | None = setting(None, "null: all")
     marks: dict[str, float] = setting({}, "free names")
 
     def __post_init__(self) -> None:
@@ -30,7 +31,7 @@ class House:
 
 
 def test_every_key_is_known_those_of_sections_dotted() -> None:
-    assert list(known_keys(House)) == ["name", "rooms", "colour", "heat", "doors", "marks", "heat.degrees"]
+    assert list(known_keys(House)) == ["name", "rooms", "colour", "heat", "doors", "floors", "marks", "heat.degrees"]
 
 
 def test_settings_are_shown_as_yaml_with_what_they_mean() -> None:
@@ -39,6 +40,7 @@ def test_settings_are_shown_as_yaml_with_what_they_mean() -> None:
         "rooms: 3  # how many (> 0)",
         "colour: red  # of the roof (red | grey)",
         "doors: [front]  # by name",
+        "floors: null  # null: all",
         "marks: {}  # free names",
         "",
         "heat:  # in winter",
@@ -53,8 +55,10 @@ def test_defaults_are_not_shared() -> None:
 
 
 def test_values_become_settings() -> None:
-    values = {"name": 7, "rooms": "4", "heat": {"degrees": 5}, "doors": "back", "marks": {"hall": 1}}
-    assert checked(House, values) == House(name="7", rooms=4, heat=Heat(5.0), doors=["back"], marks={"hall": 1.0})
+    values = {"name": 7, "rooms": "4", "heat": {"degrees": 5}, "doors": "back", "floors": 2, "marks": {"hall": 1}}
+    assert checked(House, values) == House(
+        name="7", rooms=4, heat=Heat(5.0), doors=["back"], floors=[2], marks={"hall": 1.0}
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,19 @@
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from claas.eval.reporters.console import LiveReporter, PlainReporter, console_reporter
+from claas.eval.reporters.console import LiveReporter, PlainReporter, console_reporter, headlines
 from claas.eval.reporters.verdict_table import verdict_report
 from claas.eval.run.reporter import Reporter
 from claas.results.keys import keys_of_schema_1
 from claas.results.numbers import duration
 from claas.results.progress import printable
 from claas.results.records import Counts, History
-from claas.results.settings import EvalConfig
+from claas.results.settings import EvalConfig, ProtocolConfig
 from claas.results.summary import RunResults, build_summary
 from tests.results.synthetic_runs import Collapsing, World, make_history
 
@@ -63,6 +64,25 @@ def test_a_log_has_one_line_per_event() -> None:
         "concise: step 2/4  margin Δ +13.5, held-out 0.84, probe 1.00, capability 0.90  2.0 s, 0:04 left",
         "concise: FAILED: gone",
     ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "names", "says"),
+    [
+        ({"controls": ["in_context", "neutral", "off_policy"]}, "ab", "2 × 4 steps, with neutral, off_policy beside"),
+        ({"arm": "neutral"}, "a", "arm neutral, 1 × 4 steps"),
+        (
+            {"protocol": ProtocolConfig(kind="mixed"), "controls": ["placebo"]},
+            "m",
+            "mixed: m 4 steps, with placebo beside",
+        ),
+    ],
+)
+def test_the_headline_says_what_is_run_and_what_is_beside_it(changes: dict[str, Any], names: str, says: str) -> None:
+    config = EvalConfig(num_steps=4, **changes).resolved()
+    trained = [name for name in config.controls if name != "in_context"]
+    planned = dict.fromkeys([*names, *(f"{name}.{arm}" for name in names for arm in trained)], 4)
+    assert headlines(config, Path("a"), {}, planned)[0].startswith(f"a: {says} on claas-tiny")
 
 
 def test_alarms_stand_out_and_a_continued_preference_says_so() -> None:

@@ -1,6 +1,7 @@
 """Protocols: rounds as data, one adapter for several preferences, changed minds; each resumed and recomputed."""
 
 import asyncio
+import dataclasses
 import itertools
 import json
 from collections import Counter
@@ -28,6 +29,8 @@ from claas.eval.protocols.tracks import Track, rounds_of
 from claas.eval.reporters.verdict_table import verdict_report
 from claas.eval.runner import OpenStack, run_harness
 from claas.results.efficiency import in_user_units
+from claas.results.manifest import read_manifest
+from claas.results.run_files import RunFiles
 from claas.results.settings import EvalConfig, ProtocolConfig
 from claas.results.summary import RunResults
 from tests.eval.recomputing import require_recomputable
@@ -220,6 +223,12 @@ def test_only_adapters_of_their_own_may_grow(tmp_path: Path) -> None:
         (f"{__name__}.nothing", SHIPPED, {}, "must return a list of claas.eval.protocols.tracks.Track, got None"),
         ("sequential", SHIPPED[:1], {}, "several preferences, got concise alone"),
         ("mixed", SHIPPED[:1], {}, "several preferences, got concise alone"),
+        (
+            "mixed",
+            [dataclasses.replace(each, name=name) for each, name in zip(SHIPPED, ("a.b", "a_b"), strict=False)],
+            {},
+            "'a.b' and 'a_b' would have one number, across.a_b; rename",
+        ),
         ("flip", SHIPPED, {"steps_before": 20}, "there is no step after the flip"),
         ("isolated", SHIPPED, {"stages": {"concis": 2}}, "the run has no such preference"),
         ("mixed", SHIPPED, {"stages": {"concise": 2}}, "protocol.stages is no setting of protocol=mixed"),
@@ -307,8 +316,14 @@ def test_in_context_is_the_base_model_with_the_feedback_before_the_prompt(tmp_pa
     ("kind", "changes", "says"),
     [
         ("isolated", {"controls": ["neutrl"]}, "unknown control 'neutrl'; did you mean neutral"),
-        ("sequential", {"controls": ["neutral"]}, "cannot be run beside protocol=sequential"),
-        ("flip", {"controls": ["irrelevant"]}, "cannot be run beside protocol=flip"),
+        ("isolated", {"arm": "neutrl"}, "unknown arm 'neutrl'; did you mean neutral"),
+        ("isolated", {"arm": "in_context"}, "arm=in_context trains nothing; ask for it beside the run: controls="),
+        ("isolated", {"arm": "neutral", "controls": ["neutral"]}, "is what the run itself does, arm=neutral"),
+        (
+            "sequential",
+            {"controls": ["irrelevant"], "preferences": ["concise", "no_emoji", "identity"]},
+            "no preference that sequential is not about",
+        ),
         ("isolated", {"controls": ["neutral"], "metrics": ["logprob"]}, "compared by compliance, which metrics="),
         (
             "mixed",
@@ -324,6 +339,38 @@ def test_a_control_that_cannot_be_compared_is_refused_before_anything_starts(
     with pytest.raises(InvalidInput, match=says):
         ran(config(tmp_path, kind, **changes), stack)
     assert not stack.asked
+
+
+@pytest.mark.parametrize("kind", ["sequential", "flip"])
+def test_a_control_is_a_second_life_of_all_that_its_adapter_learns(tmp_path: Path, kind: str) -> None:
+    asked = config(tmp_path, kind, preferences=["calm", "warm"], controls=["neutral", "off_policy"])
+    results = ran(asked)
+    versions = {name: [step.adapter.version for step in each.steps] for name, each in results.preferences.items()}
+    second = [3, 4] if kind == "sequential" else [1, 2]
+    lives = ["", ".neutral", ".off_policy"]
+    assert versions == {f"{name}{arm}": of for arm in lives for name, of in (("calm", [1, 2]), ("warm", second))}
+    assert {step.feedback_given for step in results.preferences["warm.neutral"].steps} == {NEUTRAL}
+    assert {name: set(arms) for name, arms in results.summary.arms.items()} == {
+        name: {"neutral", "off_policy"} for name in ("calm", "warm")
+    }
+    transfer = results.summary.transfer
+    assert (transfer.preferences if transfer else None) == (["calm", "warm"] if kind == "sequential" else None)
+
+
+def test_the_run_itself_may_be_an_arm(tmp_path: Path) -> None:
+    asked = config(tmp_path, "isolated", preferences=["calm"], arm="neutral", controls=["feedback"])
+    results = ran(asked)
+    told = {name: {step.feedback_given for step in each.steps} for name, each in results.preferences.items()}
+    assert told == {"calm": {NEUTRAL}, "calm.feedback": {"Please be calm"}}
+    assert results.summary.preferences["calm"].criteria, "it is judged as any run"
+    assert [(track.arm, track.control_of) for track in read_manifest(RunFiles(results.run_dir)).tracks or ()] == [
+        ("neutral", None),
+        ("feedback", "calm"),
+    ]
+    write_report(results.run_dir, ended=True)
+    assert "· arm neutral" in (results.run_dir / "report.html").read_text()
+    with pytest.raises(InvalidInput, match="arm was 'neutral', now 'feedback'"):
+        ran(config(tmp_path, "isolated", preferences=["calm"], controls=["neutral"]))
 
 
 def test_praise_beside_a_mixture_of_all_there_is_needs_no_other_preference(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from claas.core.errors import InvalidInput
+from claas.eval.metrics.compliance import name_in_key
 from claas.eval.metrics.preference import Flipped, Mixture, Preference
 from claas.eval.protocols.tracks import Item, Round, Track, feedback_text, in_seeded_order, rounds_of
 from claas.results.settings import EvalConfig
@@ -54,12 +55,19 @@ def steps_of(config: EvalConfig, preference: Preference) -> int:
 
 
 def require_several(config: EvalConfig, preferences: Sequence[Preference]) -> None:
-    """`InvalidInput` where there is nothing to learn beside or after the first preference."""
+    """`InvalidInput` where there is nothing to learn beside or after the first preference, or two share a key."""
     if len(preferences) < 2:
         raise InvalidInput(
             f"protocol={config.protocol.kind} is about several preferences, got {preferences[0].name} alone; name "
             "others in preferences=[...], or leave the protocol at isolated"
         )
+    by_key: dict[str, str] = {}
+    for name in [each.name for each in preferences]:
+        if (other := by_key.setdefault(name_in_key(name), name)) != name:
+            raise InvalidInput(
+                f"protocol={config.protocol.kind}: the preferences {other!r} and {name!r} would have one number, "
+                f"across.{name_in_key(name)}; rename one of them"
+            )
 
 
 def _dealt(config: EvalConfig, preferences: Sequence[Preference]) -> tuple[Round, ...]:

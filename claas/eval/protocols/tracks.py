@@ -8,7 +8,7 @@ from typing import TypeVar
 from claas.eval.metrics.metric import Metric, seed_for
 from claas.eval.metrics.preference import Flipped, NonAnswer, Preference, Verifier
 from claas.results.manifest import PlannedTrack
-from claas.results.settings import PARAPHRASE, EvalConfig, spread
+from claas.results.settings import FEEDBACK, PARAPHRASE, EvalConfig, spread
 
 T = TypeVar("T")
 
@@ -35,8 +35,8 @@ class Track:
     `name` is that of its folder, and a part of its updates' keys; the preference's name is a part of every seed, so
     that tracks of one preference are asked the same with the same seeds. Tracks that name the same `adapter` train it
     one after another, in their order, and the baseline of each is version 0, before any of them. `metrics` are measured
-    beside those of the run. A control, whose `arm` is another one, is there for its last version to be compared with
-    that of the track `control_of`. With `samples_base` feedback is given on answers of version 0.
+    beside those of the run. `arm` is the rule by which the rounds are told. A control is there for its last version to
+    be compared with that of the track `control_of`. With `samples_base` feedback is given on answers of version 0.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Track:
     preference: Preference
     rounds: tuple[Round, ...]
     metrics: Mapping[str, Metric] = field(default_factory=dict[str, Metric])
-    arm: str = "feedback"
+    arm: str = FEEDBACK
     control_of: str | None = None
     samples_base: bool = False
 

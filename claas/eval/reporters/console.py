@@ -16,11 +16,12 @@ from claas.core.settings import MODES
 from claas.core.terminal import results_console
 from claas.eval.reporters.verdict_table import verdict_report
 from claas.eval.run.reporter import Reporter
+from claas.results.effects import UNTRAINED
 from claas.results.keys import Key, judged
 from claas.results.numbers import duration
 from claas.results.progress import ProgressLine, columns, printable, seconds_left
 from claas.results.records import Baseline, StepRecord
-from claas.results.settings import ISOLATED, EvalConfig, left_out
+from claas.results.settings import FEEDBACK, ISOLATED, EvalConfig, left_out
 from claas.results.summary import RunResults
 
 
@@ -177,18 +178,24 @@ def headlines(
 
 def _headline(config: EvalConfig, run_dir: Path, planned: Mapping[str, int]) -> str:
     through = "" if config.openclaw_url is None else f" through OpenClaw at {config.openclaw_url}"
+    arm = "" if config.arm == FEEDBACK else f"arm {config.arm}, "
     return (
-        f"{run_dir}: {_rounds(config, planned)} on {config.base_model}{through}, "
+        f"{run_dir}: {arm}{_rounds(config, planned)} on {config.base_model}{through}, "
         f"learning rate {config.training.learning_rate}, seed {config.seed}{_without_meaning(config)}"
     )
 
 
 def _rounds(config: EvalConfig, planned: Mapping[str, int]) -> str:
-    """`3 × 20 steps`, or, where they are not alike or share an adapter, each: `sequential: concise 6, identity 20`."""
-    alike = set(planned.values()) == {config.num_steps}
-    if alike and config.protocol.kind == ISOLATED:
-        return f"{len(planned)} × {config.num_steps} steps"
-    return f"{config.protocol.kind}: {', '.join(f'{name} {steps}' for name, steps in planned.items())} steps"
+    """`3 × 20 steps`, or, where they are not alike or share an adapter, each: `sequential: concise 6, identity 20`.
+
+    Controls have as many steps as what they are beside, and are named once.
+    """
+    trained = [name for name in config.controls if name not in UNTRAINED]
+    beside = f", with {', '.join(trained)} beside" if trained else ""
+    own = dict(list(planned.items())[: len(planned) // (1 + len(trained))])
+    if set(own.values()) == {config.num_steps} and config.protocol.kind == ISOLATED:
+        return f"{len(own)} × {config.num_steps} steps{beside}"
+    return f"{config.protocol.kind}: {', '.join(f'{name} {steps}' for name, steps in own.items())} steps{beside}"
 
 
 def _without_meaning(config: EvalConfig) -> str:

@@ -17,12 +17,12 @@ from typing import Any, cast
 import claas
 from claas.core.settings import MODES
 from claas.eval.metrics.metric import Metric
-from claas.eval.protocols.arms import measured_of, with_controls
+from claas.eval.protocols.arms import measured_of, with_arms
 from claas.eval.protocols.chosen import protocol_of
 from claas.eval.protocols.tracks import Track
 from claas.results.code import NO_SOURCE, Code
 from claas.results.manifest import package_versions
-from claas.results.settings import EvalConfig
+from claas.results.settings import FEEDBACK, EvalConfig
 
 _SAMPLING = "claas.eval.run.step"
 """Which prompts a step asks, and what feedback it gives."""
@@ -56,7 +56,7 @@ def code_of(config: EvalConfig, tracks: Sequence[Track], metrics: Mapping[str, M
         for verifier in (asked.verifier, asked.opposite)
     ]
     measured = [metric for track in tracks for metric in measured_of(track, metrics).values()]
-    arms = [with_controls] if any(track.control_of is not None for track in tracks) else []
+    arms = [with_arms] if any(track.arm != FEEDBACK for track in tracks) else []
     sources, packages = _sources([*verifiers, *measured, protocol_of(config.protocol.kind), *arms])
     if config.claas_url is None:
         sources |= {name: _package_digest(name) for name in (*_TRAINING, MODES[config.mode].engine)}
