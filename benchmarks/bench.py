@@ -28,7 +28,7 @@ from claas.bench.settings import BenchConfig
 from claas.bench.suite import Suite, prepare
 from claas.bench.wire_lm import WireLM, WireModel
 from claas.core.settings import EMBEDDED, TrainingConfig
-from claas.eval.stacks.open_stack import hosted
+from claas.eval.stacks.open_stack import open_stack
 from claas.results.benchmarks import BenchmarkFiles
 from claas.results.settings import EvalConfig
 from claas.tiny import WEIGHTS_DIR
@@ -58,7 +58,7 @@ def main() -> int:
 
 async def learn(store: Path) -> None:
     """Version 1 of three adapters."""
-    async with hosted(EvalConfig(base_model=EMBEDDED), store) as stack:
+    async with open_stack(EvalConfig(base_model=EMBEDDED), store) as stack:
         for number, name in enumerate(ADAPTERS):
             new = await stack.init_adapter(name, seed=number)
             answer = await stack.answer(new, "What is rain?", temperature=0.0, seed=1, max_tokens=24)

@@ -8,10 +8,11 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks.report import Report
+from benchmarks.slow_stack import slow_stack
 from claas.api.journal import Journal
 from claas.core.files import append_line
 from claas.core.settings import TrainingConfig
@@ -25,9 +26,9 @@ from claas.results.run_files import RunFiles
 from claas.results.settings import EvalConfig
 from claas.results.summary import RunResults
 from claas.wire.feedback import FeedbackItem
+from tests.fakes.engine import BASE_MODEL
 
 PREFERENCES = ("concise", "no_emoji", "identity")
-LATENCY_S = 0.05
 _SYNCED = "the API's answers, each on the disk before its reply"
 
 
@@ -44,12 +45,17 @@ def speed() -> int:
 
 
 def latency() -> int:
-    """Against a scripted stack that takes 50 ms a request: how much of the waiting is done at the same time."""
+    """Over a socket, against a stack that takes 50 ms a request: how much of the waiting is done at the same time."""
     report = Report()
-    run = _run(EvalConfig(preferences=["concise"], num_steps=10, plots=False), opened=_scripted)
-    report.line("10 steps against 50 ms a request", run.seconds, "s")
-    report.line("the same requests one after another (sum of their waits)", run.requests * LATENCY_S, "s")
-    report.line("speed-up", run.requests * LATENCY_S / run.seconds, "x", at_least=8.0)
+    asked = EvalConfig(preferences=["concise"], controls=[], base_model=BASE_MODEL, plots=False)
+    with slow_stack() as url:
+        together = _run(replace(asked, claas_url=url, num_steps=10))
+    with slow_stack() as url:
+        one_by_one = _run(replace(asked, claas_url=url, num_steps=1, max_concurrency=1))
+    report.line("a request, of 10 steps with 128 in flight", 1000 * together.seconds / together.requests, "ms")
+    report.line("one after another", 1000 * one_by_one.seconds / one_by_one.requests, "ms")
+    faster = one_by_one.seconds / one_by_one.requests / (together.seconds / together.requests)
+    report.line("speed-up", faster, "x", at_least=10.0)
     return report.exit_code
 
 
@@ -240,24 +246,3 @@ def _run(
         raise SystemExit(f"the run failed: {results.failures}")
     seconds = started[1] - started[0]
     return _Run(results, seconds, watched[0].requests, watched[0].idle_s / seconds)
-
-
-@asynccontextmanager
-async def _scripted(config: EvalConfig, store_dir: Path) -> AsyncGenerator[Stack, None]:
-    """A stack that does nothing but take its time."""
-    from tests.fakes.stack import FakeStack
-
-    class Slow(FakeStack):
-        async def answer(self, *args, **options):  # type: ignore[no-untyped-def, override]
-            await asyncio.sleep(LATENCY_S)
-            return await super().answer(*args, **options)
-
-        async def score(self, *args, **options):  # type: ignore[no-untyped-def, override]
-            await asyncio.sleep(LATENCY_S)
-            return await super().score(*args, **options)
-
-        async def give_feedback(self, *args, **options):  # type: ignore[no-untyped-def, override]
-            await asyncio.sleep(LATENCY_S)
-            return await super().give_feedback(*args, **options)
-
-    yield Slow(say=lambda adapter, prompt, seed: "This answer is always the same and says nothing of interest at all.")

@@ -14,7 +14,7 @@ from claas.bench.catalogue import chosen
 from claas.bench.settings import BenchConfig
 from claas.core.errors import InvalidInput
 from claas.eval.stacks.http_client import HttpClient, Retries
-from claas.eval.stacks.open_stack import hosted
+from claas.eval.stacks.open_stack import open_stack
 from claas.results.benchmarks import BenchmarkFiles, BenchmarkRun
 from claas.results.settings import EvalConfig
 from claas.tiny import WEIGHTS_DIR
@@ -159,7 +159,7 @@ def test_a_hub_id_is_read_from_the_hub_or_its_cache(
 
 def test_an_adapter_of_the_apis_own_comes_before_a_hub_id(store: Path, tmp_path: Path) -> None:
     async def make() -> None:
-        async with hosted(EvalConfig(base_model="claas-tiny"), store) as stack:
+        async with open_stack(EvalConfig(base_model="claas-tiny"), store) as stack:
             await stack.init_adapter("team/calm", seed=1)
 
     asyncio.run(make())

@@ -16,7 +16,7 @@ from claas.bench.convert.__main__ import ConvertConfig, convert, main
 from claas.bench.convert.folder import MARK, Conversion
 from claas.core.errors import InvalidInput, StackError
 from claas.core.settings import EMBEDDED
-from claas.eval.stacks.open_stack import hosted
+from claas.eval.stacks.open_stack import open_stack
 from claas.eval.stacks.stack import ServedBase
 from claas.results.records import AdapterVersion
 from claas.results.settings import EvalConfig
@@ -330,7 +330,7 @@ def read(model: str | Path, folder: Path, adapter: AdapterVersion | None = None)
     """What a hosted engine says of the text."""
 
     async def run() -> list[float]:
-        async with hosted(EvalConfig(base_model=str(model)).resolved(), folder) as stack:
+        async with open_stack(EvalConfig(base_model=str(model)).resolved(), folder) as stack:
             return list((await stack.read(adapter or ServedBase(name=str(model)), TEXT, 512)).logprobs)
 
     return asyncio.run(run())

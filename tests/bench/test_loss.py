@@ -16,7 +16,7 @@ from claas.bench.loss.metric import DocumentLoss, EvalLoss, Loss
 from claas.core.errors import InvalidInput
 from claas.core.settings import EMBEDDED, TrainingConfig
 from claas.eval.runner import run_harness
-from claas.eval.stacks.open_stack import hosted
+from claas.eval.stacks.open_stack import open_stack
 from claas.eval.stacks.stack import Reading, ServedBase
 from claas.results.settings import EvalConfig
 from claas.tiny import WEIGHTS_DIR
@@ -73,7 +73,7 @@ def read(text: str, window: int, folder: Path) -> Reading:
     """What the embedded model says of a text."""
 
     async def run() -> Reading:
-        async with hosted(EvalConfig(base_model=EMBEDDED).resolved(), folder / "store") as stack:
+        async with open_stack(EvalConfig(base_model=EMBEDDED).resolved(), folder / "store") as stack:
             return await stack.read(ServedBase(name=EMBEDDED), text, window)
 
     return asyncio.run(run())

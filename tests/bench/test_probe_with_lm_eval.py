@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from claas.bench.probe import main
-from claas.eval.stacks.open_stack import hosted
+from claas.eval.stacks.open_stack import open_stack
 from claas.results.settings import EvalConfig
 
 pytest.importorskip("lm_eval")
@@ -40,5 +40,5 @@ def test_an_adapter_that_learned_nothing_has_not_regressed_by_either_of_its_name
 
 
 async def with_new_adapter(lora_id: str, store: Path) -> None:
-    async with hosted(EvalConfig(base_model="claas-tiny"), store) as stack:
+    async with open_stack(EvalConfig(base_model="claas-tiny"), store) as stack:
         await stack.init_adapter(lora_id, seed=1)

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from claas.core.settings import EMBEDDED, TrainingConfig
-from claas.eval.stacks.open_stack import hosted
+from claas.eval.stacks.open_stack import open_stack
 from claas.results.settings import EvalConfig
 from claas.wire.feedback import FeedbackItem
 
@@ -13,7 +13,7 @@ def train_calm(folder: Path, updates: int = 1) -> Path:
     """The folder, in which the adapter `calm` has so many versions after the first."""
 
     async def train() -> None:
-        async with hosted(EvalConfig(base_model=EMBEDDED), folder) as stack:
+        async with open_stack(EvalConfig(base_model=EMBEDDED), folder) as stack:
             newest = await stack.init_adapter("calm", seed=1)
             for number in range(updates):
                 answer = await stack.answer(newest, "What is rain?", temperature=0.0, seed=1, max_tokens=16)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import claas.tiny
-from claas.eval.stacks.open_stack import hosted
+from claas.eval.stacks.open_stack import open_stack
 from claas.eval.stacks.spelling import spelled, spells
 from claas.eval.stacks.stack import Answer
 from claas.results.settings import EvalConfig
@@ -163,7 +163,7 @@ def test_every_answer_of_the_embedded_model_is_taken(tmp_path: Path) -> None:
     pytest.importorskip("torch")
 
     async def ask() -> list[Answer]:
-        async with hosted(EvalConfig().resolved(), tmp_path) as stack:
+        async with open_stack(EvalConfig().resolved(), tmp_path) as stack:
             adapter = await stack.init_adapter("eval/spelling", 0)
             sampled = [
                 stack.answer(adapter, prompt, temperature=temperature, seed=seed, max_tokens=tokens)

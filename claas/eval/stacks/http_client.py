@@ -22,6 +22,10 @@ TRANSIENT = frozenset({408, 425, 429, 502, 503, 504})
 MOST_BYTES = 64 * 2**20
 """A reply beyond this is none that was asked for: an answer of 8,000 tokens with 20 alternatives each is 13 MiB."""
 
+_CONNECTIONS_A_POOL = 8
+"""A pool of httpx looks at each of its connections whenever a request begins or ends: 128 in one of them take longer
+than 16."""
+
 _CONNECT_S = 10.0
 _SHOWN_CHARACTERS = 300
 
@@ -99,22 +103,31 @@ class HttpClient:
         self._has_answered = False
         self._silence = silence or Silence(base_url)
         self._jitter = random.Random(seed)
-        self._slots = asyncio.Semaphore(max_concurrency)
-        self._client = httpx.AsyncClient(
-            base_url=base_url,
-            transport=transport,
-            timeout=httpx.Timeout(timeout_s, connect=_CONNECT_S, pool=None),
-            headers={"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {}),
-            limits=httpx.Limits(max_connections=max_concurrency, max_keepalive_connections=max_concurrency),
-        )
+        pools = 1 if transport is not None else -(-max_concurrency // _CONNECTIONS_A_POOL)
+        certificates = httpx.create_ssl_context()
+        self._pools = [
+            httpx.AsyncClient(
+                base_url=base_url,
+                transport=transport,
+                verify=certificates,
+                timeout=httpx.Timeout(timeout_s, connect=_CONNECT_S, pool=None),
+                headers={"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {}),
+                limits=httpx.Limits(max_connections=_CONNECTIONS_A_POOL, max_keepalive_connections=_CONNECTIONS_A_POOL),
+            )
+            for _ in range(pools)
+        ]
+        self._free = asyncio.LifoQueue[httpx.AsyncClient]()
+        for request in range(max_concurrency):
+            self._free.put_nowait(self._pools[request % pools])
 
     async def close(self) -> None:
         """Close the pooled connections."""
-        await self._client.aclose()
+        for pool in self._pools:
+            await pool.aclose()
 
     async def get(self, path: str, into: type[B], params: Mapping[str, str] | None = None) -> B:
         """GET a body."""
-        return await self._send(self._client.build_request("GET", path, params=params), into)
+        return await self._send(self._pools[0].build_request("GET", path, params=params), into)
 
     async def post(self, path: str, body: BaseModel, into: type[B], headers: Mapping[str, str] | None = None) -> B:
         """POST a body and read one. Sent again after a transient failure, so it must be safe to repeat."""
@@ -126,7 +139,7 @@ class HttpClient:
 
     def _with_body(self, method: str, path: str, body: BaseModel, headers: Mapping[str, str]) -> httpx.Request:
         content, kind = body.model_dump_json(exclude_none=True), {"Content-Type": "application/json"}
-        return self._client.build_request(method, path, content=content, headers={**kind, **headers})
+        return self._pools[0].build_request(method, path, content=content, headers={**kind, **headers})
 
     async def _send(self, request: httpx.Request, into: type[B]) -> B:
         """The body of the successful response.
@@ -136,8 +149,11 @@ class HttpClient:
         path, tries, failing_since = request.url.path, 0, 0.0
         with self._silence.until_reply(path):
             while True:
-                async with self._slots:
-                    outcome = await self._outcome(request)
+                pool = await self._free.get()
+                try:
+                    outcome = await self._outcome(pool, request)
+                finally:
+                    self._free.put_nowait(pool)
                 if isinstance(outcome, _Reply) and outcome.status not in TRANSIENT:
                     return _parsed(path, self._accepted(path, outcome), into)
                 tries, now = tries + 1, time.monotonic()
@@ -148,36 +164,17 @@ class HttpClient:
                 asked_s = _retry_after_s(outcome) if isinstance(outcome, _Reply) else 0.0
                 await asyncio.sleep(min(left_s, self._retries.delay_s(tries, self._jitter.random(), asked_s)))
 
-    async def _outcome(self, request: httpx.Request) -> _Reply | Exception:
+    async def _outcome(self, pool: httpx.AsyncClient, request: httpx.Request) -> _Reply | Exception:
         """One try: what came, or what went wrong that another try may mend."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                reply = await self._reply(request)
+                reply = await _reply(pool, request)
         except (httpx.RequestError, httpx.InvalidURL, TimeoutError) as error:
             self._silence.failed(_named(error, self._timeout_s))
             return error
         self._silence.broken()
         self._has_answered = True
         return reply
-
-    async def _reply(self, request: httpx.Request) -> _Reply:
-        """The reply, read no further than `MOST_BYTES`.
-
-        None is taken that is compressed, which was not asked for: a few bytes of it could be any number of them.
-        """
-        response = await self._client.send(request, stream=True)
-        try:
-            encoding = response.headers.get("Content-Encoding", "identity")
-            if encoding.strip().lower() != "identity":
-                raise httpx.DecodingError(f"the reply says it is {encoding[:40]!r}, which was not asked for")
-            content = bytearray()
-            async for part in response.aiter_bytes():
-                content += part
-                if len(content) > MOST_BYTES:
-                    raise Malformed(f"the reply to {request.url.path} is longer than {MOST_BYTES // 2**20} MiB")
-            return _Reply(response.status_code, response.headers, bytes(content))
-        finally:
-            await response.aclose()
 
     def _patience_s(self) -> float:
         return self._retries.for_s if self._has_answered else min(self._retries.first_contact_s, self._retries.for_s)
@@ -202,6 +199,26 @@ class HttpClient:
         if 400 <= status < 500:
             raise Refused(status, f"{path} was refused with HTTP {status}: {_message(reply)}")
         raise RequestLost(f"{path} failed with HTTP {status}: {_message(reply)}")
+
+
+async def _reply(pool: httpx.AsyncClient, request: httpx.Request) -> _Reply:
+    """The reply, read no further than `MOST_BYTES`.
+
+    None is taken that is compressed, which was not asked for: a few bytes of it could be any number of them.
+    """
+    response = await pool.send(request, stream=True)
+    try:
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding.strip().lower() != "identity":
+            raise httpx.DecodingError(f"the reply says it is {encoding[:40]!r}, which was not asked for")
+        content = bytearray()
+        async for part in response.aiter_bytes():
+            content += part
+            if len(content) > MOST_BYTES:
+                raise Malformed(f"the reply to {request.url.path} is longer than {MOST_BYTES // 2**20} MiB")
+        return _Reply(response.status_code, response.headers, bytes(content))
+    finally:
+        await response.aclose()
 
 
 def require_address(name: str, value: str, key_variable: str) -> None:
