@@ -153,6 +153,9 @@ class Watched:
     _under_way: int = 0
     _since: float = field(default_factory=time.monotonic)
 
+    async def base_source(self) -> str | None:
+        return await self.inner.base_source()
+
     async def init_adapter(self, lora_id: str, seed: int) -> AdapterVersion:
         with self:
             return await self.inner.init_adapter(lora_id, seed)

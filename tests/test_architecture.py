@@ -12,13 +12,14 @@ ALLOWED: dict[str, set[str]] = {
     "core": set(),
     "wire": {"core"},
     "tiny": {"core"},
+    "models": {"core", "tiny"},
     "training": {"core"},
-    "engines": {"core", "wire", "training", "tiny"},
+    "engines": {"core", "wire", "training", "models"},
     "results": {"core", "wire"},
     "dashboard": {"core", "wire", "results"},
     "api": {"core", "wire", "engines", "dashboard"},
     "eval": {"core", "wire", "results", "api", "dashboard"},
-    "bench": {"core", "wire", "tiny", "results", "eval", "dashboard"},
+    "bench": {"core", "wire", "tiny", "models", "results", "eval", "dashboard"},
     "openclaw": {"core", "wire"},
 }
 """`eval` hosts the embedded stack's API in process and ends a run with its report; it reaches any server over HTTP."""

@@ -39,6 +39,7 @@ async def introduction(served: Served) -> Response:
             version=claas.__version__,
             mode=served.mode,
             base_model=served.engine.base_model,
+            base_source=served.engine.base_source,
         )
     )
 

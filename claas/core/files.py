@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
@@ -155,9 +156,43 @@ def writing(path: Path) -> Generator[None, None, None]:
         ) from error
 
 
+@contextmanager
+def staged(folder: Path) -> Generator[Path, None, None]:
+    """A folder to write to that becomes `folder` when all went well, in one step; otherwise nothing is left of it."""
+    stage = folder.with_name(f".making-{folder.name}")
+    with writing(folder):
+        shutil.rmtree(stage, ignore_errors=True)
+        stage.mkdir()
+    try:
+        yield stage
+        with writing(folder):
+            for path in stage.iterdir():
+                _sync_file(path)
+            sync_directory(stage)
+            stage.rename(folder)
+            sync_directory(folder.parent)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def require_room(folder: Path, size: int) -> None:
+    """An OSError where `size` bytes do not fit on the disk, before minutes are spent."""
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise OSError(0, f"{size / 1e6:,.0f} MB are needed, and {free / 1e6:,.0f} MB free")
+
+
 def sync_directory(directory: Path) -> None:
     """Make a rename inside `directory` durable."""
     descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

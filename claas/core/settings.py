@@ -38,6 +38,9 @@ class TrainingConfig:
 EMBEDDED = "claas-tiny"
 """The small model that ships with the project."""
 
+SMOLLM2 = "smollm2"
+"""SmolLM2-135M-Instruct, a real chat model that learns on a CPU; `claas.models.sources` finds it."""
+
 
 @dataclass(frozen=True)
 class Mode:

@@ -262,6 +262,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def base_source(self) -> str | None:
+        """Where the base model's weights are from, exactly; None where the engine cannot tell."""
+        ...
+
+    @property
     def window(self) -> int:
         """The most tokens of prompt and answer together."""
         ...

@@ -143,6 +143,11 @@ class VersionedEngine(Generic[V]):
         return self._base.base_model
 
     @property
+    def base_source(self) -> str | None:
+        """Where the base model's weights are from, exactly; None where the engine cannot tell."""
+        return None
+
+    @property
     def window(self) -> int:
         """The most tokens of prompt and answer together."""
         return self._learner.window

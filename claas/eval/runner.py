@@ -64,6 +64,7 @@ async def run_harness(
         work.reporter.run_started(run.config, run.files.root, keys, {track.name: track.num_steps for track in tracks})
         if unfinished:
             async with open_stack(run.config, run.files.stack) as stack:
+                work.run = work.run.on(await stack.base_source())
                 await (work.run_pilot(stack) if pilot else work.run_all(stack))
         results = work.results()
         if run.config.plots and not pilot:

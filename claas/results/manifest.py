@@ -67,6 +67,7 @@ class PlannedTrack(Record):
 class Manifest(Record):
     """`config.json`. `config` is the resolved configuration; secrets are not in it, but in the environment only.
 
+    `base_source` says where the base model's weights are from, as the server had it; None where it could not tell.
     `versions`, `sources` and `git_commit` are of the code that the run was started with (`claas.results.code`), and
     `changes` say since which steps it was made with other code.
     """
@@ -78,6 +79,7 @@ class Manifest(Record):
     versions: dict[str, str]
     git_commit: str | None
     sources: dict[str, str] | None = None
+    base_source: str | None = None
     changes: tuple[Change, ...] = ()
     tracks: tuple[PlannedTrack, ...] | None = None
 

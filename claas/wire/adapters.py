@@ -11,12 +11,13 @@ SERVICE_NAME = "claas"
 
 
 class ServiceInfo(OpenAIBody):
-    """Who answers at `/`, and where it says what can be asked."""
+    """Who answers at `/`, from which base model's weights, and where it says what can be asked."""
 
     name: str
     version: str
     mode: str
     base_model: str
+    base_source: str | None = None
     description: str = "Continual learning as a service: chat, and feedback that changes the weights"
     docs: str = "/docs"
 

@@ -22,6 +22,7 @@ from claas.results.records import AdapterVersion
 from claas.results.settings import EvalConfig
 from claas.tiny import WEIGHTS_DIR
 from tests.bench.trained_store import train_calm
+from tests.models.gguf_files import embedded_gguf
 
 torch: Any = pytest.importorskip("torch")
 transformers: Any = pytest.importorskip("transformers")
@@ -213,13 +214,13 @@ def test_a_folder_that_says_something_else_is_refused_with_the_number(
     from claas.bench.convert import weights
 
     source = config_of(small_model(), trained(small_model().state_dict(), tmp_path / "step_7"))
-    save_rightly = weights._save  # pyright: ignore[reportPrivateUsage]
+    save_rightly = weights.save
 
     def save_wrongly(model: Any, tokenizer: Any, stage: Path) -> None:
         model.model.norm.weight.data *= 1.01
         save_rightly(model, tokenizer, stage)
 
-    monkeypatch.setattr(weights, "_save", save_wrongly)
+    monkeypatch.setattr(weights, "save", save_wrongly)
     with pytest.raises(
         InvalidInput, match=r"is not converted: a log probability of the folder differs by [0-9.]+ nats"
     ):
@@ -351,37 +352,13 @@ def test_a_merged_adapter_says_what_the_adapter_says(tmp_path: Path, store: Path
         to_folder(tmp_path, peft, config=str(base), output=str(tmp_path / "third"))
 
 
-def write_gguf(path: Path, architecture: str = "qwen3") -> Path:
-    """The embedded model as a GGUF file."""
-    gguf: Any = pytest.importorskip("gguf")
-    model = loaded(WEIGHTS_DIR)
-    config, writer = model.config, gguf.GGUFWriter(path, architecture)
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_vocab_size(config.vocab_size)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN3, config.num_hidden_layers)
-    for name, tensor in model.state_dict().items():
-        if name != "lm_head.weight":
-            writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), tensor.numpy())
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
-
-
 def test_a_gguf_file_becomes_a_folder(tmp_path: Path) -> None:
-    folder = to_folder(tmp_path, write_gguf(tmp_path / "tiny.gguf"), config=EMBEDDED)
+    folder = to_folder(tmp_path, embedded_gguf(tmp_path / "tiny.gguf"), config=EMBEDDED)
     assert torch.equal(logits(loaded(folder)), logits(loaded(WEIGHTS_DIR)))
     with pytest.raises(InvalidInput, match=r"is of another model than .*\(128,\) by the config; set config to its own"):
         to_folder(tmp_path, tmp_path / "tiny.gguf", output=str(tmp_path / "other"))
     with pytest.raises(InvalidInput, match="GGUF model with architecture rwkv7 is not supported"):
-        to_folder(tmp_path, write_gguf(tmp_path / "odd.gguf", "rwkv7"), output=str(tmp_path / "other"))
+        to_folder(tmp_path, embedded_gguf(tmp_path / "odd.gguf", "rwkv7"), output=str(tmp_path / "other"))
     (tmp_path / "none.gguf").write_bytes(b"GGUF")
     with pytest.raises(InvalidInput, match=r"none.gguf cannot be loaded as a causal language model"):
         to_folder(tmp_path, tmp_path / "none.gguf", output=str(tmp_path / "other"))

@@ -66,6 +66,9 @@ class FaultyStack:
     usable: set[Said] = field(default_factory=set[Said])
     trained: list[FeedbackItem] = field(default_factory=list[FeedbackItem])
 
+    async def base_source(self) -> str | None:
+        return await self.inner.base_source()
+
     async def init_adapter(self, lora_id: str, seed: int) -> AdapterVersion:
         return await self.inner.init_adapter(lora_id, seed)
 

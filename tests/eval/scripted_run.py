@@ -98,6 +98,9 @@ class Halting:
     halted: asyncio.Event = field(default_factory=asyncio.Event)
     log: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
 
+    async def base_source(self) -> str | None:
+        return await self.inner.base_source()
+
     async def init_adapter(self, lora_id: str, seed: int) -> AdapterVersion:
         async with self._door("init", 0):
             return await self.inner.init_adapter(lora_id, seed)

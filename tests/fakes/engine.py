@@ -89,6 +89,10 @@ class FakeEngine:
         return BASE_MODEL
 
     @property
+    def base_source(self) -> None:
+        return None
+
+    @property
     def longest_prompt(self) -> int:
         return 1000 * self.window
 

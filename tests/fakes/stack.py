@@ -60,6 +60,9 @@ class FakeStack:
     adapters: dict[str, AdapterVersion] = field(default_factory=dict[str, AdapterVersion])
     receipts: dict[str, Receipt] = field(default_factory=dict[str, Receipt])
 
+    async def base_source(self) -> str | None:
+        return "scripted"
+
     async def init_adapter(self, lora_id: str, seed: int) -> AdapterVersion:
         """Version 0."""
         return self.adapters.setdefault(lora_id, adapter(lora_id, 0))

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from claas.bench.convert.folder import alone, converted, staged
+from claas.bench.convert.folder import alone, converted
 from claas.bench.convert.sources import require_local, source_of
 from claas.core.command_line import Command, say
 from claas.core.configuration import check_limits, setting
 from claas.core.errors import ExitCode, InvalidInput
+from claas.core.files import staged
 from claas.core.settings import config_root
 
 _USAGE = """\

@@ -166,11 +166,3 @@ def _in_halves(rows: Tensor, head_size: int) -> Tensor:
     """Rows (heads × head_size, ...) whose neighbours are rotated together, as ones whose halves are."""
     pairs: Any = cast(Any, rows).unflatten(0, (-1, head_size // 2, 2))
     return pairs.transpose(1, 2).reshape(rows.shape)
-
-
-def common_dtype(tensors: Sequence[Tensor]) -> torch.dtype:
-    """The narrowest that holds all of them as they are."""
-    common = tensors[0].dtype
-    for tensor in tensors:
-        common = torch.promote_types(common, tensor.dtype)
-    return common

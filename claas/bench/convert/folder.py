@@ -1,13 +1,11 @@
 """A converted folder: made beside its place, moved there whole, and marked with what it was made from."""
 
-import os
-import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 from claas.core.errors import InvalidInput
-from claas.core.files import read_text, sync_directory, working_in, writing
+from claas.core.files import read_text, working_in
 from claas.results.records import SCHEMA_VERSION, Record
 from claas.results.run_files import parsed
 
@@ -67,37 +65,3 @@ def alone(folder: Path) -> Generator[None, None, None]:
     """Hold the place of `folder`; `Conflict` while another process does."""
     with working_in(folder.parent, f".{folder.name}.lock", f"another process is converting into {folder}"):
         yield
-
-
-@contextmanager
-def staged(folder: Path) -> Generator[Path, None, None]:
-    """A folder to write to that becomes `folder` when all went well, in one step; otherwise nothing is left of it."""
-    stage = folder.with_name(f".converting-{folder.name}")
-    with writing(folder):
-        shutil.rmtree(stage, ignore_errors=True)
-        stage.mkdir()
-    try:
-        yield stage
-        with writing(folder):
-            for path in stage.iterdir():
-                _sync(path)
-            sync_directory(stage)
-            stage.rename(folder)
-            sync_directory(folder.parent)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-
-
-def require_room(folder: Path, size: int) -> None:
-    """An OSError where `size` bytes do not fit on the disk, before minutes are spent."""
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise OSError(0, f"{size / 1e6:,.0f} MB are needed, and {free / 1e6:,.0f} MB free")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

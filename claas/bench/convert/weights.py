@@ -1,12 +1,8 @@
 """A source as a model in memory, the same as a folder, and whether both say the same of a text."""
 
 import gc
-import struct
 import warnings
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +12,15 @@ import transformers
 from safetensors import SafetensorError
 from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]  # os.PathLike
 from torch import Tensor
-from transformers.utils import logging as transformers_logging
 
 from claas.bench.adapters import ADAPTER_WEIGHTS
-from claas.bench.convert.distributed import common_dtype, dtype_name, read_tensors, renamed
-from claas.bench.convert.folder import MARK, Conversion, require_room, sizes_of
+from claas.bench.convert.distributed import dtype_name, read_tensors, renamed
+from claas.bench.convert.folder import MARK, Conversion, sizes_of
 from claas.bench.convert.sources import Kind, Source
-from claas.core.errors import BREAKDOWNS, ClaasError, InvalidInput, StackError
-from claas.core.files import write_atomically, writing
+from claas.core.errors import BREAKDOWNS, InvalidInput
+from claas.core.files import write_atomically
 from claas.core.text import one_line
+from claas.models.weights import assembled, common_dtype, naming, of_gguf, quiet, save
 from claas.results.records import utc_now
 
 TEXT = """\
@@ -51,7 +47,7 @@ def write_converted(source: Source, stage: Path, dtype: str | None, rotary: str 
 
     `InvalidInput` where the source is no model, or where the folder does not say what the source says.
     """
-    with _quiet():
+    with quiet():
         model, tokenizer = _loaded(source, rotary)
         own = common_dtype(list(model.parameters()))
         chosen: torch.dtype = own if dtype is None else getattr(torch, dtype)
@@ -64,7 +60,7 @@ def write_converted(source: Source, stage: Path, dtype: str | None, rotary: str 
         _cast(model, chosen)
         rounded = _logprobs(model, ids)
         _cast(model, chosen)
-        _save(model, tokenizer, stage)
+        save(model, tokenizer, stage)
         del model
         gc.collect()  # its memory is needed now
         anew, same_ids = _read_anew(stage)
@@ -97,15 +93,15 @@ def _loaded(source: Source, rotary: str | None) -> tuple[Any, Any]:
     """The model, of an adapter with its base and not merged, and the tokenizer."""
     if source.kind is Kind.DCP:
         assert source.base is not None, "source_of has seen to it"
-        with _naming(source.base):
+        with naming(source.base):
             return _of_tensors(source, source.base, rotary), _tokenizers.from_pretrained(source.base)
     if source.kind is Kind.ADAPTER:
         assert source.base is not None, "source_of has seen to it"
-        with _naming(source.base):
+        with naming(source.base):
             base = _models.from_pretrained(source.base, dtype=torch.float32, use_safetensors=True)
             tokenizer = _tokenizers.from_pretrained(source.base)
         return _with_adapter(source.path, base), tokenizer
-    return _of_gguf(source)
+    return of_gguf(source.path, source.base)
 
 
 def _of_tensors(source: Source, base: Path, rotary: str | None) -> Any:
@@ -113,48 +109,12 @@ def _of_tensors(source: Source, base: Path, rotary: str | None) -> Any:
     if type(config) not in _models._model_mapping:
         raise InvalidInput(f"{base} is the config of a {config.model_type}, which is no causal language model")
     text = config.get_text_config()
-    model = _assembled(source, config, renamed(read_tensors(source.path), text, rotary))
+    model = assembled(source.path, base, config, renamed(read_tensors(source.path), text, rotary))
     if text.tie_word_embeddings and model.get_output_embeddings().weight is not model.get_input_embeddings().weight:
         raise InvalidInput(
             f"{base} ties the output head to the embeddings (tie_word_embeddings), and {source.path} has different ones"
         )
     return model
-
-
-def _assembled(source: Source, config: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """A model of the config's class with these tensors, each of which must have its place."""
-    kind: Any = _models._model_mapping[type(config)]
-    model, told = kind.from_pretrained(
-        None,
-        config=config,
-        state_dict=dict(tensors),
-        dtype=common_dtype(list(tensors.values())),
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,  # which are told, too
-    )
-    _require_all(source, told)
-    return model
-
-
-def _require_all(source: Source, told: Any) -> None:
-    """Every tensor of the model was there, in its shape, and no other."""
-    config = f"the config in {source.base or source.path}"
-    if odd := sorted(told["mismatched_keys"]):
-        name, found, wanted = odd[0]
-        raise InvalidInput(
-            f"{config} is of another model than {source.path}: {name} is {tuple(found)} there, and {tuple(wanted)} by "
-            "the config; set config to its own"
-        )
-    if missing := sorted(told["missing_keys"]):
-        tied = "; if its trainer ties that, set tie_word_embeddings to true in config.json"
-        raise InvalidInput(
-            f"{source.path} lacks {len(missing)} tensors of the model that {config} is of, such as {missing[0]}"
-            + (tied if missing == ["lm_head.weight"] else "")
-        )
-    if more := sorted(told["unexpected_keys"]):
-        raise InvalidInput(
-            f"{source.path} has {len(more)} tensors that are none of the model that {config} is of, such as {more[0]}"
-        )
 
 
 def _with_adapter(path: Path, base: Any) -> Any:
@@ -178,30 +138,6 @@ def _merged(source: Source, model: Any) -> Any:
         return model.merge_and_unload(safe_merge=True)
     except (AttributeError, ValueError, NotImplementedError) as error:
         raise InvalidInput(f"{source.path} cannot be merged into its base model: {one_line(error)}") from error
-
-
-def _of_gguf(source: Source) -> tuple[Any, Any]:
-    """A model like any other: the one that transformers unpacks counts as compressed, and is neither cast nor saved."""
-    if find_spec("gguf") is None:
-        raise InvalidInput(f"{source.path} is read with the package gguf: pip install gguf")
-    own: dict[str, Any] = {"gguf_file": source.path.name}
-    with _naming(source.path):
-        known = {} if source.base is None else {"config": _configs.from_pretrained(source.base)}
-        unpacked, told = _models.from_pretrained(
-            source.path.parent,
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            **own,
-            **known,
-        )
-        _require_all(source, told)
-        place, settings = (source.path.parent, own) if source.base is None else (source.base, {})
-        tokenizer = _tokenizers.from_pretrained(place, **settings)
-        config = unpacked.config
-        if hasattr(config, "quantization_config"):
-            del config.quantization_config
-        return _assembled(source, config, unpacked.state_dict()), tokenizer
 
 
 def _largest(logprobs: list[Tensor]) -> float:
@@ -228,41 +164,8 @@ def _logprobs(model: Any, ids: list[int]) -> Tensor:
     return logits.double().log_softmax(-1).gather(-1, torch.tensor(ids[1:])[:, None])[:, 0]
 
 
-def _save(model: Any, tokenizer: Any, stage: Path) -> None:
-    with writing(stage):
-        try:
-            require_room(stage, sum(each.numel() * each.element_size() for each in model.parameters()))
-            model.save_pretrained(stage)
-            tokenizer.save_pretrained(stage)
-        except SafetensorError as error:
-            raise StackError(f"cannot write {stage}: {one_line(error)}") from error
-
-
 def _read_anew(stage: Path) -> tuple[Tensor, list[int]]:
-    with _naming(stage):
+    with naming(stage):
         model = _models.from_pretrained(stage, dtype=torch.float32, use_safetensors=True)
         ids = _ids(_tokenizers.from_pretrained(stage))
         return _logprobs(model, ids), ids
-
-
-@contextmanager
-def _naming(path: Path) -> Generator[None, None, None]:
-    """What transformers says of files that are no model, in one line that names them."""
-    try:
-        yield
-    except ClaasError:
-        raise
-    except (*BREAKDOWNS, SafetensorError, struct.error) as error:
-        raise InvalidInput(f"{path} cannot be loaded as a causal language model: {one_line(error)}") from error
-
-
-@contextmanager
-def _quiet() -> Generator[None, None, None]:
-    """What transformers reports while it loads is checked here, and said in one line."""
-    level = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(level)

@@ -53,6 +53,7 @@ class LocalEngine(VersionedEngine[LocalVersion]):
         self._trainer = LocalLearner(base, store)
         super().__init__(self._trainer, lock_timeout_s)
         self._device = base.device
+        self._source = base.source
         self._model_check = model_check
         self._directory_of = store.directory
         self._adapters = AdapterCache(base, store)
@@ -76,7 +77,7 @@ class LocalEngine(VersionedEngine[LocalVersion]):
         check_model: bool = True,
         persist: Callable[[], None] = lambda: None,
     ) -> "LocalEngine":
-        """Load `base_model` (`claas-tiny`, a directory or a hub id) and restore the adapters under `store_root`.
+        """Load `base_model`, a name that `claas.models.sources` knows, and restore the adapters under `store_root`.
 
         A thread decodes at most `max_batch_rows` answers at a time. An update that cannot have its adapter within
         `lock_timeout_s` raises `Conflict`. With `check_model`, a model that the engine does not compute rightly raises
@@ -92,6 +93,11 @@ class LocalEngine(VersionedEngine[LocalVersion]):
             lock_timeout_s=lock_timeout_s,
             model_check=checked_once(base, store_root / ".model_check.json") if check_model else "skipped",
         )
+
+    @property
+    def base_source(self) -> str:
+        """Where the base model's weights are from, exactly."""
+        return self._source
 
     async def sample(
         self, weights: Weights, prompt: Prompt, params: SamplingParams, on_piece: OnPiece | None = None
@@ -146,6 +152,8 @@ class LocalEngine(VersionedEngine[LocalVersion]):
         detail: dict[str, str | int | float | bool] = {
             "engine": "local",
             "device": self._device.type,
+            "base_digest": self._base.digest,
+            "base_source": self.base_source,
             "window": self.window,
             "model_check": self._model_check,
             "adapters": len(self._store.adapters()),

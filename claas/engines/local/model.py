@@ -1,4 +1,4 @@
-"""Loading the base model: once, from the shipped weights, a directory or the Hugging Face hub."""
+"""Loading the base model, once."""
 
 import copy
 import hashlib
@@ -19,8 +19,8 @@ from claas.core.errors import InvalidInput
 from claas.core.settings import EMBEDDED
 from claas.core.text import one_line
 from claas.engines.base import Weights
-from claas.engines.model_files import TEXT_FILES, WEIGHT_FILES, model_directory
 from claas.engines.text import ChatFormat
+from claas.models.sources import model_source
 
 STRIDE = 16
 """Lengths of attention are multiples of this: the CPU kernels then give the same bits whatever the padding."""
@@ -35,10 +35,12 @@ class LoadedModel:
     """A loaded base model. Its parameters are frozen and shared by every copy that `share` makes.
 
     `window` is the most tokens of prompt and answer together. `small` models (on a CPU) are decoded with adapters
-    merged into copies of the weights, on one thread: faster than more, and the same bits in every batch.
+    merged into copies of the weights, on one thread: faster than more, and the same bits in every batch. `source` says
+    where the weights are from.
     """
 
     weights: Weights
+    source: str
     model: nn.Module
     chat: ChatFormat
     window: int
@@ -46,11 +48,12 @@ class LoadedModel:
 
     @classmethod
     def load(cls, name: str, today: date | None = None) -> "LoadedModel":
-        """`claas-tiny`, a directory or a hub id. Raises `InvalidInput` saying what is wrong with anything else.
+        """What `claas.models.sources` knows. Raises `InvalidInput` saying what is wrong with anything else.
 
         `today` is what chat templates are told, for as long as the model is loaded; None: the day it is.
         """
-        directory = model_directory(name, (*TEXT_FILES, *WEIGHT_FILES))
+        source = model_source(name)
+        directory = source.directory
         model = _model(name, directory)
         config: Any = model.config.get_text_config()
         _require_decodable(name, model, config)
@@ -64,6 +67,7 @@ class LoadedModel:
             torch.set_num_threads(1)
         return cls(
             weights=Weights(None, 0, _digest(name, directory), name),
+            source=source.told,
             model=model,
             chat=ChatFormat.load(str(directory), name, stops, today),
             window=_window(name, config),

@@ -120,6 +120,11 @@ class ModalEngine:
         return self._served.base_model
 
     @property
+    def base_source(self) -> str | None:
+        """An app does not tell where its weights are from."""
+        return None
+
+    @property
     def window(self) -> int:
         """The most tokens of prompt and answer together."""
         return self._served.window

@@ -24,7 +24,6 @@ from claas.engines.base import (
     TokenIds,
     Weights,
 )
-from claas.engines.model_files import TEXT_FILES, model_directory
 from claas.engines.store import recorded_date, write_directory
 from claas.engines.text import ChatFormat
 from claas.engines.tinker.learner import TinkerLearner
@@ -32,6 +31,7 @@ from claas.engines.tinker.names import ServedModel, require_key, require_served
 from claas.engines.tinker.service import TinkerService
 from claas.engines.tinker.versions import TinkerStore, TinkerVersion, complete, digest_of
 from claas.engines.versioned import MOST_TOP_LOGPROBS, SampledIds, ScoredIds, VersionedEngine
+from claas.models.files import TEXT_FILES, model_directory
 
 
 class TinkerEngine(VersionedEngine[TinkerVersion]):

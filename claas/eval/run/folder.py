@@ -64,6 +64,11 @@ class OpenRun:
         change = Change(timestamp=utc_now(), from_step=dict(next_steps), differences=tuple(found), code=code)
         return self._with(changes=(*self.manifest.changes, change))
 
+    def on(self, base_source: str | None) -> "OpenRun":
+        """This run, on a base model whose weights are from there; an engine refuses adapters of other weights."""
+        known = self.manifest.base_source
+        return self if base_source is None or known is not None else self._with(base_source=base_source)
+
     def _with(self, **changed: object) -> "OpenRun":
         manifest = self.manifest.model_copy(update=changed)
         write_manifest(self.files, manifest)

@@ -87,6 +87,10 @@ class HttpStack(PlainText):
         self._template_kwargs = dict(template_kwargs) if template_kwargs else None
         self._rollout_ids: set[str] = set()
 
+    async def base_source(self) -> str | None:
+        """What the API introduces itself with."""
+        return (await self._client.get("/", ServiceInfo)).base_source
+
     async def init_adapter(self, lora_id: str, seed: int) -> AdapterVersion:
         """Version 0 of `lora_id`, made now; one that exists is taken only while it has not been trained."""
         request = LoraInitRequest(lora_id=lora_id, seed=seed, if_trained="refuse")

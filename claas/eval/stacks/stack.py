@@ -211,6 +211,10 @@ class Stack(Protocol):
     the stack is gone, or an update failed. `InvalidInput`: the stack refused what was asked.
     """
 
+    async def base_source(self) -> str | None:
+        """Where the base model's weights are from, exactly; None where the stack cannot tell."""
+        ...
+
     async def init_adapter(self, lora_id: str, seed: int) -> AdapterVersion:
         """Version 0 of `lora_id`, which answers as the base model; made now from `seed`, or found still at 0."""
         ...

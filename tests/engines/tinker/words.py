@@ -3,8 +3,8 @@
 from functools import cache
 
 from claas.core.settings import EMBEDDED
-from claas.engines.model_files import TEXT_FILES, model_directory
 from claas.engines.text import ChatFormat
+from claas.models.files import TEXT_FILES, model_directory
 
 
 @cache
