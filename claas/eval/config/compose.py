@@ -6,6 +6,7 @@ from pathlib import Path
 
 from claas.core.command_line import Command, Job
 from claas.core.settings import config_root
+from claas.core.yaml_files import known
 from claas.eval.config.catalog import known_criteria, known_metrics, known_preferences
 from claas.results.settings import EvalConfig
 
@@ -41,6 +42,7 @@ def _with_folder(job: Job[EvalConfig]) -> EvalConfig:
 def _names(config_dir: Path | None) -> list[str]:
     metrics, presets = known_metrics(config_dir)
     return [
+        f"experiments: {', '.join(known("experiment", config_dir))}",
         f"preferences: {', '.join(known_preferences(config_dir))}",
         f"metrics: {', '.join(metrics)}; presets: {', '.join(presets)}",
         "thresholds, each set as in criteria.heldout_compliance=0.9:",
