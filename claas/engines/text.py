@@ -14,6 +14,7 @@ from transformers import AutoTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from claas.core.errors import BadRequest, InvalidInput
+from claas.core.text import one_line
 from claas.core.thinking import opens_thinking, thinking_tokens
 from claas.engines.base import Message, Prompt, TokenIds, TokenLogprob, told_to_template
 from claas.engines.template import MARK, ChatTemplate, TemplatedTokenizer
@@ -72,9 +73,9 @@ class ChatFormat:
         """The tokenizer at `source`. `eos` is what the model's generation settings say ends an answer.
 
         `today` is the date that a chat template which asks for it is told for ever; None: the one it is now.
-        Raises `InvalidInput` where there is no chat template or no end-of-turn token.
+        Raises `InvalidInput` where there is no tokenizer, no chat template or no end-of-turn token.
         """
-        tokenizer = cast(_Tokenizer, AutoTokenizer.from_pretrained(source, trust_remote_code=False))  # pyright: ignore[reportUnknownMemberType]  # untyped there
+        tokenizer = _tokenizer(source, name)
         if not tokenizer.chat_template:
             raise InvalidInput(f"base model {name!r} has no chat template; use an instruction-tuned model")
         stops = {eos} if isinstance(eos, int) else set(eos or ())
@@ -167,6 +168,17 @@ class ChatFormat:
 
     def _token_text(self, token: int) -> str:
         return self._tokenizer.decode([token], skip_special_tokens=False)
+
+
+def _tokenizer(source: str, name: str) -> _Tokenizer:
+    """The one at `source`. Where there is none, transformers has an error of its own, or one that knows no words."""
+    try:
+        tokenizer = cast(_Tokenizer, AutoTokenizer.from_pretrained(source, trust_remote_code=False))  # pyright: ignore[reportUnknownMemberType]  # untyped there
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise InvalidInput(f"base model {name!r} has no tokenizer that can be loaded: {one_line(error)}") from error
+    if not tokenizer.encode("Hello", add_special_tokens=False):
+        raise InvalidInput(f"base model {name!r} has no tokenizer: put tokenizer.json beside its config.json")
+    return tokenizer
 
 
 _PLACES = ("vocab_file", "merges_file", "tokenizer_file", "name_or_path", "is_local", "local_files_only")

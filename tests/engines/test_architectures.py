@@ -217,6 +217,14 @@ def test_a_model_without_a_chat_template_is_refused(tmp_path: Path) -> None:
         LoadedModel.load(str(directory))
 
 
+def test_a_model_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
+    directory = save("llama", tmp_path)
+    for file in directory.glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(InvalidInput, match="has no tokenizer"):
+        LoadedModel.load(str(directory))
+
+
 def test_a_directory_that_is_not_there_is_named() -> None:
     with pytest.raises(InvalidInput, match=r"'\./nowhere': no such directory"):
         LoadedModel.load("./nowhere")

@@ -3,7 +3,8 @@
 import copy
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -19,6 +20,7 @@ from claas.core.errors import InvalidInput
 from claas.core.settings import EMBEDDED
 from claas.core.text import one_line
 from claas.engines.base import Weights
+from claas.engines.local.memory import ModelSizes, free_memory, require_memory, told_memory
 from claas.engines.text import ChatFormat
 from claas.models.sources import model_source
 
@@ -125,24 +127,41 @@ def matrix_of(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
 def _model(name: str, directory: Path) -> Any:
     cuda = torch.cuda.is_available() and name != EMBEDDED
     transformers_logging.disable_progress_bar()
-    try:
-        model: Any = _loader(directory).from_pretrained(
+    configured: Any = AutoConfig
+    with _naming(name):
+        config = configured.from_pretrained(str(directory), trust_remote_code=False)
+    _require_memory(name, directory, config, cuda=cuda)
+    with _naming(name):
+        model: Any = _loader(config).from_pretrained(
             str(directory),
             dtype=torch.bfloat16 if cuda else torch.float32,
             trust_remote_code=False,
             use_safetensors=True,
         )
+    return model.to("cuda" if cuda else "cpu").eval()
+
+
+@contextmanager
+def _naming(name: str) -> Generator[None, None, None]:
+    try:
+        yield
     except (OSError, ValueError, KeyError) as error:
         raise InvalidInput(
             f"base model {name!r} cannot be loaded as a causal language model: {one_line(error)}"
         ) from error
-    return model.to("cuda" if cuda else "cpu").eval()
 
 
-def _loader(directory: Path) -> Any:
+def _require_memory(name: str, directory: Path, config: Any, *, cuda: bool) -> None:
+    """Tell what will be needed, or `InvalidInput` where that is not there."""
+    sizes = ModelSizes.of(directory, config.get_text_config(), 2 if cuda else 4, 0 if cuda else _SMALL_BYTES)
+    free = torch.cuda.mem_get_info()[0] if cuda else free_memory()
+    if sizes is None or free is None or name == EMBEDDED:
+        return
+    _log.warning("%s takes %s", name, told_memory(require_memory(name, sizes, free), free))
+
+
+def _loader(config: Any) -> Any:
     """What loads a model to be answered by: of a model that also sees, the whole of it where there is no other."""
-    configured: Any = AutoConfig
-    config = configured.from_pretrained(str(directory), trust_remote_code=False)
     text: Any = AutoModelForCausalLM
     sees: Any = AutoModelForImageTextToText
     return sees if type(config) in sees._model_mapping and type(config) not in text._model_mapping else text
