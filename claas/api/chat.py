@@ -54,7 +54,7 @@ class PreparedChat:
             longest = min(params.max_tokens, engine.window)
             require_listable(request.n, request.n * longest * (1 + params.top_logprobs))
         weights = await models.weights(request.model)
-        messages = conversation(request)
+        messages = conversation(request.messages, request.chat_template_kwargs)
         prompt = await (cut_to_fit(engine, messages, params.max_tokens) if truncate else uncut(engine, messages))
         return cls(engine, rollouts, weights, prompt, params, request)
 

@@ -7,16 +7,18 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
 from claas.api.feedback_records import FailureLogged, FeedbackLog, KeyUse, UsedKeys
 from claas.api.models import own_id
-from claas.api.prompts import last_user_text
+from claas.api.prompts import conversation, last_user_text, require_size
 from claas.api.rollouts import RolloutStore, is_answer_to, is_part_of
 from claas.core.checks import adapter_id
 from claas.core.concurrency import TEXT_THREADS
 from claas.core.errors import BadRequest, Conflict, InvalidInput, NotFound
+from claas.core.settings import SDPO, require_trainable
 from claas.core.text import quoted, visible_key
 from claas.engines.base import Conversation, Engine, TrainingItem, Update
 from claas.wire.feedback import (
@@ -35,8 +37,11 @@ from claas.wire.feedback import (
 class Feedback:
     """Turns feedback into updates. Whatever is refused before the engine is asked has trained nothing."""
 
-    def __init__(self, engine: Engine, rollouts: RolloutStore, used_keys: UsedKeys, log: FeedbackLog) -> None:
+    def __init__(
+        self, engine: Engine, mode: str, rollouts: RolloutStore, used_keys: UsedKeys, log: FeedbackLog
+    ) -> None:
         self._engine = engine
+        self._mode = mode
         self._rollouts = rollouts
         self._used_keys = used_keys
         self._log = log
@@ -49,6 +54,7 @@ class Feedback:
         used for other feedback it raises `Conflict`. Without a key every request is a new one.
         """
         _require_one_batch(request.requests)
+        require_trainable(self._mode, request.requests[0].training)
         lora_id = await own_id(self._engine, request.requests[0].lora_id)
         await self._engine.resolve(lora_id)
         items = [item.model_copy(update={"lora_id": lora_id}) for item in request.requests]
@@ -59,7 +65,7 @@ class Feedback:
             return await self._train_once(items, key)
 
     async def _train_once(self, items: Sequence[FeedbackItem], key: str) -> FeedbackResponse:
-        fingerprint = _fingerprint(items)
+        fingerprint = fingerprint_of(items)
         used = await self._used(key)
         if used is not None and used.fingerprint != fingerprint:
             trained = "" if used.response is not None else ", of which no update is on record"
@@ -98,7 +104,8 @@ class Feedback:
             items=[_logged(each) for each in matched],
         )
         async with FailureLogged(self._log, path, entry):
-            update = await self._engine.update(lora_id, [_training_item(each) for each in matched], training, key)
+            taught = [await _training_item(self._engine, each) for each in matched]
+            update = await self._engine.update(lora_id, taught, training, key)
         response = _response(update, request_id, lora_id, str(path), started, len(matched))
         await self._log.write(path, _finished(entry, update, response))
         return response
@@ -179,19 +186,34 @@ def _require_one_batch(items: Sequence[FeedbackItem]) -> None:
             )
 
 
-def _fingerprint(items: Sequence[FeedbackItem]) -> str:
-    """A digest of the feedback, its settings and the texts it is about, whichever recordings of these are meant."""
+def fingerprint_of(items: Sequence[FeedbackItem]) -> str:
+    """A digest of the feedback, its settings and the texts it is about, whichever recordings of these are meant.
+
+    What earlier versions did not have is no part of it where it says nothing, so that their keys are still known.
+    """
     digest = hashlib.sha256()
     for item in items:
-        digest.update(item.model_dump_json(exclude={"rollout_id"}).encode() + b"\n")
+        left_out: dict[str, Any] = {"rollout_id": True}
+        if item.conversation is None:
+            left_out["conversation"] = True
+        if item.training.objective == SDPO:
+            left_out["training"] = {"objective"}
+        digest.update(item.model_dump_json(exclude=left_out).encode() + b"\n")
     return digest.hexdigest()
 
 
-def _training_item(matched: _Matched) -> TrainingItem:
-    rollout = matched.rollout
+async def _training_item(engine: Engine, matched: _Matched) -> TrainingItem:
+    rollout, named = matched.rollout, matched.item.conversation
+    if named is None:
+        messages = Conversation(tuple(rollout.messages), rollout.chat_template_kwargs)
+        prompt_ids = tuple(rollout.prompt_ids)
+    else:
+        messages = conversation(named, rollout.chat_template_kwargs)
+        require_size(engine, sum(len(turn["content"]) for turn in messages))
+        prompt_ids = (await engine.encode(messages)).ids
     return TrainingItem(
-        messages=Conversation(tuple(rollout.messages), rollout.chat_template_kwargs),
-        prompt_ids=tuple(rollout.prompt_ids),
+        messages=messages,
+        prompt_ids=prompt_ids,
         token_ids=tuple(rollout.token_ids),
         logprobs=tuple(rollout.logprobs),
         feedback=matched.item.feedback,
@@ -206,6 +228,7 @@ def _logged(matched: _Matched) -> LoggedItem:
         feedback=item.feedback,
         rollout_id=rollout.id,
         model=rollout.model,
+        conversation=item.conversation,
     )
 
 

@@ -121,7 +121,7 @@ async def completions(request: CompletionRequest, served: Served, http: Request)
 async def score(request: ScoreRequest, served: Served) -> Response:
     """Log probabilities of a given answer to a conversation, which the model reads as it does in a chat."""
     weights = await served.models.weights(request.model)
-    messages = conversation(request)
+    messages = conversation(request.messages, request.chat_template_kwargs)
     require_size(served.engine, len(request.completion) + sum(len(turn["content"]) for turn in messages))
     scored = await served.engine.score(weights, messages, request.completion)
     total = math.fsum(scored.logprobs)

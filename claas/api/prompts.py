@@ -4,18 +4,20 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from pydantic import JsonValue
+
 from claas.core.errors import BadRequest, InvalidInput, PromptTooLong
 from claas.engines.base import Conversation, Engine, require_window
-from claas.wire.chat import ChatRequest, ScoreRequest
+from claas.wire.chat import ChatMessage
 
 
-def conversation(request: ChatRequest | ScoreRequest) -> Conversation:
+def conversation(messages: Sequence[ChatMessage], template_kwargs: Mapping[str, JsonValue] | None) -> Conversation:
     """The turns that the client sent, and no others, as plain text; `developer` reads as `system`."""
     turns = (
         {"role": "system" if message.role == "developer" else message.role, "content": message.text}
-        for message in request.messages
+        for message in messages
     )
-    return Conversation(tuple(turns), request.chat_template_kwargs or {})
+    return Conversation(tuple(turns), template_kwargs or {})
 
 
 def prompt_digest(token_ids: Sequence[int]) -> str:

@@ -56,7 +56,7 @@ def open_services(engine: Engine, config: ApiConfig) -> Services:
         models=Models(engine, Aliases(store / "aliases.json")),
         rollouts=rollouts,
         used_keys=used_keys,
-        feedback=Feedback(engine, rollouts, used_keys, log),
+        feedback=Feedback(engine, config.mode, rollouts, used_keys, log),
         feedback_log=log,
         results_root=Path(config.results_dir),
         bench_root=Path(config.bench_dir),

@@ -10,13 +10,22 @@ from claas.core.checks import one_of
 from claas.core.configuration import check_limits, setting
 from claas.core.errors import InvalidInput
 
+SDPO, SFT = "sdpo", "sft"
+"""What an update minimises: the distance from a teacher that knows the feedback, or cross-entropy on the answers."""
+
 
 @dataclass
 class TrainingConfig:
-    """One SDPO update of one adapter on one batch."""
+    """One update of one adapter on one batch."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
+    objective: str = setting(
+        SDPO,
+        "sdpo: nearer to a teacher that knows the feedback; sft: cross-entropy on the answers as they are (a run says "
+        "arm=sft or controls=[sft])",
+        choices=(SDPO, SFT),
+    )
     learning_rate: float | None = setting(None, "null: the base model's default", low=0.0, high=1.0, above=True)
     alpha: float = setting(
         0.5,
@@ -33,6 +42,11 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_limits(self, "training.")
+        if self.objective == SFT and self.kl_reg_weight > 0:
+            raise InvalidInput(
+                f"training.kl_reg_weight={self.kl_reg_weight:g} is estimated on answers of the weights themselves; "
+                "those of training.objective=sft are not: set it to 0"
+            )
 
 
 EMBEDDED = "claas-tiny"
@@ -50,7 +64,7 @@ class Mode:
     `claas.api.modes`). `base_model` is the default one. `extra` names what to install for it, None where that is
     nothing. A run records the versions of `packages`. `policy_gradient`: an update is a policy gradient over sampled
     tokens, which has no `kl_reg_weight`, and to which `alpha` and `teacher_top_k` mean nothing: the gradient is that of
-    alpha 1, over the sampled token.
+    alpha 1, over the sampled token. `objectives` are those that its updates can have.
     """
 
     engine: str
@@ -58,14 +72,22 @@ class Mode:
     extra: str | None = None
     packages: tuple[str, ...] = ()
     policy_gradient: bool = False
+    objectives: tuple[str, ...] = (SDPO,)
 
+
+_BOTH = (SDPO, SFT)
 
 MODES = {
-    "local": Mode("claas.engines.local", EMBEDDED, "local", ("peft", "torch", "transformers")),
+    "local": Mode("claas.engines.local", EMBEDDED, "local", ("peft", "torch", "transformers"), objectives=_BOTH),
     "tinker": Mode(
-        "claas.engines.tinker", "Qwen/Qwen3.6-35B-A3B", "tinker", ("tinker", "transformers"), policy_gradient=True
+        "claas.engines.tinker",
+        "Qwen/Qwen3.6-35B-A3B",
+        "tinker",
+        ("tinker", "transformers"),
+        policy_gradient=True,
+        objectives=_BOTH,
     ),
-    "modal": Mode("claas.engines.modal", "Qwen/Qwen3-8B", "modal", ("modal",)),
+    "modal": Mode("claas.engines.modal", "Qwen/Qwen3-8B", "modal", ("modal",), objectives=_BOTH),
 }
 """Every engine there is, by the name that `mode` has on the command line: a new one is a folder and a line here."""
 
@@ -81,7 +103,14 @@ def default_base_model(mode: str) -> str:
 
 def require_trainable(mode: str, training: TrainingConfig) -> None:
     """Raise `InvalidInput` on what an update cannot have with `mode`. A mode that is not known here refuses nothing."""
-    if mode in MODES and MODES[mode].policy_gradient and training.kl_reg_weight > 0:
+    if mode not in MODES:
+        return
+    if training.objective not in MODES[mode].objectives:
+        raise InvalidInput(
+            f"training.objective={training.objective} is not possible with mode={mode}, whose updates are "
+            f"{' or '.join(MODES[mode].objectives)} only; leave the arm {training.objective} out"
+        )
+    if MODES[mode].policy_gradient and training.kl_reg_weight > 0:
         raise InvalidInput(
             f"training.kl_reg_weight={training.kl_reg_weight:g} is not possible with mode={mode}; set it to 0"
         )

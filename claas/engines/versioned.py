@@ -14,7 +14,8 @@ from pydantic import JsonValue
 from claas.core.checks import in_range
 from claas.core.concurrency import unblocked
 from claas.core.errors import InvalidInput, PromptTooLong
-from claas.core.settings import TrainingConfig
+from claas.core.hindsight import with_hindsight
+from claas.core.settings import SFT, TrainingConfig
 from claas.engines.base import (
     AdapterSpec,
     Conversation,
@@ -32,7 +33,7 @@ from claas.engines.base import (
 )
 from claas.engines.store import AdapterLocks, StoredVersion, VersionStore
 from claas.engines.text import ChatFormat, cut, size_of
-from claas.training.example import TrainingExample, with_hindsight
+from claas.training.example import TrainingExample
 
 V = TypeVar("V", bound=StoredVersion)
 T = TypeVar("T")
@@ -105,8 +106,10 @@ class Learner(ABC, Generic[V]):
     def _example(self, item: TrainingItem, training: TrainingConfig) -> TrainingExample:
         """`item` with the prompt of its teacher. Raises `PromptTooLong` where that is beyond the window.
 
-        Raises `InvalidInput` where the chat template leaves out the turn that has the feedback.
+        Raises `InvalidInput` where the chat template leaves out the turn that has the feedback. `sft` has no teacher.
         """
+        if training.objective == SFT:
+            return self._fitting(TrainingExample(item.prompt_ids, item.prompt_ids, item.token_ids, item.logprobs))
         if len(item.feedback) * training.feedback_repetitions > self.longest_prompt:
             raise self._too_long(f"the feedback alone comes to {len(item.feedback)} characters")
         turns = with_hindsight(item.messages, item.feedback, training.feedback_repetitions)
@@ -116,7 +119,9 @@ class Learner(ABC, Generic[V]):
                 "the model's chat template leaves out the user's last turn, to which feedback is appended; nothing was "
                 "trained"
             )
-        example = TrainingExample(item.prompt_ids, teacher_ids, item.token_ids, item.logprobs)
+        return self._fitting(TrainingExample(item.prompt_ids, teacher_ids, item.token_ids, item.logprobs))
+
+    def _fitting(self, example: TrainingExample) -> TrainingExample:
         if example.longest > self.window:
             raise self._too_long(f"prompt, feedback and response come to {example.longest} tokens")
         return example

@@ -15,7 +15,8 @@ class Intent(Record):
 
     `adapter` is the version that is trained, and that was sampled from unless `sampled_from` names another. `prompts`,
     `responses` and `rollout_ids` are of the answers that came, in order. `feedback` is what was said of all of them,
-    None where that differs: `feedback_by_answer` then has it. `sampling` is None but in ledgers of earlier versions,
+    None where that differs: `feedback_by_answer` then has it. `answers` are the prompts that the responses are trained
+    as answers to, None where those are `prompts`. `sampling` is None but in ledgers of earlier versions,
     which hold the transcripts of every answer asked for; they now wait in a file of their own until the step is on
     record.
     """
@@ -32,6 +33,7 @@ class Intent(Record):
     prompts: list[str]
     responses: list[str]
     rollout_ids: list[str]
+    answers: list[str] | None = None
     sampling: list[Transcript] | None = None
     sample_s: float
 

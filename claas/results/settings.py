@@ -10,6 +10,8 @@ from claas.core.errors import InvalidInput
 from claas.core.settings import (
     DEFAULT_ALIAS,
     MODES,
+    SDPO,
+    SFT,
     TOKEN_VARIABLE,
     TrainingConfig,
     default_base_model,
@@ -107,7 +109,8 @@ class EvalConfig:
     arm: str = setting(
         FEEDBACK,
         "what the run's own adapters are told: feedback (as the protocol says), placebo (nothing, no update), neutral "
-        "(praise), irrelevant (another preference's feedback), off_policy (feedback on answers of the base model)",
+        "(praise), irrelevant (another preference's feedback), off_policy (feedback on answers of the base model), sft "
+        "(cross-entropy on answers of the base model that has the feedback before it)",
     )
     controls: list[str] = setting(
         ["in_context"],
@@ -228,9 +231,38 @@ class EvalConfig:
         _check_criteria(self.criteria)
         adapter_id(self.lora_id_prefix)
         alias_name(self.openclaw_alias)
-        require_trainable(self.mode, self.training)
+        self._check_training()
         for step in self.collapse_steps or []:
             in_range("collapse_steps", step, 0)
+
+    def _check_training(self) -> None:
+        if self.training.objective != SDPO:
+            raise InvalidInput(
+                f"training.objective={self.training.objective} is not said of a run, whose arm decides it; choose arm="
+                f"{SFT} or controls=[{SFT}]"
+            )
+        if SFT in (self.arm, *self.controls):
+            if self.user != ALWAYS:
+                raise InvalidInput(
+                    f"the arm {SFT} needs user={ALWAYS}: its answers are given by a model that has the feedback before "
+                    "it, so that none can depend on them"
+                )
+            if self.openclaw_url is not None:
+                raise InvalidInput(
+                    f"the arm {SFT} cannot be run through a gateway: what that puts around a prompt is not known here, "
+                    "and so not what an answer is to be trained under; leave it out, or openclaw_url"
+                )
+        for training in self.trainings:
+            require_trainable(self.mode, training)
+
+    def training_of(self, arm: str) -> TrainingConfig:
+        """The settings of an arm's updates."""
+        return replace(self.training, objective=SFT) if arm == SFT else self.training
+
+    @property
+    def trainings(self) -> list[TrainingConfig]:
+        """The settings of every kind of update that the run makes."""
+        return [self.training_of(arm) for arm in (self.arm, *self.controls)]
 
     @property
     def confidence(self) -> float:

@@ -1,1 +1,1 @@
-"""The SDPO update, free of servers, engines and vendors: hindsight prompt, loss, alignment, optimiser steps."""
+"""The SDPO update, free of servers, engines and vendors: losses, alignment, optimiser steps."""

@@ -1,7 +1,6 @@
-"""One answer to learn from, and the hindsight prompt that its teacher sees."""
+"""One answer to learn from, under the prompt of who learns and that of the teacher."""
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from claas.core.errors import InvalidInput
@@ -11,8 +10,8 @@ from claas.core.errors import InvalidInput
 class TrainingExample:
     """One sampled response of T tokens, and the two prompts it is judged under.
 
-    `logprobs` are the sampler's, in nats, under the weights that sampled. Raises `InvalidInput` where the parts do not
-    fit together.
+    `logprobs` are the sampler's, in nats, under the weights that sampled. An update without a teacher has the student's
+    prompt in its place. Raises `InvalidInput` where the parts do not fit together.
     """
 
     prompt_ids: tuple[int, ...]
@@ -33,23 +32,3 @@ class TrainingExample:
     def longest(self) -> int:
         """Tokens in the longer of the two sequences."""
         return max(len(self.prompt_ids), len(self.teacher_prompt_ids)) + len(self.token_ids)
-
-
-_BLOCK = (
-    "{prompt}\n\n=== HINDSIGHT CONTEXT ===\n"
-    "[The following is a future user message. Use this to guide your answer to the user prompt.]\n{feedback}"
-)
-
-
-def with_hindsight(messages: Sequence[Mapping[str, str]], feedback: str, repetitions: int) -> list[dict[str, str]]:
-    """A copy of `messages` whose last user turn ends in a hindsight block: `feedback`, `repetitions` lines of it.
-
-    Raises `InvalidInput` when no turn has the role `user`.
-    """
-    turns = [dict(message) for message in messages]
-    for turn in reversed(turns):
-        if turn["role"] == "user":
-            lines = "\n".join([feedback] * repetitions)
-            turn["content"] = _BLOCK.format(prompt=turn["content"], feedback=lines)
-            return turns
-    raise InvalidInput("messages have no user turn, so there is nothing to append the feedback to")

@@ -41,7 +41,7 @@ class Judged:
 class Datum:
     """One sequence as a policy-gradient loss reads it: position i of `input_ids` predicts `target_ids[i]`.
 
-    Logprobs and advantages are 0 where the target belongs to the prompt.
+    Logprobs and advantages are 0 where the target belongs to the prompt. To cross-entropy, `advantages` are weights.
     """
 
     input_ids: tuple[int, ...]  # (L,), prompt and response without the last token
@@ -94,6 +94,17 @@ def advantages(examples: Sequence[TrainingExample], judged: Sequence[Judged], is
         "batch_size": float(len(examples)),
     }
     return Advantages(tuple(map(datum, examples, rows)), metrics)
+
+
+def as_they_are(examples: Sequence[TrainingExample]) -> Advantages:
+    """The answers to be learned as they are: every token of a response has weight 1."""
+    tokens = sum(len(example.token_ids) for example in examples)
+    metrics = {
+        "completion_len": tokens / len(examples),
+        "tokens_processed": float(tokens),
+        "batch_size": float(len(examples)),
+    }
+    return Advantages(tuple(datum(each, (1.0,) * len(each.token_ids)) for each in examples), metrics)
 
 
 def adaptive_gain(abs_mean: float) -> float:

@@ -1,12 +1,13 @@
-"""One SDPO update of one adapter: a few optimiser steps on one batch, against a teacher computed once.
+"""One update of one adapter: a few optimiser steps on one batch, SDPO's against a teacher computed once.
 
 And the state of its optimiser as tensors, so that the next update goes on where it ended.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 from typing import Protocol, runtime_checkable
 
@@ -15,10 +16,10 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from claas.core.errors import InvalidInput, StackError
-from claas.core.settings import TrainingConfig
+from claas.core.settings import SFT, TrainingConfig
 from claas.training.batch import Batch, align, micro_batches, response_logits
 from claas.training.example import TrainingExample
-from claas.training.sdpo import SdpoLoss, TeacherTarget, sdpo_loss, teacher_target, token_logprobs
+from claas.training.sdpo import TeacherTarget, sdpo_loss, teacher_target, token_logprobs
 
 MAX_TOKENS = 4096
 """Tokens of one forward pass, padding included: bounds the memory of an update, not its result."""
@@ -41,7 +42,8 @@ def run_update(
     `total_loss, distill_loss, kl_reg, mean_is_ratio, clip_fraction` (see `SdpoLoss`) and `grad_norm` (before clipping)
     are means over the optimiser steps; `distill_loss_first` and `distill_loss_last` are those of single steps, each
     before its step; `tokens_processed` is the response tokens of the batch, counted once; `batch_size` the examples;
-    `steps_per_batch_applied` the optimiser steps.
+    `steps_per_batch_applied` the optimiser steps. With the objective `sft` there is no teacher, and `cross_entropy`,
+    the mean of -log p over the response tokens, stands in place of the first five.
 
     Raises `StackError` when a loss or a gradient is not finite, before that step changes a weight. Earlier steps of the
     update then stand in memory, so the caller goes back to the weights it has stored.
@@ -51,15 +53,38 @@ def run_update(
     model.eval()
     device = next(model.parameters()).device
     batches = [align(group, device) for group in micro_batches(examples, max_tokens)]
-    prepared = [(batch, _targets(model, batch, config)) for batch in batches]
-    steps: list[_Step] = []
+    losses = [(_loss_of(model, batch, config), batch.response_tokens) for batch in batches]
+    steps: list[dict[str, float]] = []
     for number in range(1, config.steps_per_batch + 1):
         where = f"optimiser step {number} of {config.steps_per_batch}"
-        steps.append(_step(model, optimizer, prepared, config, where))
+        steps.append(_step(optimizer, losses, config.max_grad_norm, where))
     return _metrics(steps) | {
         "tokens_processed": float(sum(batch.response_tokens for batch in batches)),
         "batch_size": float(len(examples)),
     }
+
+
+@dataclass(frozen=True)
+class _Loss:
+    """The mean over a batch's response tokens that carries the gradient, and the means that it is made of."""
+
+    total: Tensor  # ()
+    numbers: Mapping[str, float]
+
+
+_LossNow = Callable[[], _Loss]
+"""The loss of one batch under the weights of the moment."""
+
+
+@runtime_checkable
+class _Adapted(Protocol):
+    def disable_adapter(self) -> AbstractContextManager[None]: ...
+
+
+def _loss_of(model: nn.Module, batch: Batch, config: TrainingConfig) -> _LossNow:
+    if config.objective == SFT:
+        return partial(_cross_entropy, model, batch)
+    return partial(_sdpo, model, batch, _targets(model, batch, config), config)
 
 
 @dataclass(frozen=True)
@@ -68,23 +93,6 @@ class _Targets:
 
     teacher: TeacherTarget
     base_logprobs: Tensor | None  # (N,), None where the regulariser is off
-
-
-@dataclass(frozen=True)
-class _Step:
-    """One optimiser step: means over all response tokens, and the gradient's norm before clipping."""
-
-    total_loss: float
-    distill_loss: float
-    kl_reg: float
-    mean_is_ratio: float
-    clip_fraction: float
-    grad_norm: float
-
-
-@runtime_checkable
-class _Adapted(Protocol):
-    def disable_adapter(self) -> AbstractContextManager[None]: ...
 
 
 def _targets(model: nn.Module, batch: Batch, config: TrainingConfig) -> _Targets:
@@ -98,32 +106,8 @@ def _targets(model: nn.Module, batch: Batch, config: TrainingConfig) -> _Targets
     return _Targets(teacher, base_logprobs)
 
 
-def _step(
-    model: nn.Module,
-    optimizer: Optimizer,
-    batches: Sequence[tuple[Batch, _Targets]],
-    config: TrainingConfig,
-    where: str,
-) -> _Step:
-    total_tokens = sum(batch.response_tokens for batch, _ in batches)
-    losses: list[tuple[SdpoLoss, float]] = []
-    optimizer.zero_grad()
-    for batch, targets in batches:
-        loss = _loss(model, batch, targets, config)
-        share = batch.response_tokens / total_tokens
-        torch.autograd.backward(loss.total * share)
-        losses.append((loss, share))
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    grad_norm = nn.utils.clip_grad_norm_(parameters, config.max_grad_norm or math.inf).item()
-    step = _summarize(losses, grad_norm)
-    _require_finite(step, optimizer, where)
-    optimizer.step()
-    optimizer.zero_grad()
-    return step
-
-
-def _loss(model: nn.Module, batch: Batch, targets: _Targets, config: TrainingConfig) -> SdpoLoss:
-    return sdpo_loss(
+def _sdpo(model: nn.Module, batch: Batch, targets: _Targets, config: TrainingConfig) -> _Loss:
+    loss = sdpo_loss(
         response_logits(model, batch.student),
         batch.token_ids,
         batch.sampling_logprobs,
@@ -133,22 +117,48 @@ def _loss(model: nn.Module, batch: Batch, targets: _Targets, config: TrainingCon
         kl_reg_weight=config.kl_reg_weight,
         base_logprobs=targets.base_logprobs,
     )
-
-
-def _summarize(losses: Sequence[tuple[SdpoLoss, float]], grad_norm: float) -> _Step:
-    """The means over all tokens, from the groups' means and each group's share of the tokens."""
-    return _Step(
-        total_loss=sum((loss.distill_loss + loss.kl_reg) * share for loss, share in losses),
-        distill_loss=sum(loss.distill_loss * share for loss, share in losses),
-        kl_reg=sum(loss.kl_reg * share for loss, share in losses),
-        mean_is_ratio=sum(loss.mean_is_ratio * share for loss, share in losses),
-        clip_fraction=sum(loss.clip_fraction * share for loss, share in losses),
-        grad_norm=grad_norm,
+    return _Loss(
+        loss.total,
+        {
+            "total_loss": loss.distill_loss + loss.kl_reg,
+            "distill_loss": loss.distill_loss,
+            "kl_reg": loss.kl_reg,
+            "mean_is_ratio": loss.mean_is_ratio,
+            "clip_fraction": loss.clip_fraction,
+        },
     )
 
 
-def _require_finite(step: _Step, optimizer: Optimizer, where: str) -> None:
-    for name, value in asdict(step).items():
+def _cross_entropy(model: nn.Module, batch: Batch) -> _Loss:
+    total = -token_logprobs(response_logits(model, batch.student), batch.token_ids).mean()
+    return _Loss(total, {"cross_entropy": total.item()})
+
+
+def _step(
+    optimizer: Optimizer, losses: Sequence[tuple[_LossNow, int]], max_grad_norm: float, where: str
+) -> dict[str, float]:
+    """One optimiser step: means over all response tokens, and the gradient's norm before clipping.
+
+    `losses` has each batch with the number of its response tokens.
+    """
+    total_tokens = sum(tokens for _, tokens in losses)
+    step: dict[str, float] = {}
+    optimizer.zero_grad()
+    for loss_now, tokens in losses:
+        loss, share = loss_now(), tokens / total_tokens
+        torch.autograd.backward(loss.total * share)
+        for name, value in loss.numbers.items():
+            step[name] = step.get(name, 0.0) + value * share
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    step["grad_norm"] = nn.utils.clip_grad_norm_(parameters, max_grad_norm or math.inf).item()
+    _require_finite(step, optimizer, where)
+    optimizer.step()
+    optimizer.zero_grad()
+    return step
+
+
+def _require_finite(step: Mapping[str, float], optimizer: Optimizer, where: str) -> None:
+    for name, value in step.items():
         if not math.isfinite(value):
             optimizer.zero_grad()
             learning_rate: float = optimizer.param_groups[0]["lr"]
@@ -158,14 +168,15 @@ def _require_finite(step: _Step, optimizer: Optimizer, where: str) -> None:
             )
 
 
-def _metrics(steps: Sequence[_Step]) -> dict[str, float]:
-    rows = [asdict(step) for step in steps]
-    means: dict[str, float] = {name: fmean(row[name] for row in rows) for name in rows[0]}
-    return means | {
-        "distill_loss_first": steps[0].distill_loss,
-        "distill_loss_last": steps[-1].distill_loss,
-        "steps_per_batch_applied": float(len(steps)),
+def _metrics(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    means = {name: fmean(row[name] for row in steps) for name in steps[0]}
+    ends = {
+        f"{name}_{end}": row[name]
+        for name in ("distill_loss", "cross_entropy")
+        if name in means
+        for end, row in (("first", steps[0]), ("last", steps[-1]))
     }
+    return means | ends | {"steps_per_batch_applied": float(len(steps))}
 
 
 _STATE = ("exp_avg", "exp_avg_sq", "step")

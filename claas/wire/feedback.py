@@ -10,6 +10,7 @@ from claas.core.settings import TrainingConfig
 from claas.core.text import is_blank, quoted
 from claas.core.thinking import told_apart
 from claas.wire import Body, Count, Int64, RequestBody
+from claas.wire.chat import ChatMessage, Turns
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 
@@ -36,7 +37,8 @@ class FeedbackItem(RequestBody):
     """What a client knows: the prompt, the answer as shown, and the feedback on it.
 
     The API trains on the rollout it recorded, found by `rollout_id`, else by the visible text of `response`; either way
-    `prompt` must be what that answered.
+    `prompt` must be what that answered. It is trained as the answer to the conversation that it was given in, or to
+    `conversation`, where that is named.
     """
 
     lora_id: str
@@ -48,6 +50,7 @@ class FeedbackItem(RequestBody):
         description="without `steps_per_batch`, one optimiser step is made",
     )
     rollout_id: str | None = None
+    conversation: Turns | None = None
 
 
 class Orchestration(RequestBody):
@@ -111,13 +114,14 @@ class FeedbackResponse(Body):
 
 
 class LoggedItem(Body):
-    """One answer, the feedback on it, and the weights that had given it."""
+    """One answer, the feedback on it, and the weights that had given it; `conversation` as in `FeedbackItem`."""
 
     prompt: str
     response: str
     feedback: str
     rollout_id: str
     model: str
+    conversation: list[ChatMessage] | None = None
 
 
 class FeedbackLogEntry(Body):

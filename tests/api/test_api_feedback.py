@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from claas.api.feedback import fingerprint_of
 from claas.core.errors import Conflict, InvalidInput, StackError
-from claas.core.settings import TrainingConfig
+from claas.core.settings import MODES, Mode, TrainingConfig
 from claas.results.settings import EvalConfig
+from claas.wire.chat import ChatMessage
 from claas.wire.feedback import FeedbackItem, FeedbackLogEntry
 from tests.api.client import LORA, NAME, Api, error, item, ok, serving
 from tests.fakes.engine import BASE_MODEL, FakeEngine
@@ -159,6 +161,52 @@ async def test_an_answer_of_the_base_model_can_be_learned_from(tmp_path: Path, e
     async with serving(tmp_path, engine) as api:
         await api.feedback(item("Hi", await api.said("Hi", model=BASE_MODEL)))
     assert len(engine.trained) == 1
+
+
+async def test_an_answer_is_trained_under_the_conversation_that_is_named(tmp_path: Path, engine: FakeEngine) -> None:
+    """It was sampled under another prompt, which `prompt` still has to be."""
+    turns = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]
+    async with serving(tmp_path, engine) as api:
+        choice = await api.said("Hi, and be brief")
+        named = item("Hi, and be brief", choice, conversation=turns, training={"objective": "sft"})
+        receipt = await api.feedback(named)
+        assert "answered 'Hi, and be brief', not 'Hello'" in error(
+            await api.try_feedback(item("Hello", choice, rollout_id=choice.rollout_id, conversation=turns)), 400
+        )
+        (logged,) = logged_at(receipt.feedback_log_path).items
+    (trained,) = engine.trained
+    (one,) = trained.items
+    assert trained.training.objective == "sft"
+    assert [dict(turn) for turn in one.messages] == turns
+    assert one.prompt_ids == (await engine.encode(one.messages)).ids
+    assert logged.conversation is not None
+    assert [turn.text for turn in logged.conversation] == ["Be kind.", "Hi"]
+
+
+async def test_a_conversation_beyond_the_window_trains_nothing(tmp_path: Path, engine: FakeEngine) -> None:
+    async with serving(tmp_path, engine) as api:
+        long = [{"role": "user", "content": "x" * (engine.longest_prompt + 1)}]
+        error(await api.try_feedback(item("Hi", await api.said("Hi"), conversation=long)), 422)
+    assert engine.trained == []
+
+
+async def test_an_objective_that_the_engine_cannot_have_is_refused(
+    tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODES, "local", Mode("claas.engines.local", "claas-tiny"))
+    async with serving(tmp_path, engine) as api:
+        named = item("Hi", await api.said("Hi"), training={"objective": "sft"})
+        said = error(await api.try_feedback(named), 422)
+    assert said.startswith("training.objective=sft is not possible with mode=local, whose updates are sdpo only")
+    assert engine.trained == []
+
+
+def test_a_key_of_an_earlier_version_is_still_known() -> None:
+    """What items have gained since is no part of what tells one batch from another, where it says nothing."""
+    one = FeedbackItem(lora_id=LORA, prompt="Hi", response="Hello", feedback="Shorter.")
+    assert fingerprint_of([one]) == "e6d2fc5668cd60d74d500879d612cbbcd90e79d764b01866c85fc401a2738cce"
+    other = one.model_copy(update={"conversation": [ChatMessage(role="user", content="Hi")]})
+    assert fingerprint_of([other]) != fingerprint_of([one])
 
 
 async def other_text(api: Api) -> dict[str, Any]:

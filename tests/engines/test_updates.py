@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from claas.core.errors import Conflict, InvalidInput, NotFound, StackError
+from claas.core.hindsight import with_hindsight
 from claas.core.settings import TrainingConfig
 from claas.engines.base import AdapterSpec, TrainingItem, Update
-from claas.training.example import with_hindsight
 from tests.engines.talk import CONCISE, PROMPTS, ask, items, teach, user
 
 pytestmark = pytest.mark.anyio
@@ -119,6 +119,15 @@ async def test_feedback_that_the_teacher_would_not_read_is_refused(engine: Any) 
     with pytest.raises(InvalidInput, match="leaves out the user's last turn"):
         await engine.update(SMALL.lora_id, [replace(item, prompt_ids=teachers.ids)], QUICK, "key")
     assert (await engine.resolve(SMALL.lora_id)).version == 0
+
+
+async def test_sft_makes_the_answers_likelier_and_needs_no_room_for_feedback(engine: Any) -> None:
+    await engine.init_adapter(SMALL)
+    (item,) = await some_items(engine)
+    long = replace(item, feedback="shorter " * 2100)
+    update = await engine.update(SMALL.lora_id, [long], replace(QUICK, objective="sft", steps_per_batch=3), "key")
+    assert update.metrics["cross_entropy_last"] < update.metrics["cross_entropy_first"]
+    assert update.metrics["cross_entropy_first"] == pytest.approx(-sum(item.logprobs) / len(item.logprobs), rel=1e-3)
 
 
 async def test_an_adapter_that_is_being_updated_is_a_conflict_in_time(open_engine: Any) -> None:

@@ -205,7 +205,8 @@ def app_of(fake: FakeTinker) -> FastAPI:
         for one in body["forward_backward_input"]["data"]:
             inputs = [token for chunk in one["model_input"]["chunks"] for token in chunk["tokens"]]
             told = logprobs([*inputs, one["loss_fn_inputs"]["target_tokens"]["data"][-1]], weights(body["model_id"]))
-            losses = [-value for value in one["loss_fn_inputs"]["advantages"]["data"]]
+            given = one["loss_fn_inputs"]
+            losses = [-value for value in (given.get("advantages") or given["weights"])["data"]]
             outputs.append({"logprobs": {"data": told}, "elementwise_loss": {"data": losses}})
         return fake.promise({"loss_fn_outputs": outputs})
 

@@ -290,7 +290,7 @@ class TorchRun:
     def update(self, taken: Sequence[TrainingItem], training: TrainingConfig) -> dict[str, Any]:
         import torch
 
-        from claas.training.example import with_hindsight
+        from claas.core.hindsight import with_hindsight
         from tests.engines.tinker.words import chat
 
         gaps: list[Any] = []

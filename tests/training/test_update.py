@@ -61,6 +61,22 @@ def optimizer_of(model: PeftModel, learning_rate: float = 0.01) -> torch.optim.A
     return new_optimizer(trainable_parameters(model), learning_rate)
 
 
+def test_sft_is_cross_entropy_on_the_answers_whatever_a_teacher_would_say(adapted: Callable[[], PeftModel]) -> None:
+    model = adapted()
+    items = items_for(model)
+    by_hand = -sum(sum(item.logprobs) for item in items) / sum(len(item.logprobs) for item in items)
+    settings = config(objective="sft", steps_per_batch=2)
+    report = run_update(model, optimizer_of(model), items, settings)
+    assert report["cross_entropy_first"] == pytest.approx(by_hand, rel=1e-5)
+    assert report["cross_entropy_last"] < report["cross_entropy_first"]
+    assert report["cross_entropy"] == (report["cross_entropy_first"] + report["cross_entropy_last"]) / 2
+    assert not any("distill" in name or "loss" in name for name in report)
+    other = adapted()
+    taught = [TrainingExample(item.prompt_ids, item.prompt_ids, item.token_ids, item.logprobs) for item in items]
+    run_update(other, optimizer_of(other), taught, settings)
+    assert all(torch.equal(one, weights(other)[name]) for name, one in weights(model).items())
+
+
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
 def test_repeated_updates_bring_the_student_towards_the_teacher(adapted: Callable[[], PeftModel], alpha: float) -> None:
     model = adapted()

@@ -9,14 +9,14 @@ from statistics import fmean
 from claas.core.checks import served_name
 from claas.core.concurrency import TEXT_THREADS, Threads, both, together
 from claas.core.errors import ClaasError, InvalidInput, NotFound
-from claas.core.settings import TrainingConfig, default_learning_rate, require_trainable
+from claas.core.settings import SFT, TrainingConfig, default_learning_rate, require_trainable
 from claas.engines.base import AdapterSpec, TrainingItem, Weights
 from claas.engines.text import ChatFormat
 from claas.engines.tinker.service import OptimizerStep, TinkerService, TrainingRun
 from claas.engines.tinker.versions import TinkerStore, TinkerVersion
 from claas.engines.versioned import Clock, Learner
 from claas.training.example import TrainingExample
-from claas.training.token_advantages import Judged, advantages
+from claas.training.token_advantages import Advantages, Judged, advantages, as_they_are
 
 _MOST_WARM = 8
 _NAME_CHARACTERS = 80
@@ -70,15 +70,15 @@ class TinkerLearner(Learner[TinkerVersion]):
         examples = await TEXT_THREADS.run(lambda: [self._example(item, training) for item in items])
         clock = Clock()
         with clock.timing("logprobs"):
-            judged, run = await both(together(self._judged(each, newest) for each in examples), self._run(newest))
-        made = await TEXT_THREADS.run(advantages, examples, judged, training.is_clip)
+            made, run = await both(self._data(examples, newest, training), self._run(newest))
         tokens = int(made.metrics["tokens_processed"])
+        loss = "cross_entropy" if training.objective == SFT else "importance_sampling"
         rate = training.learning_rate or default_learning_rate(self.base.base_model)
         with clock.timing("distill"):
             # The service sums over tokens, where the bound is for the gradient of their mean.
             bound = training.max_grad_norm * tokens
-            steps = await run.train(made.data, training.steps_per_batch, rate, bound)
-        metrics = {**made.metrics, **_step_metrics(steps, tokens), **_billed(examples, training.steps_per_batch)}
+            steps = await run.train(made.data, loss, training.steps_per_batch, rate, bound)
+        metrics = {**made.metrics, **_step_metrics(steps, tokens), **_billed(examples, training)}
         record = await self._save(run, newest.lora_id, newest.version + 1, newest.rank, key, metrics, clock)
         await self._give_up_old(newest.lora_id)
         return record
@@ -113,6 +113,15 @@ class TinkerLearner(Learner[TinkerVersion]):
                 _log.warning("%s stays at Tinker for now: %s", path, error)
                 return
             await self._disk.run(self._store.needed, [path])
+
+    async def _data(
+        self, examples: Sequence[TrainingExample], newest: TinkerVersion, training: TrainingConfig
+    ) -> Advantages:
+        """What the service trains on; SDPO has the answers scored for it first."""
+        if training.objective == SFT:
+            return as_they_are(examples)
+        judged = await together(self._judged(each, newest) for each in examples)
+        return await TEXT_THREADS.run(advantages, examples, judged, training.is_clip)
 
     async def _judged(self, example: TrainingExample, newest: TinkerVersion) -> Judged:
         """The response under the student and under the teacher, asked for together."""
@@ -206,8 +215,10 @@ def _step_metrics(steps: Sequence[OptimizerStep], tokens: int) -> dict[str, floa
     return metrics
 
 
-def _billed(examples: Sequence[TrainingExample], steps: int) -> dict[str, float]:
+def _billed(examples: Sequence[TrainingExample], training: TrainingConfig) -> dict[str, float]:
     """Tokens that the service reads to score student and teacher, and that it trains on, prompts included."""
     student = sum(len(each.prompt_ids) + len(each.token_ids) for each in examples)
     teacher = sum(len(each.teacher_prompt_ids) + len(each.token_ids) for each in examples)
-    return {"prefill_tokens": float(student + teacher), "trained_tokens": float(steps * (student - len(examples)))}
+    scored = 0 if training.objective == SFT else student + teacher
+    trained = training.steps_per_batch * (student - len(examples))
+    return {"prefill_tokens": float(scored), "trained_tokens": float(trained)}

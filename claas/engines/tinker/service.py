@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import httpx
 import tinker
@@ -42,10 +42,10 @@ class TrainingRun:
         self._client = client
 
     async def train(
-        self, data: Sequence[Datum], steps: int, learning_rate: float, max_grad_norm: float
+        self, data: Sequence[Datum], loss: "LossName", steps: int, learning_rate: float, max_grad_norm: float
     ) -> list[OptimizerStep]:
         """AdamW steps on one batch, all of them submitted before any is waited for; `max_grad_norm` 0 clips nothing."""
-        batch = await TEXT_THREADS.run(lambda: [_datum(one) for one in data])
+        batch = await TEXT_THREADS.run(lambda: [_datum(one, loss) for one in data])
         adam = types.AdamParams(
             learning_rate=learning_rate,
             beta1=_BETAS[0],
@@ -56,10 +56,7 @@ class TrainingRun:
         )
 
         async def submitted() -> list[OptimizerStep]:
-            pairs = [
-                (self._client.forward_backward(batch, "importance_sampling"), self._client.optim_step(adam))
-                for _ in range(steps)
-            ]
+            pairs = [(self._client.forward_backward(batch, loss), self._client.optim_step(adam)) for _ in range(steps)]
             return [_optimizer_step(await forward, await step) for forward, step in pairs]
 
         return await self._service.within("training", submitted())
@@ -243,12 +240,16 @@ def _input(ids: Sequence[int]) -> types.ModelInput:
     return types.ModelInput.from_ints(list(ids))
 
 
-def _datum(one: Datum) -> types.Datum:
-    inputs: Any = {
-        "target_tokens": list(one.target_ids),
-        "logprobs": list(one.logprobs),
-        "advantages": list(one.advantages),
-    }
+LossName = Literal["importance_sampling", "cross_entropy"]
+"""What the service minimises, summed over tokens: -advantage * ratio to the sampler, or -weight * log p."""
+
+
+def _datum(one: Datum, loss: LossName) -> types.Datum:
+    inputs: Any = {"target_tokens": list(one.target_ids)}
+    if loss == "cross_entropy":
+        inputs["weights"] = list(one.advantages)
+    else:
+        inputs |= {"logprobs": list(one.logprobs), "advantages": list(one.advantages)}
     return types.Datum(model_input=_input(one.input_ids), loss_fn_inputs=inputs)
 
 

@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from claas.core.errors import InvalidInput
+from claas.core.hindsight import with_hindsight
+from claas.core.settings import SFT
 from claas.eval.metrics.metric import Metric, declared
 from claas.eval.metrics.preference import Flipped, Preference
 from claas.eval.protocols.in_context import InContext
-from claas.eval.protocols.tracks import Round, Track
+from claas.eval.protocols.tracks import Item, Round, Track
 from claas.results.effects import IN_CONTEXT
 from claas.results.keys import Role
 from claas.results.settings import FEEDBACK, EvalConfig
@@ -34,8 +36,8 @@ def with_arms(config: EvalConfig, tracks: Sequence[Track], metrics: Mapping[str,
     _require_known("control", config.controls, [IN_CONTEXT, *ARMS])
     trained = [name for name in config.controls if name in ARMS]
     _require_comparable(config, tracks, metrics, trained)
-    beside = [_beside(ARMS[name](track, other), name) for track in tracks for name in trained]
-    run = [replace(ARMS[config.arm](track, other), arm=config.arm) for track in tracks]
+    beside = [_beside(ARMS[name](track, config, other), name) for track in tracks for name in trained]
+    run = [replace(ARMS[config.arm](track, config, other), arm=config.arm) for track in tracks]
     if IN_CONTEXT in config.controls:
         run = [_with_in_context(track) if _knows_compliance(track, metrics) else track for track in run]
     return [*run, *beside]
@@ -48,37 +50,44 @@ def measured_of(track: Track, metrics: Mapping[str, Metric]) -> dict[str, Metric
     return {name: metric for name, metric in metrics.items() if _is_compared(metric, track.preference)}
 
 
-def feedback(track: Track, other: Other) -> Track:
+def feedback(track: Track, config: EvalConfig, other: Other) -> Track:
     """The rounds as the protocol has them."""
     return track
 
 
-def placebo(track: Track, other: Other) -> Track:
+def placebo(track: Track, config: EvalConfig, other: Other) -> Track:
     """Nothing said and nothing trained: what measuring the same weights again shows by itself."""
     return _told(track, None)
 
 
-def neutral(track: Track, other: Other) -> Track:
+def neutral(track: Track, config: EvalConfig, other: Other) -> Track:
     """Praise on every answer: what any update does that asks for nothing."""
     return _told(track, NEUTRAL)
 
 
-def irrelevant(track: Track, other: Other) -> Track:
+def irrelevant(track: Track, config: EvalConfig, other: Other) -> Track:
     """The feedback of another preference on the same answers: what feedback does that does not fit them."""
     return _told(track, other(track).feedback_string)
 
 
-def off_policy(track: Track, other: Other) -> Track:
+def off_policy(track: Track, config: EvalConfig, other: Other) -> Track:
     """The same feedback, on answers of the base model: what learning from one's own newest answers adds."""
     return replace(track, samples_base=True)
 
 
-ARMS: Mapping[str, Callable[[Track, Other], Track]] = {
+def sft(track: Track, config: EvalConfig, other: Other) -> Track:
+    """The teacher's own answers, learned as they are: what SDPO adds to imitating the model that has the feedback."""
+    rounds = tuple(tuple(_as_the_teacher(item, config) for item in items) for items in track.rounds)
+    return replace(track, rounds=rounds, samples_base=True)
+
+
+ARMS: Mapping[str, Callable[[Track, EvalConfig, Other], Track]] = {
     FEEDBACK: feedback,
     "placebo": placebo,
     "neutral": neutral,
     "irrelevant": irrelevant,
     "off_policy": off_policy,
+    SFT: sft,
 }
 """The arms that have a life of their own, by name."""
 
@@ -86,6 +95,15 @@ ARMS: Mapping[str, Callable[[Track, Other], Track]] = {
 def _told(track: Track, said: str | None) -> Track:
     rounds: tuple[Round, ...] = tuple(tuple(replace(item, feedback=said) for item in items) for items in track.rounds)
     return replace(track, rounds=rounds)
+
+
+def _as_the_teacher(item: Item, config: EvalConfig) -> Item:
+    """The prompt that SDPO's teacher sees is asked, and the answer is to the plain one."""
+    if item.feedback is None:
+        return item
+    plain = [{"role": "user", "content": item.prompt}]
+    [turn] = with_hindsight(plain, item.feedback, config.training.feedback_repetitions)
+    return replace(item, prompt=turn["content"], answers=item.prompt)
 
 
 def _beside(track: Track, arm: str) -> Track:

@@ -16,12 +16,16 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Item:
     """One answer of a round: what is asked, what the user says of the answer (None: nothing), and how one tells whether
-    it is as they want it."""
+    it is as they want it.
+
+    It is trained as the answer to `answers`, None standing for what was asked.
+    """
 
     prompt: str
     feedback: str | None
     wanted: Verifier
     acceptable: Collection[NonAnswer] = ()
+    answers: str | None = None
 
 
 Round = tuple[Item, ...]

@@ -218,7 +218,7 @@ class Updates:
         due = intent_to_train(
             again, newest, items, self.config.user, update_key(self.run_id, self.track.name, step), intent.sample_s
         )
-        for name in ("key", "feedback", "feedback_by_answer", "prompts", "responses", "rollout_ids"):
+        for name in ("key", "feedback", "feedback_by_answer", "prompts", "responses", "rollout_ids", "answers"):
             self.agreement.compare(where, name, getattr(intent, name), getattr(due, name))
         compare_transcripts(self.agreement, where, batch.transcripts, again.transcripts)
 

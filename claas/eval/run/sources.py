@@ -30,6 +30,7 @@ _SAMPLING = "claas.eval.run.step"
 _DECIDING = (
     _SAMPLING,
     "claas.eval.run.user",
+    "claas.core.hindsight",
     "claas.core.text",
     "claas.core.thinking",
     "claas.bench",

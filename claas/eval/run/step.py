@@ -19,6 +19,7 @@ from claas.eval.stacks.stack import WrongWeights
 from claas.results.ledger import Intent, Receipt
 from claas.results.records import SAMPLED, AdapterVersion, Counts, SampledBatch, StepRecord, Transcript, utc_now
 from claas.results.summary import update_tokens
+from claas.wire.chat import ChatMessage
 from claas.wire.feedback import FeedbackItem
 
 
@@ -45,7 +46,7 @@ async def train(run: TrackRun, step: int) -> None:
     if not intent.responses:
         run.ledger.write(silent_receipt(intent))
         return
-    items = feedback_items(intent, run.config.training)
+    items = feedback_items(intent, run.config.training_of(run.track.arm))
     receipt = await run.stack.give_feedback(intent.adapter, items, intent.key)
     run.ledger.write(receipt.model_copy(update={"step": step}))
 
@@ -135,6 +136,7 @@ def intent_to_train(
     """
     told = complaints(batch, items, user)
     feedback = [said for said, _ in told]
+    answers = [items[int(asked.item)].answers for _, asked in told]
     alike = len(set(feedback)) <= 1
     return Intent(
         step=batch.step,
@@ -146,6 +148,9 @@ def intent_to_train(
         prompts=[asked.prompt for _, asked in told],
         responses=[visible(asked.response or "") for _, asked in told],
         rollout_ids=[asked.rollout_id or "" for _, asked in told],
+        answers=[each or asked.prompt for each, (_, asked) in zip(answers, told, strict=True)]
+        if any(answers)
+        else None,
         sample_s=sample_s,
     )
 
@@ -173,9 +178,15 @@ def feedback_items(intent: Intent, training: TrainingConfig) -> list[FeedbackIte
             feedback=feedback,
             training=training,
             rollout_id=rollout_id,
+            conversation=None if answered is None else [ChatMessage(role="user", content=answered)],
         )
-        for prompt, response, feedback, rollout_id in zip(
-            intent.prompts, intent.responses, intent.said, intent.rollout_ids, strict=True
+        for prompt, response, feedback, rollout_id, answered in zip(
+            intent.prompts,
+            intent.responses,
+            intent.said,
+            intent.rollout_ids,
+            intent.answers or [None] * len(intent.prompts),
+            strict=True,
         )
     ]
 

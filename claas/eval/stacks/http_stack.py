@@ -193,7 +193,8 @@ async def _require_claas(client: HttpClient, config: EvalConfig) -> None:
             f"the API at {client.base_url} serves {info.base_model!r}, this run is about {config.base_model!r}; "
             f"add base_model={info.base_model} or start the API with the other model"
         )
-    require_trainable(info.mode, config.training)
+    for training in config.trainings:
+        require_trainable(info.mode, training)
 
 
 def _not_claas(base_url: str, reason: str) -> InvalidInput:

@@ -5,6 +5,7 @@ import json
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,23 @@ async def test_an_update_trains_on_teacher_less_student(open_tinker: Any, fake: 
     assert update.metrics["steps_per_batch_applied"] == 2
     assert update.metrics["trained_tokens"] == 2 * sum(len(i.prompt_ids) + len(i.token_ids) - 1 for i in taken)
     assert set(update.timing_ms) == {"logprobs", "distill", "save"}
+
+
+async def test_sft_trains_on_the_answers_as_they_are(open_tinker: Any, fake: FakeTinker) -> None:
+    """Nothing is scored for it: cross-entropy of the whole response, at weight 1."""
+    engine = await open_tinker()
+    await engine.init_adapter(AdapterSpec(LORA, rank=8, seed=3))
+    taken = await batch(engine)
+    update = await engine.update(LORA, taken, replace(QUICK, objective="sft"), "key")
+    asked = fake.bodies("forward_backward")[0]["forward_backward_input"]
+    assert asked["loss_fn"] == "cross_entropy"
+    for item, datum in zip(taken, asked["data"], strict=True):
+        inputs = {name: value["data"] for name, value in datum["loss_fn_inputs"].items()}
+        assert set(inputs) == {"target_tokens", "weights"}
+        assert inputs["target_tokens"] == [*item.prompt_ids, *item.token_ids][1:]
+        assert inputs["weights"] == [0.0] * (len(item.prompt_ids) - 1) + [1.0] * len(item.token_ids)
+    assert update.metrics["prefill_tokens"] == 0
+    assert update.metrics["trained_tokens"] == 2 * sum(len(i.prompt_ids) + len(i.token_ids) - 1 for i in taken)
 
 
 async def test_all_steps_are_submitted_before_any_is_waited_for(open_tinker: Any, fake: FakeTinker) -> None:

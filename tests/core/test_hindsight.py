@@ -1,7 +1,7 @@
 import pytest
 
 from claas.core.errors import InvalidInput
-from claas.training.example import with_hindsight
+from claas.core.hindsight import with_hindsight
 
 HEADER = (
     "\n\n=== HINDSIGHT CONTEXT ===\n"
