@@ -186,7 +186,7 @@ async def test_an_answer_is_trained_under_the_conversation_that_is_named(tmp_pat
 async def test_a_conversation_beyond_the_window_trains_nothing(tmp_path: Path, engine: FakeEngine) -> None:
     async with serving(tmp_path, engine) as api:
         long = [{"role": "user", "content": "x" * (engine.longest_prompt + 1)}]
-        error(await api.try_feedback(item("Hi", await api.said("Hi"), conversation=long)), 422)
+        error(await api.try_feedback(item("Hi", await api.said("Hi"), conversation=long)), 400)
     assert engine.trained == []
 
 
