@@ -9,6 +9,7 @@ from pydantic import JsonValue
 from claas.core.errors import BadRequest, InvalidInput, PromptTooLong
 from claas.engines.base import Conversation, Engine, require_window
 from claas.wire.chat import ChatMessage
+from claas.wire.tokens import room_for_prompt
 
 
 def conversation(messages: Sequence[ChatMessage], template_kwargs: Mapping[str, JsonValue] | None) -> Conversation:
@@ -62,19 +63,17 @@ def require_size(engine: Engine, characters: int) -> None:
 GAP = "\n[...]\n"
 """What stands in a turn that was cut, where the rest of it was."""
 
-_ANSWER_SHARE = 4
-_FEEDBACK_SHARE = 8
 _FEWEST_CHARACTERS = 64
 
 
 async def cut_to_fit(engine: Engine, messages: Conversation, max_tokens: int) -> FittedPrompt:
     """`messages` with as little dropped as leaves room for an answer of `max_tokens` and for feedback on it.
 
-    The answer's room is at most a quarter of the window, the feedback's is an eighth. Of a turn that is cut, beginning
-    and end stay; turns shorter than the cut stay whole. Raises `PromptTooLong` where that is not enough.
+    Of a turn that is cut, beginning and end stay; turns shorter than the cut stay whole. Raises `PromptTooLong` where
+    that is not enough.
     """
     window = engine.window
-    budget = window - min(max_tokens, window // _ANSWER_SHARE) - window // _FEEDBACK_SHARE
+    budget = room_for_prompt(window, max_tokens)
     encoded = await engine.encode(messages)
     length = len(encoded.ids)
     if length <= budget:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from claas.api.completions import require_numbers
 from claas.api.errors import reply
+from claas.api.prompts import conversation
 from claas.api.services import Served
 from claas.api.stream import while_connected
 from claas.core.concurrency import unblocked
@@ -18,11 +19,18 @@ router = APIRouter()
 
 @router.post("/tokenize", response_model=TokenizeResponse)
 async def tokenize(request: TokenizeRequest, served: Served) -> Response:
-    """The tokens of a text, as a completion would read it; it may be longer than the window. One text at a time."""
+    """The tokens of a text, as a completion would read it, or of a conversation, as a chat would.
+
+    They may be more than the window has. One text at a time.
+    """
     if request.model is not None:
         await served.models.weights(request.model)
     async with served.tokenizing:
-        ids = (await served.engine.encode(request.prompt, request.add_special_tokens)).ids
+        if request.messages is not None:
+            text = conversation(request.messages, request.chat_template_kwargs)
+        else:
+            text = request.prompt or ""
+        ids = (await served.engine.encode(text, request.add_special_tokens)).ids
         return await unblocked(len(ids), _tokenized, ids, served.engine.window)
 
 

@@ -9,13 +9,8 @@ from claas.results.keys import Items, Key, Role, judged, with_role
 from claas.results.manifest import PlannedTrack
 from claas.results.means import mean_interval, mean_p_at_most
 from claas.results.records import History, Record, Status
+from claas.results.settings import UNTRAINED
 from claas.results.statistics import Interval, holm, normal_tail, paired_difference_interval, paired_difference_z
-
-IN_CONTEXT = "in_context"
-"""The control that trains nothing: the base model with the feedback in its prompt."""
-
-UNTRAINED = (IN_CONTEXT,)
-"""The controls that have no life of their own."""
 
 
 class Contrast(Record):
@@ -36,7 +31,8 @@ class ArmEffect(Record):
     """A run against one control, where both were measured last.
 
     `control_gain` is the change from baseline that the control has by itself: what happens without the feedback, or, of
-    `in_context`, what the feedback does in a prompt. `capability` is None where the control loses none by definition.
+    those that train nothing, what the feedback does in a prompt. `capability` is None where the control loses none by
+    definition.
     """
 
     control_gain: float | None
@@ -53,7 +49,7 @@ def effects_of(
         history = histories.get(track.name)
         if history is None or history.status is not Status.COMPLETE or track.control_of is not None:
             continue
-        effects = _in_context(history, confidence)
+        effects = _untrained(history, confidence)
         for other in planned:
             control = histories.get(other.name)
             if other.control_of == track.name and control is not None and control.status is Status.COMPLETE:
@@ -63,15 +59,16 @@ def effects_of(
     return _adjusted(found)
 
 
-def _in_context(history: History, confidence: float) -> dict[str, ArmEffect]:
-    key = _compliance(history)
-    prompted = by_item(history.rollouts(0), Items(metric=IN_CONTEXT, prefix="heldout/", cluster="prompts"))
-    if key is None or key.items is None or not prompted:
-        return {}
-    last = by_item(history.rollouts(history.planned_steps), key.items)
-    base = by_item(history.rollouts(0), key.items)
-    contrast = _contrast(last, prompted, "final - in_context", confidence, _width(key))
-    return {IN_CONTEXT: ArmEffect(control_gain=_mean_change(prompted, base), compliance=contrast)}
+def _untrained(history: History, confidence: float) -> dict[str, ArmEffect]:
+    key, found = _compliance(history), dict[str, ArmEffect]()
+    for arm in UNTRAINED:
+        prompted = by_item(history.rollouts(0), Items(metric=arm, prefix="heldout/", cluster="prompts"))
+        if key is not None and key.items is not None and prompted:
+            last = by_item(history.rollouts(history.planned_steps), key.items)
+            base = by_item(history.rollouts(0), key.items)
+            contrast = _contrast(last, prompted, f"final - {arm}", confidence, _width(key))
+            found[arm] = ArmEffect(control_gain=_mean_change(prompted, base), compliance=contrast)
+    return found
 
 
 def _against(history: History, control: History, confidence: float) -> ArmEffect:

@@ -19,7 +19,7 @@ from claas.core.settings import MODES
 from claas.results.code import Change, Code
 from claas.results.records import SCHEMA_VERSION, Record
 from claas.results.run_files import RunFiles, parsed
-from claas.results.settings import FEEDBACK, ISOLATED, EvalConfig, recorded_config, spread
+from claas.results.settings import FEEDBACK, IN_CONTEXT_HISTORY, ISOLATED, EvalConfig, recorded_config, spread
 
 MAY_DIFFER = frozenset(
     {
@@ -124,7 +124,7 @@ def require_same_tracks(
     been trained too early, and the last step of before would not be the last one, which is measured.
     """
     may_grow = config.protocol.kind == ISOLATED and config.measure_every == 1
-    controls = any(track.control_of is not None for track in now or ())
+    controls = any(track.control_of is not None for track in now or ()) or IN_CONTEXT_HISTORY in config.controls
     if then is None or now is None or list(then) == list(now) or (may_grow and not controls):
         return
     was, is_now = (", ".join(f"{track.name} {track.num_steps}" for track in tracks) for tracks in (then, now))

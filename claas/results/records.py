@@ -68,7 +68,8 @@ def total_counts(parts: Iterable[Mapping[str, Counts]]) -> dict[str, Counts]:
 class Transcript(Record):
     """One request of a measurement, with what came back: enough to recompute every number made from it.
 
-    `metric` and `item` say what it was for (`compliance`, `heldout/12`). `response` is None when the answer was lost,
+    `metric` and `item` say what it was for (`compliance`, `heldout/12`). `earlier` are the turns of the conversation
+    before the prompt, None where there were none. `response` is None when the answer was lost,
     and `error` says why; for a scored completion `response` is that completion. `logprobs` (T,) are nats per token,
     and `top_logprobs` (T, K) those of the likeliest tokens, where they were asked for; of a text that was to follow a
     prompt, its own token's where that is the likeliest, and else nothing. `mean_entropy` is over the full
@@ -86,6 +87,7 @@ class Transcript(Record):
     metric: str
     item: str
     prompt: str
+    earlier: list[dict[str, str]] | None = None
     response: str | None
     error: str | None = None
     finish_reason: str | None = None

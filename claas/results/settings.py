@@ -65,6 +65,22 @@ class ProtocolConfig:
 FEEDBACK = "feedback"
 """The arm in which the user says what the protocol has them say."""
 
+IN_CONTEXT, IN_CONTEXT_HISTORY = "in_context", "in_context_history"
+UNTRAINED = (IN_CONTEXT, IN_CONTEXT_HISTORY)
+"""The controls that train nothing: the base model with the feedback, or all that was said so far, in its prompt."""
+
+_NEEDS_MORE = {
+    SFT: (
+        "its answers are given by a model that has the feedback before it, so that none can depend on them",
+        "what that puts around a prompt is not known here, and so not what an answer is to be trained under",
+    ),
+    IN_CONTEXT_HISTORY: (
+        "what another would say of answers of the base model is not asked",
+        "that keeps its sessions itself",
+    ),
+}
+"""Arms that need a user who says the same whatever the answer is, and conversations of one's own: why, of each."""
+
 PILOT = "pilot"
 """The `plan` that measures before it says anything."""
 
@@ -114,8 +130,8 @@ class EvalConfig:
     )
     controls: list[str] = setting(
         ["in_context"],
-        "other arms beside the run, on the same prompts and seeds; and in_context: feedback in the prompt, nothing is "
-        "trained",
+        "other arms beside the run, on the same prompts and seeds; and in_context (feedback in the prompt, nothing is "
+        "trained), in_context_history (the conversations so far before each prompt)",
     )
     metrics: list[str] = setting(["all"], "metrics, or the presets all and quick")
     num_steps: int = setting(20, "feedback rounds per preference", low=1)
@@ -241,16 +257,12 @@ class EvalConfig:
                 f"training.objective={self.training.objective} is not said of a run, whose arm decides it; choose arm="
                 f"{SFT} or controls=[{SFT}]"
             )
-        if SFT in (self.arm, *self.controls):
-            if self.user != ALWAYS:
+        for arm, (of_user, of_gateway) in _NEEDS_MORE.items():
+            if arm in (self.arm, *self.controls) and self.user != ALWAYS:
+                raise InvalidInput(f"the arm {arm} needs user={ALWAYS}: {of_user}")
+            if arm in (self.arm, *self.controls) and self.openclaw_url is not None:
                 raise InvalidInput(
-                    f"the arm {SFT} needs user={ALWAYS}: its answers are given by a model that has the feedback before "
-                    "it, so that none can depend on them"
-                )
-            if self.openclaw_url is not None:
-                raise InvalidInput(
-                    f"the arm {SFT} cannot be run through a gateway: what that puts around a prompt is not known here, "
-                    "and so not what an answer is to be trained under; leave it out, or openclaw_url"
+                    f"the arm {arm} cannot be run through a gateway: {of_gateway}; leave it out, or openclaw_url"
                 )
         for training in self.trainings:
             require_trainable(self.mode, training)

@@ -1,30 +1,36 @@
 """Text as a model's tokens and back, as vLLM's servers tell them."""
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from claas.core.errors import InvalidInput
 from claas.wire import Body, Count, OpenAIBody, RequestBody
+from claas.wire.chat import PlainValues, Turns
 
 MOST_TEXT_BYTES = 2**20
 """Of a text to be tokenised, and so tokens at most: a second or two of work, for which texts wait in turn."""
 
 
 class TokenizeRequest(RequestBody):
-    """Plain text, which may spell out special tokens. `model` may be any that is served: they share a tokenizer.
+    """Plain text, which may spell out special tokens, or `messages`: what an answer to a conversation continues.
 
-    `add_special_tokens`: it gets what the tokenizer puts in front of any text.
+    `model` may be any that is served: they share a tokenizer. `add_special_tokens`: a text gets what the tokenizer puts
+    in front of any. `chat_template_kwargs` are told to the chat template.
     """
 
-    prompt: str
+    prompt: str | None = None
+    messages: Turns | None = None
     model: str | None = None
     add_special_tokens: bool = True
+    chat_template_kwargs: PlainValues | None = None
 
-    @field_validator("prompt")
-    @classmethod
-    def _not_too_long(cls, prompt: str) -> str:
-        if (size := len(prompt.encode(errors="surrogatepass"))) > MOST_TEXT_BYTES:
+    @model_validator(mode="after")
+    def _one_text(self) -> "TokenizeRequest":
+        if (self.prompt is None) == (self.messages is None):
+            raise InvalidInput("either prompt or messages must be given, and not both")
+        texts = [self.prompt] if self.prompt is not None else [turn.text for turn in self.messages or ()]
+        if (size := sum(len(text.encode(errors="surrogatepass")) for text in texts)) > MOST_TEXT_BYTES:
             raise InvalidInput(f"it must have at most {MOST_TEXT_BYTES} bytes, got {size}")
-        return prompt
+        return self
 
 
 class TokenizeResponse(Body):
@@ -54,3 +60,15 @@ class TokenizerInfo(OpenAIBody):
     model_config = ConfigDict(extra="allow")
 
     tokenizer_class: str
+
+
+_ANSWER_SHARE = 4
+_FEEDBACK_SHARE = 8
+
+
+def room_for_prompt(window: int, max_tokens: int) -> int:
+    """How many tokens a prompt may have that leaves room for an answer of `max_tokens` and for feedback on it.
+
+    The answer's room is at most a quarter of the window, the feedback's is an eighth.
+    """
+    return window - min(max_tokens, window // _ANSWER_SHARE) - window // _FEEDBACK_SHARE

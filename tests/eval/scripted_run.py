@@ -18,7 +18,15 @@ from claas.eval.run.folder import OpenRun, open_run
 from claas.eval.run.reporter import Reporter, Silent
 from claas.eval.run.step import run_track
 from claas.eval.run.track_run import open_track, start
-from claas.eval.stacks.stack import Answer, Completion, CompletionScore, Continuation, Reading, TokenizedText
+from claas.eval.stacks.stack import (
+    Answer,
+    Completion,
+    CompletionScore,
+    Continuation,
+    PromptSize,
+    Reading,
+    TokenizedText,
+)
 from claas.results.ledger import Receipt
 from claas.results.records import AdapterVersion, Counts
 from claas.results.run_files import PreferenceRecords
@@ -120,11 +128,22 @@ class Halting:
         seed: int,
         max_tokens: int,
         top_logprobs: int = 0,
+        earlier: Sequence[Mapping[str, str]] = (),
     ) -> Answer:
         async with self._door("sample" if 0 < temperature < 1 else "measure", adapter.version):
             return await self.inner.answer(
-                adapter, prompt, temperature=temperature, seed=seed, max_tokens=max_tokens, top_logprobs=top_logprobs
+                adapter,
+                prompt,
+                temperature=temperature,
+                seed=seed,
+                max_tokens=max_tokens,
+                top_logprobs=top_logprobs,
+                earlier=earlier,
             )
+
+    async def prompt_size(self, messages: Sequence[Mapping[str, str]]) -> PromptSize:
+        async with self._door("size", 0):
+            return await self.inner.prompt_size(messages)
 
     async def score(
         self, adapter: AdapterVersion, messages: Sequence[Mapping[str, str]], completion: str

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from claas.core.errors import InvalidInput, StackError
+from claas.core.hindsight import with_hindsight
+from claas.core.settings import MODES, Mode, TrainingConfig
 from claas.dashboard.answers import answers
 from claas.dashboard.report import write_report
 from claas.eval.config.catalog import load_preference
@@ -27,8 +29,10 @@ from claas.eval.protocols.arms import NEUTRAL
 from claas.eval.protocols.chosen import PROTOCOLS, tracks_of
 from claas.eval.protocols.tracks import Track, rounds_of
 from claas.eval.reporters.verdict_table import verdict_report
+from claas.eval.run.step import feedback_items
 from claas.eval.runner import OpenStack, run_harness
 from claas.results.efficiency import in_user_units
+from claas.results.ledger import Intent
 from claas.results.manifest import read_manifest
 from claas.results.run_files import RunFiles
 from claas.results.settings import EvalConfig, ProtocolConfig
@@ -38,6 +42,7 @@ from tests.eval.scripted_run import Halting, until_halted
 from tests.eval.small_preferences import small_preferences
 from tests.fakes.stack import FakeStack
 
+GATEWAY = {"openclaw_url": "http://127.0.0.1:1", "claas_url": "http://127.0.0.1:2"}
 SHIPPED = [load_preference(name) for name in ("concise", "no_emoji", "identity")]
 
 
@@ -134,11 +139,19 @@ def test_sequential_trains_one_adapter_stage_by_stage(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "late"), [("sequential", False), ("sequential", True), ("mixed", True), ("flip", False)]
+    ("kind", "late", "controls"),
+    [
+        ("sequential", False, ["in_context_history", "sft"]),
+        ("sequential", True, ["placebo"]),
+        ("mixed", True, ["in_context", "off_policy"]),
+        ("flip", False, []),
+    ],
 )
-def test_killed_anywhere_a_protocol_goes_on_to_the_same_records(tmp_path: Path, kind: str, late: bool) -> None:
+def test_killed_anywhere_a_protocol_goes_on_to_the_same_records(
+    tmp_path: Path, kind: str, late: bool, controls: list[str]
+) -> None:
     unbroken = Halting(scripted())
-    two: dict[str, Any] = {"preferences": ["calm", "warm"]}
+    two: dict[str, Any] = {"preferences": ["calm", "warm"], "controls": controls}
     ran(config(tmp_path / "whole", kind, **two), unbroken)
     expected = on_record(tmp_path / "whole" / "run")
     updates = [kind for kind, _, _ in unbroken.log].count("begin")
@@ -317,7 +330,11 @@ def test_in_context_is_the_base_model_with_the_feedback_before_the_prompt(tmp_pa
     [
         ("isolated", {"controls": ["neutrl"]}, "unknown control 'neutrl'; did you mean neutral"),
         ("isolated", {"arm": "neutrl"}, "unknown arm 'neutrl'; did you mean neutral"),
-        ("isolated", {"arm": "in_context"}, "arm=in_context trains nothing; ask for it beside the run: controls="),
+        (
+            "isolated",
+            {"arm": "in_context_history"},
+            "arm=in_context_history trains nothing; ask for it beside the run: controls=",
+        ),
         ("isolated", {"arm": "neutral", "controls": ["neutral"]}, "is what the run itself does, arm=neutral"),
         (
             "sequential",
@@ -339,6 +356,69 @@ def test_a_control_that_cannot_be_compared_is_refused_before_anything_starts(
     with pytest.raises(InvalidInput, match=says):
         ran(config(tmp_path, kind, **changes), stack)
     assert not stack.asked
+
+
+def test_sft_trains_the_teachers_answers_as_answers_to_the_prompt_alone(tmp_path: Path) -> None:
+    stack = scripted()
+    results = ran(config(tmp_path, "isolated", preferences=["calm"], controls=["sft"]), stack)
+    ledger = [json.loads(line) for line in (results.run_dir / "calm.sft" / "ledger.jsonl").read_text().splitlines()]
+    plain = [step.prompts for step in results.preferences["calm"].steps]
+    intents = [Intent.model_validate(line) for line in ledger if line["kind"] == "intent"]
+    assert [intent.answers for intent in intents] == plain
+    for intent, asked in zip(intents, plain, strict=True):
+        assert intent.prompts == [with_hindsight([user(prompt)], "Please be calm", 1)[0]["content"] for prompt in asked]
+        sent = feedback_items(intent, results.config.training_of("sft"))
+        assert [[turn.text for turn in each.conversation or ()] for each in sent] == [[prompt] for prompt in asked]
+        assert {each.training.objective for each in sent} == {"sft"}
+        assert all("calm.sft-run@0" in response for response in intent.responses), "the teacher is the base model"
+    assert results.summary.arms["calm"]["sft"].compliance.n == 2
+
+
+def user(content: str) -> dict[str, str]:
+    return {"role": "user", "content": content}
+
+
+@pytest.mark.parametrize(("window", "kept"), [(20, 0), (70, 3), (2048, 4)])
+def test_in_context_history_keeps_the_newest_conversations_that_fit(tmp_path: Path, window: int, kept: int) -> None:
+    stack = scripted()
+    stack.window = window
+    results = ran(
+        config(tmp_path, "isolated", preferences=["calm"], controls=["in_context_history"], max_tokens=16), stack
+    )
+    history = results.preferences["calm"]
+    assert history.baseline is not None
+    assert history.baseline.eval["in_context_history"] == {"heldout_compliance": 1.0, "interactions": float(kept)}
+    asked = {each.item: each for each in history.baseline.rollouts if each.metric == "in_context_history"}
+    past = [asked[f"past/{place}"] for place in range(4)]
+    assert [each.prompt for each in past] == [prompt for step in history.steps for prompt in step.prompts]
+    turns = [
+        turn
+        for each in past[4 - kept :]
+        for turn in (
+            user(each.prompt),
+            {"role": "assistant", "content": each.response},
+            user("Please be calm"),
+            {"role": "assistant", "content": "Okay."},
+        )
+    ]
+    assert asked["heldout/0"].earlier == (turns or None)
+    assert asked["heldout/0"].prompt == "What is wind?"
+    room = window - min(16, window // 4) - window // 8
+    assert (asked["heldout/0"].prompt_tokens or 0) <= room
+    assert results.summary.arms["calm"]["in_context_history"].compliance.n == 2
+    with pytest.raises(InvalidInput, match="holds a run of other rounds"):
+        ran(replace_steps(results.config, 3), stack)
+
+
+def replace_steps(config: EvalConfig, num_steps: int) -> EvalConfig:
+    return dataclasses.replace(config, num_steps=num_steps, collapse_steps=None)
+
+
+def test_a_history_holds_the_stages_before_it_too(tmp_path: Path) -> None:
+    asked = config(tmp_path, "sequential", preferences=["calm", "warm"], controls=["in_context_history"], max_tokens=16)
+    baselines = [each.baseline for each in ran(asked).preferences.values()]
+    kept = [dict(baseline.eval["in_context_history"] or {})["interactions"] for baseline in baselines if baseline]
+    assert kept == [4.0, 8.0]
 
 
 @pytest.mark.parametrize("kind", ["sequential", "flip"])
@@ -371,6 +451,32 @@ def test_the_run_itself_may_be_an_arm(tmp_path: Path) -> None:
     assert "· arm neutral" in (results.run_dir / "report.html").read_text()
     with pytest.raises(InvalidInput, match="arm was 'neutral', now 'feedback'"):
         ran(config(tmp_path, "isolated", preferences=["calm"], controls=["neutral"]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"controls": ["sft"], "user": "when_violated"}, "the arm sft needs user=always: its answers are given by"),
+        ({"controls": ["in_context_history"], "user": "when_violated"}, "the arm in_context_history needs user=always"),
+        (
+            {"controls": ["in_context_history"], **GATEWAY},
+            "cannot be run through a gateway: that keeps",
+        ),
+        ({"arm": "sft", **GATEWAY}, "the arm sft cannot be run through a gateway: what that puts around"),
+        ({"arm": "sft", "training": TrainingConfig(kl_reg_weight=0.1)}, "training.kl_reg_weight=0.1 is estimated on"),
+        ({"training": TrainingConfig(objective="sft")}, "choose arm=sft or controls="),
+        (
+            {"controls": ["sft"], "mode": "toy"},
+            "sft is not possible with mode=toy, whose updates are sdpo only",
+        ),
+    ],
+)
+def test_an_arm_that_a_run_cannot_have_is_refused(
+    changes: dict[str, Any], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODES, "toy", Mode("tests.fakes.toy_engine", "fake-base"))
+    with pytest.raises(InvalidInput, match=says):
+        EvalConfig(**changes)
 
 
 def test_praise_beside_a_mixture_of_all_there_is_needs_no_other_preference(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from claas.eval.stacks.stack import (
     CompletionScore,
     Continuation,
     LostAnswer,
+    PromptSize,
     Reading,
     TokenizedText,
 )
@@ -44,7 +45,7 @@ class FakeStack:
     and scored by the weights: as the base model at version 0, and otherwise at every other version.
     `shift` nats are added to every token's logprob per version, so that training moves the scores. A prompt or
     completion in `lost` always fails; one in `cut_off` finishes with "length". `entropy` None means: this stack
-    cannot tell. `broken` is raised by the next feedback and then forgotten.
+    cannot tell. `window` is in words. `broken` is raised by the next feedback and then forgotten.
     """
 
     answers: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -56,6 +57,7 @@ class FakeStack:
     entropy: float | None = 1.5
     top: tuple[float, ...] = (-0.1, -3.0)
     broken: Exception | None = None
+    window: int = 2048
     asked: list[Asked] = field(default_factory=list[Asked])
     adapters: dict[str, AdapterVersion] = field(default_factory=dict[str, AdapterVersion])
     receipts: dict[str, Receipt] = field(default_factory=dict[str, Receipt])
@@ -80,6 +82,7 @@ class FakeStack:
         seed: int,
         max_tokens: int,
         top_logprobs: int = 0,
+        earlier: Sequence[Mapping[str, str]] = (),
     ) -> Answer:
         """The scripted answer; one token a word."""
         self.asked.append(Asked("answer", adapter, prompt, temperature, seed, top_logprobs))
@@ -98,10 +101,14 @@ class FakeStack:
             logprobs=logprobs,
             mean_entropy=self.entropy,
             top_logprobs=(self.top,) * tokens if top_logprobs else (),
-            prompt_tokens=len(prompt.split()),
+            prompt_tokens=_words(earlier) + len(prompt.split()),
             completion_tokens=tokens,
             tokens=_tokens(text, len(logprobs)),
         )
+
+    async def prompt_size(self, messages: Sequence[Mapping[str, str]]) -> PromptSize:
+        """One token a word."""
+        return PromptSize(_words(messages), self.window)
 
     async def score(
         self, adapter: AdapterVersion, messages: Sequence[Mapping[str, str]], completion: str
@@ -172,6 +179,10 @@ _FOR_THE_CANARY = "Well,"
 def is_canary(text: str) -> bool:
     """Whether a text is that of a run's canary."""
     return len(text) > 60 and text.count(". ") == 3 and text.endswith(".")
+
+
+def _words(messages: Sequence[Mapping[str, str]]) -> int:
+    return sum(len(turn["content"].split()) for turn in messages)
 
 
 def _tokens(text: str, count: int) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Compliance with the preference, and over-application where the opposite was asked for."""
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, cast
 
@@ -222,9 +222,15 @@ class Scope:
         )
 
 
-async def judged(subject: Subject, metric: str, asked: Probe, item: str | None = None) -> Transcript:
+async def judged(
+    subject: Subject,
+    metric: str,
+    asked: Probe,
+    item: str | None = None,
+    earlier: Sequence[Mapping[str, str]] = (),
+) -> Transcript:
     """A greedy answer to the prompt, with the verdict on it; a lost one has none. `item` is its name on record."""
-    transcript, answer = await subject.answer(metric, item or asked.item, asked.prompt)
+    transcript, answer = await subject.answer(metric, item or asked.item, asked.prompt, earlier=earlier)
     if answer is None:
         return transcript
     result = judge(asked.verifier, asked.prompt, answer.text, asked.acceptable)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from inspect import getattr_static
 from typing import Any, Protocol, cast
 
+from claas.core.concurrency import together
 from claas.core.errors import BREAKDOWNS, InvalidInput
 from claas.eval.metrics.preference import Preference
 from claas.eval.stacks.stack import (
@@ -22,6 +23,7 @@ from claas.eval.stacks.stack import (
 from claas.results.keys import Key
 from claas.results.records import AdapterVersion, Baseline, Counts, Transcript, Values
 from claas.results.settings import EvalConfig
+from claas.wire.tokens import room_for_prompt
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,29 @@ class Subject:
     max_tokens: int
 
     async def answer(
-        self, metric: str, item: str, prompt: str, *, temperature: float = 0.0, top_logprobs: int = 0
+        self,
+        metric: str,
+        item: str,
+        prompt: str,
+        *,
+        temperature: float = 0.0,
+        top_logprobs: int = 0,
+        earlier: Sequence[Mapping[str, str]] = (),
     ) -> tuple[Transcript, Answer | None]:
-        """Sample one answer. A lost answer comes back as None beside a transcript that says why."""
+        """Sample one answer, to the prompt after the `earlier` turns of a conversation.
+
+        A lost answer comes back as None beside a transcript that says why.
+        """
         seed = seed_for(self.run_seed, self.preference.name, self.step, metric, item)
-        asked = Transcript(metric=metric, item=item, prompt=prompt, response=None, temperature=temperature, seed=seed)
+        asked = Transcript(
+            metric=metric,
+            item=item,
+            prompt=prompt,
+            earlier=[dict(turn) for turn in earlier] or None,
+            response=None,
+            temperature=temperature,
+            seed=seed,
+        )
         try:
             answer = await self._ask(asked, seed, temperature, top_logprobs)
         except LostAnswer as error:
@@ -154,6 +174,30 @@ class Subject:
             }
         )
 
+    async def newest_that_fit(
+        self, metric: str, exchanges: Sequence[Sequence[Mapping[str, str]]], prompts: Sequence[str]
+    ) -> int:
+        """How many of the newest of these parts of a conversation fit before each of the prompts.
+
+        Room is left for an answer and for feedback on it. What is then asked by `metric` has them as its earlier turns.
+        """
+        alone = await together(self.stack.prompt_size([_said(prompt)]) for prompt in prompts)
+        longest = prompts[max(range(len(prompts)), key=lambda place: alone[place].tokens)]
+        room = room_for_prompt(alone[0].window, self.max_tokens)
+
+        async def fit(count: int) -> bool:
+            turns = [turn for exchange in exchanges[len(exchanges) - count :] for turn in exchange]
+            return (await self.stack.prompt_size([*turns, _said(longest)])).tokens <= room
+
+        fits, beyond = 0, 1
+        while beyond <= len(exchanges) and await fit(beyond):
+            fits, beyond = beyond, 2 * beyond
+        beyond = min(beyond, len(exchanges) + 1)
+        while beyond - fits > 1:
+            between = (fits + beyond) // 2
+            fits, beyond = (between, beyond) if await fit(between) else (fits, between)
+        return fits
+
     async def _follow(
         self, asked: Sequence[Transcript], prompt: TokenizedText, continuations: Sequence[TokenizedText]
     ) -> Sequence[Continuation]:
@@ -180,6 +224,7 @@ class Subject:
             seed=seed,
             max_tokens=self.max_tokens,
             top_logprobs=top_logprobs,
+            earlier=asked.earlier or (),
         )
 
     async def _rate(
@@ -261,6 +306,10 @@ def counted(transcripts: Sequence[Transcript]) -> Counts:
         errored=len(transcripts) - len(scored),
         truncated=sum(transcript.finish_reason == "length" for transcript in scored),
     )
+
+
+def _said(prompt: str) -> Mapping[str, str]:
+    return {"role": "user", "content": prompt}
 
 
 def seed_for(run_seed: int, preference: str, step: int | None, purpose: str, item: str) -> int:

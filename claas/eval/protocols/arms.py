@@ -13,11 +13,10 @@ from claas.core.hindsight import with_hindsight
 from claas.core.settings import SFT
 from claas.eval.metrics.metric import Metric, declared
 from claas.eval.metrics.preference import Flipped, Preference
-from claas.eval.protocols.in_context import InContext
+from claas.eval.protocols.in_context import InContext, InContextHistory
 from claas.eval.protocols.tracks import Item, Round, Track
-from claas.results.effects import IN_CONTEXT
 from claas.results.keys import Role
-from claas.results.settings import FEEDBACK, EvalConfig
+from claas.results.settings import FEEDBACK, IN_CONTEXT, IN_CONTEXT_HISTORY, UNTRAINED, EvalConfig
 
 NEUTRAL = "Thanks, that was a great answer."
 """Praise: feedback that asks for nothing."""
@@ -33,14 +32,12 @@ def with_arms(config: EvalConfig, tracks: Sequence[Track], metrics: Mapping[str,
     `InvalidInput` where an arm is unknown, or a control cannot be compared with what is run.
     """
     _require_known("arm", [config.arm], ARMS)
-    _require_known("control", config.controls, [IN_CONTEXT, *ARMS])
+    _require_known("control", config.controls, [*UNTRAINED, *ARMS])
     trained = [name for name in config.controls if name in ARMS]
     _require_comparable(config, tracks, metrics, trained)
     beside = [_beside(ARMS[name](track, config, other), name) for track in tracks for name in trained]
     run = [replace(ARMS[config.arm](track, config, other), arm=config.arm) for track in tracks]
-    if IN_CONTEXT in config.controls:
-        run = [_with_in_context(track) if _knows_compliance(track, metrics) else track for track in run]
-    return [*run, *beside]
+    return [*(_with_untrained(track, config, tracks, metrics) for track in run), *beside]
 
 
 def measured_of(track: Track, metrics: Mapping[str, Metric]) -> dict[str, Metric]:
@@ -122,7 +119,7 @@ def _require_known(what: str, names: Iterable[str], known: Iterable[str]) -> Non
     for name in names:
         if name in known:
             continue
-        if name == IN_CONTEXT:
+        if name in UNTRAINED:
             raise InvalidInput(f"arm={name} trains nothing; ask for it beside the run: controls=[{name}]")
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
@@ -154,7 +151,22 @@ def _is_compared(metric: Metric, preference: Preference) -> bool:
     return _is_compliance(metric, preference) or any(each and each.estimator == "retention" for each in retained)
 
 
-def _with_in_context(track: Track) -> Track:
-    if isinstance(track.preference, Flipped) or not track.preference.heldout_prompts:
+def _with_untrained(track: Track, config: EvalConfig, planned: Sequence[Track], metrics: Mapping[str, Metric]) -> Track:
+    """The track with the controls that train nothing among its metrics, where it can be compared with them."""
+    if not (_knows_compliance(track, metrics) and track.preference.heldout_prompts):
         return track
-    return replace(track, metrics={**track.metrics, IN_CONTEXT: InContext()})
+    if isinstance(track.preference, Flipped):
+        return track
+    beside: dict[str, Metric] = {IN_CONTEXT: InContext()}
+    if IN_CONTEXT_HISTORY in config.controls:
+        beside[IN_CONTEXT_HISTORY] = InContextHistory(_said_until(track, planned), config.temperature)
+    chosen = {name: metric for name, metric in beside.items() if name in config.controls}
+    return replace(track, metrics={**track.metrics, **chosen})
+
+
+def _said_until(track: Track, planned: Sequence[Track]) -> tuple[tuple[str, str], ...]:
+    """Prompts and feedback of every round of the protocol that the adapter has had when the track ends."""
+    names = [each.name for each in planned]
+    until = [each for each in planned[: names.index(track.name) + 1] if each.adapter == track.adapter]
+    items = [item for each in until for items in each.rounds for item in items]
+    return tuple((item.prompt, item.feedback) for item in items if item.feedback is not None)

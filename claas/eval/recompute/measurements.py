@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, TypeGuard, cast
 
 from claas.core.errors import InvalidInput
@@ -204,6 +205,14 @@ class Replay(Subject):
             truncated_prompt_tokens=transcript.truncated_prompt_tokens,
             tokens=_tokens(transcript),
         )
+
+    async def newest_that_fit(
+        self, metric: str, exchanges: Sequence[Sequence[Mapping[str, str]]], prompts: Sequence[str]
+    ) -> int:
+        """As many as its transcripts have before their prompts."""
+        found = max((len(each.earlier or ()) for (of, *_), each in self.transcripts.items() if of == metric), default=0)
+        sizes = accumulate(map(len, reversed(exchanges)), initial=0)
+        return next((count for count, turns in enumerate(sizes) if turns == found), 0)
 
     async def _rate(
         self, asked: Transcript, messages: tuple[Mapping[str, str], ...], completion: str

@@ -16,12 +16,11 @@ from claas.core.settings import MODES
 from claas.core.terminal import results_console
 from claas.eval.reporters.verdict_table import verdict_report
 from claas.eval.run.reporter import Reporter
-from claas.results.effects import UNTRAINED
 from claas.results.keys import Key, judged
 from claas.results.numbers import duration
 from claas.results.progress import ProgressLine, columns, printable, seconds_left
 from claas.results.records import Baseline, StepRecord
-from claas.results.settings import FEEDBACK, ISOLATED, EvalConfig, left_out
+from claas.results.settings import FEEDBACK, ISOLATED, UNTRAINED, EvalConfig, left_out
 from claas.results.summary import RunResults
 
 

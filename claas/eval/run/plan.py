@@ -254,6 +254,12 @@ class _Standing(Subject):
             tokens=(_SAID,),
         )
 
+    async def newest_that_fit(
+        self, metric: str, exchanges: Sequence[Sequence[Mapping[str, str]]], prompts: Sequence[str]
+    ) -> int:
+        """All of them: how many decides no number of requests."""
+        return len(exchanges)
+
     async def _rate(
         self, asked: Transcript, messages: tuple[Mapping[str, str], ...], completion: str
     ) -> CompletionScore:

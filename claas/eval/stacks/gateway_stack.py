@@ -5,7 +5,7 @@ what it said, by which weights and how sampled; an answer that it did not say is
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import httpx
@@ -82,11 +82,15 @@ class GatewayStack(HttpStack):
         seed: int,
         max_tokens: int,
         top_logprobs: int = 0,
+        earlier: Sequence[Mapping[str, str]] = (),
     ) -> Answer:
         """Sample one answer to `prompt` from exactly this version, in a session of its own.
 
-        The gateway may sample otherwise than asked: `sampled_with` says how. It has no likeliest tokens to tell.
+        The gateway may sample otherwise than asked: `sampled_with` says how. It has no likeliest tokens to tell, and
+        keeps its sessions itself: `InvalidInput` where there are earlier turns.
         """
+        if earlier:
+            raise InvalidInput("a gateway keeps its sessions itself, and cannot be told the turns of another one")
         request = ChatRequest(
             model=_AGENT,
             messages=[ChatMessage(role="user", content=prompt)],

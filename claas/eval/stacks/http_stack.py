@@ -23,6 +23,7 @@ from claas.eval.stacks.stack import (
     Answer,
     CompletionScore,
     LostAnswer,
+    PromptSize,
     require_weights,
 )
 from claas.results.ledger import Receipt
@@ -39,6 +40,7 @@ from claas.wire.chat import (
     TokenLogprobs,
 )
 from claas.wire.feedback import IDEMPOTENCY_HEADER, FeedbackItem, FeedbackRequest, FeedbackResponse
+from claas.wire.tokens import TokenizeRequest, TokenizeResponse
 
 
 @asynccontextmanager
@@ -127,11 +129,12 @@ class HttpStack(PlainText):
         seed: int,
         max_tokens: int,
         top_logprobs: int = 0,
+        earlier: Sequence[Mapping[str, str]] = (),
     ) -> Answer:
         """Sample one answer to `prompt` from exactly this version."""
         request = ChatRequest(
             model=adapter.model,
-            messages=[ChatMessage(role="user", content=prompt)],
+            messages=_turns([*earlier, {"role": "user", "content": prompt}]),
             max_tokens=max_tokens,
             temperature=temperature,
             seed=seed,
@@ -151,13 +154,22 @@ class HttpStack(PlainText):
         self._rollout_ids.add(answer.rollout_id)
         return answer
 
+    async def prompt_size(self, messages: Sequence[Mapping[str, str]]) -> PromptSize:
+        """How long a conversation is by the API's own chat template."""
+        request = TokenizeRequest(messages=_turns(messages), chat_template_kwargs=self._template_kwargs)
+        with lost_or_refused():
+            reply = await self._client.post("/tokenize", request, TokenizeResponse)
+        return PromptSize(reply.count, reply.max_model_len)
+
     async def score(
         self, adapter: AdapterVersion, messages: Sequence[Mapping[str, str]], completion: str
     ) -> CompletionScore:
         """Score a completion under exactly this version."""
-        turns = [ChatMessage.model_validate(dict(message)) for message in messages]
         request = ScoreRequest(
-            model=adapter.model, messages=turns, completion=completion, chat_template_kwargs=self._template_kwargs
+            model=adapter.model,
+            messages=_turns(messages),
+            completion=completion,
+            chat_template_kwargs=self._template_kwargs,
         )
         with lost_or_refused():
             reply = await self._client.post("/v1/score", request, ScoreResponse)
@@ -195,6 +207,10 @@ async def _require_claas(client: HttpClient, config: EvalConfig) -> None:
         )
     for training in config.trainings:
         require_trainable(info.mode, training)
+
+
+def _turns(messages: Sequence[Mapping[str, str]]) -> list[ChatMessage]:
+    return [ChatMessage.model_validate(dict(message)) for message in messages]
 
 
 def _not_claas(base_url: str, reason: str) -> InvalidInput:

@@ -129,6 +129,14 @@ class TokenizedText:
 
 
 @dataclass(frozen=True)
+class PromptSize:
+    """The tokens that an answer to a conversation continues, and how many those and the answer may be together."""
+
+    tokens: int
+    window: int
+
+
+@dataclass(frozen=True)
 class Continuation:
     """Log probabilities of the C tokens of a text after a prompt, and whether each token is the likeliest in its place.
 
@@ -232,8 +240,16 @@ class Stack(Protocol):
         seed: int,
         max_tokens: int,
         top_logprobs: int = 0,
+        earlier: Sequence[Mapping[str, str]] = (),
     ) -> Answer:
-        """Sample one answer to `prompt` from exactly this version; where versions cannot be pinned, in its turn."""
+        """Sample one answer to `prompt` from exactly this version; where versions cannot be pinned, in its turn.
+
+        `earlier` are the turns of the conversation before it.
+        """
+        ...
+
+    async def prompt_size(self, messages: Sequence[Mapping[str, str]]) -> PromptSize:
+        """How long a conversation is, which may be longer than the window."""
         ...
 
     async def score(
