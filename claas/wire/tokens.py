@@ -29,7 +29,9 @@ class TokenizeRequest(RequestBody):
             raise InvalidInput("either prompt or messages must be given, and not both")
         texts = [self.prompt] if self.prompt is not None else [turn.text for turn in self.messages or ()]
         if (size := sum(len(text.encode(errors="surrogatepass")) for text in texts)) > MOST_TEXT_BYTES:
-            raise InvalidInput(f"it must have at most {MOST_TEXT_BYTES} bytes, got {size}")
+            raise InvalidInput(
+                f"{'messages' if self.messages else 'prompt'} must have at most {MOST_TEXT_BYTES} bytes, got {size}"
+            )
         return self
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from claas.core.settings import EMBEDDED
-from claas.engines.base import ContinuationScore, TokenIds
+from claas.engines.base import ContinuationScore, Conversation, TokenIds
 from claas.tiny import WEIGHTS_DIR
 from tests.api.client import LORA, NAME, Api, error, ok, running, serving, settings
 from tests.fakes.engine import FakeEngine, token_id
@@ -24,9 +24,20 @@ async def test_the_tokens_of_a_text_are_those_that_a_completion_reads(tmp_path: 
         long = "a " * 2 * engine.window
         assert ok(await api.http.post("/tokenize", json={"prompt": long}))["count"] > engine.window
         for prompt in ("a" * (2**20 + 1), "漢" * (2**20 // 3 + 1)):
-            assert "prompt: it must have at most 1048576 bytes" in error(
+            assert "prompt must have at most 1048576 bytes" in error(
                 await api.http.post("/tokenize", json={"prompt": prompt}), 422
             )
+
+
+async def test_a_conversation_has_the_tokens_that_an_answer_to_it_continues(tmp_path: Path, engine: FakeEngine) -> None:
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]
+    async with serving(tmp_path, engine) as api:
+        told = ok(await api.http.post("/tokenize", json={"messages": turns}))
+        both = await api.http.post("/tokenize", json={"messages": turns, "prompt": "a"})
+        neither = await api.http.post("/tokenize", json={})
+    assert told["tokens"] == list((await engine.encode(Conversation(tuple(turns)))).ids)
+    for refused in (both, neither):
+        assert "either prompt or messages must be given, and not both" in error(refused, 422)
 
 
 async def test_tokens_read_as_a_text(tmp_path: Path, engine: FakeEngine) -> None:
