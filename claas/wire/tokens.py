@@ -29,9 +29,8 @@ class TokenizeRequest(RequestBody):
             raise InvalidInput("either prompt or messages must be given, and not both")
         texts = [self.prompt] if self.prompt is not None else [turn.text for turn in self.messages or ()]
         if (size := sum(len(text.encode(errors="surrogatepass")) for text in texts)) > MOST_TEXT_BYTES:
-            raise InvalidInput(
-                f"{'messages' if self.messages else 'prompt'} must have at most {MOST_TEXT_BYTES} bytes, got {size}"
-            )
+            name = "messages" if self.messages else "prompt"
+            raise InvalidInput(f"{name} must have at most {MOST_TEXT_BYTES} bytes, got {size}")
         return self
 
 
