@@ -18,6 +18,7 @@ from claas.core.errors import InvalidInput, MissingExtra
 from claas.core.files import read_bytes, sha256_of
 from claas.core.settings import EMBEDDED
 from claas.core.text import one_line
+from claas.models.sources import has_files, model_source
 from claas.tiny import WEIGHTS_DIR
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS, _RECORD = "adapter_config.json", "adapter_model.safetensors", "version.json"
@@ -173,13 +174,13 @@ def fetched(name: str, patterns: Sequence[str]) -> Path:
 
 
 def place_of(model: str) -> str:
-    """Where a base model's files are: a folder, or a hub id."""
-    return str(WEIGHTS_DIR) if model == EMBEDDED else model
+    """Where a base model's files are: a folder, unpacked where need be, or a hub id."""
+    return str(model_source(model).directory) if has_files(model) else model
 
 
 def _same_model(one: str, other: str) -> bool:
     """Whether two names can be told to be one model's: the same folder, or the same last part."""
-    places = Path(place_of(one)), Path(place_of(other))
+    places = [WEIGHTS_DIR if name == EMBEDDED else Path(name) for name in (one, other)]
     if all(place.is_dir() for place in places):
         return places[0].samefile(places[1])
     return places[0].name.lower() == places[1].name.lower()

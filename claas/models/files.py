@@ -3,9 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import snapshot_download  # pyright: ignore[reportUnknownVariableType]
-from huggingface_hub.errors import LocalEntryNotFoundError
-
 from claas.core.errors import InvalidInput
 from claas.core.settings import EMBEDDED
 from claas.core.text import one_line
@@ -29,6 +26,9 @@ def model_directory(name: str, files: Sequence[str]) -> Path:
         return Path(name)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise InvalidInput(f"base model {name!r}: no such directory")
+    from huggingface_hub import snapshot_download  # pyright: ignore[reportUnknownVariableType]
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
     try:
         return Path(snapshot_download(name, allow_patterns=list(files)))
     except LocalEntryNotFoundError as error:

@@ -38,10 +38,15 @@ def model_source(name: str) -> ModelSource:
         return ModelSource(model_directory(name, ()), "ships with this project")
     if name in PACKAGED:
         return _packaged(name, PACKAGED[name])
-    if name.endswith(".gguf") and not Path(name).is_dir():
+    if has_files(name):
         return _of_gguf(Path(name).expanduser())
     directory = model_directory(name, (*TEXT_FILES, *WEIGHT_FILES))
     return ModelSource(directory, "a folder" if Path(name).is_dir() else _at_hub(name, directory))
+
+
+def has_files(name: str) -> bool:
+    """Whether a name stands for files that are here or in a package, and for nothing that transformers finds itself."""
+    return name in (EMBEDDED, *PACKAGED) or (name.endswith(".gguf") and not Path(name).is_dir())
 
 
 def _packaged(name: str, model: Packaged) -> ModelSource:

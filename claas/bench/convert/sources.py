@@ -10,11 +10,9 @@ from pathlib import Path
 
 from pydantic_core import from_json
 
-from claas.bench.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, TEXT_FILES, fetched, is_path, stored
+from claas.bench.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, TEXT_FILES, fetched, is_path, place_of, stored
 from claas.core.errors import InvalidInput, MissingExtra
 from claas.core.files import read_text, sha256_of
-from claas.core.settings import EMBEDDED
-from claas.tiny import WEIGHTS_DIR
 
 _METHOD = 1
 """A digest is of this, too: another way to convert makes another folder."""
@@ -108,10 +106,8 @@ def source_of(source: str, config: str | None, store_dir: Path) -> Source:
 
 
 def folder_of(name: str, files: Sequence[str]) -> Path:
-    """The folder of `claas-tiny`, of a path, or of a hub id, of which `files` are fetched."""
-    if name == EMBEDDED:
-        return WEIGHTS_DIR
-    path = Path(name).expanduser()
+    """The folder of a base model by its name, of a path, or of a hub id, of which `files` are fetched."""
+    path = Path(place_of(name)).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise InvalidInput(f"{path} has no config.json")
