@@ -20,10 +20,12 @@ from claas.core.settings import TrainingConfig
 from claas.engines.base import AdapterSpec, Engine, TokenIds, Weights
 from claas.engines.local import model_check
 from claas.engines.local.engine import LocalEngine
-from claas.engines.local.forward import GenericForward, Qwen3Forward
+from claas.engines.local.forward import Forward, GenericForward
 from claas.engines.local.linear import Segment
+from claas.engines.local.llama import LlamaForward, forwards_of
+from claas.engines.local.lora import base_weights, head_of
 from claas.engines.local.model import LoadedModel
-from claas.engines.local.versions import AdapterCache, LocalStore
+from claas.engines.local.versions import LocalStore
 from tests.engines.architectures import REFUSED, SEEING, SERVED, save
 from tests.engines.talk import PROMPTS, ask, items, user
 
@@ -194,19 +196,37 @@ async def test_what_an_adapter_needs_is_known_when_it_is_made(tmp_path: Path) ->
     await engine.close()
 
 
-async def test_the_own_forward_pass_of_the_embedded_model_is_that_of_transformers(
-    base: LoadedModel, tmp_path: Path
-) -> None:
-    adapters = AdapterCache(base, LocalStore(tmp_path))
-    assert Qwen3Forward.suits(base)
-    ids = torch.arange(100, 148).view(2, 24)
-    positions = torch.arange(24).expand(2, -1)
-    segments = [Segment(await adapters.get(base.weights), 2)]
+WRITTEN_OUT = ("llama-yarn", "llama-biases", "mistral-sliding", "qwen2-mixed", "qwen3-bias", "seed-oss")
+BY_THEIR_OWN_CODE = ("gpt2", "gemma", "ernie4.5")
+
+
+def forward_of(kind: str, folder: Path) -> Forward:
+    base = LoadedModel.load(str(save(kind, folder)))
+    return forwards_of(base, base_weights(base), 1)[0]
+
+
+@pytest.mark.parametrize("kind", WRITTEN_OUT)
+def test_a_model_that_computes_as_llama_does_runs_the_written_out_forward_pass(tmp_path: Path, kind: str) -> None:
+    assert isinstance(forward_of(kind, tmp_path), LlamaForward)
+
+
+@pytest.mark.parametrize("kind", BY_THEIR_OWN_CODE)
+def test_a_model_that_does_not_runs_its_own_code_even_with_the_same_parts(tmp_path: Path, kind: str) -> None:
+    assert isinstance(forward_of(kind, tmp_path), GenericForward)
+
+
+@pytest.mark.parametrize("kind", ["embedded", "llama-tied", "qwen2-mixed"])
+def test_the_written_out_forward_pass_is_that_of_transformers(base: LoadedModel, tmp_path: Path, kind: str) -> None:
+    if kind != "embedded":
+        base = LoadedModel.load(str(save(kind, tmp_path)))
+    ids = torch.arange(100, 196).view(2, 48)
+    positions = torch.arange(48).expand(2, -1)
+    segments = [Segment(base_weights(base), 2)]
     model: Any = base.model
     with torch.inference_mode():
         expected = model(ids).logits.flatten(0, 1)
-        for forward in (Qwen3Forward(base, adapters.head), GenericForward(base, adapters.head)):
-            logits = forward(ids, positions, 24, torch.ones(2, 24, dtype=torch.bool), segments)
+        for forward in (LlamaForward(base, head_of(base)), GenericForward(base, head_of(base))):
+            logits = forward(ids, positions, 48, torch.ones(2, 48, dtype=torch.bool), segments)
             torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
 
 

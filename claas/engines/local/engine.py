@@ -21,8 +21,8 @@ from claas.engines.base import (
     Weights,
 )
 from claas.engines.local.decode import DecodeJob, Decoder
-from claas.engines.local.forward import forward_of
 from claas.engines.local.learner import LocalLearner
+from claas.engines.local.llama import forwards_of
 from claas.engines.local.model import LoadedModel
 from claas.engines.local.model_check import checked_once
 from claas.engines.local.score import ScoreJob, Scorer, shared_prefix
@@ -58,13 +58,11 @@ class LocalEngine(VersionedEngine[LocalVersion]):
         self._directory_of = store.directory
         self._adapters = AdapterCache(base, store)
         # Where one operation runs on one core, as many threads of each kind as there are cores, up to a few.
-        threads = min(os.cpu_count() or 1, _MOST_THREADS) if base.small else 1
-        decoders = [
-            Decoder(forward_of(base, self._adapters.head), base.device, base.chat.stop_ids, base.chat.text)
-            for _ in range(threads)
-        ]
+        threads = min(os.cpu_count() or 1, _MOST_THREADS) if base.packed else 1
+        forwards = forwards_of(base, self._adapters.of_base, 2 * threads)
+        decoders = [Decoder(forward, base.device, base.chat.stop_ids, base.chat.text) for forward in forwards[:threads]]
         self._batcher = Batcher(decoders, max_batch_rows)
-        self._scorer = Scorer([forward_of(base, self._adapters.head) for _ in range(threads)], base.device)
+        self._scorer = Scorer(forwards[threads:], base.device)
 
     @classmethod
     def open(

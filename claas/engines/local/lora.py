@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from claas.core.errors import InvalidInput, StackError
 from claas.core.text import one_line
 from claas.engines.base import AdapterSpec
-from claas.engines.local.linear import LinearOp, ModelWeights, linear, linear_op
-from claas.engines.local.model import LoadedModel, linear_layers, matrix_of, named_modules
+from claas.engines.local.linear import LinearOp, ModelWeights, linear_op
+from claas.engines.local.model import LoadedModel, linear_layers, matrix_of, named_modules, output_head
 from claas.training.update import trainable_parameters
 
 _PREFIX = "base_model.model."
@@ -162,41 +162,44 @@ def from_bytes(data: bytes) -> dict[str, Tensor]:
     return load(data)
 
 
-def base_weights(model: nn.Module, *, pack: bool) -> ModelWeights:
+def base_weights(base: LoadedModel) -> ModelWeights:
     """The base model itself."""
-    ops = {name: linear_op(*matrix_of(layer), pack=pack) for name, layer in linear_layers(model).items()}
+    layers = linear_layers(base.model)
+    ops = {name: linear_op(*matrix_of(layer), pack=base.packed) for name, layer in layers.items()}
     return ModelWeights(ops=ops, deltas={})
 
 
-def prepared(
-    shape: LoraShape, tensors: Mapping[str, Tensor], model: nn.Module, base: ModelWeights, *, merge: bool
-) -> ModelWeights:
-    """The adapter on top of `base`: merged into copies of the layers it changes, or as what it adds to them."""
-    layers = shape.layers(model)
+def head_of(base: LoadedModel) -> LinearOp:
+    """The output head, which no adapter changes."""
+    return linear_op(*matrix_of(output_head(base.model)), pack=base.packed)
+
+
+def prepared(shape: LoraShape, tensors: Mapping[str, Tensor], base: LoadedModel, weights: ModelWeights) -> ModelWeights:
+    """The adapter on top of `weights`, the base model's: merged into copies of the layers, or what it adds to them."""
+    layers = shape.layers(base.model)
     pairs = {name: (tensors[parameter_names(name)[0]], tensors[parameter_names(name)[1]]) for name in layers}
     if not any(bool(b.any()) for _, b in pairs.values()):
-        return base
-    if not merge:
-        deltas = {name: _delta(layers[name], a, b, shape.scale) for name, (a, b) in pairs.items()}
-        return ModelWeights(ops=base.ops, deltas=deltas)
-    merged = {name: _merged(layers[name], a, b, shape.scale) for name, (a, b) in pairs.items()}
-    return ModelWeights(ops={**base.ops, **merged}, deltas={})
+        return weights
+    if not base.small:
+        deltas = {name: _delta(layers[name], a, shape.scale * b, base.packed) for name, (a, b) in pairs.items()}
+        return ModelWeights(ops=weights.ops, deltas=deltas)
+    merged = {name: _merged(layers[name], a, b, shape.scale, base.packed) for name, (a, b) in pairs.items()}
+    return ModelWeights(ops={**weights.ops, **merged}, deltas={})
 
 
 @torch.no_grad()
-def _merged(layer: nn.Module, a: Tensor, b: Tensor, scale: float) -> LinearOp:
+def _merged(layer: nn.Module, a: Tensor, b: Tensor, scale: float, pack: bool) -> LinearOp:
     weight, bias = matrix_of(layer)
-    return linear_op(weight + scale * (b @ a), bias, pack=True)
+    return linear_op(weight + scale * (b @ a), bias, pack=pack)
 
 
 @torch.no_grad()
-def _delta(layer: nn.Module, a: Tensor, b: Tensor, scale: float) -> LinearOp:
+def _delta(layer: nn.Module, a: Tensor, b: Tensor, pack: bool) -> LinearOp:
     weight, _ = matrix_of(layer)
-    down = a.to(weight.device, weight.dtype)
-    up = (scale * b).to(weight.device, weight.dtype)
+    down, up = (linear_op(each.to(weight.device, weight.dtype), None, pack=pack) for each in (a, b))
 
     def add(x: Tensor) -> Tensor:
-        return linear(linear(x, down), up)
+        return up(down(x))
 
     return add
 

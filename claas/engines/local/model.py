@@ -28,7 +28,8 @@ STRIDE = 16
 """Lengths of attention are multiples of this: the CPU kernels then give the same bits whatever the padding."""
 
 _log = logging.getLogger(__name__)
-_SMALL_BYTES = 256 * 2**20
+_SMALL_BYTES = 2**28
+_PACKED_BYTES = 2**31
 _KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 
 
@@ -36,9 +37,9 @@ _KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 class LoadedModel:
     """A loaded base model. Its parameters are frozen and shared by every copy that `share` makes.
 
-    `window` is the most tokens of prompt and answer together. `small` models (on a CPU) are decoded with adapters
-    merged into copies of the weights, on one thread: faster than more, and the same bits in every batch. `source` says
-    where the weights are from.
+    `source` says where the weights are from, `window` is the most tokens of prompt and answer together. On a CPU,
+    `packed` models are multiplied from a second copy of the weights, on one thread at a time: faster than on more, and
+    the same bits in every batch. `small` ones are decoded with adapters merged into copies of their own.
     """
 
     weights: Weights
@@ -47,6 +48,7 @@ class LoadedModel:
     chat: ChatFormat
     window: int
     small: bool
+    packed: bool
 
     @classmethod
     def load(cls, name: str, today: date | None = None) -> "LoadedModel":
@@ -64,8 +66,9 @@ class LoadedModel:
         generation: Any = model.generation_config
         stops = generation.eos_token_id if generation else config.eos_token_id
         size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-        small = size <= _SMALL_BYTES and next(model.parameters()).device.type == "cpu"
-        if small:
+        cpu = next(model.parameters()).device.type == "cpu"
+        packed = cpu and size <= _PACKED_BYTES
+        if packed:
             torch.set_num_threads(1)
         return cls(
             weights=Weights(None, 0, _digest(name, directory), name),
@@ -73,7 +76,8 @@ class LoadedModel:
             model=model,
             chat=ChatFormat.load(str(directory), name, stops, today),
             window=_window(name, config),
-            small=small,
+            small=cpu and size <= _SMALL_BYTES,
+            packed=packed,
         )
 
     @property

@@ -18,10 +18,10 @@ from claas.core.files import write_atomically
 from claas.core.text import one_line
 from claas.engines.base import AdapterSpec, SamplingParams
 from claas.engines.local.decode import DecodeJob, Decoder
-from claas.engines.local.forward import forward_of
-from claas.engines.local.linear import ModelWeights, linear_op
+from claas.engines.local.linear import ModelWeights
+from claas.engines.local.llama import forwards_of
 from claas.engines.local.lora import LoraShape, base_weights, load_adapter, new_tensors, prepared, wrap
-from claas.engines.local.model import LoadedModel, matrix_of, output_head
+from claas.engines.local.model import LoadedModel
 from claas.engines.versioned import MOST_TOP_LOGPROBS
 from claas.training.batch import pad, response_logits
 
@@ -67,9 +67,10 @@ def require_same(base: LoadedModel) -> str:
     """
     name = base.weights.name
     try:
-        rows = _rows(base)
+        weights = base_weights(base)
+        rows = _rows(base, weights)
         with torch.inference_mode():
-            _decode(base, [row.job for row in rows])
+            _decode(base, weights, [row.job for row in rows])
             gaps = [_gap(row.job, logits) for row, logits in zip(rows, _own_logits(base, rows), strict=True)]
     except InvalidInput:
         raise
@@ -98,11 +99,10 @@ class _Row:
     job: DecodeJob
 
 
-def _rows(base: LoadedModel) -> list[_Row]:
-    weights = base_weights(base.model, pack=base.small)
+def _rows(base: LoadedModel, weights: ModelWeights) -> list[_Row]:
     shape = LoraShape.of(AdapterSpec("check"), base)
     tensors = _fresh(shape, base.model)
-    with_adapter = prepared(shape, tensors, base.model, weights, merge=base.small)
+    with_adapter = prepared(shape, tensors, base, weights)
     adapted = wrap(base, shape)
     load_adapter(adapted, tensors)
     crossed = [length for length in _crossed(base) if _affordable(base, length)]
@@ -132,9 +132,9 @@ def _fresh(shape: LoraShape, model: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def _decode(base: LoadedModel, jobs: Sequence[DecodeJob]) -> None:
-    head = linear_op(*matrix_of(output_head(base.model)), pack=base.small)
-    decoder = Decoder(forward_of(base, head), base.device, frozenset(), base.chat.text)
+def _decode(base: LoadedModel, weights: ModelWeights, jobs: Sequence[DecodeJob]) -> None:
+    (forward,) = forwards_of(base, weights, 1)
+    decoder = Decoder(forward, base.device, frozenset(), base.chat.text)
     decoder.admit(jobs)
     while decoder.rows:
         decoder.step()
@@ -201,7 +201,9 @@ def _dtype(base: LoadedModel) -> torch.dtype:
 
 def _key(base: LoadedModel) -> str:
     """What a check depends on: the weights, where they are, and the versions of all that computes with them."""
-    digest = hashlib.sha256(f"{base.weights.digest} {base.device.type} {_dtype(base)} {base.small}".encode())
+    digest = hashlib.sha256(
+        f"{base.weights.digest} {base.device.type} {_dtype(base)} {base.small} {base.packed}".encode()
+    )
     for package in ("torch", "transformers", "peft"):
         digest.update(f"{package} {version(package)} ".encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):

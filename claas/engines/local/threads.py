@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
+import torch
+
 from claas.core.errors import ClaasError, StackError
 from claas.core.text import PART_OF_A_CHARACTER, one_line
 from claas.engines.base import OnPiece, Piece
@@ -114,6 +116,7 @@ class Workers(Generic[T]):
             thread.join()
 
     def _run(self, serve: Callable[[Inbox[T]], None]) -> None:
+        torch.get_num_threads()  # torch lets a thread have the number set for all of them at its first question only
         try:
             serve(self._inbox)
         except BaseException as error:  # nobody else would hear of it

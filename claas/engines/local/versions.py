@@ -12,9 +12,9 @@ from pathlib import Path
 from claas.core.errors import Conflict, StackError
 from claas.core.files import read_bytes, sync_directory, writing
 from claas.engines.base import Weights
-from claas.engines.local.linear import ModelWeights, linear_op
+from claas.engines.local.linear import ModelWeights
 from claas.engines.local.lora import LoraShape, base_weights, from_bytes, prepared
-from claas.engines.local.model import LoadedModel, matrix_of, output_head
+from claas.engines.local.model import LoadedModel
 from claas.engines.local.threads import answering
 from claas.engines.store import ADAPTER_WEIGHTS, STAGED, StoredVersion, VersionStore
 
@@ -148,13 +148,12 @@ class AdapterCache:
         self._store = store
         self._loading = asyncio.Lock()
         self._ready: OrderedDict[tuple[str, int, str], ModelWeights] = OrderedDict()
-        self._base_ready = base_weights(base.model, pack=base.small)
-        self.head = linear_op(*matrix_of(output_head(base.model)), pack=base.small)
+        self.of_base = base_weights(base)
 
     async def get(self, weights: Weights) -> ModelWeights:
         """Exactly the weights named, whatever has happened to the adapter's id since; read from disk in a thread."""
         if weights.lora_id is None:
-            return self._base_ready
+            return self.of_base
         key = (weights.lora_id, weights.version, weights.digest)
         ready = self._ready.get(key)
         if ready is None:
@@ -171,4 +170,4 @@ class AdapterCache:
             record = self._store.exactly(weights)
             record.require_base(self._base.weights)
             tensors = from_bytes(self._store.read_adapter(record))
-            return prepared(record.shape, tensors, self._base.model, self._base_ready, merge=self._base.small)
+            return prepared(record.shape, tensors, self._base, self.of_base)
