@@ -17,7 +17,16 @@ from claas.engines.local.memory import Memory, ModelSizes, memory_of, require_me
 from claas.tiny import WEIGHTS_DIR
 
 SIZES = ModelSizes(
-    parameters=1000, matrices=600, outputs=40, inputs=30, layers=7, cached=16, vocabulary=50, width=4, small=False
+    parameters=1000,
+    matrices=600,
+    outputs=40,
+    inputs=30,
+    layers=7,
+    cached=16,
+    vocabulary=50,
+    width=4,
+    small=False,
+    packed=False,
 )
 
 
@@ -33,22 +42,23 @@ def test_it_is_what_the_parts_come_to() -> None:
     assert asked.total == 500 * 2**20 + asked.weights + asked.adapters + asked.decoding + asked.update
     merged = memory_of(replace(SIZES, small=True), rank=2)
     assert merged.adapters == 4 * 4 * adapter + 12 * 600 * 4
+    assert memory_of(replace(SIZES, packed=True)).weights == 2 * 4 * 1000
 
 
 def test_sizes_are_read_off_the_files() -> None:
     config = AutoConfig.from_pretrained(WEIGHTS_DIR)
-    sizes = ModelSizes.of(WEIGHTS_DIR, config, 4, 2**28)
+    sizes = ModelSizes.of(WEIGHTS_DIR, config, 4, 2**28, 2**31)
     heads, keys, hidden, inner = 4 * 64, 2 * 64, 256, 768
     assert sizes is not None
     assert sizes.outputs == 4 * (heads + 2 * keys + hidden + 2 * inner + hidden)
     assert sizes.inputs == 4 * (3 * hidden + heads + 2 * hidden + inner)
-    assert (sizes.layers, sizes.cached, sizes.small) == (4 * 7, 2 * 4 * keys, True)
+    assert (sizes.layers, sizes.cached, sizes.small, sizes.packed) == (4 * 7, 2 * 4 * keys, True, True)
     assert sizes.parameters == 4_197_120
 
 
 def test_files_that_cannot_be_read_tell_nothing(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"none")
-    assert ModelSizes.of(tmp_path, LlamaConfig(), 4, 0) is None
+    assert ModelSizes.of(tmp_path, LlamaConfig(), 4, 0, 0) is None
 
 
 def test_what_does_not_fit_is_refused_with_what_would() -> None:
@@ -87,7 +97,7 @@ def test_an_update_takes_about_what_is_said() -> None:
     done = subprocess.run([sys.executable, "-c", MEASURED], capture_output=True, text=True, check=True)
     peak = re.search(r"VmHWM:\s+(\d+) kB", done.stdout)
     assert peak is not None
-    sizes = ModelSizes.of(WEIGHTS_DIR, AutoConfig.from_pretrained(WEIGHTS_DIR), 4, 0)
+    sizes = ModelSizes.of(WEIGHTS_DIR, AutoConfig.from_pretrained(WEIGHTS_DIR), 4, 0, 0)
     assert sizes is not None
     said = memory_of(sizes, rows=0)
     kept = 12 * 4 * 32 * (sizes.inputs + sizes.outputs)  # none of which are here

@@ -33,7 +33,8 @@ class ModelSizes:
     """What the memory follows from: `outputs` and `inputs` are features summed over the layers that adapters change.
 
     `matrices` are the numbers in those layers, `cached` those that one token leaves in the cache of keys and values.
-    `width` is in bytes, of a number. Adapters of a `small` model are merged into copies of the layers.
+    `width` is in bytes, of a number. Adapters of a `small` model are merged into copies of the layers; a `packed` one
+    has a second copy of its weights to multiply with.
     """
 
     parameters: int
@@ -45,9 +46,10 @@ class ModelSizes:
     vocabulary: int
     width: int
     small: bool
+    packed: bool
 
     @classmethod
-    def of(cls, directory: Path, config: Any, width: int, small_bytes: int) -> "ModelSizes | None":
+    def of(cls, directory: Path, config: Any, width: int, small_bytes: int, packed_bytes: int) -> "ModelSizes | None":
         """Those of a model's files, of which only the headers are read; None where they do not tell."""
         try:
             shapes = _shapes(directory)
@@ -67,6 +69,7 @@ class ModelSizes:
             vocabulary=config.vocab_size,
             width=width,
             small=parameters * width <= small_bytes,
+            packed=parameters * width <= packed_bytes,
         )
 
 
@@ -108,7 +111,7 @@ def memory_of(
     kept = _ACTIVATIONS * sizes.outputs + rank * sizes.layers
     tokens = batch * (prompt + answer)
     return Memory(
-        weights=sizes.parameters * sizes.width,
+        weights=sizes.parameters * sizes.width * (2 if sizes.packed else 1),
         adapters=adapter * _TRAINED * _FLOAT32 + _KEPT * ready * sizes.width,
         decoding=rows * ((prompt + answer) * sizes.cached * sizes.width + _CHOICE * sizes.vocabulary * _FLOAT32),
         update=_FLOAT32 * (tokens * kept + _LOSS * batch * answer * sizes.vocabulary),

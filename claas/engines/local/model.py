@@ -157,7 +157,8 @@ def _naming(name: str) -> Generator[None, None, None]:
 
 def _require_memory(name: str, directory: Path, config: Any, *, cuda: bool) -> None:
     """Tell what will be needed, or `InvalidInput` where that is not there."""
-    sizes = ModelSizes.of(directory, config.get_text_config(), 2 if cuda else 4, 0 if cuda else _SMALL_BYTES)
+    small, packed = (0, 0) if cuda else (_SMALL_BYTES, _PACKED_BYTES)
+    sizes = ModelSizes.of(directory, config.get_text_config(), 2 if cuda else 4, small, packed)
     free = torch.cuda.mem_get_info()[0] if cuda else free_memory()
     if sizes is None or free is None or name == EMBEDDED:
         return
