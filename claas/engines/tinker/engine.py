@@ -9,32 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from claas.core.checks import in_range
-from claas.core.concurrency import together, unblocked
 from claas.core.errors import BadRequest, ClaasError, StackError
-from claas.engines.base import (
-    ContinuationScore,
-    Health,
-    Message,
-    OnPiece,
-    Prompt,
-    PromptLogprobs,
-    Sample,
-    SamplingParams,
-    Score,
-    TokenIds,
-    Weights,
-)
+from claas.engines.base import Health, OnPiece, Prompt, Sample, SamplingParams, Weights
+from claas.engines.remote import RemoteEngine
 from claas.engines.store import recorded_date, write_directory
 from claas.engines.text import ChatFormat
 from claas.engines.tinker.learner import TinkerLearner
 from claas.engines.tinker.names import ServedModel, require_key, require_served
 from claas.engines.tinker.service import TinkerService
 from claas.engines.tinker.versions import TinkerStore, TinkerVersion, complete, digest_of
-from claas.engines.versioned import MOST_TOP_LOGPROBS, SampledIds, ScoredIds, VersionedEngine
+from claas.engines.versioned import SampledIds, ScoredIds
 from claas.models.files import TEXT_FILES, model_directory
 
 
-class TinkerEngine(VersionedEngine[TinkerVersion]):
+class TinkerEngine(RemoteEngine[TinkerVersion]):
     """Implements `claas.engines.base.Engine` at a Tinker service.
 
     It cannot stream, and answers are sampled to their end of turn: stop strings cut them here, afterwards, so that
@@ -96,45 +84,6 @@ class TinkerEngine(VersionedEngine[TinkerVersion]):
         sampled = await self._service.sample(self._path(weights), prompt_ids, params, sorted(self._chat.stop_ids))
         return await self._sample(weights, prompt_ids, self._stopped(sampled, params.stop), params.stop)
 
-    async def score(self, weights: Weights, messages: Sequence[Message], completion: str) -> Score:
-        """Log probabilities of `completion` and the end-of-turn token as the answer to `messages`."""
-        prompt_ids = await self._ids(messages)
-        completion_ids = await unblocked(len(completion), self._chat.completion_ids, completion)
-        self._require_window(len(prompt_ids), len(completion_ids))
-        scored = await self._service.logprobs(self._path(weights), [*prompt_ids, *completion_ids])
-        logprobs = tuple(scored[-len(completion_ids) :])
-        return Score(weights, tuple(prompt_ids), self._chat.tokens(completion_ids), logprobs)
-
-    async def read(self, weights: Weights, prompt: TokenIds, top_logprobs: int = 0) -> PromptLogprobs:
-        """Log probabilities of every token of `prompt`, and of its `top_logprobs` likeliest alternatives."""
-        in_range("top_logprobs", top_logprobs, 0, MOST_TOP_LOGPROBS)
-        ids, path = await self._ids(prompt), self._path(weights)
-        self._require_window(len(ids), 0)
-        scored = ScoredIds([], [], [])
-        if len(ids) > 1:
-            scored = ScoredIds(await self._service.logprobs(path, ids), [], [])
-        if len(ids) > 1 and top_logprobs:
-            top_ids, values = await self._service.top_logprobs(path, ids, top_logprobs)
-            if len(top_ids) != len(scored.logprobs):
-                raise BadRequest("this Tinker service does not tell the likeliest tokens of a prompt; ask without them")
-            scored = ScoredIds(scored.logprobs, top_ids, values)
-        return await self._prompt_logprobs(weights, ids, scored)
-
-    async def score_continuations(
-        self, weights: Weights, prompt: TokenIds, continuations: Sequence[Sequence[int]]
-    ) -> list[ContinuationScore]:
-        """Log probabilities of each continuation after `prompt`, which the service reads once for each of them."""
-        await self._ids_and_continuations(prompt, continuations)
-        return await together(self._score_continuation(weights, prompt, each) for each in continuations)
-
-    async def _score_continuation(
-        self, weights: Weights, prompt: TokenIds, continuation: Sequence[int]
-    ) -> ContinuationScore:
-        reading = await self.read(weights, TokenIds((*prompt.ids, *continuation)), 1)
-        logprobs, tops = reading.logprobs[-len(continuation) :], reading.top_logprobs[-len(continuation) :]
-        likeliest = (logprob >= top[0].logprob for logprob, top in zip(logprobs, tops, strict=True))
-        return ContinuationScore(logprobs, tuple(likeliest))
-
     async def export_adapter(self, lora_id: str, version: int | None = None) -> Path:
         """A directory with the version as PEFT loads it, downloaded once."""
         record = self._store.get(lora_id, version)
@@ -164,6 +113,16 @@ class TinkerEngine(VersionedEngine[TinkerVersion]):
             await self._service.close()
         except ClaasError:
             return
+
+    async def _logprobs(self, weights: Weights, ids: Sequence[int], top_logprobs: int) -> ScoredIds:
+        path = self._path(weights)
+        logprobs = await self._service.logprobs(path, ids)
+        if not top_logprobs:
+            return ScoredIds(logprobs, [], [])
+        top_ids, values = await self._service.top_logprobs(path, ids, top_logprobs)
+        if len(top_ids) != len(logprobs):
+            raise BadRequest("this Tinker service does not tell the likeliest tokens of a prompt; ask without them")
+        return ScoredIds(logprobs, top_ids, values)
 
     def _path(self, weights: Weights) -> str | None:
         """The checkpoint that `weights` are, None for the base model."""
