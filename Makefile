@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 OTHERS := .cache/interop
+VLLM   := .cache/vllm
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install eval serve openclaw live interop browser reference check format test bench bench-smoke
+.PHONY: help install eval serve openclaw live interop vllm browser reference check format test bench bench-smoke
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -39,6 +40,13 @@ $(OTHERS)/%/.installed: configs/bench/interop/%/requirements.txt
 
 interop: install $(OTHERS)/lighteval/.installed $(OTHERS)/helm/.installed $(OTHERS)/sky/.installed  ## lighteval, HELM and SkyPilot, each installed for itself, with our API
 	$(BIN)/python -m pytest -m live tests/live/test_interop.py $(ARGS)
+
+$(VLLM)/.installed: configs/vllm/install.sh configs/vllm/requirements.txt
+	PYTHON=$(PYTHON) sh $< $(VLLM)
+	@touch $@
+
+vllm: install $(VLLM)/.installed  ## the tests against vLLM on a CPU, installed for itself
+	CLAAS_VLLM_COMMAND=$(VLLM)/bin/vllm $(BIN)/python -m pytest -m vllm $(ARGS)
 
 browser: install  ## the tests of the pages in headless Chromium, which has to be installed
 	$(BIN)/pip install -q -c constraints.txt -e '.[local,dev,browser]'

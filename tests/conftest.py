@@ -17,3 +17,5 @@ for variable in ("MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET", "MODAL_PROFILE", "CLAAS
     os.environ.pop(variable, None)
 for variable in ("TINKER_API_KEY", "TINKER_CREDENTIAL_CMD", "CLAAS_TINKER_API_KEY"):
     os.environ.pop(variable, None)
+for variable in ("CLAAS_VLLM_URL", "CLAAS_VLLM_API_KEY"):
+    os.environ.pop(variable, None)

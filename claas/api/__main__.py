@@ -11,9 +11,10 @@ from claas.core.errors import ClaasError, ExitCode, StackError
 from claas.core.settings import API_KEY_VARIABLE, MODES, config_root
 
 _USAGE = """\
-python -m claas.api [setting=value ...] [--config-name local|tinker|modal] [--config-dir FOLDER]
+python -m claas.api [setting=value ...] [--config-name local|vllm|tinker|modal] [--config-dir FOLDER]
 
   python -m claas.api port=8081 base_model=Qwen/Qwen3-0.6B    another port, another model
+  python -m claas.api --config-name vllm                      vLLM answers, its program being vllm_command
   python -m claas.api --config-name tinker                    training and sampling at a hosted service
   python -m claas.api --config-name modal                     the engine on a GPU at Modal
 

@@ -6,7 +6,6 @@ from claas.core.configuration import check_limits, setting
 from claas.core.errors import InvalidInput
 from claas.core.settings import MODES, default_base_model
 
-_NOT_VLLM = "leave it out, this API serves the model itself"
 _NO_SLEEP = "leave it out, no engine here sleeps while it learns"
 _KEYS_OF_KFALLAH_CLAAS = {
     "base_model_id": "it is base_model here",
@@ -17,8 +16,8 @@ _KEYS_OF_KFALLAH_CLAAS = {
     "tinker_state_path": "leave it out, what is at Tinker is on record in store_dir",
     "storage_backend": "leave it out, mode decides it",
     "allowed_init_base_models": "leave it out, base_model is the one that is allowed",
-    "vllm_base_url": _NOT_VLLM,
-    "attn_implementation": _NOT_VLLM,
+    "vllm_base_url": "it is vllm_url here, with mode=vllm",
+    "attn_implementation": "leave it out, the engine decides it",
     "feedback_drain_timeout_s": _NO_SLEEP,
     "feedback_sleep_verify_timeout_s": _NO_SLEEP,
     "feedback_min_free_vram_gb": _NO_SLEEP,
@@ -68,6 +67,24 @@ class ApiConfig:
         "mode=tinker: last deletes old versions' checkpoints there, as storage is paid for",
         choices=("all", "last"),
     )
+    vllm_url: str | None = setting(
+        None,
+        "mode=vllm: a vLLM that runs and sees store_dir; null: CLAAS_VLLM_URL, else one is started, and stopped at the "
+        "end",
+    )
+    vllm_command: str | None = setting(
+        None, "mode=vllm: the program that starts one; null: CLAAS_VLLM_COMMAND, else vllm"
+    )
+    vllm_arguments: list[str] = setting([], "mode=vllm: more arguments for the one that is started")
+    vllm_adapters: int = setting(
+        4, "mode=vllm: how many versions of adapters are loaded at once; --max-loras must be one more", low=1
+    )
+    vllm_max_lora_rank: int = setting(32, "mode=vllm: the largest rank for which there is to be room", low=1)
+    vllm_window: int | None = setting(
+        None, "mode=vllm: the most tokens of prompt and answer together; null: all that the model has", low=1
+    )
+    vllm_timeout_s: float = setting(600.0, "mode=vllm: bound of each request to it", low=0.0, above=True)
+    vllm_start_s: float = setting(600.0, "mode=vllm: how long one may take to start", low=0.0, above=True)
     modal_app: str | None = setting(None, "mode=modal: the app that was deployed; null: CLAAS_MODAL_APP, else claas")
     modal_timeout_s: float = setting(
         900.0, "mode=modal: bound of each call to it, the start of a stopped app included", low=0.0, above=True
@@ -82,6 +99,8 @@ class ApiConfig:
             raise InvalidInput("base_model must name a model or be null, got ''")
         if self.modal_app == "":
             raise InvalidInput("modal_app must name an app or be null, got ''")
+        if self.vllm_url is not None and not self.vllm_url.startswith(("http://", "https://")):
+            raise InvalidInput(f"vllm_url must be an address such as http://127.0.0.1:8000, got {self.vllm_url!r}")
 
     @property
     def base_model_name(self) -> str:

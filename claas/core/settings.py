@@ -64,7 +64,8 @@ class Mode:
     `claas.api.modes`). `base_model` is the default one. `extra` names what to install for it, None where that is
     nothing. A run records the versions of `packages`. `policy_gradient`: an update is a policy gradient over sampled
     tokens, which has no `kl_reg_weight`, and to which `alpha` and `teacher_top_k` mean nothing: the gradient is that of
-    alpha 1, over the sampled token. `objectives` are those that its updates can have.
+    alpha 1, over the sampled token. `objectives` are those that its updates can have. `learns_with` is the folder of
+    another engine that makes its versions.
     """
 
     engine: str
@@ -73,12 +74,21 @@ class Mode:
     packages: tuple[str, ...] = ()
     policy_gradient: bool = False
     objectives: tuple[str, ...] = (SDPO,)
+    learns_with: str | None = None
 
 
 _BOTH = (SDPO, SFT)
 
 MODES = {
     "local": Mode("claas.engines.local", EMBEDDED, "local", ("peft", "torch", "transformers"), objectives=_BOTH),
+    "vllm": Mode(
+        "claas.engines.vllm",
+        EMBEDDED,
+        "vllm",
+        ("peft", "torch", "transformers"),
+        objectives=_BOTH,
+        learns_with="claas.engines.local",
+    ),
     "tinker": Mode(
         "claas.engines.tinker",
         "Qwen/Qwen3.6-35B-A3B",

@@ -45,6 +45,14 @@ def test_every_setting_can_be_overridden() -> None:
         "tinker_base_url": "http://127.0.0.1:9",
         "tinker_timeout_s": 7.5,
         "keep_versions": "last",
+        "vllm_url": "http://127.0.0.1:9",
+        "vllm_command": "bin/vllm",
+        "vllm_arguments": ["--seed", "1"],
+        "vllm_adapters": 3,
+        "vllm_max_lora_rank": 64,
+        "vllm_window": 512,
+        "vllm_timeout_s": 9.5,
+        "vllm_start_s": 10.5,
         "modal_app": "mine",
         "modal_timeout_s": 8.5,
     }
@@ -211,7 +219,7 @@ def test_a_file_for_kfallah_claas_is_told_what_to_write_instead(tmp_path: Path) 
         "unknown key 'base_model_id': it is base_model here; "
         "unknown key 'completion_cache_size': it is rollout_capacity here; "
         "unknown key 'feedback_lock_timeout_s': it is lock_timeout_s here; "
-        "unknown key 'vllm_base_url': leave it out, this API serves the model itself"
+        "unknown key 'vllm_base_url': it is vllm_url here, with mode=vllm"
     )
 
 

@@ -75,7 +75,7 @@ def test_it_is_chosen_on_the_command_line(tmp_path: Path) -> None:
 
 def test_without_the_line_there_is_no_such_mode() -> None:
     for settings_of in (ApiConfig, EvalConfig):
-        with pytest.raises(InvalidInput, match="unknown mode 'toy'; known: local, modal, tinker"):
+        with pytest.raises(InvalidInput, match="unknown mode 'toy'; known: local, modal, tinker, vllm"):
             settings_of(mode="toy")
 
 

@@ -90,5 +90,5 @@ def test_a_large_model_never_gets_the_small_ones_learning_rate() -> None:
 
 
 def test_an_unknown_mode_lists_the_known_ones() -> None:
-    with pytest.raises(InvalidInput, match=r"unknown mode 'cloud'; known: local, modal, tinker"):
+    with pytest.raises(InvalidInput, match=r"unknown mode 'cloud'; known: local, modal, tinker, vllm"):
         default_base_model("cloud")

@@ -77,6 +77,15 @@ def new_tensors(shape: LoraShape, model: nn.Module, seed: int) -> dict[str, Tens
     return tensors
 
 
+def nonzero_tensors(shape: LoraShape, model: nn.Module) -> dict[str, Tensor]:
+    """A new adapter's tensors, but with a B that is not zero: an adapter that changes answers, to check with."""
+    generator = torch.Generator().manual_seed(0)
+    return {
+        name: tensor if tensor.any() else torch.empty_like(tensor).normal_(std=0.02, generator=generator)
+        for name, tensor in new_tensors(shape, model, 0).items()
+    }
+
+
 def wrap(base: LoadedModel, shape: LoraShape) -> PeftModel:
     """`base` with an adapter of `shape` that takes gradients; its values are still to be set.
 

@@ -20,7 +20,7 @@ from claas.engines.base import AdapterSpec, SamplingParams
 from claas.engines.local.decode import DecodeJob, Decoder
 from claas.engines.local.linear import ModelWeights
 from claas.engines.local.llama import forwards_of
-from claas.engines.local.lora import LoraShape, base_weights, load_adapter, new_tensors, prepared, wrap
+from claas.engines.local.lora import LoraShape, base_weights, load_adapter, nonzero_tensors, prepared, wrap
 from claas.engines.local.model import LoadedModel
 from claas.engines.versioned import MOST_TOP_LOGPROBS
 from claas.training.batch import pad, response_logits
@@ -101,7 +101,7 @@ class _Row:
 
 def _rows(base: LoadedModel, weights: ModelWeights) -> list[_Row]:
     shape = LoraShape.of(AdapterSpec("check"), base)
-    tensors = _fresh(shape, base.model)
+    tensors = nonzero_tensors(shape, base.model)
     with_adapter = prepared(shape, tensors, base, weights)
     adapted = wrap(base, shape)
     load_adapter(adapted, tensors)
@@ -120,16 +120,6 @@ def _job(base: LoadedModel, length: int, weights: ModelWeights) -> DecodeJob:
     prompt = [draw.randrange(base.config.vocab_size) for _ in range(length)]
     params = SamplingParams(_SAMPLED, temperature=1.0, seed=length, top_logprobs=MOST_TOP_LOGPROBS)
     return DecodeJob(prompt, weights, params)
-
-
-def _fresh(shape: LoraShape, model: nn.Module) -> dict[str, Tensor]:
-    """A new adapter's tensors, but with a B that is not zero."""
-    tensors = new_tensors(shape, model, 0)
-    generator = torch.Generator().manual_seed(0)
-    return {
-        name: tensor if tensor.any() else torch.empty_like(tensor).normal_(std=0.02, generator=generator)
-        for name, tensor in tensors.items()
-    }
 
 
 def _decode(base: LoadedModel, weights: ModelWeights, jobs: Sequence[DecodeJob]) -> None:

@@ -60,7 +60,9 @@ def code_of(config: EvalConfig, tracks: Sequence[Track], metrics: Mapping[str, M
     arms = [with_arms] if any(track.arm != FEEDBACK for track in tracks) else []
     sources, packages = _sources([*verifiers, *measured, protocol_of(config.protocol.kind), *arms])
     if config.claas_url is None:
-        sources |= {name: _package_digest(name) for name in (*_TRAINING, MODES[config.mode].engine)}
+        mode = MODES[config.mode]
+        engine = filter(None, (mode.engine, mode.learns_with))
+        sources |= {name: _package_digest(name) for name in (*_TRAINING, *engine)}
     return Code(versions=package_versions(config) | packages, sources=dict(sorted(sources.items())))
 
 

@@ -22,7 +22,7 @@ from claas.results.settings import EvalConfig
 
 _ADDRESS = "http://localhost"
 _HICCUP_S = 4.0
-"""How long a local engine in this process is tried again: what lasts longer does not mend itself."""
+"""How long an engine of this process or this machine is tried again: what lasts longer does not mend itself."""
 
 _MOST_BYTES = 4 * 2**30
 """Of a body for an API in this process, whose one client may bring it an adapter."""
@@ -43,7 +43,7 @@ async def hosted_client(config: EvalConfig, store_dir: Path) -> AsyncGenerator[H
     async with _running(settings) as app:
         # A bug in the app becomes an HTTP 500, as it would on a socket, and its traceback goes to the log.
         transport = httpx.ASGITransport(app=_logged(app), raise_app_exceptions=False)
-        patience_s = min(config.retry_for_s, _HICCUP_S) if config.mode == "local" else config.retry_for_s
+        patience_s = min(config.retry_for_s, _HICCUP_S) if config.mode in ("local", "vllm") else config.retry_for_s
         retries = Retries(for_s=patience_s)
         async with api_client(_ADDRESS, config, transport=transport, retries=retries) as client:
             yield client
