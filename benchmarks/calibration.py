@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from benchmarks.drawn import CAPABILITY, HELDOUT, SCOPE, Answers, Example, Item, measured, planned
+from benchmarks.drawn import FORM_OUT_OF_SCOPE, HELDOUT, KNOWLEDGE, SCOPE, Answers, Example, Item, measured, planned
 from benchmarks.learners import known_learners
 from benchmarks.report import Report
 from claas.results.decision import PairedScores, decide
@@ -75,7 +75,7 @@ def _nothing_changed(report: Report, example: Example) -> None:
     report.note("nothing changed, and compliance is at its threshold; a gain of more than 0 is asked for")
     for name in ("heldout_compliance", "margin_gain"):
         report.rate(f"{name}: passes", found[f"{name} passes"], SEEDS, LEVEL)
-    for name in ("capability_retention", "entropy_ratio", "self_rouge_l", "mean_logprob_drift"):
+    for name in ("knowledge_retention", "form_retention", "entropy_ratio", "self_rouge_l", "mean_logprob_drift"):
         report.rate(f"{name}, default threshold: fails by itself", found[f"{name} fails by itself"], SEEDS, LEVEL)
     report.rate("the run fails", found["run fail"], SEEDS, LEVEL)
     report.rate("the run passes", found["run pass"], SEEDS, LEVEL)
@@ -130,14 +130,16 @@ def _stages(example: Example, rows: Sequence[Sequence[Item]], then: int, now: in
 def _benchmark_decisions(report: Report, example: Example) -> None:
     """Three kinds of recorded items as the tasks of a benchmark."""
     found: Counter[str] = Counter()
-    loss = _mean(example, CAPABILITY, 0) - _mean(example, CAPABILITY, 3)
+    loss = _mean(example, FORM_OUT_OF_SCOPE, 3) - _mean(
+        example, FORM_OUT_OF_SCOPE, 0
+    )  # what is missed, the other way round
     for noise in _noises("decision"):
         drawn = example.drawn(noise)
-        same = decide({kind: _pairs(example, drawn, kind, noise) for kind in (HELDOUT, CAPABILITY, SCOPE)}, margin=0.0)
+        same = decide({kind: _pairs(example, drawn, kind, noise) for kind in (HELDOUT, KNOWLEDGE, SCOPE)}, margin=0.0)
         found.update({change.outcome.value for change in same.tasks.values()})
         found[same.decision.value] += 1
-        before, after = (_values(example, CAPABILITY, drawn, updates) for updates in (0, 3))
-        found[f"loss {decide({CAPABILITY: PairedScores(before, after)}, margin=loss).decision.value}"] += 1
+        before, after = (_values(example, FORM_OUT_OF_SCOPE, drawn, updates) for updates in (3, 0))
+        found[f"loss {decide({FORM_OUT_OF_SCOPE: PairedScores(before, after)}, margin=loss).decision.value}"] += 1
     report.note("benchmarks compared: three tasks of which nothing changed, margin 0; then one that lost its margin")
     report.rate("any task is worse", found["worse"], SEEDS, LEVEL)
     report.rate("any task is better", found["better"], SEEDS, LEVEL)

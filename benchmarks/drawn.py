@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claas.results.evidence import by_item, item_of
-from claas.results.keys import Items, Key
+from claas.results.keys import Items, Key, Role
 from claas.results.manifest import PlannedTrack
 from claas.results.records import Baseline, History, StepRecord, Transcript
 from claas.results.run_files import RunFiles, declared_keys
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "data" / "examples" / "concise-3-steps"
 
-HELDOUT, MARGINS, CAPABILITY, SCOPE = "compliance/heldout/", "logprob_margin/", "general/", "scope/"
+HELDOUT, MARGINS, SCOPE = "compliance/heldout/", "logprob_margin/", "scope/"
+KNOWLEDGE, FORM_OUT_OF_SCOPE = "general/knowledge/", "general/out_of_scope/"
 """Names of some kinds of items: their metric, and how they begin."""
 
 Item = Sequence[Sequence[Transcript]]
@@ -43,7 +44,7 @@ class Example:
         baseline, steps = files.read_baseline(), files.read_steps()
         assert baseline is not None, "it is complete"
         keys = declared_keys(files.read_metadata())
-        judged = [key.items for key in keys if key.items and (key.criterion or key.items.metric == "scope")]
+        judged = [key.items for key in keys if key.items and (key.criterion or key.role is Role.OVER_APPLIED)]
         kinds = {f"{items.metric}/{items.prefix}": items for items in judged}
         recorded = [record.rollouts for record in (baseline, *steps)]
         found = {kind: _items(recorded, items) for kind, items in kinds.items()}

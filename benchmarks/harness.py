@@ -107,12 +107,13 @@ def learning() -> int:
     report = Report()
     run = _run(EvalConfig(preferences=list(PREFERENCES), plots=False))
     for name, found in run.results.summary.preferences.items():
-        lost = found.changed_items["capability"].lost
+        lost = [item for kind in ("knowledge", "form") for item in found.changed_items[kind].lost]
         report.line(f"{name}: held-out compliance", found.finals["heldout_compliance"], "", at_least=0.8)
         report.line(f"{name}: margin gain", found.deltas["logprob_margin.margin"], "nats", at_least=2.0)
-        report.line(f"{name}: capability pass rate", found.finals["general.capability_pass_rate"], "", at_least=0.9)
+        for kept in ("knowledge_retention", "form_retention"):
+            report.line(f"{name}: {kept}", found.criteria[kept].value, "", at_least=0.9)
         report.line(f"{name}: collapse alert", found.finals["collapse.alert"], "", at_most=0.0)
-        report.note(f"{name}: verdict {found.verdict}; capability items lost: {', '.join(lost) or 'none'}")
+        report.note(f"{name}: verdict {found.verdict}; items lost: {', '.join(lost) or 'none'}")
     return report.exit_code
 
 
@@ -123,7 +124,7 @@ def collapse() -> int:
     run = _run(EvalConfig(preferences=["concise"], training=training, plots=False))
     found = run.results.summary.preferences["concise"]
     report.line("collapse alert", found.finals["collapse.alert"], "", at_least=1.0)
-    report.line("capability pass rate", found.finals["general.capability_pass_rate"], "", at_most=0.5)
+    report.line("knowledge_retention", found.criteria["knowledge_retention"].value, "", at_most=0.5)
     report.line("held-out compliance, which does not tell", found.finals["heldout_compliance"], "")
     report.line("verdict is fail", float(found.verdict == "fail"), "", at_least=1.0)
     report.note(f"{found.reason}")

@@ -107,6 +107,7 @@ def _wrong(answer: Transcript) -> Transcript:
     return answer.model_copy(update={"verdict": {**(answer.verdict or {}), "score": 0.0, "passed": False}})
 
 
+_RETENTION = frozenset({"knowledge_retention", "form_retention"})
 _COLLAPSE = frozenset({"entropy_ratio", "self_rouge_l", "mean_logprob_drift"})
 
 _FAULTS: Mapping[str, tuple[Fault, frozenset[str]]] = {
@@ -114,14 +115,14 @@ _FAULTS: Mapping[str, tuple[Fault, frozenset[str]]] = {
     "a third of the entropy: entropy_ratio fails": (_certain, frozenset({"entropy_ratio"})),
     "one answer to a prompt: self_rouge_l fails": (_alike, frozenset({"self_rouge_l"})),
     "own words 4 nats less likely: mean_logprob_drift fails": (_shifted, frozenset({"mean_logprob_drift"})),
-    "half of the abilities gone: capability_retention fails": (_half_forgotten, frozenset({"capability_retention"})),
+    "half of the abilities gone: both criteria of retention fail": (_half_forgotten, _RETENTION),
     "a quarter of prompts complied with: heldout_compliance fails": (
         _little_learned,
         frozenset({"heldout_compliance"}),
     ),
-    "irrelevant feedback: compliance and capability both fail": (
+    "irrelevant feedback: compliance and both criteria of retention fail": (
         _irrelevant,
-        frozenset({"heldout_compliance", "capability_retention"}),
+        _RETENTION | {"heldout_compliance"},
     ),
 }
 """Each fault, and the criteria that have to fail of it."""

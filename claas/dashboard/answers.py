@@ -124,13 +124,18 @@ def _cost(summary: PreferenceSummary, keys: Sequence[Key]) -> Conclusion:
         for key, criterion in judged(keys)
         if key.question in (Question.FORGETTING, Question.COLLAPSE) and criterion.name in summary.criteria
     ]
-    over = with_role(keys, Role.OVER_APPLIED)
-    if not costs and _final(summary, over) is None:
+    over = [key for key in keys if key.role is Role.OVER_APPLIED and _final(summary, key) is not None]
+    if not costs and not over:
         return _not_measured(_COSTS)
     verdicts = {ruling.verdict for _, _, ruling in costs}
     verdict = next((one for one in (Verdict.FAIL, Verdict.INCONCLUSIVE) if one in verdicts), Verdict.PASS)
-    details = (*_over_application(summary, over), *_losses(summary, costs, with_role(keys, Role.GENERAL), titles(keys)))
-    if verdict is not Verdict.FAIL and _over_applied(summary, over):  # what is certain goes before what cannot be told
+    details = (
+        *(_over_application(summary, key) for key in over),
+        *_losses(summary, costs, with_role(keys, Role.GENERAL), titles(keys)),
+    )
+    if verdict is not Verdict.FAIL and any(
+        _over_applied(summary, key) for key in over
+    ):  # what is certain goes before what cannot be told
         return Conclusion(_COSTS, "Applied too widely", details, Verdict.INCONCLUSIVE)
     if summary.status is Status.RUNNING:
         return Conclusion(_COSTS, "Not yet known", details)
@@ -140,16 +145,14 @@ def _cost(summary: PreferenceSummary, keys: Sequence[Key]) -> Conclusion:
     return Conclusion(_COSTS, word[verdict], details, verdict)
 
 
-def _over_applied(summary: PreferenceSummary, key: Key | None) -> bool:
-    """Whether more users than before did not get the opposite of the preference when they asked for it."""
-    change = summary.delta_ci.get(key.key) if key else None
+def _over_applied(summary: PreferenceSummary, key: Key) -> bool:
+    """Whether more users than before did not get what the preference is not wanted in."""
+    change = summary.delta_ci.get(key.key)
     return change is not None and change[0] > 0
 
 
-def _over_application(summary: PreferenceSummary, key: Key | None) -> Iterable[str]:
-    over = _final(summary, key)
-    if key is not None and over is not None:
-        yield f"applied to {percent(over)} of prompts that ask for the opposite{_before(summary, key.key)}"
+def _over_application(summary: PreferenceSummary, key: Key) -> str:
+    return f"applied {_in_a_sentence(key.title)}: {percent(summary.finals[key.key])}{_before(summary, key.key)}"
 
 
 def _losses(

@@ -15,6 +15,8 @@ from claas.core.files import dump_json
 from claas.dashboard.assets import PLOTLY_STYLE_HASH
 from claas.dashboard.assets import address as asset_address
 from claas.dashboard.drawings import interval_bar, sparkline
+from claas.results.effects import criteria_in
+from claas.results.keys import kept
 from claas.results.numbers import (
     common_decimals,
     compact,
@@ -166,6 +168,8 @@ def _templates() -> Environment:
         "signed_span": signed_span,
         "compact": compact,
         "capitalized": capitalized,
+        "criteria_in": criteria_in,
+        "kept": kept,
         "settings": settings,
         "title": title,
         "duration": duration,

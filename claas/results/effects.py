@@ -3,9 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
+from typing import Any
+
+from pydantic import Field, model_validator
 
 from claas.results.evidence import ByItem, by_item, paired
-from claas.results.keys import Items, Key, Role, judged, with_role
+from claas.results.keys import Items, Key, Role, retained, with_role
 from claas.results.manifest import PlannedTrack
 from claas.results.means import mean_interval, mean_p_at_most
 from claas.results.records import History, Record, Status
@@ -31,13 +34,33 @@ class ArmEffect(Record):
     """A run against one control, where both were measured last.
 
     `control_gain` is the change from baseline that the control has by itself: what happens without the feedback, or, of
-    those that train nothing, what the feedback does in a prompt. `capability` is None where the control loses none by
-    definition.
+    those that train nothing, what the feedback does in a prompt. `retained` is about what should be kept, by criterion;
+    nothing where the control loses none by definition.
     """
 
     control_gain: float | None
     compliance: Contrast
-    capability: Contrast | None = None
+    retained: dict[str, Contrast] = Field(default_factory=dict[str, Contrast])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """They had one criterion for all that should be kept."""
+        if "capability" not in values:
+            return values
+        known = {name: value for name, value in values.items() if name != "capability"}
+        kept = values["capability"]
+        return known if kept is None else known | {"retained": {"capability_retention": kept}}
+
+    def contrasts(self, criteria: Sequence[str]) -> list[Contrast | None]:
+        """That of compliance, and those of these criteria."""
+        return [self.compliance, *(self.retained.get(criterion) for criterion in criteria)]
+
+
+def criteria_in(arms: Mapping[str, Mapping[str, ArmEffect]]) -> list[str]:
+    """The criteria of what should be kept, by which any preference is held against any control."""
+    every = (effect for effects in arms.values() for effect in effects.values())
+    return list(dict.fromkeys(criterion for effect in every for criterion in effect.retained))
 
 
 def effects_of(
@@ -74,12 +97,13 @@ def _untrained(history: History, confidence: float) -> dict[str, ArmEffect]:
 def _against(history: History, control: History, confidence: float) -> ArmEffect:
     """Difference in differences: each against its own baseline."""
     compliance = _compliance(history)
-    retained = next((key for key, criterion in judged(history.keys) if criterion.estimator == "retention"), None)
     assert compliance is not None, "a control is compared by it"
     return ArmEffect(
         control_gain=_mean_change(_last(control, compliance), _first(control, compliance)),
         compliance=_difference(history, control, compliance, confidence),
-        capability=None if retained is None else _difference(history, control, retained, confidence),
+        retained={
+            criterion.name: _difference(history, control, key, confidence) for key, criterion in retained(history.keys)
+        },
     )
 
 

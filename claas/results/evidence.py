@@ -151,6 +151,8 @@ _VALUES: Mapping[str, _Value] = {
     "score": _Value(lambda found: _score(found[-1])),
     "joint_score": _Value(lambda found: _score(found[-1]), several=True),
     "missed": _Value(lambda found: _missed(found[-1])),
+    "mean_score": _Value(lambda wordings: _mean(map(_score, wordings)), several=True),
+    "mean_missed": _Value(lambda wordings: _mean(map(_missed, wordings)), several=True),
     "margin": _Value(_margin, several=True, given=True),
     "entropy": _Value(lambda samples: _mean(sample.mean_entropy for sample in samples), several=True),
     "tail_mass": _Value(lambda samples: _mean(_tail_mass(sample) for sample in samples), several=True),

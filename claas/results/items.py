@@ -24,9 +24,9 @@ class Answers(Record):
 class ItemChanges(Record):
     """Items that passed only before (`lost`) and only after (`gained`), by id, with the `answers` of both.
 
-    An item passes when its verifier says `passed`, the strict reading: a score between 0 and 1 does not. `unmeasured`
-    items have no verdict at one of the two. `mcnemar_p`: that losses and gains are equally likely; `mcnemar_p_holm`
-    is it, adjusted for the run's sets of items.
+    An item passes when its verifier says `passed`, the strict reading: a score between 0 and 1 does not; one that was
+    asked in several wordings passes in all of them. `unmeasured` items have no verdict at one of the two.
+    `mcnemar_p`: that losses and gains are equally likely; `mcnemar_p_holm` is it, adjusted for the run's sets of items.
     """
 
     n: int
@@ -78,7 +78,7 @@ class Flips:
 def flips(before: Iterable[Transcript], after: Iterable[Transcript], items: Items) -> Flips:
     """What became of a set of items from one measurement to the other; an item without a counterpart is unmeasured."""
     one, other = _by_item(before, items), _by_item(after, items)
-    pairs = {item: (passed(one.get(item)), passed(other.get(item))) for item in {**one, **other}}
+    pairs = {item: (_all_passed(one.get(item, ())), _all_passed(other.get(item, ()))) for item in {**one, **other}}
     return Flips(
         n=len(pairs),
         lost=[item for item, pair in pairs.items() if pair == (True, False)],
@@ -93,21 +93,34 @@ def passed(rollout: Transcript | None) -> bool | None:
     return verdict if isinstance(verdict, bool) else None
 
 
-def _by_item(rollouts: Iterable[Transcript], items: Items) -> Mapping[str, Transcript]:
-    """The transcript of each item; of several about one question, that of the likeliest text."""
-    found: dict[str, Transcript] = {}
+def _all_passed(wordings: Sequence[Transcript]) -> bool | None:
+    """False as soon as one did not; None where none did not and one has no verdict."""
+    verdicts = [passed(rollout) for rollout in wordings] or [None]
+    return False if False in verdicts else None if None in verdicts else True
+
+
+def _by_item(rollouts: Iterable[Transcript], items: Items) -> Mapping[str, Sequence[Transcript]]:
+    """The transcripts of each item, one for each wording; of given texts to choose from, that of the likeliest."""
+    found: dict[str, list[Transcript]] = {}
     for rollout in rollouts:
         name = item_of(rollout, items)
-        if name is not None and (name not in found or _nats(rollout) >= _nats(found[name])):
-            found[name] = rollout
-    return found
+        if name is not None:
+            found.setdefault(name, []).append(rollout)
+    if items.value in ("mean_score", "mean_missed"):
+        return found
+    return {name: [max(reversed(texts), key=_nats)] for name, texts in found.items()}
 
 
 def _nats(rollout: Transcript) -> float:
     return math.fsum(rollout.logprobs or ())
 
 
-def _answers(before: Transcript, after: Transcript) -> Answers:
+def _answers(wordings_before: Sequence[Transcript], wordings_after: Sequence[Transcript]) -> Answers:
+    """Those to the first wording in which the verdict changed."""
+    now = {rollout.item: rollout for rollout in wordings_after}
+    pairs = [(before, now[before.item]) for before in wordings_before if before.item in now]
+    changed = (pair for pair in pairs if passed(pair[0]) != passed(pair[1]))
+    before, after = next(changed, (wordings_before[0], wordings_after[0]))
     return Answers(prompt=before.prompt, before=_shown(before.response), after=_shown(after.response))
 
 

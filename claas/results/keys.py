@@ -62,15 +62,16 @@ class _Declaration(BaseModel):
         return {name: value for name, value in serialize(self).items() if value is not None}
 
 
-SHARES = ("score", "joint_score", "missed")
+SHARES = ("score", "mean_score", "joint_score", "missed", "mean_missed")
 """Values of an item that are scores in [0, 1], whose mean has Wilson's interval."""
 
 
 class Items(_Declaration):
     """The items that a number is the mean of: the transcripts of `metric` whose name starts with `prefix`.
 
-    `value` says what an item comes to: its verdict's `score`, or 1 less that (`missed`); the `joint_score` of several
-    requests about one question; the `margin` in nats of a pair's positive over its negative text; the mean `entropy`,
+    `value` says what an item comes to: its verdict's `score`, or 1 less that (`missed`); the `mean_score`, or
+    `mean_missed`, of a question that was asked in several wordings; the `joint_score` of several requests about one
+    question; the `margin` in nats of a pair's positive over its negative text; the mean `entropy`,
     `tail_mass` or `self_rouge_l` of a prompt's samples; the `mean_logprob` of a given text; or, as `verdict.words`, any
     number of its verdict. `cluster` is the word for several of them. `flips` names the set in which those that turned
     right or wrong are listed, `title` is that name as people write it; without `flips` the items are not right or
@@ -81,7 +82,7 @@ class Items(_Declaration):
     prefix: str = ""
     value: str = Field(
         default="score",
-        pattern=r"^(score|joint_score|missed|margin|entropy|tail_mass|self_rouge_l|mean_logprob|verdict\.\w+)$",
+        pattern=r"^((mean_|joint_)?score|(mean_)?missed|margin|entropy|tail_mass|self_rouge_l|mean_logprob|verdict\.\w+)$",
     )
     cluster: str = "items"
     flips: str | None = None
@@ -179,6 +180,16 @@ def judged(keys: Iterable[Key]) -> list[tuple[Key, Criterion]]:
     """The keys that have a criterion, with it, in the order in which criteria are listed."""
     pairs = [(key, key.criterion) for key in keys if key.criterion is not None]
     return sorted(pairs, key=lambda pair: list(Question).index(pair[0].question))
+
+
+def retained(keys: Iterable[Key]) -> list[tuple[Key, Criterion]]:
+    """The keys that are judged by how much of them is kept, with the criterion."""
+    return [(key, criterion) for key, criterion in judged(keys) if criterion.estimator == "retention"]
+
+
+def kept(criterion: str) -> str:
+    """What a criterion of retention is about, in a word: `knowledge` of `knowledge_retention`."""
+    return criterion.removesuffix("_retention").replace("_", " ")
 
 
 def sets_of_items(keys: Iterable[Key]) -> list[tuple[Key, Items]]:

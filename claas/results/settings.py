@@ -143,8 +143,8 @@ class EvalConfig:
     )
     collapse_steps: list[int] | None = setting(
         None,
-        "steps (from 0) at which collapse and scope are measured, those beyond num_steps left out; null: five, spread "
-        "evenly, the last too",
+        "steps (from 0) at which collapse, scope and general are measured, and at the last of which they are judged; "
+        "those beyond num_steps are left out; null: five, spread evenly, the last too",
     )
     user: str = setting(
         ALWAYS,

@@ -5,15 +5,16 @@ the same prompts, so that differences are paired by prompt; intervals are strati
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 import scipy  # pyright: ignore[reportMissingTypeStubs]
+from pydantic import model_validator
 
 from claas.results.evidence import ByItem, by_item, paired
-from claas.results.keys import Criterion, Items, Key, judged
+from claas.results.keys import Criterion, Items, Key, retained
 from claas.results.records import History, Record, Status
 from claas.results.statistics import Interval, wilson
 from claas.results.verdict import Ruling, Verdict, side
@@ -49,16 +50,23 @@ class MatrixCell(Record):
 class Stage(Record):
     """The updates of the adapter under one preference: those after `first_update` up to `last_update`.
 
-    `capability` is the score over what should be retained where it ends, and `capability_change` that less the base
-    model's.
+    `retained` is, by criterion, the score over what should be kept where it ends, less the base model's.
     """
 
     preference: str
     first_update: int
     last_update: int
     done: bool
-    capability: float | None
-    capability_change: float | None
+    retained: dict[str, float | None]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """They had one criterion for all that should be kept, and its score beside the change."""
+        if "capability_change" not in values:
+            return values
+        known = {name: value for name, value in values.items() if not name.startswith("capability")}
+        return known | {"retained": {"capability_retention": values["capability_change"]}}
 
 
 class TransferNumber(Record):
@@ -83,6 +91,11 @@ class Transfer(Record):
     matrix: list[list[MatrixCell]]
     numbers: dict[str, TransferNumber]
     ruling: Ruling
+
+    @property
+    def retained(self) -> list[str]:
+        """The criteria of what should be kept, of any stage."""
+        return list(dict.fromkeys(criterion for stage in self.stages for criterion in stage.retained))
 
 
 def transfer_of(histories: Sequence[History], threshold: float, confidence: float, family: int) -> Transfer:
@@ -194,21 +207,25 @@ def _stages(histories: Sequence[History]) -> list[Stage]:
     stages: list[Stage] = []
     before = 0
     for history in histories:
-        key = next((key for key, criterion in judged(history.keys) if criterion.estimator == "retention"), None)
-        curve = {} if key is None else history.curve(key.key)
-        now, base = curve.get(history.planned_steps), curve.get(0)
         stages.append(
             Stage(
                 preference=history.preference,
                 first_update=before,
                 last_update=before + history.planned_steps,
                 done=history.status is Status.COMPLETE,
-                capability=now,
-                capability_change=None if now is None or base is None else now - base,
+                retained={
+                    criterion.name: _change(history.curve(key.key), history.planned_steps)
+                    for key, criterion in retained(history.keys)
+                },
             )
         )
         before += history.planned_steps
     return stages
+
+
+def _change(curve: Mapping[int, float | None], last: int) -> float | None:
+    now, base = curve.get(last), curve.get(0)
+    return None if now is None or base is None else now - base
 
 
 def _lca(histories: Sequence[History], matrix: _Matrix) -> TransferNumber:

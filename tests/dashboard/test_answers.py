@@ -149,7 +149,7 @@ def test_the_cost_is_the_worst_of_what_was_looked_at() -> None:
 
 def test_what_it_cost_is_said_in_figures() -> None:
     assert cost(PASS, PASS, PASS).details == (
-        "applied to 25 % of prompts that ask for the opposite",
+        "applied where the user asks for the opposite: 25 %",
         "capability kept: 0.90 (0.85 to 0.95) of baseline",
         "no sign of collapse",
     )
@@ -172,7 +172,7 @@ def test_over_application_is_told_where_it_has_grown_for_certain() -> None:
 def test_costs_are_said_beside_what_was_before() -> None:
     key, general = "over_application_rate", "general.general_score"
     told = asked(COST, found(finals={key: 1.0, general: 0.6}, baseline={key: 0.08, general: 1.0}))
-    assert told.details[0] == "applied to 100 % of prompts that ask for the opposite, 8 % before"
+    assert told.details[0] == "applied where the user asks for the opposite: 100 %, 8 % before"
     assert "general score, over a few checks: 1.00 before, 0.60 now" in told.details
 
 
@@ -188,7 +188,7 @@ def test_nothing_is_called_whole_that_was_not_looked_at() -> None:
     assert (alone.answer, alone.verdict) == ("Damage not measured", None), (
         "over-application alone says nothing of damage"
     )
-    assert alone.details == ("applied to 25 % of prompts that ask for the opposite",)
+    assert alone.details == ("applied where the user asks for the opposite: 25 %",)
     assert cost(widely=(0.1, 0.5)).answer == "Applied too widely"
 
 

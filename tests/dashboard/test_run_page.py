@@ -15,13 +15,14 @@ import pytest
 from claas.dashboard.pages import Addresses, capitalized, control_pictures, title
 from claas.dashboard.run_list import RunQuery, runs_page
 from claas.dashboard.run_page import SHOWN_ITEMS, run_page
+from claas.eval.metrics.capability import General
 from claas.results.keys import keys_of_schema_1, titles
 from claas.results.numbers import duration
 from tests.dashboard.page_reader import Page, rows
 from tests.dashboard.written_runs import EXAMPLE, few, read, worked_on, write_run
 from tests.results.synthetic_runs import Collapsing, make_history
 
-TITLES = titles(keys_of_schema_1())
+TITLES = titles((*keys_of_schema_1(), *General.keys))
 
 
 @pytest.fixture
@@ -219,7 +220,7 @@ def respell(found: dict[str, Any], spell: Callable[[str], str], name_it: Callabl
 
 def named(values: dict[str, Any], name_it: Callable[[str], str]) -> dict[str, Any]:
     """The same under other names, but for those that something is looked up by."""
-    looked_up = {"heldout_compliance", "capability_retention"}
+    looked_up = {"heldout_compliance", "knowledge_retention"}
     return {name if name in looked_up else name_it(name): value for name, value in values.items()}
 
 

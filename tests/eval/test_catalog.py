@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from claas.core.errors import InvalidInput
-from claas.eval.config.catalog import known_preferences, load_metrics, load_preference
+from claas.eval.config.catalog import known_preferences, load_metrics, load_preference, resolve_criteria
 from claas.eval.metrics.collapse import Collapse
 from claas.eval.metrics.compliance import judge
 from claas.eval.metrics.logprob import LogprobMargin
@@ -159,6 +159,7 @@ def test_a_missing_field_is_named(tmp_path: Path, field: str) -> None:
             "out_of_scope_verifier: builtins.dict makes",
         ),
         ({"acceptable": ["silence"]}, "acceptable.0: Input should be 'empty', 'dot', 'echo' or 'repeated'"),
+        ({"touches": ["lenght"]}, "touches.0: Input should be 'length', 'layout', 'emoji', 'words' or 'wording'"),
         ({"logprob_pairs": [PAIR | {"told_apart": "perhaps"}]}, "logprob_pairs.0.told_apart"),
         ({"verifier": {}}, "_target_ must name a class"),
         ({"verifier": {"_target_": "no_such_module.Thing"}}, "no_such_module"),
@@ -215,6 +216,13 @@ def test_a_users_capability_suite_is_used(tmp_path: Path) -> None:
     (tmp_path / "metrics.yaml").write_text("metrics: {general: {suite: tiny}}\n")
     general: Any = load_metrics(["general"], tmp_path)["general"]
     assert [item.id for item in general.items] == ["a"]
+
+
+def test_a_threshold_of_what_was_one_criterion_names_the_two_it_is_now() -> None:
+    with pytest.raises(
+        InvalidInput, match=r"two criteria now.*set criteria\.knowledge_retention and criteria\.form_retention$"
+    ):
+        resolve_criteria({"capability_retention": 0.8}, load_metrics(["general"]))
 
 
 @pytest.mark.parametrize(

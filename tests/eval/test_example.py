@@ -32,4 +32,4 @@ def test_it_shows_what_it_is_there_to_show() -> None:
     assert found.baseline["heldout_compliance"] < 0.25
     assert found.finals["heldout_compliance"] > 0.8
     assert found.deltas["logprob_margin.margin"] > 2.0
-    assert "three_sentences" in found.changed_items["capability"].lost
+    assert "out_of_scope/three_sentences" in found.changed_items["form_out_of_scope"].lost

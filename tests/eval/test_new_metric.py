@@ -102,7 +102,7 @@ def test_the_summary_judges_it_by_the_threshold_of_its_line(results: RunResults)
     assert found.changed_items["politeness"].gained == ["0", "1", "2", "3"]
     assert results.config.criteria["politeness"] == 0.6
     assert found.not_measured == [
-        "margin_gain", "capability_retention", "entropy_ratio", "self_rouge_l", "mean_logprob_drift"
+        "margin_gain", "knowledge_retention", "form_retention", "entropy_ratio", "self_rouge_l", "mean_logprob_drift"
     ]  # fmt: skip
 
 

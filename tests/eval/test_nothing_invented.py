@@ -156,7 +156,8 @@ def _check_means(record: Mapping[str, Any]) -> None:
     letters = [each["logprobs"][0] for each in came(record, "letters", "") if each["logprobs"]]
     assert record["eval"]["letters"] == (letters[0] if letters else None)
     passed = [each["verdict"]["passed"] for each in came(record, "general", "")]
-    assert record["eval"]["general"]["capability_pass_rate"] == (pytest.approx(fmean(passed)) if passed else None)
+    if "general" in record["eval"]:
+        assert record["eval"]["general"]["knowledge_pass_rate"] == (pytest.approx(fmean(passed)) if passed else None)
 
 
 def came(record: Mapping[str, Any], metric: str, kind: str) -> list[dict[str, Any]]:

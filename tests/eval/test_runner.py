@@ -143,7 +143,10 @@ def test_a_capability_suite_that_was_edited_is_refused(tmp_path: Path) -> None:
     harness(tmp_path, Failing(stack), metrics=["general"])
     suite.parent.mkdir()
     suite.write_text('- {id: capital, prompt: "Capital?", check: {kind: contains, any_of: [Paris]}}')
-    with pytest.raises(InvalidInput, match=r"what the metrics general ask .* has changed since .*; restore it, or"):
+    with pytest.raises(
+        InvalidInput,
+        match=r"what the metrics general ask .*; form_retention is judged no more\) has changed since .*; restore it",
+    ):
         harness(tmp_path, Halting(stack), metrics=["general"])
 
 

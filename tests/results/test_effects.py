@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claas.results.effects import effects_of
+from claas.results.effects import ArmEffect, Contrast, criteria_in, effects_of
 from claas.results.keys import keys_of_schema_1
 from claas.results.manifest import PlannedTrack
 from claas.results.records import AdapterVersion, Baseline, Counts, History, StepRecord, Transcript
@@ -56,7 +56,7 @@ def test_the_difference_to_a_control_of_equal_baseline_is_paired() -> None:
     assert neutral.compliance.ci == (low, high)
     assert found["in_context"].compliance.value == -0.25
     assert found["in_context"].control_gain == 1.0
-    assert found["in_context"].capability is None
+    assert found["in_context"].retained == {}
     assert neutral.compliance.p_holm == pytest.approx(min(1.0, 2 * (neutral.compliance.p or 1.0)))
 
 
@@ -118,3 +118,17 @@ def test_the_interval_holds_the_estimate_and_mirrors(gained: int, lost: int, sam
     assert -1 <= one.low <= (gained - lost) / n + 1e-9
     assert (gained - lost) / n - 1e-9 <= one.high <= 1
     assert math.isclose(one.low, -other.high, abs_tol=1e-6)
+
+
+def test_a_contrast_of_what_was_one_criterion_is_read_and_each_of_two_has_its_own() -> None:
+    kept = Contrast(value=-0.1, ci=None, p=None, n=4, formula="f")
+    compliance = {"value": None, "ci": None, "p": None, "n": 0, "formula": "f"}
+    earlier = {"control_gain": 0.0, "compliance": compliance, "capability": kept.model_dump()}
+    read = ArmEffect.model_validate(earlier)
+    assert read.retained == {"capability_retention": kept}
+    assert ArmEffect.model_validate(earlier | {"capability": None}).retained == {}
+    assert ArmEffect.model_validate_json(read.model_dump_json()) == read
+    now = read.model_copy(update={"retained": {"knowledge_retention": kept, "form_retention": kept}})
+    arms = {"a": {"neutral": now, "in_context": read.model_copy(update={"retained": {}})}}
+    assert criteria_in(arms) == ["knowledge_retention", "form_retention"]
+    assert now.contrasts(["form_retention", "other"]) == [now.compliance, kept, None]

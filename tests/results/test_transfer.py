@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from claas.results.keys import keys_of_schema_1
 from claas.results.records import AdapterVersion, Baseline, Counts, History, StepRecord, Transcript
-from claas.results.transfer import Transfer, transfer_of
+from claas.results.transfer import Stage, Transfer, transfer_of
 from claas.results.verdict import Verdict
 
 Row = Sequence[Sequence[int]]
@@ -150,3 +150,9 @@ def test_an_interval_holds_its_value_and_forgetting_is_never_less_than_what_back
     assert numbers["forgetting"] is not None
     assert numbers["bwt"] is not None
     assert numbers["forgetting"] >= -numbers["bwt"] - 1e-12
+
+
+def test_a_stage_of_what_was_one_criterion_is_read() -> None:
+    stage = {"preference": "a", "first_update": 0, "last_update": 2, "done": True}
+    read = Stage.model_validate(stage | {"capability": 0.9, "capability_change": -0.1})
+    assert read == Stage.model_validate(stage | {"retained": {"capability_retention": -0.1}})

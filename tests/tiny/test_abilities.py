@@ -60,5 +60,5 @@ def test_at_least_eight_other_styles_are_followed(subject: Subject) -> None:
     assert unmet(styles(subject, STYLE_PROMPTS[::2])) == []
 
 
-def test_the_capability_suite_passes_before_any_training(subject: Subject) -> None:
+def test_all_knowledge_and_most_forms_of_the_suite_are_there_before_any_training(subject: Subject) -> None:
     assert unmet(capability(subject)) == []

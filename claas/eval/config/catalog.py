@@ -21,7 +21,7 @@ from claas.core.settings import config_root
 from claas.core.text import folded
 from claas.core.yaml_files import ConfigDir
 from claas.eval.metrics.metric import Metric, declared
-from claas.eval.metrics.preference import LogprobPair, NonAnswer, Opposite, OutOfScope, Preference, Verifier
+from claas.eval.metrics.preference import Form, LogprobPair, NonAnswer, Opposite, OutOfScope, Preference, Verifier
 from claas.results.criteria import require_threshold, threshold_of
 from claas.results.keys import Criterion, Key, judged
 from claas.results.settings import CONFIDENCE, confidence_of
@@ -100,6 +100,7 @@ class _PreferenceFile(_Closed):
     out_of_scope_verifier: dict[str, Any] | None = None
     acceptable: list[NonAnswer] = []
     opposite: _Opposite | None = None
+    touches: list[Form] = []
 
 
 def read_preference(path: Path) -> Preference:
@@ -118,6 +119,7 @@ def read_preference(path: Path) -> Preference:
         out_of_scope=_out_of_scope(file, path),
         acceptable=tuple(dict.fromkeys(file.acceptable)),
         opposite=_opposite(file.opposite, path),
+        touches=tuple(dict.fromkeys(file.touches)),
     )
 
 
@@ -241,6 +243,10 @@ def known_criteria(
     return {criterion.name: (key, criterion) for key, criterion in judged(key for key, _ in by_name.values())}
 
 
+_SPLIT = {"capability_retention": ("knowledge_retention", "form_retention")}
+"""What earlier versions judged as one."""
+
+
 def resolve_criteria(
     criteria: Mapping[str, float],
     metrics: Mapping[str, Metric],
@@ -260,6 +266,9 @@ def resolve_criteria(
     for key, criterion in judged([*(key for keys in by_preference for key in keys.values()), *of_run]):
         known.setdefault(criterion.name, (key, criterion))
     for name in criteria:
+        if name in _SPLIT and name not in known:
+            parts = " and ".join(f"criteria.{part}" for part in _SPLIT[name])
+            raise InvalidInput(f"criteria.{name} is two criteria now, each with its own items: set {parts}")
         if name != CONFIDENCE and name not in known:
             close = difflib.get_close_matches(name, [*known, CONFIDENCE], n=2)
             names = [f"criteria.{each}" for each in close or [*known, CONFIDENCE]]

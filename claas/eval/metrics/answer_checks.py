@@ -89,16 +89,17 @@ class Sentences(_Kind):
 class Avoids(_Kind):
     """Explains, in some words, without one that starts with `word` (so neither "function" nor "functions").
 
-    Another word starts with `about`.
+    Another word starts with `about`, or with any of these, so that a short answer need not name its subject.
     """
 
     kind: Literal["avoids"]
     word: Text
-    about: Text
+    about: Text | tuple[Text, ...]
 
     async def check(self, answer: str, prompt: str = "", seed: int = 0) -> VerifierResult:
         """Check one answer."""
-        used, on_topic = _has_stem(answer, self.word), _has_stem(answer, self.about)
+        stems = (self.about,) if isinstance(self.about, str) else self.about
+        used, on_topic = _has_stem(answer, self.word), any(_has_stem(answer, stem) for stem in stems)
         explains = len(words(answer)) >= _WORDS_OF_AN_EXPLANATION
         return _verdict(on_topic and explains and not used, used=used, on_topic=on_topic)
 

@@ -1,6 +1,6 @@
 """What the model can still do that has nothing to do with the preference: short prompts with checkable answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -15,19 +15,26 @@ from claas.eval.metrics.answer_checks import AnyCheck
 from claas.eval.metrics.compliance import ECHO, with_verdict
 from claas.eval.metrics.limits import drawn
 from claas.eval.metrics.metric import Measurement, Subject, counted, mean
+from claas.eval.metrics.preference import Form, Preference
 from claas.eval.metrics.sandbox import SandboxError
+from claas.results.evidence import by_item
 from claas.results.keys import Criterion, Items, Key, Question, Role
 from claas.results.records import Transcript
 from claas.results.settings import EvalConfig
 
 
 class CapabilityItem(BaseModel):
-    """One prompt and the check of its answer."""
+    """One question, in one wording or several, and the check of its answers.
+
+    `form` is what is checked where that is the form of the answer; without it the item is about knowledge.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: str = Field(pattern=r"^\w+$")
     prompt: str = Field(min_length=1)
+    other_wordings: tuple[str, ...] = ()
+    form: Form | None = None
     check: AnyCheck
 
 
@@ -35,16 +42,31 @@ class _Suite(BaseModel):
     items: tuple[CapabilityItem, ...] = Field(min_length=1)
 
 
+_KNOWLEDGE, _FORM, _OUT_OF_SCOPE = (
+    Items(metric="general", prefix="knowledge/", value="mean_score", flips="knowledge"),
+    Items(metric="general", prefix="form/", value="mean_score", flips="form"),
+    Items(
+        metric="general",
+        prefix="out_of_scope/",
+        value="mean_missed",
+        flips="form_out_of_scope",
+        title="asked for a form that the preference is about",
+    ),
+)
+
 _CODING = "fibonacci"
 _IFEVAL = ("three_sentences", "five_benefits", "recursion_without_function")
 
 
 @dataclass(frozen=True)
 class General:
-    """Greedy answers to a suite of prompts, each right or wrong.
+    """Greedy answers to a suite of prompts, each right or wrong; an item's wordings count as one.
 
-    `coding_correct` and `coding_has_docstring` are of the item `fibonacci`, `ifeval_pass_rate` of the three that ask
-    for a form, `general_score` weighs correct code and form equally, `capability_pass_rate` is over the whole suite.
+    `knowledge_pass_rate` is over facts, arithmetic, copying and code, `form_pass_rate` over answers that have to have
+    a form. Forms that the preference `touches` are no part of it: `form_over_application_rate` is the share of those
+    that were asked for and not given. `coding_correct` and `coding_has_docstring` are of the item `fibonacci`,
+    `ifeval_pass_rate` of the three that ask for a form in `kfallah/CLaaS`, and `general_score` weighs correct code and
+    form equally.
     """
 
     keys: ClassVar[tuple[Key, ...]] = (
@@ -59,24 +81,56 @@ class General:
             axis=(-0.03, 1.03),
         ),
         Key(
-            key="general.capability_pass_rate",
-            title="Capability items",
+            key="general.knowledge_pass_rate",
+            title="Knowledge items",
             unit="pass rate",
             limits=(0.0, 1.0),
             better="higher",
             question=Question.FORGETTING,
             axis=(-0.03, 1.03),
-            heading="capability",
-            alarm="capability lost",
-            items=Items(metric="general", flips="capability"),
+            heading="knowledge",
+            alarm="knowledge lost",
+            items=_KNOWLEDGE,
             criterion=Criterion(
-                name="capability_retention",
+                name="knowledge_retention",
                 relation=">",
                 threshold=0.9,
                 estimator="retention",
-                meaning="capability stays above this fraction of baseline",
+                meaning="facts, arithmetic, copying and code stay above this fraction of baseline",
                 formula="sum of item scores / the same items' at baseline",
             ),
+        ),
+        Key(
+            key="general.form_pass_rate",
+            title="Form items",
+            unit="pass rate",
+            limits=(0.0, 1.0),
+            better="higher",
+            question=Question.FORGETTING,
+            axis=(-0.03, 1.03),
+            heading="form",
+            alarm="form lost",
+            items=_FORM,
+            criterion=Criterion(
+                name="form_retention",
+                relation=">",
+                threshold=0.9,
+                estimator="retention",
+                meaning="answers in a form that was asked for, which the preference is not about, stay above this "
+                "fraction of baseline",
+                formula="sum of item scores / the same items' at baseline",
+            ),
+        ),
+        Key(
+            key="general.form_over_application_rate",
+            title="Where the user asks for a form that the preference is about",
+            unit="over-application rate",
+            limits=(0.0, 1.0),
+            better="lower",
+            question=Question.COMPLIANCE,
+            role=Role.OVER_APPLIED,
+            axis=(-0.03, 1.03),
+            items=_OUT_OF_SCOPE,
         ),
         Key(
             key="general.coding_correct",
@@ -113,35 +167,60 @@ class General:
         """The metric over at most as many items as the run allows."""
         return replace(self, items=drawn(self.items, "capability", config.limit, config.seed))
 
+    def keys_for(self, preference: Preference) -> tuple[Key, ...]:
+        """Those of which the suite has items, given what the preference is about."""
+        asked = {_items_of(item, preference) for item in self.items}
+        return tuple(key for key in self.keys if key.items is None or key.items in asked)
+
     def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
-        """At every step."""
-        return True
+        """At baseline and where collapse is: so many items that a verdict can be had are too many for every step."""
+        return step is None or step in collapse_steps
 
     async def measure(self, subject: Subject) -> Measurement:
-        """Answer every prompt and check every answer."""
-        asked = await together(_checked(subject, item) for item in self.items)
-        verdicts = {transcript.item: transcript.verdict for transcript in asked if transcript.verdict is not None}
-        coding = verdicts.get(_CODING)
-        correct = None if coding is None else float(coding.get("correct") is True)
+        """Ask every item in every wording, and check every answer."""
+        asked = await together(
+            _checked(subject, item, name, prompt)
+            for item in self.items
+            for name, prompt in _wordings(item, subject.preference)
+        )
+        verdicts = {transcript.item.split("/")[1]: transcript.verdict or {} for transcript in asked}
+        coding = verdicts.get(_CODING, {})
+        correct = None if not coding else float(coding.get("correct") is True)
         ifeval = _pass_rate(verdicts, _IFEVAL)
         values: dict[str, float | None] = {
             "coding_correct": correct,
-            "coding_has_docstring": None if coding is None else float(coding.get("docstring") is True),
+            "coding_has_docstring": None if not coding else float(coding.get("docstring") is True),
             "ifeval_pass_rate": ifeval,
             "general_score": None if correct is None or ifeval is None else 0.5 * correct + 0.5 * ifeval,
-            "capability_pass_rate": _pass_rate(verdicts, list(verdicts)),
         }
+        for key in self.keys_for(subject.preference):
+            if key.items is not None:
+                found = by_item(asked, key.items).values()
+                values[key.key.removeprefix("general.")] = mean(each for each in found if each is not None)
         return Measurement({"general": values}, {"general": counted(asked)}, tuple(asked))
 
 
-async def _checked(subject: Subject, item: CapabilityItem) -> Transcript:
-    transcript, answer = await subject.answer("general", item.id, item.prompt)
+def _items_of(item: CapabilityItem, preference: Preference) -> Items:
+    """What an item counts for."""
+    if item.form is None:
+        return _KNOWLEDGE
+    return _OUT_OF_SCOPE if item.form in preference.touches else _FORM
+
+
+def _wordings(item: CapabilityItem, preference: Preference) -> Iterable[tuple[str, str]]:
+    """Each prompt of an item, by its name on record."""
+    for place, prompt in enumerate((item.prompt, *item.other_wordings)):
+        yield f"{_items_of(item, preference).prefix}{item.id}/{place}", prompt
+
+
+async def _checked(subject: Subject, item: CapabilityItem, name: str, prompt: str) -> Transcript:
+    transcript, answer = await subject.answer("general", name, prompt)
     if answer is None:
         return transcript
     text = visible(answer.text)
     try:
-        echoes = same_wording(text, item.prompt)
-        result = ECHO if echoes else await item.check.check(text, item.prompt, subject.run_seed)
+        echoes = same_wording(text, prompt)
+        result = ECHO if echoes else await item.check.check(text, prompt, subject.run_seed)
     except SandboxError as error:
         return transcript.model_copy(update={"error": str(error)})
     return with_verdict(transcript, result)
@@ -149,4 +228,4 @@ async def _checked(subject: Subject, item: CapabilityItem) -> Transcript:
 
 def _pass_rate(verdicts: Mapping[str, Mapping[str, object]], items: Sequence[str]) -> float | None:
     """The share of these items that passed, among those that were checked."""
-    return mean(float(verdicts[item]["passed"] is True) for item in items if item in verdicts)
+    return mean(float(verdicts[item]["passed"] is True) for item in items if verdicts.get(item))

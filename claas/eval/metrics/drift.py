@@ -42,7 +42,7 @@ class Drift:
         ),
         Key(
             key="drift.off_task_kl_k3",
-            title="Drift off task (capability prompts)",
+            title="Drift off task (knowledge prompts)",
             unit="KL(base ‖ adapter), nats per token",
             limits=(0.0, None),
             better="lower",
@@ -69,9 +69,9 @@ class Drift:
     def from_suite(
         cls, suite: str = "default", config_dir: ConfigDir = None, off_task: int = 8, max_prompts: int = 12
     ) -> Self:
-        """The metric whose off-task prompts are so many of the capability suite's, evenly spread over it."""
+        """The metric whose off-task prompts are so many of a capability suite's items of knowledge, evenly spread."""
         in_range("off_task", off_task, 0)
-        items = General.from_suite(suite, config_dir).items
+        items = [item for item in General.from_suite(suite, config_dir).items if item.form is None]
         most = min(len(items), off_task)
         return cls(tuple(items[i * len(items) // most].prompt for i in range(most)), max_prompts)
 

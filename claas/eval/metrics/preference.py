@@ -33,6 +33,17 @@ class KnowsBadAnswers(Protocol):
         ...
 
 
+class Form(StrEnum):
+    """What a prompt, or a preference, can ask of an answer's form: how long it is, or how many of something it has; its
+    layout; its emojis; words to use or to avoid; the very wording."""
+
+    LENGTH = "length"
+    LAYOUT = "layout"
+    EMOJI = "emoji"
+    WORDS = "words"
+    WORDING = "wording"
+
+
 class NonAnswer(StrEnum):
     """What answers nothing: no text, a full stop, the prompt said back, one word over and over."""
 
@@ -92,7 +103,8 @@ class Preference:
 
     Without `heldout_prompts` nothing shows whether what was learnt holds for prompts that were not trained on.
     `acceptable`: non-answers that show this preference after all, and that its verifier may therefore accept.
-    `opposite` is for the protocol in which the user changes their mind.
+    `opposite` is for the protocol in which the user changes their mind. `touches` are the forms that it is about: where
+    a prompt asks for one of them, keeping to the preference is no lost ability, but applying it where it is not wanted.
     """
 
     name: str
@@ -105,6 +117,7 @@ class Preference:
     out_of_scope: OutOfScope | None = None
     acceptable: tuple[NonAnswer, ...] = ()
     opposite: Opposite | None = field(default=None, repr=False)
+    touches: tuple[Form, ...] = field(default=(), repr=False)
 
     def probes(self) -> list[Probe]:
         """The probe prompts."""
@@ -170,6 +183,7 @@ class Mixture(Preference):
             logprob_pairs=tuple(chain.from_iterable(each.logprob_pairs for each in preferences)),
             probe_prompts=_in_turn([each.probe_prompts for each in preferences]),
             heldout_prompts=_in_turn([each.heldout_prompts for each in preferences]),
+            touches=tuple(dict.fromkeys(form for each in preferences for form in each.touches)),
             parts=tuple(preferences),
         )
 

@@ -9,8 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from claas.core.terminal import plain_table
-from claas.results.effects import ArmEffect, Contrast
+from claas.results.effects import ArmEffect, Contrast, criteria_in
 from claas.results.efficiency import in_user_units
+from claas.results.keys import kept
 from claas.results.numbers import common_decimals, fixed, signed, signed_span, span
 from claas.results.progress import cut_off, lost, measured, printable
 from claas.results.records import Status
@@ -99,20 +100,22 @@ def _table(criteria: dict[str, Ruling], confidence: float) -> Table:
 def _arms(arms: Mapping[str, Mapping[str, ArmEffect]], confidence: float) -> Iterable[RenderableType]:
     """What the feedback did beyond each control."""
     ci = f"{100 * confidence:g} % CI"
-    table = plain_table("more than the control", "compliance", ci, "capability", ci, "the control itself")
+    criteria = criteria_in(arms)
+    columns = (column for what in ("compliance", *map(kept, criteria)) for column in (printable(what), ci))
+    table = plain_table("more than the control", *columns, "the control itself")
     for name, effects in arms.items():
         for arm, effect in effects.items():
-            kept = effect.capability
             table.add_row(
                 Text(printable(f"{name}, {arm}")),
-                *(_signed(effect.compliance) if effect.compliance.value is not None else ("", "")),
-                *(_signed(kept) if kept is not None and kept.value is not None else ("", "")),
+                *(cell for contrast in effect.contrasts(criteria) for cell in _signed(contrast)),
                 "" if effect.control_gain is None else signed(effect.control_gain, 2),
             )
     yield table
 
 
-def _signed(contrast: Contrast) -> tuple[str, str]:
+def _signed(contrast: Contrast | None) -> tuple[str, str]:
+    if contrast is None or contrast.value is None:
+        return "", ""
     return signed(contrast.value, 2), "" if contrast.ci is None else signed_span(Interval(*contrast.ci), 2)
 
 
@@ -120,12 +123,15 @@ def _transfer(transfer: Transfer, confidence: float) -> Iterable[RenderableType]
     """The matrix, a row for each stage, and what follows from it."""
     bwt = transfer.ruling
     yield _labelled("one after the other", bwt.verdict, f"(bwt {bwt.relation} {bwt.threshold:g})")
-    table = plain_table("held-out compliance after", *map(printable, transfer.preferences), "capability")
+    kinds = (printable(kept(name)) for name in transfer.retained)
+    table = plain_table("held-out compliance after", *map(printable, transfer.preferences), *kinds)
     names = ["the base model", *(f"{stage.preference}, update {stage.last_update}" for stage in transfer.stages)]
-    capability = [None, *(stage.capability_change for stage in transfer.stages)]
-    for name, row, change in zip(names, transfer.matrix, capability, strict=True):
+    retained: list[dict[str, float | None]] = [{}, *(stage.retained for stage in transfer.stages)]
+    for name, row, changes in zip(names, transfer.matrix, retained, strict=True):
         cells = [f"{fixed(cell.value, 2)} {span(cell.ci and Interval(*cell.ci), 2)}".rstrip() for cell in row]
-        table.add_row(Text(printable(name)), *cells, "" if change is None else signed(change, 3))
+        found = (changes.get(criterion) for criterion in transfer.retained)
+        changed = ("" if change is None else signed(change, 3) for change in found)
+        table.add_row(Text(printable(name)), *cells, *changed)
     yield table
     for name, number in transfer.numbers.items():
         if number.value is not None:

@@ -195,7 +195,7 @@ def _by_metric(rollouts: Sequence[Transcript]) -> Counter[str]:
 def _from_records(
     config: EvalConfig, tracks: Sequence[Track], requests: Mapping[str, int]
 ) -> tuple[dict[str, int] | None, float | None]:
-    """Tokens by kind and seconds, from the mean of each metric's recorded requests and of the recorded steps."""
+    """Tokens by kind and seconds: from the means of each metric's recorded requests, of all and of the steps."""
     if config.output_dir is None:
         return None, None
     files = RunFiles(Path(config.output_dir).expanduser())
@@ -211,11 +211,12 @@ def _from_records(
         total["prompt"] += round(share * (rollout.prompt_tokens or 0) * 1000)
         kind = "scored" if rollout.temperature is None else "completion"
         total[kind] += round(share * (rollout.completion_tokens or 0) * 1000)
+    measuring = sum(record.timing_s.get("measure", 0.0) for record in records) / len(rollouts)
     steps = [step for each in seen for step in each.steps]
-    a_step = sum(sum(step.timing_s.values()) for step in steps) / len(steps)
-    baselines = sum(sum(each.baseline.timing_s.values()) for each in seen if each.baseline is not None)
+    a_step = sum(step.timing_s.get("sample", 0.0) + step.timing_s.get("update", 0.0) for step in steps) / len(steps)
     updates = sum(track.num_steps for track in tracks)
-    return {kind: amount // 1000 for kind, amount in total.items()}, baselines + a_step * updates
+    seconds = measuring * sum(requests.values()) + a_step * updates
+    return {kind: amount // 1000 for kind, amount in total.items()}, seconds
 
 
 def _warnings(requests: Mapping[str, int], detectable: Mapping[str, Mapping[str, Detectable]]) -> list[str]:

@@ -19,7 +19,7 @@ from claas.eval.run.folder import OpenRun
 from claas.eval.run.measuring import Measured, measure_all, require_enough, tokens
 from claas.eval.run.reporter import Reporter
 from claas.eval.stacks.stack import LostAnswer, Stack
-from claas.results.keys import Key
+from claas.results.keys import Key, judged, keys_of_schema_1
 from claas.results.ledger import Ledger
 from claas.results.records import AdapterVersion, Baseline, Canary, Metadata, StepRecord, utc_now
 from claas.results.regression import newest_checkpoint, require_no_regression
@@ -283,7 +283,11 @@ def what_changed(recorded: Metadata, preference: Preference, metrics: Mapping[st
     if recorded.preference_digest not in (None, content_digest(preference)):
         return f"the preference {preference.name!r} has"
     if recorded.metrics_digest not in (None, content_digest(metrics)):
-        return f"what the metrics {', '.join(metrics)} ask (metrics.yaml, capability/*.yaml) has"
+        then = recorded.keys or keys_of_schema_1()
+        now = {key.key for metric in metrics.values() for key in declared(metric, preference)}
+        gone = [criterion.name for key, criterion in judged(then) if key.key not in now]
+        unknown = f"; {' and '.join(gone)} is judged no more" if gone else ""
+        return f"what the metrics {', '.join(metrics)} ask (metrics.yaml, capability/*.yaml{unknown}) has"
     return None
 
 

@@ -1,4 +1,5 @@
 import asyncio
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,10 @@ from claas.core.settings import config_root
 from claas.eval.metrics.answer_checks import AnswerCheck, AnyCheck, Python
 from claas.eval.metrics.capability import General
 from claas.eval.metrics.drawn_cases import TASKS, drawn
+from claas.eval.metrics.preference import Form, Preference
+from claas.eval.metrics.verifiers import NoEmojiVerifier
+from claas.results.criteria import estimate
+from claas.results.items import Answers, changes_between
 from claas.results.records import Counts
 from tests.eval.metrics.subjects import measure, subject
 from tests.fakes.stack import FakeStack
@@ -17,9 +22,9 @@ SUITE = """
 - id: fibonacci
   prompt: code
   check: {kind: python, entry: fibonacci, cases: [[[0], 0], [[7], 13]], docstring: true}
-- {id: three_sentences, prompt: three, check: {kind: sentences, exactly: 3, about: Python}}
-- {id: five_benefits, prompt: five, check: {kind: numbered, at_least: 5}}
-- {id: recursion_without_function, prompt: recursion, check: {kind: avoids, word: function, about: recurs}}
+- {id: three_sentences, prompt: three, form: length, check: {kind: sentences, exactly: 3, about: Python}}
+- {id: five_benefits, prompt: five, form: length, check: {kind: numbered, at_least: 5}}
+- {id: recursion_without_function, prompt: recursion, form: words, check: {kind: avoids, word: function, about: recurs}}
 - {id: capital, prompt: capital, check: {kind: contains, any_of: [Paris, "7"]}}
 """
 CODE = "def fibonacci(n):\n    a, b = 0, 1\n    for _ in range(n):\n        a, b = b, a + b\n    return a\n"
@@ -56,7 +61,8 @@ def test_right_answers_score_1(suite: General) -> None:
             "coding_has_docstring": 1.0,
             "ifeval_pass_rate": 1.0,
             "general_score": 1.0,
-            "capability_pass_rate": 1.0,
+            "knowledge_pass_rate": 1.0,
+            "form_pass_rate": 1.0,
         }
     }
     assert found.counts == {"general": Counts(planned=5, scored=5, errored=0)}
@@ -70,7 +76,8 @@ def test_values_are_the_hand_computed_ones(suite: General) -> None:
         "coding_has_docstring": 0.0,
         "ifeval_pass_rate": pytest.approx(2 / 3),
         "general_score": pytest.approx(0.5 + 1 / 3),
-        "capability_pass_rate": pytest.approx(2 / 5),  # a docstring was asked for
+        "knowledge_pass_rate": 0.0,  # a docstring was asked for
+        "form_pass_rate": pytest.approx(2 / 3),
     }
 
 
@@ -81,22 +88,80 @@ def test_lost_answers_are_counted_and_never_averaged(suite: General) -> None:
         "coding_has_docstring": None,
         "ifeval_pass_rate": 1.0,
         "general_score": None,
-        "capability_pass_rate": 1.0,
+        "knowledge_pass_rate": 1.0,
+        "form_pass_rate": 1.0,
     }
     assert found.counts["general"] == Counts(planned=5, scored=3, errored=2, truncated=1)
 
 
 @pytest.mark.parametrize("answer", ["", ".", "the the the the"])
 def test_an_answer_that_says_nothing_passes_nothing(suite: General, answer: str) -> None:
-    values = measure(suite, subject(FakeStack(answers=dict.fromkeys(RIGHT, answer)))).values["general"]
-    assert isinstance(values, dict)
-    assert values["capability_pass_rate"] == 0.0
+    assert pass_rates(suite, FakeStack(answers=dict.fromkeys(RIGHT, answer))) == (0.0, 0.0)
 
 
 def test_the_prompt_said_back_passes_nothing(suite: General) -> None:
-    values = measure(suite, subject(FakeStack(say=lambda _, prompt, __: prompt))).values["general"]
+    assert pass_rates(suite, FakeStack(say=lambda _, prompt, __: prompt)) == (0.0, 0.0)
+
+
+BRIEF = Preference("brief", "Be brief.", NoEmojiVerifier(), (), ("Hi",), touches=(Form.LENGTH,))
+
+
+def test_forms_that_the_preference_is_about_are_over_applied_and_not_lost(suite: General) -> None:
+    answers = RIGHT | {"three": "Python.", "recursion": "A function."}
+    found = measure(suite, subject(FakeStack(answers=answers), BRIEF))
+    values = found.values["general"]
     assert isinstance(values, dict)
-    assert values["capability_pass_rate"] == 0.0
+    assert values["form_pass_rate"] == 0.0, "of words to avoid alone"
+    assert values["form_over_application_rate"] == 0.5, "three sentences were asked for, and not given"
+    assert [rollout.item for rollout in found.rollouts] == [
+        "knowledge/fibonacci/0",
+        "out_of_scope/three_sentences/0",
+        "out_of_scope/five_benefits/0",
+        "form/recursion_without_function/0",
+        "knowledge/capital/0",
+    ]
+
+
+def test_only_what_the_suite_has_items_of_is_judged(suite: General, tmp_path: Path) -> None:
+    path = tmp_path / "facts.yaml"
+    path.write_text("- {id: a, prompt: b, check: {kind: exact, text: c}}\n")
+    assert criteria(General.from_suite(str(path)), BRIEF) == ["knowledge_retention"]
+    assert criteria(suite, BRIEF) == criteria(suite, subject(FakeStack()).preference)
+    rates = [key.key for key in suite.keys_for(BRIEF) if key.items is not None]
+    assert rates == ["general.knowledge_pass_rate", "general.form_pass_rate", "general.form_over_application_rate"]
+
+
+def criteria(metric: General, preference: Preference) -> list[str]:
+    return [key.criterion.name for key in metric.keys_for(preference) if key.criterion is not None]
+
+
+def test_wordings_of_one_fact_are_one_item(tmp_path: Path) -> None:
+    """Two facts, of which one is known in one of its three wordings alone after training: 1.33 of 2, not 2 of 4."""
+    path = tmp_path / "facts.yaml"
+    path.write_text(
+        "- {id: norway, prompt: a, other_wordings: [b, c], check: {kind: contains, any_of: [Oslo]}}\n"
+        "- {id: japan, prompt: d, check: {kind: contains, any_of: [Tokyo]}}\n"
+    )
+    metric = General.from_suite(str(path))
+    known = dict.fromkeys("abc", "Oslo.") | {"d": "Tokyo."}
+    before = measure(metric, subject(FakeStack(answers=known)))
+    after = measure(metric, subject(FakeStack(answers=known | {"b": "Bergen.", "c": "Bergen."})))
+    values = after.values["general"]
+    assert isinstance(values, dict)
+    assert values["knowledge_pass_rate"] == pytest.approx((1 / 3 + 1) / 2)
+    key = next(key for key in metric.keys if key.key == "general.knowledge_pass_rate")
+    found = estimate(key, after.rollouts, before.rollouts, 0.9, 0.95)
+    assert (found.n, found.value) == (2, pytest.approx(2 / 3))
+    assert key.items is not None
+    changed = changes_between(before.rollouts, after.rollouts, key.items)
+    assert (changed.n, changed.lost, changed.mcnemar_p) == (2, ["knowledge/norway"], 1.0)
+    assert changed.answers["knowledge/norway"] == Answers(prompt="b", before="Oslo.", after="Bergen.")
+
+
+def pass_rates(metric: General, stack: FakeStack) -> tuple[object, object]:
+    values = measure(metric, subject(stack)).values["general"]
+    assert isinstance(values, dict)
+    return values["knowledge_pass_rate"], values["form_pass_rate"]
 
 
 def test_contains_matches_whole_words_in_any_case() -> None:
@@ -194,7 +259,12 @@ def test_shipped_code_items_have_ten_cases_and_some_drawn() -> None:
 def test_the_shipped_suite_loads_and_has_the_items_that_scores_are_made_of() -> None:
     ids = [item.id for item in General.from_suite().items]
     assert ids[:4] == ["fibonacci", "three_sentences", "five_benefits", "recursion_without_function"]
-    assert len(ids) >= 20
+    items = General.from_suite().items
+    by_form = Counter(item.form for item in items)
+    assert by_form[None] >= 101, "of facts and abilities, four may be lost and the rest still passes"
+    assert set(by_form) == {None, Form.LENGTH, Form.LAYOUT, Form.WORDS, Form.WORDING}
+    prompts = [prompt for item in items for prompt in (item.prompt, *item.other_wordings)]
+    assert len(set(prompts)) == len(prompts)
     assert (config_root() / "capability" / "default.yaml").is_file()
 
 
