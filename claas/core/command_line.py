@@ -19,22 +19,29 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from claas.core.configuration import checked, require_known, settings_as_yaml, unknown_key
 from claas.core.errors import ClaasError, ExitCode, InvalidInput, StackError
+from claas.core.launching import PACKAGES, PluggedIn, plugged_in
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Job(Generic[T]):
-    """Settings that were asked for, the user's folder of YAML files, and the arguments that ask for just these."""
+    """Settings that were asked for, the user's folder of YAML files, and the arguments that ask for just these.
+
+    `name` is what tells a job from the others of its sweep, as in seed=1, and empty where there are none. `overrides`
+    are the arguments as Hydra takes them.
+    """
 
     config: T
     config_dir: Path | None
     arguments: tuple[str, ...]
+    name: str = ""
+    overrides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,21 @@ class Command(Generic[T]):
             return []
         return jobs
 
+    def plugged_in(self, arguments: Sequence[str]) -> PluggedIn | None:
+        """What runs the sweep that `arguments` ask for in place of this process: a launcher or a sweeper that is one
+        of Hydra's plugins. None where there is none of them."""
+        given = self._parser().parse_intermixed_args(list(arguments))
+        if not given.multirun or given.help or given.cfg:
+            return None
+        config_dir = None if given.config_dir is None else _existing(given.config_dir)
+        folders = self._folders(given, config_dir)
+        with self._initialized(folders):
+            return plugged_in(given.config_name, self._asked(given.overrides, folders), config_dir)
+
+    def read(self, composed: DictConfig) -> T:
+        """The settings of a configuration that Hydra has composed, checked."""
+        return checked(self.settings, cast(dict[str, Any], OmegaConf.to_container(composed, throw_on_missing=True)))
+
     def ended(self, run: Callable[[T], ExitCode], arguments: Sequence[str] | None = None) -> ExitCode:
         """How `run` ended with the settings asked for, by default on the command line."""
 
@@ -96,22 +118,35 @@ class Command(Generic[T]):
         chosen = [] if config_dir is None else ["--config-dir", str(config_dir)]
         if given.config_name != self.default_file:
             chosen += ["--config-name", given.config_name]
+        folders = self._folders(given, config_dir)
+        jobs: list[Job[T]] = []
+        with self._initialized(folders):
+            for name, overrides in _swept(given.overrides) if given.multirun else [("", given.overrides)]:
+                asked = self._asked(overrides, folders)
+                composed = hydra.compose(given.config_name, overrides=asked)
+                OmegaConf.resolve(composed)
+                jobs.append(Job(self.read(composed), config_dir, (*chosen, *overrides), name, tuple(asked)))
+        return jobs
+
+    def _folders(self, given: argparse.Namespace, config_dir: Path | None) -> list[Path]:
+        """Where Hydra looks for files, in this order."""
         folders = [self.folder, *([] if config_dir is None else [config_dir])]
         if not (self.folder / f"{given.config_name}.yaml").is_file():
             folders.reverse()  # Hydra looks for the file itself in the first folder only
-        jobs: list[Job[T]] = []
+        return folders
+
+    @contextmanager
+    def _initialized(self, folders: Sequence[Path]) -> Generator[None]:
         with (
             _one_line_for_what_hydra_says(self),
             hydra.initialize_config_dir(version_base="1.3", config_dir=str(folders[0]), job_name=self.module),
         ):
-            for overrides in _swept(given.overrides) if given.multirun else [given.overrides]:
-                asked = [each for override in overrides for each in _settable(override, self.settings, folders)]
-                asked += [f"hydra.searchpath=[{override_value(f'file://{folder}')}]" for folder in folders[1:]]
-                composed = hydra.compose(given.config_name, overrides=asked)
-                values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-                config = checked(self.settings, cast(dict[str, Any], values))
-                jobs.append(Job(config, config_dir, (*chosen, *overrides)))
-        return jobs
+            yield
+
+    def _asked(self, overrides: Sequence[str], folders: Sequence[Path]) -> list[str]:
+        """Overrides as Hydra takes them."""
+        asked = [each for override in overrides for each in _settable(override, self.settings, folders)]
+        return [*asked, *(f"hydra.searchpath=[{override_value(f'file://{folder}')}]" for folder in folders[1:])]
 
 
 def ended(module: str, run: Callable[[], ExitCode]) -> ExitCode:
@@ -158,8 +193,8 @@ def _existing(folder: str) -> Path:
     return path
 
 
-def _swept(overrides: Sequence[str]) -> list[list[str]]:
-    """The overrides of each job of a sweep: every combination of the values that are listed with commas."""
+def _swept(overrides: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """The name and overrides of each job of a sweep: every combination of the values that are listed with commas."""
     choices: dict[str, list[str]] = {}
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.get_key_element()
@@ -171,7 +206,9 @@ def _swept(overrides: Sequence[str]) -> list[list[str]]:
             choices[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
         else:
             raise InvalidInput(f"cannot sweep over {override.input_line}: list values of a setting, as in seed=1,2,3")
-    return [list(each) for each in itertools.product(*choices.values())]
+    jobs = [list(each) for each in itertools.product(*choices.values())]
+    several = [place for place, values in enumerate(choices.values()) if len(values) > 1]
+    return [(",".join(job[place] for place in several), job) for job in jobs]
 
 
 def _settable(override: str, settings: type, folders: Sequence[Path]) -> list[str]:
@@ -211,6 +248,10 @@ def _mistake(error: Exception, command: Command[Any]) -> InvalidInput:
             f"cannot read the arguments{where}: each is key=value, a list is key=[a,b], and text with other characters "
             "than letters, digits and ./:_- stands in quotes of its own: 'key=\"some text\"'"
         )
+    if plugin := re.search(r"Could not find '(hydra/(?:launcher|sweeper))/([^']*)'", message):
+        package = PACKAGES.get(plugin[2])
+        mend = f"pip install {package}" if package else f"known: basic, {', '.join(PACKAGES)}"
+        return InvalidInput(f"there is no {plugin[1]} {plugin[2]!r}; {mend}")
     if group := re.search(
         r"Could not find '(\w+)/([^']*)' Available options in '\w+': (.*?) Config search path", message
     ):

@@ -86,16 +86,16 @@ def settings_of(runs: Sequence[SeedRun], by: str | None = None) -> tuple[str | N
     """
     if not runs:
         raise InvalidInput("there is no run: name folders of runs, or a folder that they are in")
-    differing = _differing(runs)
-    if any(name.startswith(_DIGEST) for name in differing) and any(run.config.limit for run in runs):
+    found = differing(runs)
+    if any(name.startswith(_DIGEST) for name in found) and any(run.config.limit for run in runs):
         raise InvalidInput("limit drew other items for every seed: runs to be judged over seeds are made without it")
-    if by is not None and by not in differing:
-        known = f"they differ in {', '.join(differing)}" if differing else "they differ in their seed alone"
+    if by is not None and by not in found:
+        known = f"they differ in {', '.join(found)}" if found else "they differ in their seed alone"
         raise InvalidInput(f"--by {by}: all runs have the same; {known}")
-    if by is None and len(differing) == 1:
-        by = next(iter(differing))
+    if by is None and len(found) == 1:
+        by = next(iter(found))
     values = {} if by is None else {_text(run.settings.get(by)): run.settings.get(by) for run in runs}
-    others = [name for name in differing if name != by]
+    others = [name for name in found if name != by]
     if others or len(values) > 2:
         said = "; ".join(_said(name, runs) for name in others or [str(by)])
         raise InvalidInput(
@@ -111,7 +111,8 @@ def settings_of(runs: Sequence[SeedRun], by: str | None = None) -> tuple[str | N
     ]
 
 
-def _differing(runs: Sequence[SeedRun]) -> list[str]:
+def differing(runs: Sequence[SeedRun]) -> list[str]:
+    """The settings, the seed left out, that are not the same in all of the runs."""
     names = dict.fromkeys(name for run in runs for name in run.settings if name != SEED)
     return [name for name in names if len({_text(run.settings.get(name)) for run in runs}) > 1]
 

@@ -62,19 +62,53 @@ def test_a_sweep_makes_one_folder_per_run_and_ends_with_what_they_show_together(
 ) -> None:
     assert main(["-m", *small, "num_steps=1", "seed=1,2,3"]) == 0
     assert "calm: 3 seeds" in capsys.readouterr().out
-    (page,) = tmp_path.glob("data/aggregates/*/aggregate.html")
+    (page,) = tmp_path.glob("data/evals/*/aggregate.html")
     assert page.with_name("aggregate.json").exists()
-    configs = [json.loads(path.read_text())["config"] for path in tmp_path.glob("data/evals/*/config.json")]
-    assert sorted(config["seed"] for config in configs) == [1, 2, 3]
+    sweep = page.parent
+    configs = {path.parent.name: json.loads(path.read_text()) for path in sweep.glob("*/config.json")}
+    assert {name: each["config"]["seed"] for name, each in configs.items()} == {
+        f"{sweep.name}-seed-{seed}": seed for seed in (1, 2, 3)
+    }
+    assert len({each["run_id"] for each in configs.values()}) == 3
     assert not (tmp_path / "multirun").exists()
     assert not (tmp_path / "outputs").exists()
 
 
-def test_a_sweep_over_several_settings_says_why_there_is_no_table(
+def test_the_same_sweep_again_continues_its_runs(
+    small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = ["-m", *small, "num_steps=1", "output_dir=runs"]
+    assert main([*sweep, "seed=1,2"]) == 0
+    assert main([*sweep, "seed=1,2,3"]) == 0
+    assert capsys.readouterr().err.count("was complete: nothing was run") == 2
+    assert {path.parent.name for path in tmp_path.glob("runs/*/config.json")} == {
+        f"runs-seed-{seed}" for seed in (1, 2, 3)
+    }
+
+
+def test_a_sweep_over_several_settings_shows_its_runs_and_says_why_not_over_seeds(
     small: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["-m", *small, "num_steps=1", "batch_size=1,2,3", "output_dir='runs/${batch_size}'"]) == 0
-    assert "no table over seeds: runs of different configurations" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "no table over seeds: runs of different configurations" in printed.err
+    rows = [line.split() for line in printed.out.splitlines()]
+    assert ["run", "batch_size", "objective", "verdict", "failed", "criteria"] in rows
+    assert [row[:2] for row in rows if row and row[0] in "123"] == [["1", "1"], ["2", "2"], ["3", "3"]]
+
+
+@pytest.mark.parametrize(
+    ("plugin", "mend"),
+    [
+        ("hydra/launcher=ray", "there is no hydra/launcher 'ray'; pip install hydra-ray-launcher"),
+        ("hydra/launcher=slurm", "there is no hydra/launcher 'slurm'; known: basic, joblib, submitit_local"),
+    ],
+)
+def test_a_launcher_that_is_not_there_is_named_with_its_package(
+    small: list[str], plugin: str, mend: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["-m", *small, plugin, "seed=1,2"]) == 2
+    assert mend in capsys.readouterr().err
 
 
 def test_a_verdict_that_is_no_pass_exits_with_4_when_that_is_asked_for(small: list[str]) -> None:

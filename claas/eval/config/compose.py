@@ -30,13 +30,15 @@ def compose(arguments: Sequence[str]) -> list[Job[EvalConfig]]:
 
     `InvalidInput` with one line on the first mistake.
     """
-    return [replace(job, config=_with_folder(job)) for job in COMMAND.jobs(arguments)]
+    return [with_folder(job) for job in COMMAND.jobs(arguments)]
 
 
-def _with_folder(job: Job[EvalConfig]) -> EvalConfig:
+def with_folder(job: Job[EvalConfig]) -> Job[EvalConfig]:
     """The folder of YAML files is part of the run, so that it is found again when the run is continued elsewhere."""
     chosen = job.config.config_dir or job.config_dir
-    return job.config if chosen is None else replace(job.config, config_dir=str(Path(chosen).expanduser().resolve()))
+    if chosen is None:
+        return job
+    return replace(job, config=replace(job.config, config_dir=str(Path(chosen).expanduser().resolve())))
 
 
 def _names(config_dir: Path | None) -> list[str]:
