@@ -1,0 +1,32 @@
+"""What a search makes as large as it can."""
+
+import json
+from pathlib import Path
+
+from claas.eval.sweep import objective
+from claas.results.summary import Summary
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "data" / "examples" / "concise-3-steps" / "summary.json"
+
+
+def found(heldout: float | None, verdicts: list[str], control_of: str | None = None) -> dict[str, object]:
+    """A preference's part of a summary, with these verdicts on as many criteria."""
+    summary = json.loads(EXAMPLE.read_text())["preferences"]["concise"]
+    ruling = next(iter(summary["criteria"].values()))
+    criteria = {str(number): ruling | {"verdict": verdict} for number, verdict in enumerate(verdicts)}
+    return summary | {"finals": {"heldout_compliance": heldout}, "criteria": criteria, "control_of": control_of}
+
+
+def of(**preferences: dict[str, object]) -> float | None:
+    return objective(Summary.model_validate(json.loads(EXAMPLE.read_text()) | {"preferences": preferences}))
+
+
+def test_it_is_mean_heldout_compliance_less_one_for_each_failed_criterion() -> None:
+    concise = found(0.75, ["fail", "pass", "fail"])
+    assert of(concise=concise) == 0.75 - 2
+    assert of(concise=concise, calm=found(0.25, ["inconclusive"])) == 0.5 - 2
+    assert of(concise=concise, control=found(0.0, ["fail"], control_of="concise")) == 0.75 - 2
+
+
+def test_without_heldout_compliance_there_is_none() -> None:
+    assert of(concise=found(0.75, []), calm=found(None, [])) is None
