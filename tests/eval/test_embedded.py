@@ -16,6 +16,8 @@ from claas.dashboard.token_shades import shaded
 from claas.eval.runner import OpenStack, run_harness
 from claas.eval.stacks.open_stack import open_stack
 from claas.eval.stacks.stack import LostAnswer
+from claas.results.manifest import read_manifest
+from claas.results.run_files import RunFiles
 from claas.results.settings import EvalConfig
 from claas.results.summary import RunResults
 from tests.eval.recomputing import require_recomputable
@@ -84,6 +86,7 @@ def test_a_killed_run_resumes_to_the_numbers_of_an_unbroken_one_elsewhere(tmp_pa
     asyncio.run(killed(config(tmp_path / "b", output_dir=elsewhere), at=13))
     resumed = asyncio.run(run_harness(config(tmp_path / "b", output_dir=elsewhere)))
     assert numbers(resumed) == numbers(unbroken)
+    assert read_manifest(RunFiles(resumed.run_dir)).base_source == "ships with this project"
     require_recomputable(resumed.run_dir)
     for transcript in (each for step in resumed.preferences["calm"].steps for each in step.rollouts):
         shades = shaded(transcript, at_most=1000)
