@@ -21,6 +21,7 @@ from claas.wire.chat import (
     ChatResponse,
     Choice,
     ChoiceLogprobs,
+    CompletionTokensDetails,
     TokenLogprobs,
     TopLogprob,
     Usage,
@@ -117,6 +118,10 @@ def usage(samples: Sequence[Sample]) -> Usage:
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
         total_tokens=prompt_tokens + completion_tokens,
+        completion_tokens_details=CompletionTokensDetails(
+            accepted_prediction_tokens=sum(sample.accepted_prediction_tokens for sample in samples),
+            rejected_prediction_tokens=sum(sample.rejected_prediction_tokens for sample in samples),
+        ),
     )
 
 
@@ -130,6 +135,7 @@ def _sampling_params(request: ChatRequest) -> SamplingParams:
         stop=stop_strings(request.stop),
         seed=request.seed,
         top_logprobs=request.top_logprobs or 0,
+        prediction=request.prediction.text if request.prediction else "",
     )
 
 

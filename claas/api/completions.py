@@ -26,7 +26,14 @@ from claas.engines.base import (
     Weights,
     require_window,
 )
-from claas.wire.chat import CompletionChoice, CompletionLogprobs, CompletionRequest, CompletionResponse, Usage
+from claas.wire.chat import (
+    CompletionChoice,
+    CompletionLogprobs,
+    CompletionRequest,
+    CompletionResponse,
+    CompletionTokensDetails,
+    Usage,
+)
 
 _MOST_CHOICES = 1024
 _AT_ONCE = 128
@@ -94,6 +101,9 @@ def _response(
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
             total_tokens=prompt_tokens + completion_tokens,
+            completion_tokens_details=CompletionTokensDetails(
+                accepted_prediction_tokens=0, rejected_prediction_tokens=0
+            ),
         ),
         system_fingerprint=weights.digest,
     )

@@ -43,7 +43,6 @@ _NEUTRAL: Mapping[str, Sequence[JsonValue]] = {
     "modalities": (["text"], []),
     "no_repeat_ngram_size": (0,),
     "num_beams": (1,),
-    "prediction": (),
     "presence_penalty": (0,),
     "prompt_logprobs": (0,),
     "reasoning_effort": (),
@@ -70,8 +69,8 @@ _NEUTRAL: Mapping[str, Sequence[JsonValue]] = {
 """Fields that change what is answered, each with the values that ask for nothing."""
 
 _ABOUT_ELSE = frozenset({
-    "include_reasoning", "metadata", "parallel_tool_calls", "prompt_cache_key", "safety_identifier", "service_tier",
-    "skip_special_tokens", "store", "user",
+    "include_reasoning", "metadata", "parallel_tool_calls", "prediction", "prompt_cache_key", "safety_identifier",
+    "service_tier", "skip_special_tokens", "store", "user",
 })  # fmt: skip
 """Fields that are about something else than the answer."""
 

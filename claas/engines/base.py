@@ -75,6 +75,7 @@ class SamplingParams:
     """How to sample one answer. `temperature` 0 is greedy; `seed` makes the answer reproducible.
 
     Logprobs are those of the model's own distribution (temperature 1, no top_p), whatever the temperature.
+    `prediction` is what the answer may turn out to be: where it does, an engine may be faster. It changes no answer.
     """
 
     max_tokens: int
@@ -83,6 +84,7 @@ class SamplingParams:
     stop: tuple[str, ...] = ()
     seed: int | None = None
     top_logprobs: int = 0
+    prediction: str = ""
 
     def of_choice(self, index: int) -> "SamplingParams":
         """Those of answer `index` of several: each has the next seed, that after the largest being the smallest."""
@@ -125,7 +127,8 @@ class Sample:
 
     `token_ids` are as sampled, the end-of-turn token included when it was sampled; `text` is what they read as, cut
     before a stop string and without special tokens, but for those that tell thinking from the answer. `mean_entropy` is
-    nats per token over the full distribution, None where the engine cannot see it.
+    nats per token over the full distribution, None where the engine cannot see it. Of the tokens of a prediction, those
+    that the answer says in their order are accepted, the others rejected; none are where the engine makes no use of it.
     """
 
     weights: Weights
@@ -138,6 +141,8 @@ class Sample:
     top_logprobs: tuple[tuple[TokenLogprob, ...], ...]  # (T, top_logprobs), empty when not asked for
     mean_entropy: float | None
     token_bytes: tuple[bytes | None, ...] = ()  # (T,), empty where the engine does not know them
+    accepted_prediction_tokens: int = 0
+    rejected_prediction_tokens: int = 0
 
     def rest(self, characters: int = 0, tokens: int = 0) -> Piece:
         """What is left of the answer after its first `characters` and `tokens`; all of it by default."""

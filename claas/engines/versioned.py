@@ -62,6 +62,8 @@ class SampledIds:
     scores: ScoredIds
     mean_entropy: float | None
     finish_reason: Literal["stop", "length"]
+    accepted_prediction_tokens: int = 0
+    rejected_prediction_tokens: int = 0
 
 
 class Learner(ABC, Generic[V]):
@@ -262,6 +264,8 @@ class VersionedEngine(Generic[V]):
             top_logprobs=tuple(map(self._chat.scored, scores.top_ids, scores.top_logprobs)),
             mean_entropy=sampled.mean_entropy,
             token_bytes=tuple(map(self._chat.token_bytes, ids)),
+            accepted_prediction_tokens=sampled.accepted_prediction_tokens,
+            rejected_prediction_tokens=sampled.rejected_prediction_tokens,
         )
 
     async def _prompt_logprobs(self, weights: Weights, ids: Sequence[int], scores: ScoredIds) -> PromptLogprobs:

@@ -17,6 +17,10 @@ class TextPart(OpenAIBody):
     text: str
 
 
+Content: TypeAlias = str | Annotated[list[TextPart], Field(max_length=4096, fail_fast=True)]
+"""A text, or text parts, which read as one text."""
+
+
 class ChatMessage(OpenAIBody):
     """One turn; `content` is text or a list of text parts, which read as one text. An assistant's may be null.
 
@@ -24,25 +28,19 @@ class ChatMessage(OpenAIBody):
     """
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | Annotated[list[TextPart], Field(max_length=4096, fail_fast=True)] | None = None
+    content: Content | None = None
     tool_calls: list[JsonValue] | None = None
     function_call: JsonValue = None
 
     @property
     def text(self) -> str:
         """The content as one string."""
-        if isinstance(self.content, str):
-            return self.content
-        return "".join(part.text for part in self.content or ())
+        return _joined(self.content)
 
     @field_validator("content", mode="before")
     @classmethod
     def _parts(cls, content: object) -> object:
-        if isinstance(content, dict):
-            content = [cast(object, content)]
-        if isinstance(content, list):
-            return [_part(part) for part in cast(list[object], content)]
-        return content
+        return _parts(content)
 
     @model_validator(mode="after")
     def _can_be_said(self) -> "ChatMessage":
@@ -51,6 +49,34 @@ class ChatMessage(OpenAIBody):
         if self.content is None and self.role != "assistant":
             raise InvalidInput(f"the content of a turn of role {self.role!r} must not be null")
         return self
+
+
+class PredictedAnswer(OpenAIBody):
+    """What the answer may turn out to be, such as the last one to this prompt: it comes sooner, and is no other."""
+
+    type: Literal["content"]
+    content: Content
+
+    @property
+    def text(self) -> str:
+        """The content as one string."""
+        return _joined(self.content)
+
+    @field_validator("content", mode="before")
+    @classmethod
+    def _parts(cls, content: object) -> object:
+        return _parts(content)
+
+
+def _joined(content: Content | None) -> str:
+    return content if isinstance(content, str) else "".join(part.text for part in content or ())
+
+
+def _parts(content: object) -> object:
+    """Parts as they may be written, in the form that is checked."""
+    if isinstance(content, dict):
+        content = [cast(object, content)]
+    return [_part(part) for part in cast(list[object], content)] if isinstance(content, list) else content
 
 
 def _part(part: object) -> object:
@@ -108,6 +134,7 @@ class ChatRequest(OpenAIRequest):
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
     stream: bool = False
     stream_options: StreamOptions | None = None
+    prediction: PredictedAnswer | None = None
     chat_template_kwargs: PlainValues | None = None
 
 
@@ -154,12 +181,23 @@ class Choice(OpenAIBody):
     mean_entropy: float | None = None
 
 
+class CompletionTokensDetails(OpenAIBody):
+    """Of the tokens of a prediction, how many the answer says in their order, and how many it does not.
+
+    Both are 0 where nothing was predicted, and where the engine makes no use of a prediction.
+    """
+
+    accepted_prediction_tokens: int = 0
+    rejected_prediction_tokens: int = 0
+
+
 class Usage(OpenAIBody):
-    """Tokens read and written."""
+    """Tokens read and written. `completion_tokens` are those of the answers alone, without rejected predictions."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    completion_tokens_details: CompletionTokensDetails = Field(default_factory=CompletionTokensDetails)
 
 
 class ChatResponse(OpenAIBody):

@@ -222,3 +222,17 @@ async def test_an_answer_whose_logprobs_are_no_numbers_is_an_error(tmp_path: Pat
 
     async with serving(tmp_path, Broken(tmp_path / "engine")) as api:
         assert "not a number" in error(await api.try_chat(), 503)
+
+
+async def test_the_engine_is_told_what_is_predicted_and_what_it_made_of_it_is_counted(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    parts = {"type": "content", "content": [{"type": "text", "text": "It is "}, {"type": "text", "text": "hot."}]}
+    async with serving(tmp_path, engine) as api:
+        reply = await api.chat(prediction=parts)
+        await api.chat(prediction=None)
+    assert [sampled.params.prediction for sampled in engine.sampled] == ["It is hot.", ""]
+    assert reply.usage.completion_tokens_details.model_dump() == {
+        "accepted_prediction_tokens": 0,
+        "rejected_prediction_tokens": 0,
+    }

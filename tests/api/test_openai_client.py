@@ -186,3 +186,27 @@ def test_errors_are_the_clients_own_kinds(openai: OpenAI) -> None:
         openai.with_options(api_key="wrong").models.list()
     with pytest.raises(ConflictError):
         openai.put(f"/aliases/{MODEL}", body={"target": MODEL}, cast_to=object)
+
+
+def test_a_prediction_is_counted_and_changes_nothing(openai: OpenAI, answered: str) -> None:
+    wholes: list[Any] = [answered, [{"type": "text", "text": answered[:20]}, {"type": "text", "text": answered[20:]}]]
+    for content in wholes:
+        reply = openai.chat.completions.create(
+            model=MODEL,
+            messages=ASKED,
+            temperature=0,
+            max_tokens=40,
+            prediction={"type": "content", "content": content},
+        )
+        assert reply.choices[0].message.content == answered
+        assert reply.usage is not None
+        assert reply.usage.completion_tokens_details is not None
+        details = reply.usage.completion_tokens_details
+        assert (details.accepted_prediction_tokens or 0) >= reply.usage.completion_tokens - 1
+        assert (details.rejected_prediction_tokens or 0) <= 1
+    with pytest.raises(UnprocessableEntityError, match="prediction"):
+        openai.chat.completions.create(
+            model=MODEL,
+            messages=ASKED,
+            prediction={"type": "content", "content": None},  # type: ignore[typeddict-item]
+        )

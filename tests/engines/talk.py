@@ -1,6 +1,7 @@
 """Short ways to talk to an engine."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from claas.core.settings import TrainingConfig
 from claas.engines.base import Engine, Sample, SamplingParams, TrainingItem, Update, Weights
@@ -32,10 +33,16 @@ async def ask(
     stop: tuple[str, ...] = (),
     seed: int | None = 0,
     top_logprobs: int = 0,
+    prediction: str = "",
 ) -> Sample:
     """One answer to a user turn."""
-    params = SamplingParams(max_tokens, temperature, top_p, stop, seed, top_logprobs)
+    params = SamplingParams(max_tokens, temperature, top_p, stop, seed, top_logprobs, prediction)
     return await engine.sample(weights, user(prompt), params)
+
+
+def unpredicted(sample: Sample) -> Sample:
+    """The answer without what became of its prediction."""
+    return replace(sample, accepted_prediction_tokens=0, rejected_prediction_tokens=0)
 
 
 def items(samples: Sequence[Sample], prompts: Sequence[str], feedback: str = CONCISE) -> list[TrainingItem]:

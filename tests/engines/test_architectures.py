@@ -27,7 +27,7 @@ from claas.engines.local.lora import base_weights, head_of
 from claas.engines.local.model import LoadedModel
 from claas.engines.local.versions import LocalStore
 from tests.engines.architectures import REFUSED, SEEING, SERVED, save
-from tests.engines.talk import PROMPTS, ask, items, user
+from tests.engines.talk import PROMPTS, ask, items, unpredicted, user
 
 pytestmark = pytest.mark.anyio
 
@@ -71,6 +71,11 @@ async def lives(kind: str, folder: Path, small: bool = True) -> None:
         together = await asyncio.gather(*[ask(engine, *each, temperature=1.0) for each in wanted])
         if kind in BITWISE:
             assert together == alone
+            again = [
+                ask(engine, *each, temperature=1.0, prediction=sample.text)
+                for each, sample in zip(wanted, alone, strict=True)
+            ]
+            assert [unpredicted(sample) for sample in await asyncio.gather(*again)] == alone
         assert [sample.token_ids for sample in together] == [sample.token_ids for sample in alone]
         own = loader.from_pretrained(str(directory)).eval()
         for sample in (alone[0], alone[3]):

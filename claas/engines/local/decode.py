@@ -1,10 +1,11 @@
 """Continuous batching: rows join between token steps, are decoded together, and leave when they are done."""
 
 import random
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Literal, cast
 
 import torch
@@ -13,9 +14,11 @@ from torch import Tensor
 from claas.engines.base import SamplingParams
 from claas.engines.local.forward import Forward, SlotCache, round_up
 from claas.engines.local.linear import ModelWeights, Segment
+from claas.engines.local.prediction import Prediction
 from claas.engines.versioned import MOST_TOP_LOGPROBS, SampledIds, ScoredIds
 
 _PREFILL_TOKENS = 4096
+_STEP_TOKENS = 256
 _SPARE_TOKENS = 8
 _TOKENS_PER_CHARACTER = 4
 
@@ -30,20 +33,42 @@ class DecodeJob:
     prompt_ids: list[int]
     weights: ModelWeights
     params: SamplingParams
+    prediction: Prediction = field(default_factory=Prediction)
     result: Future[SampledIds] = field(default_factory=Future[SampledIds])
     token_ids: list[int] = field(default_factory=list[int])
     logprobs: list[float] = field(default_factory=list[float])
     top_ids: list[list[int]] = field(default_factory=list[list[int]])
     top_logprobs: list[list[float]] = field(default_factory=list[list[float]])
     entropy: float = 0.0
+    ended: Literal["stop", "length"] | None = None
     on_token: Callable[[int], None] | None = None
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.params.seed)
+        self._uniforms = deque[float]()
 
-    def uniform(self) -> float:
-        """The next random number in [0, 1): a function of the seed and the number of tokens so far."""
-        return self._random.random()
+    def uniforms(self, count: int) -> list[float]:
+        """The random numbers in [0, 1) of the next `count` tokens: functions of the seed and each token's place."""
+        while len(self._uniforms) < count:
+            self._uniforms.append(self._random.random())
+        return list(islice(self._uniforms, count))
+
+    def ahead(self, most: int) -> Sequence[int]:
+        """The tokens that are expected to come, up to `most` and never so many that they end the answer."""
+        return self.prediction.ahead(min(most, self.params.max_tokens - len(self.token_ids) - 1))
+
+    def say(self, choices: "Choices", place: int) -> None:
+        """The next token is that of `choices` at `place`."""
+        self._uniforms.popleft()
+        self.token_ids.append(choices.tokens[place])
+        self.logprobs.append(choices.logprobs[place])
+        self.entropy += choices.entropies[place]
+        if count := self.params.top_logprobs:
+            self.top_ids.append(choices.top_ids[place][:count])
+            self.top_logprobs.append(choices.top_logprobs[place][:count])
+        self.prediction.follow(choices.tokens[place])
+        if self.on_token is not None:
+            self.on_token(len(self.token_ids))
 
     @property
     def position(self) -> int:
@@ -53,7 +78,8 @@ class DecodeJob:
     def sampled(self, finish_reason: Literal["stop", "length"]) -> SampledIds:
         """The finished answer."""
         scores = ScoredIds(self.logprobs, self.top_ids, self.top_logprobs)
-        return SampledIds(self.token_ids, scores, self.entropy / len(self.token_ids), finish_reason)
+        entropy, prediction = self.entropy / len(self.token_ids), self.prediction
+        return SampledIds(self.token_ids, scores, entropy, finish_reason, prediction.accepted, prediction.rejected)
 
 
 class Decoder:
@@ -91,20 +117,29 @@ class Decoder:
 
     @torch.inference_mode()
     def step(self) -> None:
-        """One more token for every row."""
+        """One more token for every row, and those after it that come as they were predicted."""
         rows = self._rows
-        positions = self._tensor([row.position for row in rows])
-        length = round_up(max(row.position for row in rows) + 1)
+        share = max(1, _STEP_TOKENS // len(rows))
+        predicted = [row.ahead(share - 1) for row in rows]
+        time = 1 + max(map(len, predicted))
+        fed = [
+            [row.token_ids[-1], *ahead, *[0] * (time - 1 - len(ahead))]
+            for row, ahead in zip(rows, predicted, strict=True)
+        ]
+        counts = self._tensor([1 + len(ahead) for ahead in predicted])
+        offsets = torch.arange(time, device=self._device)
+        positions = self._tensor([row.position for row in rows])[:, None] + offsets
+        length = round_up(max(row.position + len(ahead) for row, ahead in zip(rows, predicted, strict=True)) + 1)
         self._cache.stepping(positions, length)
         logits = self._forward(
-            self._tensor([row.token_ids[-1] for row in rows])[:, None],
-            positions[:, None],
+            torch.tensor(fed, device=self._device),
+            positions,
             length,
-            torch.ones(len(rows), 1, dtype=torch.bool, device=self._device),
-            _segments(rows),
+            offsets < counts[:, None],
+            _segments(rows, predicted),
             self._cache,
         )
-        self._extend(rows, logits)
+        self._extend(rows, predicted, logits)
         self._leave()
 
     @torch.inference_mode()
@@ -128,36 +163,39 @@ class Decoder:
         segments = [Segment(jobs[0].weights, len(jobs))]
         logits = self._forward(ids.to(self._device), positions, length, keep.to(self._device), segments, self._cache)
         self._rows.extend(jobs)
-        self._extend(jobs, logits)
+        self._extend(jobs, [()] * len(jobs), logits)
 
-    def _extend(self, rows: Sequence[DecodeJob], logits: Tensor) -> None:
-        """Sample the next token of `rows` from their logits (B, V)."""
+    def _extend(self, rows: Sequence[DecodeJob], predicted: Sequence[Sequence[int]], logits: Tensor) -> None:
+        """Sample the next tokens of `rows` from their logits (N, V).
+
+        The first are those of a row's next token, the others those after each of the tokens predicted for it, which
+        hold as long as what was sampled is what was predicted.
+        """
+        each = [row for row, ahead in zip(rows, predicted, strict=True) for _ in range(1 + len(ahead))]
         choices = choose(
             logits,
-            [row.params.temperature for row in rows],
-            [row.params.top_p for row in rows],
-            [row.uniform() for row in rows],
+            [row.params.temperature for row in each],
+            [row.params.top_p for row in each],
+            [uniform for row, ahead in zip(rows, predicted, strict=True) for uniform in row.uniforms(1 + len(ahead))],
             MOST_TOP_LOGPROBS if any(row.params.top_logprobs for row in rows) else 0,
         )
-        for index, row in enumerate(rows):
-            row.token_ids.append(choices.tokens[index])
-            row.logprobs.append(choices.logprobs[index])
-            row.entropy += choices.entropies[index]
-            if count := row.params.top_logprobs:
-                row.top_ids.append(choices.top_ids[index][:count])
-                row.top_logprobs.append(choices.top_logprobs[index][:count])
-            if row.on_token is not None:
-                row.on_token(len(row.token_ids))
+        start = 0
+        for row, ahead in zip(rows, predicted, strict=True):
+            for place, expected in enumerate((*ahead, None), start):
+                row.say(choices, place)
+                row.ended = finish_reason(row, self._stop_ids, self._text)
+                if row.ended or row.token_ids[-1] != expected:
+                    break
+            start += 1 + len(ahead)
 
     def _leave(self) -> None:
         """Hand back the finished rows."""
         staying: list[DecodeJob] = []
         for row in self._rows:
-            reason = finish_reason(row, self._stop_ids, self._text)
-            if reason is None:
+            if row.ended is None:
                 staying.append(row)
             elif row.result.set_running_or_notify_cancel():
-                row.result.set_result(row.sampled(reason))
+                row.result.set_result(row.sampled(row.ended))
         self._arrange(staying)
 
     def _arrange(self, staying: Sequence[DecodeJob]) -> None:
@@ -184,9 +222,10 @@ def _prompt_group(job: DecodeJob) -> tuple[int, int]:
     return id(job.weights), round_up(len(job.prompt_ids))
 
 
-def _segments(rows: Sequence[DecodeJob]) -> list[Segment]:
-    runs = ([*run] for _, run in groupby(rows, key=lambda row: id(row.weights)))
-    return [Segment(run[0].weights, len(run)) for run in runs]
+def _segments(rows: Sequence[DecodeJob], predicted: Sequence[Sequence[int]]) -> list[Segment]:
+    """Which weights the tokens are fed to, those of each row one after the other."""
+    runs = ([*run] for _, run in groupby(zip(rows, predicted, strict=True), key=lambda fed: id(fed[0].weights)))
+    return [Segment(run[0][0].weights, sum(1 + len(ahead) for _, ahead in run)) for run in runs]
 
 
 def finish_reason(

@@ -25,6 +25,7 @@ from claas.engines.local.learner import LocalLearner
 from claas.engines.local.llama import forwards_of
 from claas.engines.local.model import LoadedModel
 from claas.engines.local.model_check import checked_once
+from claas.engines.local.prediction import Prediction
 from claas.engines.local.score import ScoreJob, Scorer, shared_prefix
 from claas.engines.local.threads import Batcher, StreamingText
 from claas.engines.local.versions import AdapterCache, LocalStore, LocalVersion
@@ -102,15 +103,17 @@ class LocalEngine(VersionedEngine[LocalVersion]):
     ) -> Sample:
         """Sample one answer, decoded together with all that are under way, and independent of them."""
         prompt_ids = await self._ids(prompt)
-        job = DecodeJob(
-            prompt_ids=prompt_ids,
-            weights=await self._adapters.get(weights),
-            params=self._completed(params, len(prompt_ids)),
-        )
+        params = self._completed(params, len(prompt_ids))
+        job = DecodeJob(prompt_ids, await self._adapters.get(weights), params, await self._prediction(params))
         if on_piece is not None:
             job.on_token = StreamingText(job, self._chat, on_piece).listener()
         sampled = await asyncio.wrap_future(self._batcher.submit(job))
         return await self._sample(weights, prompt_ids, sampled, job.params.stop)
+
+    async def _prediction(self, params: SamplingParams) -> Prediction:
+        """The predicted answer as tokens: as much of it as an answer can be long."""
+        text = params.prediction[: params.max_tokens * self._chat.longest_token]
+        return Prediction(await unblocked(len(text), self._chat.completion_ids, text) if text else ())
 
     async def score(self, weights: Weights, messages: Sequence[Message], completion: str) -> Score:
         """Log probabilities of `completion` and the end-of-turn token as the answer to `messages`."""

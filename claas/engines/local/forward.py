@@ -29,23 +29,37 @@ class SlotCache(Cache):
         self._values: list[Tensor] = []
         self._rows = 0
         self._columns = 0
-        self._slots: Tensor | None = None
+        self._slots = torch.zeros(0, 1, dtype=torch.long)
         self._positions: Tensor | None = None
+        self._apart = False
         self._length = 0
 
     def prefilling(self, slots: Sequence[int], length: int, device: torch.device) -> None:
         """The next pass writes positions 0..length-1 of `slots`, and attends to nothing else."""
         self._reserve(max(slots) + 1, length)
-        self._slots = torch.tensor(slots, device=device)
-        self._positions = None
+        self._slots = torch.tensor(slots, device=device)[:, None]
+        self._positions, self._apart = None, False
         self._length = length
 
     def stepping(self, positions: Tensor, length: int) -> None:
-        """The next pass writes one position (B,) of slots 0..B-1, and attends to their first `length` columns."""
-        self._reserve(len(positions), length)
-        self._slots = torch.arange(len(positions), device=positions.device)
-        self._positions = positions
+        """The next pass writes positions (B, T) of slots 0..B-1, and attends to their first `length` columns.
+
+        Each of the T tokens of a row has the bits that it would have if they were fed one after the other.
+        """
+        rows, time = positions.shape
+        self._reserve(rows, length + time - 1)
+        self._slots = torch.arange(rows, device=positions.device)[:, None]
+        self._positions, self._apart = positions, False
         self._length = length
+
+    @property
+    def steps(self) -> bool:
+        """Whether each token of the next pass is computed as if it came alone."""
+        return self._positions is not None
+
+    def apart(self, slots: Tensor, positions: Tensor) -> None:
+        """The tokens (N,) of the next pass, which stand at positions of slots, are fed as a row each."""
+        self._slots, self._positions, self._apart = slots[:, None], positions[:, None], True
 
     def move(self, moves: Sequence[tuple[int, int]], length: int) -> None:
         """Copy `length` columns from slot to slot, for all (source, target) at once."""
@@ -71,8 +85,8 @@ class SlotCache(Cache):
         self._write(self._values, layer_idx, value_states)
         if self._positions is None:
             return key_states, value_states
-        rows = len(self._positions)
-        return self._keys[layer_idx][:rows, :, : self._length], self._values[layer_idx][:rows, :, : self._length]
+        rows = self._slots[:, 0] if self._apart else slice(len(self._positions))
+        return self._keys[layer_idx][rows, :, : self._length], self._values[layer_idx][rows, :, : self._length]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Rows differ in length; models take positions from `position_ids` instead."""
@@ -83,9 +97,9 @@ class SlotCache(Cache):
             tensors.append(states.new_zeros(0, states.shape[1], 0, states.shape[3]))
         tensor = tensors[layer] = _grown(tensors[layer], self._rows, self._columns, states)
         if self._positions is None:
-            tensor[self._slots, :, : states.shape[2]] = states
+            tensor[self._slots[:, 0], :, : states.shape[2]] = states
         else:
-            tensor[self._slots, :, self._positions] = states[:, :, 0]
+            tensor[self._slots, :, self._positions] = states.transpose(1, 2)
 
     def _reserve(self, rows: int, columns: int) -> None:
         if rows > self._rows:
@@ -143,7 +157,7 @@ class Forward(Protocol):
         positions: Tensor,  # (B, T), of the tokens in their rows
         length: int,  # columns attended to: those up to each token's position
         keep: Tensor,  # (B, T), True where logits are wanted; N of them, row by row
-        segments: Sequence[Segment],
+        segments: Sequence[Segment],  # of the rows, or, where several are kept of a row, of the N tokens
         cache: SlotCache | PrefixCache | None = None,
     ) -> Tensor:
         """Logits (N, V)."""
@@ -172,6 +186,9 @@ class GenericForward:
         segments: Sequence[Segment],
         cache: SlotCache | PrefixCache | None = None,
     ) -> Tensor:
+        if isinstance(cache, SlotCache) and cache.steps and ids.shape[1] > 1:
+            cache.apart(keep.nonzero()[:, 0], positions[keep])
+            ids, positions, keep = ids[keep][:, None], positions[keep][:, None], keep[keep][:, None]
         self._router.route(segments)
         self._head.keep = keep
         output = self._model(

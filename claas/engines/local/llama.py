@@ -85,7 +85,7 @@ class LlamaForward:
         cache: SlotCache | PrefixCache | None = None,
     ) -> Tensor:
         self._router.route(segments)
-        tokens = _Ragged(keep)
+        tokens, alone = _Ragged(keep), isinstance(cache, SlotCache) and cache.steps
         hidden = {window: mask(positions, length, self._embedding.dtype, window) for window in self._windows}
         x = F.embedding(tokens.pack(ids), self._embedding)  # (N, H)
         cos = self._cos[tokens.pack(positions)][:, None]  # (N, 1, D)
@@ -95,7 +95,8 @@ class LlamaForward:
             k, v = tokens.pad(k).transpose(1, 2), tokens.pad(v).transpose(1, 2)  # (B, K, T, D)
             if cache is not None:
                 k, v = cache.update(k, v, index)
-            attended = tokens.pack(layer.attend(tokens.pad(q), k, v, hidden[layer.window]))  # (N, Q * D)
+            attended = layer.attend(tokens.pad(q), k, v, hidden[layer.window], alone=alone)
+            attended = tokens.pack(attended)  # (N, Q * D)
             x = x + self._router.linear(layer.o, attended)
             x = x + self._feed_forward(layer, layer.before_mlp(x))
         return self._head(self._norm(x[tokens.pack(keep)]))
@@ -194,13 +195,21 @@ class _Layer:
             and all(len(norm.weight) == attention.head_dim for norm in norms[2:])
         )
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, hidden: Tensor) -> Tensor:
-        """What q (B, T, Q, D) finds in k and v (B, K, length, D), as (B, T, Q * D)."""
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, hidden: Tensor, *, alone: bool) -> Tensor:
+        """What q (B, T, Q, D) finds in k and v (B, K, length, D), as (B, T, Q * D).
+
+        With `alone`, each token finds the bits that it would find without the others.
+        """
         batch, time = q.shape[:2]
         attention = F.scaled_dot_product_attention
         if time == 1:  # the query heads of a key head as its queries: no key is read twice
             q = q.reshape(batch, self._keys, -1, self.size)
             return attention(q, k, v, attn_mask=hidden, scale=self._scale).reshape(batch, time, -1)
+        if alone:  # the same with each token as key heads of its own: what is multiplied has the shapes of one token
+            heads = q.view(batch, time, self._keys, -1, self.size).transpose(1, 2).flatten(1, 2)  # (B, K * T, Q/K, D)
+            hidden = hidden.transpose(1, 2).repeat(1, self._keys, 1, 1)  # (B, K * T, 1, length)
+            out = attention(heads, k, v, attn_mask=hidden, scale=self._scale, enable_gqa=True)
+            return out.view(batch, self._keys, time, -1, self.size).transpose(1, 2).reshape(batch, time, -1)
         out = attention(q.transpose(1, 2), k, v, attn_mask=hidden, scale=self._scale, enable_gqa=True)
         return out.transpose(1, 2).reshape(batch, time, -1)
 
