@@ -3,6 +3,7 @@
 import hashlib
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 
 import regex
@@ -138,6 +139,18 @@ def is_blank(text: str) -> bool:
 def quoted(text: str, at_most: int = 80) -> str:
     """The text's beginning between quotes, for messages."""
     return repr(text if len(text) <= at_most else f"{text[:at_most]}…")
+
+
+def quoting_mark(texts: Sequence[str]) -> str:
+    """A word that stands nowhere in these texts, for the lines between which they are quoted.
+
+    It is made of a hash of them, so that no text can contain it, and none can end its own quotation.
+    """
+    text = "\x1f".join(texts)
+    mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    while mark in text:
+        mark = hashlib.sha256(mark.encode()).hexdigest()[:12]
+    return f"#{mark}"
 
 
 def one_line(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self, TypeAlias
 import numpy as np
 import scipy  # pyright: ignore[reportMissingTypeStubs]
 
+from claas.results.endpoint import EndpointReply
 from claas.results.records import Record
 from claas.results.statistics import wilson
 
@@ -25,23 +26,13 @@ Winner: TypeAlias = Literal["a", "b", "tie"]
 """What that means for the two sides."""
 
 
-class JudgeCall(Record):
-    """A reply of the judge: a line of `judgments.jsonl`.
-
-    `asked` is the sha256 of the request and of where it was sent: the same one is never sent again. `raw` is what was
-    said, `verdict` who that is for, None where it cannot be read. `model` is what the endpoint calls itself; the tokens
-    are None where it does not count them.
-    """
+class JudgeCall(EndpointReply):
+    """A reply of the judge: a line of `judgments.jsonl`. `verdict` is who it is for, None where it cannot be read."""
 
     item: str
     order: Order
     seed: int
-    asked: str
-    raw: str
     verdict: Winner | None
-    model: str
-    prompt_tokens: int | None
-    completion_tokens: int | None
 
 
 def winner(place: Place | None, order: Order) -> Winner | None:

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from claas.bench.judge.__main__ import main
-from tests.bench.rule_judge import Killed, RuleJudge, always_first
+from tests.bench.rule_judge import RuleJudge, always_first
+from tests.fakes.chat_endpoint import Killed
 
 LONG, SHORT = "It rains because the drops in a cloud grow heavy.", "Drops grow heavy."
 QUESTIONS = [f"Why, {i}?" for i in range(8)]
@@ -85,7 +86,7 @@ def test_swapping_the_sides_mirrors_the_win_rate_and_asks_nothing_anew(tmp_path:
 def test_a_judge_that_always_says_a_gives_one_half_and_is_flagged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = judged(tmp_path, RuleJudge(always_first), "reliability=true")
+    found = judged(tmp_path, RuleJudge(rule=always_first), "reliability=true")
     assert (found["win_rate"], found["flipped"], found["ties"]) == (0.5, 7, 8)
     assert (found["reliability"]["self_disagreement"], found["reliability"]["first_position_share"]) == (0.0, 1.0)
     assert "NO: it prefers whatever stands first, always" in capsys.readouterr().out
@@ -266,7 +267,7 @@ def test_a_damaged_line_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     path.write_text('{"item": "q0"}\n' + path.read_text())
     a, b = two_sides(tmp_path)
     assert main([f"a={a}", f"b={b}", *endpoint(), f"output_dir={tmp_path / 'out'}"], transport_to(RuleJudge())) == 2
-    assert "judgments.jsonl is damaged at line 1 (order: Field required)" in capsys.readouterr().err
+    assert "judgments.jsonl is damaged at line 1 (asked: Field required)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_after_sigkill_only_what_was_under_way_is_asked_again(tmp_path: Path) ->
         time.sleep(0.2)
         return shorter(first, second)
 
-    judge = RuleJudge(slowly)
+    judge = RuleJudge(rule=slowly)
     with served(judge) as url:
         command = [sys.executable, "-m", "claas.bench.judge", f"a={a}", f"b={b}", f"judge.base_url={url}"]
         command += ["judge.model=rule", "judge.max_concurrency=1", f"output_dir={tmp_path / 'out'}"]

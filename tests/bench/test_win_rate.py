@@ -20,11 +20,12 @@ from claas.eval.runner import run_harness
 from claas.results.records import AdapterVersion, Baseline, flat
 from claas.results.settings import EvalConfig
 from claas.results.summary import RunResults
-from tests.bench.rule_judge import Killed, RuleJudge, always_first
+from tests.bench.rule_judge import RuleJudge, always_first
 from tests.eval.every_metric import opening
 from tests.eval.metrics.subjects import PREFERENCE, baseline_of, measure, subject
 from tests.eval.recomputing import require_recomputable
 from tests.eval.small_preferences import small_preferences
+from tests.fakes.chat_endpoint import Killed
 from tests.fakes.stack import FakeStack
 
 LONG, SHORT = "The air moves because it is warm in one place.", "Warm air moves."
@@ -96,7 +97,7 @@ def test_what_is_unreadable_or_lost_is_counted_and_is_no_value(tmp_path: Path) -
 
 
 def test_the_order_that_decides_is_a_tie(tmp_path: Path) -> None:
-    found, _ = measured(metric(tmp_path, RuleJudge(always_first)), dict.fromkeys(BEFORE, SHORT))
+    found, _ = measured(metric(tmp_path, RuleJudge(rule=always_first)), dict.fromkeys(BEFORE, SHORT))
     assert (found.values["win_rate"]["win_rate"], found.values["win_rate"]["flipped"]) == (0.5, 3.0)
 
 

@@ -10,7 +10,7 @@ import httpx
 from claas.bench.judge.answers import Answered, AnswerPair, Asked, file_name, pairs_of, read_questions, recorded, rows
 from claas.bench.judge.asking import AskedModel
 from claas.bench.judge.comparison import JudgedPairs, judge_pairs, judged_by
-from claas.bench.judge.judge import Judge, JudgmentLog, open_judge
+from claas.bench.judge.judge import Judge, judgment_log, open_judge
 from claas.bench.judge.prompt import JudgePrompt
 from claas.bench.judge.settings import JudgePrices, JudgeSettings, require_priced
 from claas.bench.settings import ApiSettings
@@ -91,7 +91,7 @@ async def _run(config: JudgeConfig, transport: httpx.AsyncBaseTransport | None) 
     with working_in(config.folder, ".lock", taken):
         pairs, unpaired = await _pairs(config)
         _require_of_items(labels, pairs)
-        log = JudgmentLog(config.folder / "judgments.jsonl")
+        log = judgment_log(config.folder / "judgments.jsonl")
         async with open_judge(
             config.judge, log, prices=config.prices, budget_usd=config.budget_usd, transport=transport
         ) as judge:

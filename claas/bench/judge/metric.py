@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import httpx
 
 from claas.bench.judge.answers import AnswerPair, Asked
-from claas.bench.judge.judge import Judge, JudgmentLog, open_judge
+from claas.bench.judge.judge import Judge, judgment_log, open_judge
 from claas.bench.judge.prompt import Exchange, JudgePrompt, place_named
 from claas.bench.judge.settings import JudgePrices, JudgeSettings, require_priced
 from claas.core.checks import in_range
@@ -133,7 +133,7 @@ class WinRate:
         """Every prompt that both models answered, and what the judge said of it."""
         pairs = list(_pairs(answers, answers if subject.baseline is None else subject.baseline.rollouts))
         async with self._turn:  # so that preferences which run side by side keep one budget
-            log = JudgmentLog(self.judgments)
+            log = judgment_log(self.judgments)
             async with open_judge(
                 self.settings, log, prices=self.prices, budget_usd=self.budget_usd, transport=self.transport
             ) as judge:

@@ -10,7 +10,7 @@ from typing import Self
 
 from claas.core.errors import InvalidInput
 from claas.core.files import read_text
-from claas.core.text import visible
+from claas.core.text import quoting_mark, visible
 from claas.results.judging import Place
 
 SHIPPED = Path(__file__).with_name("pairwise.txt")
@@ -82,7 +82,7 @@ class JudgePrompt:
         answer can contain it, and none can end its own quotation or begin another's.
         """
         quoted = [*first.turns, *map(visible, first.answers), *map(visible, second.answers), *first.reference]
-        mark = _mark(quoted)
+        mark = quoting_mark(quoted)
         return Template(self.template).substitute(
             mark=mark,
             conversation_a=_conversation(first, "A", mark),
@@ -99,15 +99,6 @@ def place_named(reply: str) -> Place | None:
     if whole := _SAID.fullmatch(last):
         return _PLACES[whole[1].lower()]
     return next(iter(found)) if len(found) == 1 else None
-
-
-def _mark(quoted: Sequence[str]) -> str:
-    """A word that stands nowhere in these texts."""
-    text = "\x1f".join(quoted)
-    mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    while mark in text:
-        mark = hashlib.sha256(mark.encode()).hexdigest()[:12]
-    return f"#{mark}"
 
 
 def _conversation(exchange: Exchange, name: str, mark: str) -> str:
