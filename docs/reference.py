@@ -27,6 +27,7 @@ from claas.eval.config.catalog import known_metrics, known_preferences, load_met
 from claas.eval.metrics.metric import declared
 from claas.results.aggregate import Aggregate
 from claas.results.benchmarks import BenchmarkItem, BenchmarkRuns, EvalResult, PartialRun
+from claas.results.endpoint import EndpointReply
 from claas.results.judge_results import JudgeResult
 from claas.results.judging import JudgeCall
 from claas.results.keys import Key
@@ -63,6 +64,7 @@ RECORDS: list[tuple[str, type[BaseModel]]] = [
     ("`<preference>/sampled/`: a file per step that is not on record yet", SampledBatch),
     ("`<preference>/ledger.jsonl`: a line before each update", Intent),
     ("`<preference>/ledger.jsonl`: a line after each update", Receipt),
+    ("`user.jsonl`: a line per reply of a model that plays the user", EndpointReply),
 ]
 
 

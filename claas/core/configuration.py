@@ -182,7 +182,8 @@ def require_known(kind: type, key: str) -> None:
 def checked(kind: type[T], values: Mapping[str, Any]) -> T:
     """The settings of `values`; `InvalidInput` names the key that is unknown, or whose value is wrong.
 
-    A bare value does for a list of one. A number in text (`${oc.env:PORT}`) does for a number, and the other way round.
+    A bare value does for a list of one, and a bare text for a section that has a `kind`. A number in text
+    (`${oc.env:PORT}`) does for a number, and the other way round.
     """
     if foreign := [unknown_key(kind, key) for key in values if key in _foreign_keys(kind)]:
         raise InvalidInput("; ".join(map(str, foreign)))
@@ -212,6 +213,8 @@ def _as_wanted(kind: Any, value: Any) -> Any:
     for several, bare in ((list[str], str), (list[int], int)):
         if several in wanted and isinstance(value, bare) and not isinstance(value, bool):
             return [value]
+    if isinstance(value, str) and is_dataclass(kind) and "kind" in _hints(cast(type, kind)):
+        return {"kind": value}
     if wanted == {str} and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     if wanted in ({int}, {float}) and isinstance(value, str):

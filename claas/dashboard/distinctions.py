@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from claas.results.manifest import MAY_DIFFER, Manifest, flat_settings
 from claas.results.records import Metadata
+from claas.results.settings import recorded_config
 
 _PLACES = frozenset({"output_dir"})
 """Settings that say where a run is, not what it is; they differ in any two runs, and are left out."""
@@ -62,7 +63,9 @@ def measured_otherwise(reference: Metadata, other: Metadata) -> list[str]:
 
 
 def _settings(manifest: Manifest) -> dict[str, Any]:
-    return {name: value for name, value in flat_settings(manifest.config).items() if name not in _PLACES}
+    """Those of the run, and the defaults of such as it is older than."""
+    settings = flat_settings(asdict(recorded_config(manifest.config)))
+    return {name: value for name, value in settings.items() if name not in _PLACES}
 
 
 def _code(manifest: Manifest) -> dict[str, Any]:
@@ -84,7 +87,7 @@ def _distinction(name: str, runs: Sequence[Mapping[str, Any]]) -> Distinction | 
 
 
 def _matters(name: str) -> bool:
-    return name.partition(".")[0] not in _HARMLESS
+    return _HARMLESS.isdisjoint({name, name.partition(".")[0]})
 
 
 def _text(value: object) -> str:

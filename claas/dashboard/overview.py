@@ -165,7 +165,7 @@ def overview(run: RunIndex) -> RunRow:
         verdict=summary.verdict if summary and run.status is Status.COMPLETE else None,
         preferences=tuple(_preference(run, name) for name in run.points),
         updates=sum(len(history.steps) for history in run.histories.values()),
-        planned=sum(track.num_steps for track in run.tracks),
+        planned=sum(run.planned_steps(track.name) for track in run.tracks),
         tokens=tokens,
         seconds=sum(map(seconds, run.histories.values())),
         cost=summary.cost if summary else None,

@@ -23,7 +23,7 @@ from claas.results.manifest import (
     planned_tracks,
     read_manifest,
 )
-from claas.results.records import History, Metadata, Status
+from claas.results.records import History, Metadata, Status, rounds_held
 from claas.results.run_files import RESERVED, RunFiles, declared_keys, parsed
 from claas.results.settings import EvalConfig, recorded_config
 from claas.results.statistics import Interval
@@ -163,8 +163,9 @@ class RunIndex:
         return planned_tracks(self.config, self.manifest.tracks)
 
     def planned_steps(self, name: str) -> int:
-        """How many steps a track has."""
-        return next((track.num_steps for track in self.tracks if track.name == name), self.config.num_steps)
+        """How many steps a track has: fewer than were planned where its user fell silent."""
+        planned = next((track.num_steps for track in self.tracks if track.name == name), self.config.num_steps)
+        return rounds_held(planned, (point.record for point in self.points[name].points) if name in self.points else ())
 
     def preference_summary(self, name: str) -> PreferenceSummary | None:
         """What the summary says of a preference; None while it is not in it, or has gone on since."""

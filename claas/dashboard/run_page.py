@@ -19,6 +19,7 @@ from claas.results.progress import ProgressLine, columns, lost, seconds_left
 from claas.results.records import Baseline, History, Metadata, Status, StepRecord, flat
 from claas.results.run_files import RunFiles
 from claas.results.summary import PreferenceSummary
+from claas.results.user_agreement import in_words
 
 _NAME = re.compile(r"[a-z0-9_-]{1,64}")
 
@@ -60,7 +61,8 @@ class StepRow:
 class PreferenceView:
     """One preference: its findings, its progress as the terminal shows it, and its steps.
 
-    `user_units` say what learning it cost its user, None of a control and where nothing shows it.
+    `user_units` say what learning it cost its user, None of a control and where nothing shows it. `user` says how one
+    who is played by a model agrees with the verifier, None where none is.
     """
 
     name: str
@@ -71,6 +73,7 @@ class PreferenceView:
     metadata: Metadata | None
     titles: Mapping[str, str]
     user_units: str | None
+    user: str | None
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,7 @@ def _preference(run: RunIndex, name: str, found: PreferenceSummary) -> Preferenc
         metadata=run.metadata[name],
         titles=titles((*keys_of_schema_1(), *history.keys)),
         user_units=None if found.control_of or found.efficiency is None else in_user_units(found.efficiency),
+        user=None if found.user is None or run.summary is None else in_words(found.user, run.summary.confidence),
     )
 
 

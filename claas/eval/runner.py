@@ -30,6 +30,7 @@ from claas.eval.run.reporter import Reporter, Silent
 from claas.eval.run.sources import code_of
 from claas.eval.run.step import run_track
 from claas.eval.run.track_run import TrackRun, open_track, start
+from claas.eval.run.user import SimulatedUser, open_user, require_user
 from claas.eval.stacks.open_stack import check_stack, open_stack
 from claas.eval.stacks.stack import Stack, WrongWeights
 from claas.results import summary
@@ -40,10 +41,16 @@ from claas.results.summary import RunResults
 from claas.results.transfer import BWT
 
 OpenStack = Callable[[EvalConfig, Path], AbstractAsyncContextManager[Stack]]
+OpenUser = Callable[[EvalConfig, Path], AbstractAsyncContextManager[SimulatedUser]]
 
 
 async def run_harness(
-    config: EvalConfig, reporter: Reporter | None = None, *, open_stack: OpenStack = open_stack, pilot: bool = False
+    config: EvalConfig,
+    reporter: Reporter | None = None,
+    *,
+    open_stack: OpenStack = open_stack,
+    open_user: OpenUser = open_user,
+    pilot: bool = False,
 ) -> RunResults:
     """Run `config` to its end, or continue the run in its `output_dir`.
 
@@ -56,16 +63,16 @@ async def run_harness(
     code = code_of(config, tracks, metrics)
     with open_run(config, code, [track.planned() for track in tracks]) as run:
         records = {track.name: PreferenceRecords.read_whole(run.files.preference(track.name)) for track in tracks}
-        unfinished = any(len(records[track.name].steps) < track.num_steps for track in tracks)
+        unfinished = any(not records[track.name].is_complete(track.num_steps) for track in tracks)
         if unfinished:
             run = run.made_with(code, {name: record.next_step for name, record in records.items()})
         work = _Work(run, tracks, metrics, records, reporter or Silent())
         keys = {track.name: declared_keys(measured_of(track, metrics), track.preference) for track in tracks}
         work.reporter.run_started(run.config, run.files.root, keys, {track.name: track.num_steps for track in tracks})
         if unfinished:
-            async with open_stack(run.config, run.files.stack) as stack:
+            async with open_stack(run.config, run.files.stack) as stack, open_user(run.config, run.files.user) as user:
                 work.run = work.run.on(await stack.base_source())
-                await (work.run_pilot(stack) if pilot else work.run_all(stack))
+                await (work.run_pilot(stack, user) if pilot else work.run_all(stack, user))
         results = work.results()
         if run.config.plots and not pilot:
             await asyncio.to_thread(_draw, run, results)
@@ -94,6 +101,7 @@ def prepare(config: EvalConfig) -> tuple[EvalConfig, list[Track], dict[str, Metr
     config = as_started(config)
     preferences, metrics = load(config)
     tracks = planned_in(config, preferences, metrics)
+    require_user(config, tracks)
     judged = [track.preference for track in tracks]
     of_run = [BWT] if len({track.adapter for track in tracks}) < len(tracks) else []
     criteria = resolve_criteria(config.criteria, metrics, config.config_dir, judged, of_run)
@@ -150,25 +158,27 @@ class _Work:
     reporter: Reporter
     _ended: dict[str, History] = field(default_factory=dict[str, History])
 
-    async def run_all(self, stack: Stack) -> None:
+    async def run_all(self, stack: Stack, user: SimulatedUser) -> None:
         """Every adapter, `parallel_preferences` at a time."""
         places = asyncio.Semaphore(self.run.config.parallel_preferences)
         by_adapter: dict[str, list[Track]] = {}
         for track in self.tracks:
             by_adapter.setdefault(track.adapter, []).append(track)
-        await together(self._train_one(tracks, stack, places) for tracks in by_adapter.values())
+        await together(self._train_one(tracks, stack, user, places) for tracks in by_adapter.values())
 
-    async def run_pilot(self, stack: Stack) -> None:
+    async def run_pilot(self, stack: Stack, user: SimulatedUser) -> None:
         """The baseline and one step of the first track; `StackError` where that fails."""
         runs: list[TrackRun] = []
-        await self._start(self.tracks[:1], stack, runs)
+        await self._start(self.tracks[:1], stack, user, runs)
         await run_track(runs[0], steps=1)
 
-    async def _train_one(self, tracks: Sequence[Track], stack: Stack, places: asyncio.Semaphore) -> None:
+    async def _train_one(
+        self, tracks: Sequence[Track], stack: Stack, user: SimulatedUser, places: asyncio.Semaphore
+    ) -> None:
         """All tracks of one adapter, one after another; where one fails, those after it are not begun."""
         async with places:
             runs: list[TrackRun] = []
-            failure = await self._failure_of(self._start(tracks, stack, runs))
+            failure = await self._failure_of(self._start(tracks, stack, user, runs))
             for place, track in enumerate(tracks):
                 if failure is None:
                     failure = await self._failure_of(self._go_on(runs[place], runs[place + 1 :]))
@@ -177,21 +187,21 @@ class _Work:
                 else:
                     self._end(track.name, failure)
 
-    async def _start(self, tracks: Sequence[Track], stack: Stack, runs: list[TrackRun]) -> None:
+    async def _start(self, tracks: Sequence[Track], stack: Stack, user: SimulatedUser, runs: list[TrackRun]) -> None:
         """Add a run of each track, started."""
         for track in tracks:
             before = runs[-1] if runs else None
             records = self.records[track.name]
-            runs.append(open_track(self.run, track, before, records, self.metrics, stack, self.reporter))
+            runs.append(open_track(self.run, track, before, records, self.metrics, stack, user, self.reporter))
             await start(runs[-1])
 
     async def _go_on(self, run: TrackRun, later: Sequence[TrackRun]) -> None:
         """Take a track to its end, which it has reached where a later one has trained its adapter."""
         if not any(other.ledger.intents() for other in later):
             await run_track(run)
-        elif run.steps_recorded < run.track.num_steps:
+        elif run.steps_recorded < run.num_steps:
             raise InvalidInput(
-                f"{run.files.root} has {run.steps_recorded} of {run.track.num_steps} steps, and a later track has "
+                f"{run.files.root} has {run.steps_recorded} of {run.num_steps} steps, and a later track has "
                 "trained its adapter on; choose another output_dir"
             )
 

@@ -86,8 +86,20 @@ def _preferences(
 
 
 def _efficiency(run: SeedRun, track: str) -> Efficiency | None:
-    flips_at = next((planned.flips_at for planned in run.tracks if planned.name == track), None)
-    return efficiency_of(run.histories[track], flips_at)
+    """What never came to a user who fell silent did not come in all the rounds that were planned: nothing changes."""
+    planned = next(planned for planned in run.tracks if planned.name == track)
+    history = run.histories[track]
+    found = efficiency_of(history, planned.flips_at)
+    if found is None or not history.fell_silent:
+        return found
+    of_all = planned.num_steps * run.config.batch_size
+    since = (planned.num_steps - (planned.flips_at or 0)) * run.config.batch_size
+    half = found.flip_half_life
+    return Efficiency(
+        to_criterion=found.to_criterion.model_copy(update={"made": of_all}),
+        effort=found.effort,
+        flip_half_life=half and half.model_copy(update={"made": since}),
+    )
 
 
 def _curves(histories: Mapping[str, History], confidence: float) -> dict[str, CurveOverSeeds]:
@@ -95,8 +107,9 @@ def _curves(histories: Mapping[str, History], confidence: float) -> dict[str, Cu
     keys = {key.key: key for history in histories.values() for key in history.keys if key.items is not None}
     curves: dict[str, CurveOverSeeds] = {}
     for name, key in keys.items():
-        by_seed = {seed: history.curve(name) for seed, history in histories.items()}
-        updates = sorted({each for curve in by_seed.values() for each in curve})
+        curves_of = {seed: history.curve(name) for seed, history in histories.items()}
+        updates = sorted({each for curve in curves_of.values() for each in curve})
+        by_seed = {seed: _kept(curve, updates, histories[seed]) for seed, curve in curves_of.items()}
         means = [
             _mean_of_seeds({seed: curve.get(each) for seed, curve in by_seed.items()}, confidence) for each in updates
         ]
@@ -110,6 +123,13 @@ def _curves(histories: Mapping[str, History], confidence: float) -> dict[str, Cu
                 by_seed={seed: [curve.get(each) for each in updates] for seed, curve in by_seed.items()},
             )
     return curves
+
+
+def _kept(curve: Mapping[int, float | None], updates: Sequence[int], history: History) -> dict[int, float | None]:
+    """The curve, and where its user fell silent its last value at all later updates of other seeds."""
+    last = max(curve, default=0)
+    after = [each for each in updates if each > last] if history.fell_silent and curve else []
+    return {**curve, **dict.fromkeys(after, curve.get(last))}
 
 
 def _within(ci: tuple[float, float] | None, limits: Range) -> tuple[float, float] | None:

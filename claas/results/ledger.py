@@ -15,10 +15,11 @@ class Intent(Record):
 
     `adapter` is the version that is trained, and that was sampled from unless `sampled_from` names another. `prompts`,
     `responses` and `rollout_ids` are of the answers that came, in order. `feedback` is what was said of all of them,
-    None where that differs: `feedback_by_answer` then has it. `answers` are the prompts that the responses are trained
-    as answers to, None where those are `prompts`. `sampling` is None but in ledgers of earlier versions,
-    which hold the transcripts of every answer asked for; they now wait in a file of their own until the step is on
-    record.
+    None where that differs: `feedback_by_answer` then has it. `user` has what a model that plays the user was asked and
+    said, None where none does. `fell_silent`: the user says nothing any more, and it is the last round. `answers` are
+    the prompts that the responses are trained as answers to, None where those are `prompts`. `sampling` is None but in
+    ledgers of earlier versions, which hold the transcripts of every answer asked for; they now wait in a file of their
+    own until the step is on record.
     """
 
     kind: Literal["intent"] = "intent"
@@ -30,6 +31,8 @@ class Intent(Record):
     sampled_from: AdapterVersion | None = None
     feedback: str | None = None
     feedback_by_answer: list[str] | None = None
+    user: list[Transcript] | None = None
+    fell_silent: bool = False
     prompts: list[str]
     responses: list[str]
     rollout_ids: list[str]
@@ -41,6 +44,12 @@ class Intent(Record):
     def said(self) -> list[str]:
         """What was said of each answer."""
         return self.feedback_by_answer or [self.feedback or ""] * len(self.responses)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing was said, and every reply of a model that plays the user could be read."""
+        read = (each.verdict is not None and each.verdict["satisfied"] is not None for each in self.user or ())
+        return not self.responses and all(read)
 
 
 class Receipt(Record):

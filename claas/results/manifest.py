@@ -40,9 +40,15 @@ MAY_DIFFER = frozenset(
         "accept_changes",
         "criteria",
         "prices",
+        "user.base_url",
+        "user.max_concurrency",
+        "user.request_timeout_s",
+        "user.retry_for_s",
+        "user.budget",
     }
 )
-"""Settings that change no measurement. `num_steps` may grow, too; every other setting stays what it was."""
+"""Settings that change no measurement, dotted within a section. `num_steps` may grow, too; every other setting stays
+what it was."""
 
 _PACKAGES = ("hydra-core", "httpx", "numpy", "omegaconf", "pydantic")
 """What every run stands on, whatever its engine."""
@@ -184,8 +190,7 @@ def continued(config: EvalConfig, recorded: Manifest, folder: Path) -> EvalConfi
     asked = asdict(resolved)
     if config.collapse_steps is None:  # what follows from num_steps is no difference of its own
         asked["collapse_steps"] = old_collapse
-    then = asdict(recorded_config(recorded.config))
-    differences = _differences(then, asked, old_steps)
+    differences = _differences(asdict(recorded_config(recorded.config)), asked, old_steps)
     if differences:
         raise InvalidInput(
             f"{folder} holds a run with another configuration: {'; '.join(differences)}. Choose another output_dir, "
@@ -205,13 +210,13 @@ def flat_settings(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]
 
 def measured_settings(config: EvalConfig) -> dict[str, Any]:
     """Every setting of a resolved configuration that may change what is measured, by dotted name."""
-    comparable = flat_settings(_comparable(asdict(config), config.num_steps)) | {"num_steps": config.num_steps}
+    comparable = _comparable(asdict(config), config.num_steps) | {"num_steps": config.num_steps}
     return {name: value for name, value in comparable.items() if name not in ("lora_id_prefix", "config_dir")}
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], old_steps: int) -> list[str]:
     """`seed was 1, now 2` for each setting that may not differ and does."""
-    was, now = flat_settings(_comparable(old, old_steps)), flat_settings(_comparable(new, old_steps))
+    was, now = _comparable(old, old_steps), _comparable(new, old_steps)
     differences = [
         f"{key} was {was.get(key)!r}, now {now.get(key)!r}" for key in sorted(was | now) if was.get(key) != now.get(key)
     ]
@@ -221,8 +226,10 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], old_steps: int)
 
 
 def _comparable(config: Mapping[str, Any], old_steps: int) -> dict[str, Any]:
-    must_agree = {key: value for key, value in config.items() if key not in MAY_DIFFER | {"num_steps"}}
-    return must_agree | {
+    """By dotted name."""
+    may_differ = MAY_DIFFER | {"num_steps"}
+    must_agree = {key: value for key, value in config.items() if key not in may_differ}
+    return {key: value for key, value in flat_settings(must_agree).items() if key not in may_differ} | {
         "collapse_steps": [step for step in config["collapse_steps"] if step < old_steps],
         "through a gateway": config["openclaw_url"] is not None,
     }

@@ -48,6 +48,8 @@ class ProgressLine:
         """Take over a step's numbers, and how long it took."""
         self.measured(record)
         self.done = record.step + 1
+        if record.fell_silent:
+            self.planned = self.done
         self._seconds.append(seconds)
 
     @property

@@ -19,6 +19,9 @@ SCHEMA_VERSION = 1
 SAMPLED = "sample"
 """What transcripts, counts and seeds of the answers are called that feedback is given on."""
 
+USER = "user"
+"""What transcripts and counts of the replies are called of a model that plays the user."""
+
 Values: TypeAlias = dict[str, float | dict[str, float | None] | None]
 """Metric values by key, at most two levels deep: `preference_compliance` or `logprob_margin.margin`."""
 
@@ -81,7 +84,9 @@ class Transcript(Record):
     `temperature` and `seed` are what was asked for. `sampled_with` is how the answer was really sampled, where a
     gateway decides that; None means as asked. `truncated_prompt_tokens` were cut from the gateway's prompt.
     `verdict` is what a verifier or checker said: at least `score` in [0, 1] and `passed`. Of a judge's reply it says
-    who was preferred, and the judge's own model and tokens; those of one that cannot be read have no score.
+    who was preferred, and the judge's own model and tokens; those of one that cannot be read have no score. Of a
+    simulated user's it says whether they are `satisfied`, None where that cannot be read, whether the verifier finds
+    the preference `violated`, which they are not told, and their model and tokens.
     """
 
     metric: str
@@ -188,6 +193,7 @@ class StepRecord(Record):
     `adapter` is the version that the step's update made, and that `eval` measures. `prompts`, `responses` and
     `rollout_ids` are of the answers that were trained on. `feedback_given` was said of all of them; it is None where
     that differs, and stands in `feedback_by_answer`. A lost answer appears in `rollouts` with its error.
+    `fell_silent`: its user has had nothing to say for so long that it is the last round.
     `lost_metrics` are what the update reported that cannot be, with what stood in its place; None when nothing was.
     """
 
@@ -199,6 +205,7 @@ class StepRecord(Record):
     canary: Canary | None = None
     feedback_given: str | None
     feedback_by_answer: list[str] | None = None
+    fell_silent: bool = False
     prompts: list[str]
     responses: list[str]
     rollout_ids: list[str]
@@ -236,10 +243,16 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
+def rounds_held(planned: int, steps: Iterable[StepRecord]) -> int:
+    """How many rounds there are of those that were planned: fewer where the user fell silent, as the records say."""
+    return next((step.step + 1 for step in steps if step.fell_silent), planned)
+
+
 @dataclass(frozen=True)
 class History:
     """One preference's records, in step order. `failure` is why it ended early, None when it did not.
 
+    `planned_steps` are fewer than were planned where its user fell silent (`rounds_held`).
     `keys` are what is declared of its numbers; a number without a declaration is drawn all the same.
     """
 
@@ -262,6 +275,11 @@ class History:
         """How far it has come, in words: `running: 5 of 20 steps`."""
         word = "ended" if self.status is Status.FAILED else self.status.value
         return f"{word}: {len(self.steps)} of {self.planned_steps} steps"
+
+    @property
+    def fell_silent(self) -> bool:
+        """Whether it ended because its user has nothing more to say."""
+        return bool(self.steps) and self.steps[-1].fell_silent
 
     def curve(self, key: str) -> dict[int, float | None]:
         """The measurements under `key` by number of updates: 0 is the baseline, k + 1 what step k made.

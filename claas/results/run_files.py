@@ -11,7 +11,16 @@ from claas.core.errors import InvalidInput
 from claas.core.files import append_line, read_lines, read_text, write_atomically, writing
 from claas.results.keys import Key, keys_of_schema_1
 from claas.results.ledger import Intent, Ledger
-from claas.results.records import SCHEMA_VERSION, Baseline, History, Metadata, Record, SampledBatch, StepRecord
+from claas.results.records import (
+    SCHEMA_VERSION,
+    Baseline,
+    History,
+    Metadata,
+    Record,
+    SampledBatch,
+    StepRecord,
+    rounds_held,
+)
 
 R = TypeVar("R", bound=Record)
 
@@ -49,6 +58,11 @@ class RunFiles:
         return self.root / "stack"
 
     @property
+    def user(self) -> Path:
+        """Every reply of the model that plays the user, as it came."""
+        return self.root / "user.jsonl"
+
+    @property
     def lock(self) -> Path:
         """Held by the process that works on this run."""
         return self.root / ".lock"
@@ -58,7 +72,7 @@ class RunFiles:
         return PreferenceFiles(self.root / name)
 
 
-RESERVED = frozenset({"plots", "stack"})
+RESERVED = frozenset({"plots", "stack", "user.jsonl"})
 """Names in a run folder that no preference can have."""
 
 
@@ -231,9 +245,14 @@ class PreferenceRecords:
         """The first step that is not on record; None before the baseline is."""
         return None if self.baseline is None else len(self.steps)
 
+    def is_complete(self, planned_steps: int) -> bool:
+        """Whether every round is on record."""
+        return len(self.steps) >= rounds_held(planned_steps, self.steps)
+
     def history(self, preference: str, planned_steps: int, failure: str | None = None) -> History:
         """What was measured, without what was trained."""
-        return History(preference, planned_steps, self.baseline, tuple(self.steps), failure, self.keys)
+        held = rounds_held(planned_steps, self.steps)
+        return History(preference, held, self.baseline, tuple(self.steps), failure, self.keys)
 
 
 def declared_keys(metadata: Metadata | None) -> tuple[Key, ...]:

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from claas.core.errors import InvalidInput
 from claas.core.files import read_bytes, read_text
 from claas.results.manifest import Manifest, PlannedTrack, measured_settings, planned_tracks, read_manifest
-from claas.results.records import History, Metadata, Status, StepRecord
+from claas.results.records import History, Metadata, Status, StepRecord, rounds_held
 from claas.results.run_files import PreferenceFiles, RunFiles, declared_keys, parsed
 from claas.results.settings import EvalConfig, recorded_config
 from claas.results.summary import FILE_NAME, Summary
@@ -146,7 +146,8 @@ def _history(files: PreferenceFiles, track: PlannedTrack, metadata: Metadata | N
     """The track's records, with transcripts only where a key that is a mean over items was due last."""
     lines = _lines(files.steps)
     steps = [_parsed(files.steps, number, _without_transcripts(line)) for number, line in enumerate(lines)]
-    history = History(track.name, track.num_steps, files.read_baseline(), tuple(steps), keys=declared_keys(metadata))
+    held = rounds_held(track.num_steps, steps)
+    history = History(track.name, held, files.read_baseline(), tuple(steps), keys=declared_keys(metadata))
     for updates in {history.last_due(key.key) for key in history.keys if key.items is not None}:
         if updates is not None:
             steps[updates - 1] = _parsed(files.steps, updates - 1, lines[updates - 1])

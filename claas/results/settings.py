@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from claas.core.checks import adapter_id, alias_name, in_range, is_finite, one_of
 from claas.core.configuration import check_limits, checked, require_known, setting
@@ -18,6 +18,7 @@ from claas.core.settings import (
     default_learning_rate,
     require_trainable,
 )
+from claas.results.user import ALWAYS, USER_KEY_VARIABLE, UserConfig
 
 CONFIDENCE = "confidence"
 """The one of the `criteria` that is no threshold: the confidence of every interval."""
@@ -35,6 +36,8 @@ class Prices:
     sample: float = setting(0.0, "of answers sampled", low=0.0)
     prefill: float = setting(0.0, "of tokens read", low=0.0)
     train: float = setting(0.0, "of tokens trained on", low=0.0)
+    user_prompt: float = setting(0.0, "of tokens that a model reads which plays the user", low=0.0)
+    user_completion: float = setting(0.0, "of tokens that it writes", low=0.0)
 
     def __post_init__(self) -> None:
         check_limits(self, "prices.")
@@ -84,9 +87,6 @@ _NEEDS_MORE = {
 PILOT = "pilot"
 """The `plan` that measures before it says anything."""
 
-ALWAYS, WHEN_VIOLATED = "always", "when_violated"
-"""When the user gives feedback."""
-
 LIMITED = ("heldout", "out_of_scope", "pairs", "capability")
 """What can be measured on fewer items than there are."""
 
@@ -97,7 +97,7 @@ _KEYS_OF_KFALLAH_CLAAS = {
     "vllm_model_name": _NO_MODEL_SERVER,
     "proxy_url": _NO_MODEL_SERVER,
     "openclaw_api_key": f"leave it out, and set the environment variable {TOKEN_VARIABLE}",
-    "gemini_api_key": "leave it out, no user is played by a model here",
+    "gemini_api_key": f"leave it out; user=llm is played by a model, whose key is in {USER_KEY_VARIABLE}",
 }
 
 
@@ -146,12 +146,7 @@ class EvalConfig:
         "steps (from 0) at which collapse, scope and general are measured, and at the last of which they are judged; "
         "those beyond num_steps are left out; null: five, spread evenly, the last too",
     )
-    user: str = setting(
-        ALWAYS,
-        "always: gives feedback on every answer; when_violated: only on answers that are not as the preference wants "
-        "them, and a round without any makes no version",
-        choices=(ALWAYS, WHEN_VIOLATED),
-    )
+    user: UserConfig = setting(UserConfig(), "who gives feedback, and on which answers; a bare kind does for it")
     measure_every: int = setting(
         1,
         "measure after every n-th update; the baseline, collapse_steps, a flip and the last step are measured anyway",
@@ -226,6 +221,8 @@ class EvalConfig:
     )
 
     def __post_init__(self) -> None:
+        if isinstance(cast(object, self.user), str):
+            self.user = UserConfig(kind=cast(str, self.user))
         check_limits(self)
         if not self.preferences:
             raise InvalidInput("preferences must name at least one preference, got []")
@@ -245,6 +242,10 @@ class EvalConfig:
         if self.chat_template_kwargs and self.openclaw_url is not None:
             raise InvalidInput("chat_template_kwargs cannot be told through a gateway; leave it out or openclaw_url")
         _check_criteria(self.criteria)
+        if self.user.budget is not None and not (self.prices and self.prices.user_prompt + self.prices.user_completion):
+            raise InvalidInput(
+                "user.budget needs prices per million tokens, as in prices.user_prompt=2.5 prices.user_completion=10"
+            )
         adapter_id(self.lora_id_prefix)
         alias_name(self.openclaw_alias)
         self._check_training()
@@ -258,7 +259,7 @@ class EvalConfig:
                 f"{SFT} or controls=[{SFT}]"
             )
         for arm, (of_user, of_gateway) in _NEEDS_MORE.items():
-            if arm in (self.arm, *self.controls) and self.user != ALWAYS:
+            if arm in (self.arm, *self.controls) and self.user.kind != ALWAYS:
                 raise InvalidInput(f"the arm {arm} needs user={ALWAYS}: {of_user}")
             if arm in (self.arm, *self.controls) and self.openclaw_url is not None:
                 raise InvalidInput(
@@ -330,8 +331,13 @@ def spread(num_steps: int, points: int = 5) -> list[int]:
 
 
 def recorded_config(values: Mapping[str, Any]) -> EvalConfig:
-    """The configuration that a run recorded; of one that is older than control arms, it had none."""
-    return eval_config({"controls": [], **values})
+    """The configuration that a run recorded; of one that is older than control arms, it had none.
+
+    A user on record as a bare kind had patience without end.
+    """
+    user = values.get("user")
+    patient = {"user": {"kind": user, "patience": None}} if isinstance(user, str) else {}
+    return eval_config({"controls": [], **values, **patient})
 
 
 def eval_config(values: Mapping[str, Any]) -> EvalConfig:

@@ -27,6 +27,7 @@ from claas.results.records import (
 )
 from claas.results.settings import EvalConfig, Prices, left_out
 from claas.results.transfer import BWT, Transfer, transfer_of
+from claas.results.user_agreement import UserAgreement, agreement_of
 from claas.results.verdict import Judgement, Verdict, combine, judge_run
 
 FILE_NAME = "summary.json"
@@ -41,7 +42,8 @@ class PreferenceSummary(Judgement):
     None where that is too little (`statistics.mean_interval` says how they are made). `counts` are over all
     measurements, `tokens` and `timing_s` totals by kind and by phase. `adapter` is the newest version. `notes` are what
     a reader has to know of how all this was measured. `efficiency` says what it cost the user, None in summaries of
-    earlier versions. `control_of` is the track that a control arm is beside, None of a track that is judged.
+    earlier versions. `user` is how one who is played by a model agrees with the verifier, None where none is.
+    `control_of` is the track that a control arm is beside, None of a track that is judged.
     """
 
     status: Status
@@ -59,6 +61,7 @@ class PreferenceSummary(Judgement):
     timing_s: dict[str, float]
     notes: tuple[str, ...] = ()
     efficiency: Efficiency | None = None
+    user: UserAgreement | None = None
     control_of: str | None = None
 
 
@@ -196,10 +199,17 @@ def _preference(
         counts=total_counts(record.counts for record in records),
         tokens=_total([record.tokens for record in records]),
         timing_s=_total([record.timing_s for record in records]),
-        notes=(*notes, *_unchecked_chat(records)),
+        notes=(*notes, *_unchecked_chat(records), *_fell_silent(history, track)),
         efficiency=efficiency_of(history, track and track.flips_at),
+        user=agreement_of(history, confidence),
         control_of=track and track.control_of,
     )
+
+
+def _fell_silent(history: History, track: PlannedTrack | None) -> Iterable[str]:
+    """Says so where there are fewer rounds than were planned."""
+    if track is not None and history.fell_silent:
+        yield f"its user fell silent: it ended after {len(history.steps)} of {track.num_steps} rounds"
 
 
 def _unchecked_chat(records: Sequence[Baseline | StepRecord]) -> Iterable[str]:
@@ -251,9 +261,10 @@ def update_tokens(metrics: Mapping[str, float]) -> dict[str, int]:
 
 def estimated_cost(tokens: Mapping[str, int], prices: Prices) -> float:
     """What tokens cost in the currency of `prices`: answers are sampled, prompts and scored completions are prefill."""
+    user = tokens.get("user_prompt", 0) * prices.user_prompt + tokens.get("user_completion", 0) * prices.user_completion
     prefill = sum(tokens.get(kind, 0) for kind in ("prompt", "scored", "update_prefill"))
     paid = tokens.get("completion", 0) * prices.sample + prefill * prices.prefill
-    return (paid + tokens.get("trained", 0) * prices.train) / 1e6
+    return (paid + user + tokens.get("trained", 0) * prices.train) / 1e6
 
 
 @dataclass(frozen=True)

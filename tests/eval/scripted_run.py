@@ -18,6 +18,7 @@ from claas.eval.run.folder import OpenRun, open_run
 from claas.eval.run.reporter import Reporter, Silent
 from claas.eval.run.step import run_track
 from claas.eval.run.track_run import open_track, start
+from claas.eval.run.user import SimulatedUser
 from claas.eval.stacks.stack import (
     Answer,
     Completion,
@@ -200,7 +201,8 @@ async def run(stack: Any, config: EvalConfig, reporter: Reporter | None = None) 
     with open_run(config) as opened:
         try:
             found = PreferenceRecords.read_whole(opened.files.preference(PREFERENCE.name))
-            track = open_track(opened, _track(opened.config), None, found, METRICS, stack, reporter or Silent())
+            user = SimulatedUser(opened.config.user)
+            track = open_track(opened, _track(opened.config), None, found, METRICS, stack, user, reporter or Silent())
             await start(track)
             await run_track(track)
         except StackError:

@@ -15,6 +15,7 @@ from claas.core.settings import TrainingConfig, config_root
 from claas.eval.__main__ import main
 from claas.eval.config.compose import compose
 from claas.results.settings import EvalConfig, Prices, eval_config
+from claas.results.user import UserConfig
 
 
 def base() -> dict[str, Any]:
@@ -23,7 +24,8 @@ def base() -> dict[str, Any]:
     del values["defaults"]
     values["criteria"] = OmegaConf.load(config_root() / "criteria" / "default.yaml")
     values["protocol"] = OmegaConf.load(config_root() / "protocol" / "isolated.yaml")
-    return OmegaConf.to_container(values)
+    kind = OmegaConf.to_container(OmegaConf.load(config_root() / "user" / "always.yaml"))
+    return {**OmegaConf.to_container(values), "user": {**dataclasses.asdict(UserConfig()), **kind}}
 
 
 def test_base_yaml_has_every_key_with_its_default() -> None:
@@ -226,7 +228,11 @@ def test_a_whole_number_does_for_a_real_one() -> None:
         ({"training": {"alpha": 1}}, "training: input should be an instance of TrainingConfig, got {'alpha': 1}"),
         ({"plots": None}, "plots: input should be a valid boolean, got None"),
         ({"steps_per_batch": 2}, "unknown key 'steps_per_batch'; did you mean training.steps_per_batch?"),
-        ({"gemini_api_key": "x"}, "unknown key 'gemini_api_key': leave it out, no user is played by a model here"),
+        (
+            {"gemini_api_key": "x"},
+            "unknown key 'gemini_api_key': leave it out; user=llm is played by a model, whose key is in "
+            "CLAAS_USER_API_KEY",
+        ),
     ],
 )
 def test_a_value_of_the_wrong_type_is_a_mistake_from_python_too(settings: dict[str, Any], said: str) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from claas.api.config import ApiConfig
+from claas.api.modes import open_engine
 from claas.core.errors import InvalidInput, MissingExtra
 from claas.core.settings import TrainingConfig
 from claas.dashboard.token_shades import shaded
@@ -17,12 +19,17 @@ from claas.eval.runner import OpenStack, run_harness
 from claas.eval.stacks.open_stack import open_stack
 from claas.eval.stacks.stack import LostAnswer
 from claas.results.manifest import read_manifest
+from claas.results.progress import lost
 from claas.results.run_files import RunFiles
 from claas.results.settings import EvalConfig
 from claas.results.summary import RunResults
+from claas.results.user import UserConfig
+from tests.eval.live_api import live_api
 from tests.eval.recomputing import require_recomputable
 from tests.eval.scripted_run import Halting
 from tests.eval.small_preferences import small_preferences
+from tests.eval.test_protocols import on
+from tests.fakes.stack import FakeStack
 
 pytest.importorskip("torch")
 
@@ -125,6 +132,19 @@ def test_a_bug_in_the_hosted_app_is_a_lost_answer_with_a_traceback_in_the_log(
 
 
 @pytest.mark.slow
+def test_claas_tiny_behind_our_own_api_cannot_play_a_user_and_that_is_said(tmp_path: Path) -> None:
+    with live_api(tmp_path / "server", open_engine(ApiConfig(store_dir=str(tmp_path / "store")))) as url:
+        user = UserConfig(kind="llm", base_url=url, model="claas-tiny", max_tokens=12)
+        asked = config(tmp_path, user=user, num_steps=1, controls=[])
+        results = asyncio.run(run_harness(asked, open_stack=on(FakeStack())))
+    require_recomputable(results.run_dir)
+    step = results.preferences["calm"].steps[0]
+    heard = [each for each in step.rollouts if each.metric == "user"]
+    assert [(each.error, (each.verdict or {})["model"]) for each in heard] == [(None, "claas-tiny")] * 2
+    assert (step.responses, step.adapter.version) == ([], 0)
+    assert lost(results.summary.preferences["calm"].counts) == "answers lost: 2 of 2 of user"
+
+
 def test_the_program_of_the_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     config = EvalConfig(preferences=["concise"], num_steps=1, output_dir="./data/evals/manual-run")

@@ -98,7 +98,8 @@ def test_what_changes_no_measurement_may_differ_and_is_recorded() -> None:
         "plan": True,
         "criteria": {"margin_gain": 1.0},
     }
-    assert changed.keys() | {"output_dir", "openclaw_url"} == MAY_DIFFER
+    of_user = {"base_url", "max_concurrency", "request_timeout_s", "retry_for_s", "budget"}
+    assert changed.keys() | {"output_dir", "openclaw_url"} | {f"user.{name}" for name in of_user} == MAY_DIFFER
     manifest = start(**changed)
     assert manifest["config"]["criteria"]["margin_gain"] == 1.0
     assert manifest["config"]["plots"] is False

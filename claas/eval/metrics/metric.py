@@ -249,7 +249,8 @@ class Metric(Protocol):
     What its numbers mean, and whether they are judged, stands in an attribute `keys`, a tuple of
     `claas.results.keys.Key`. A metric without one works, too: its numbers are recorded and drawn under their own names.
     Where a preference decides which of them there are, a method `keys_for(preference)` says those. Where the run
-    decides what is asked, a method `for_run(config)` gives the metric that asks it.
+    decides what is asked, a method `for_run(config)` gives the metric that asks it. Where a track ends before its last
+    planned step, a method `ending_at(step)` gives the metric that is measured at its end.
     """
 
     def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
@@ -284,6 +285,13 @@ def for_run(metric: Metric, config: EvalConfig) -> Metric:
     if getattr_static(metric, "for_run", None) is None:
         return metric
     return cast(Metric, cast(Any, metric).for_run(config))
+
+
+def ending_at(metric: Metric, step: int) -> Metric:
+    """The metric of a track that ends with this step."""
+    if getattr_static(metric, "ending_at", None) is None:
+        return metric
+    return cast(Metric, cast(Any, metric).ending_at(step))
 
 
 def mean(values: Iterable[float]) -> float | None:

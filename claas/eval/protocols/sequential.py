@@ -1,7 +1,7 @@
 """The protocol sequential, and its metric: does the first preference survive the last?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from claas.core.concurrency import together
 from claas.eval.metrics.compliance import judged, key_of_part, mean_score, name_in_key
@@ -42,6 +42,10 @@ class Across:
     def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
         """After that step only; the baselines of all preferences are of the same version."""
         return step == self.at_step
+
+    def ending_at(self, step: int) -> "Across":
+        """After this step, which is the last one."""
+        return replace(self, at_step=step)
 
     async def measure(self, subject: Subject) -> Measurement:
         """Answer every held-out prompt of the others, each judged by its own preference."""

@@ -2,10 +2,10 @@
 
 import random
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from claas.eval.metrics.metric import Metric, seed_for
+from claas.eval.metrics.metric import Metric, ending_at, seed_for
 from claas.eval.metrics.preference import Flipped, NonAnswer, Preference, Verifier
 from claas.results.manifest import PlannedTrack
 from claas.results.settings import FEEDBACK, PARAPHRASE, EvalConfig, spread
@@ -41,6 +41,7 @@ class Track:
     one after another, in their order, and the baseline of each is version 0, before any of them. `metrics` are measured
     beside those of the run. `arm` is the rule by which the rounds are told. A control is there for its last version to
     be compared with that of the track `control_of`. With `samples_base` feedback is given on answers of version 0.
+    `held` is how many rounds there are where its user falls silent before the last one.
     """
 
     name: str
@@ -51,11 +52,19 @@ class Track:
     arm: str = FEEDBACK
     control_of: str | None = None
     samples_base: bool = False
+    held: int | None = None
 
     @property
     def num_steps(self) -> int:
-        """How many updates it asks for."""
-        return len(self.rounds)
+        """How many rounds there are."""
+        return len(self.rounds) if self.held is None else self.held
+
+    def ending_after(self, rounds: int) -> "Track":
+        """The track with so many rounds, so that what is measured at the end is measured after the last of these."""
+        if rounds == len(self.rounds):
+            return self
+        metrics = {name: ending_at(metric, rounds - 1) for name, metric in self.metrics.items()}
+        return replace(self, held=rounds, metrics=metrics)
 
     @property
     def flips_at(self) -> int | None:
@@ -79,17 +88,22 @@ class Track:
 
         What the user changes their mind from is measured in any case.
         """
+        metrics = {name: self.metrics.get(name, metric) for name, metric in metrics.items()}
         if step is None or step + 1 in (self.num_steps, self.flips_at):
             return metrics
         every = (step + 1) % config.measure_every == 0 or step in self.collapse_steps(config)
         return metrics if every and self.control_of is None else {}
 
     def collapse_steps(self, config: EvalConfig) -> frozenset[int]:
-        """The run's, or, where it has another number of steps, as many spread over these, with the last among them."""
-        given = config.collapse_steps or []
-        if self.num_steps == config.num_steps:
-            return frozenset(given)
-        return frozenset(spread(self.num_steps, len(given))) if len(given) > 1 else frozenset({self.num_steps - 1})
+        """The run's, or, where it has another number of steps, as many spread over these, with the last among them.
+
+        Where its user falls silent, the last round is one of them, too.
+        """
+        given, planned = config.collapse_steps or [], len(self.rounds)
+        if planned != config.num_steps:
+            given = spread(planned, len(given)) if len(given) > 1 else [planned - 1]
+        last = [] if self.held is None else [self.held - 1]
+        return frozenset([*given, *last])
 
 
 def rounds_of(preference: Preference, num_steps: int, config: EvalConfig) -> tuple[Round, ...]:

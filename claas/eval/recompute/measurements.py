@@ -23,7 +23,7 @@ from claas.eval.stacks.stack import (
     Stack,
     TokenizedText,
 )
-from claas.results.records import AdapterVersion, Baseline, Counts, StepRecord, Transcript
+from claas.results.records import USER, AdapterVersion, Baseline, Counts, StepRecord, Transcript
 from claas.results.settings import EvalConfig
 from claas.results.summary import update_tokens
 
@@ -115,10 +115,11 @@ class Measurements:
     async def check_step(self, where: str, record: StepRecord, baseline: Baseline) -> None:
         """The version a step made; its first transcripts are of the batch that it was trained on."""
         size = len(self.track.rounds[record.step])
-        sampled, measured = record.rollouts[:size], record.rollouts[size:]
+        heard = [rollout for rollout in record.rollouts if rollout.metric == USER]
+        sampled, measured = record.rollouts[:size], record.rollouts[size + len(heard) :]
         subject = replay(self.track.preference, self.config, record.adapter, record.step, baseline, measured)
         await self._check(
-            where, record, subject, measured, update_counts(sampled, record.sdpo_metrics, record.lost_metrics)
+            where, record, subject, measured, update_counts(sampled, heard, record.sdpo_metrics, record.lost_metrics)
         )
 
     async def _check(
@@ -129,11 +130,11 @@ class Measurements:
         measured: Sequence[Transcript],
         sample_counts: Mapping[str, Counts],
     ) -> None:
-        again = await measure_all(
-            self.track.metrics_at(subject.step, self.metrics, self.config),
-            subject,
-            self.track.collapse_steps(self.config),
-        )
+        track = self.track
+        if isinstance(record, StepRecord) and record.fell_silent:
+            track = track.ending_after(record.step + 1)
+        due = track.metrics_at(subject.step, self.metrics, self.config)
+        again = await measure_all(due, subject, track.collapse_steps(self.config))
         compare = self.agreement.compare
         compare(where, "eval", record.eval, again.values)
         compare(where, "counts", _plain(record.counts), _plain({**sample_counts, **again.counts}))

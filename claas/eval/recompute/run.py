@@ -18,12 +18,13 @@ from claas.eval.run.canary import canary_text, sample_chat
 from claas.eval.run.sources import code_of
 from claas.eval.run.step import intent_to_train, require_answers, sample
 from claas.eval.run.track_run import update_key, what_changed
+from claas.eval.run.user import SimulatedUser
 from claas.eval.runner import load, planned_in
 from claas.eval.stacks.stack import WrongWeights
 from claas.results.code import Change, differences, said_of
 from claas.results.ledger import Intent, Ledger
 from claas.results.manifest import Manifest, read_manifest
-from claas.results.records import AdapterVersion, Baseline, History, Metadata, SampledBatch, StepRecord
+from claas.results.records import USER, AdapterVersion, Baseline, History, Metadata, SampledBatch, StepRecord
 from claas.results.run_files import PreferenceFiles, PreferenceRecords, RunFiles, parsed
 from claas.results.settings import EvalConfig, recorded_config
 from claas.results.summary import FILE_NAME, PreferenceSummary, Summary, build_summary
@@ -155,6 +156,10 @@ class _Records:
             agreement.compare(where, "canary", "the right weights", str(error))
 
 
+_DRAWN = ("feedback_by_answer", "fell_silent", "prompts", "responses", "rollout_ids")
+"""What a step's record has from its intent under the same name."""
+
+
 def _where(step: StepRecord) -> str:
     return f"steps.jsonl step {step.step}"
 
@@ -178,7 +183,7 @@ class Updates:
         compare = self.agreement.compare
         for intent in ledger.intents():
             where = f"ledger.jsonl step {intent.step}"
-            await self._check_intent(where, intent, newest)
+            await self._check_intent(where, intent, newest, ledger.intents()[: intent.step])
             if intent.step < ledger.updates:
                 _, receipt = ledger.update(intent.step)
                 due = {"lora_id": newest.lora_id, "version": newest.version + bool(intent.responses)}
@@ -195,12 +200,17 @@ class Updates:
         compare(where, "sdpo_metrics", step.sdpo_metrics, receipt.sdpo_metrics)
         compare(where, "lost_metrics", step.lost_metrics, receipt.lost_metrics)
         compare(where, "feedback_given", step.feedback_given, intent.feedback)
-        compare(where, "feedback_by_answer", step.feedback_by_answer, intent.feedback_by_answer)
-        for name in ("prompts", "responses", "rollout_ids"):
+        for name in _DRAWN:
             compare(where, name, getattr(step, name), getattr(intent, name))
+        heard = [rollout for rollout in step.rollouts if rollout.metric == USER]
+        compare_transcripts(self.agreement, where, heard, intent.user or ())
 
-    async def _check_intent(self, where: str, intent: Intent, newest: AdapterVersion) -> None:
+    async def _check_intent(
+        self, where: str, intent: Intent, newest: AdapterVersion, earlier: Sequence[Intent]
+    ) -> None:
         """Sample once more from the transcripts, and draw the intent from what comes."""
+        if any(before.fell_silent for before in earlier):
+            self.agreement.compare(where, "round", "held", "not held: the user had fallen silent")
         self.agreement.compare(where, "adapter", intent.adapter.model_dump(), newest.model_dump())
         batch = self._sampled(where, intent)
         if batch is None:
@@ -215,12 +225,13 @@ class Updates:
         except StackError as error:
             self.agreement.compare(where, "sampling", f"{len(intent.responses)} answers to train on", str(error))
             return
-        due = intent_to_train(
-            again, newest, items, self.config.user, update_key(self.run_id, self.track.name, step), intent.sample_s
-        )
-        for name in ("key", "feedback", "feedback_by_answer", "prompts", "responses", "rollout_ids", "answers"):
+        key, user = update_key(self.run_id, self.track.name, step), SimulatedUser(self.config.user)
+        heard = replay(self.track.preference, config, newest, step, None, intent.user or ())
+        due = await intent_to_train(user, heard, self.track, again, earlier, key, intent.sample_s)
+        for name in (*_DRAWN, "key", "feedback", "answers"):
             self.agreement.compare(where, name, getattr(intent, name), getattr(due, name))
         compare_transcripts(self.agreement, where, batch.transcripts, again.transcripts)
+        compare_transcripts(self.agreement, where, intent.user or (), due.user or ())
 
     def _sampled(self, where: str, intent: Intent) -> SampledBatch | None:
         """What was sampled for an update: on record with its step, waiting to be, or both, and then the same."""

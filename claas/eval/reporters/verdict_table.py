@@ -18,6 +18,7 @@ from claas.results.records import Status
 from claas.results.statistics import Interval
 from claas.results.summary import FILE_NAME, PreferenceSummary, Summary
 from claas.results.transfer import Transfer
+from claas.results.user_agreement import in_words
 from claas.results.verdict import Ruling, Verdict
 
 _STYLES = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "bold yellow"}
@@ -53,11 +54,11 @@ def _preference(name: str, preference: PreferenceSummary, confidence: float) -> 
     yield _labelled(name, preference.verdict, f"({preference.reason})")
     if preference.criteria:
         yield _table(preference.criteria, confidence)
-    for remark in _remarks(preference):
+    for remark in _remarks(preference, confidence):
         yield Padding(remark, (0, 0, 0, 2), expand=False)
 
 
-def _remarks(preference: PreferenceSummary) -> Iterable[Text]:
+def _remarks(preference: PreferenceSummary, confidence: float) -> Iterable[Text]:
     for criterion, ruling in preference.criteria.items():
         if ruling.note and preference.status is Status.COMPLETE:  # otherwise the reason says it once
             yield Text(f"{criterion}: {printable(ruling.note)}")
@@ -67,6 +68,8 @@ def _remarks(preference: PreferenceSummary) -> Iterable[Text]:
         yield Text(f"not judged: {', '.join(preference.not_measured)}", style="dim")
     if preference.efficiency is not None:
         yield Text(in_user_units(preference.efficiency))
+    if preference.user is not None:
+        yield Text(in_words(preference.user, confidence))
     if preference.counts:
         yield Text(measured(preference.counts), style="dim")
     if words := lost(preference.counts):

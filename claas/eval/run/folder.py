@@ -24,6 +24,7 @@ from claas.results.manifest import (
 from claas.results.records import utc_now
 from claas.results.run_files import RunFiles, parsed
 from claas.results.settings import EvalConfig, recorded_config
+from claas.results.user import UserConfig
 
 RUNS = Path("data/evals")
 """Where runs without an `output_dir` go, below the working directory."""
@@ -92,12 +93,16 @@ def open_run(
 
 
 def as_started(config: EvalConfig) -> EvalConfig:
-    """`config`, without control arms where it continues a run that is older than those."""
+    """`config`, without what the run that it continues is older than: control arms, and a user's patience."""
     path = None if config.output_dir is None else RunFiles(Path(config.output_dir).expanduser()).config
-    if path is None or not path.is_file() or config.controls != EvalConfig().controls:
+    if path is None or not path.is_file():
         return config
     recorded = parsed(path, read_text(path), Manifest).config
-    return config if "controls" in recorded else replace(config, controls=recorded_config(recorded).controls)
+    if "controls" not in recorded and config.controls == EvalConfig().controls:
+        config = replace(config, controls=[])
+    if isinstance(recorded.get("user", ""), str) and config.user.patience == UserConfig().patience:
+        config = replace(config, user=replace(config.user, patience=recorded_config(recorded).user.patience))
+    return config
 
 
 def new_folder() -> Path:

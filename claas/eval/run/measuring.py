@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from claas.core.concurrency import together
 from claas.core.errors import InvalidInput, StackError
 from claas.eval.metrics.metric import Metric, Subject
-from claas.results.records import Counts, Transcript, Values
+from claas.results.records import USER, Counts, Transcript, Values
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,16 @@ def require_enough(
 
 
 def tokens(rollouts: Iterable[Transcript]) -> dict[str, int]:
-    """Tokens read and written to sample (`prompt`, `completion`), and of scored completions (`scored`)."""
+    """Tokens read and written to sample (`prompt`, `completion`), and of scored completions (`scored`).
+
+    Those of a model that plays the user (`user_prompt`, `user_completion`) are there where one does.
+    """
     total = {"prompt": 0, "completion": 0, "scored": 0}
     for rollout in rollouts:
+        if rollout.metric == USER:
+            for kind, name in (("user_prompt", "prompt_tokens"), ("user_completion", "completion_tokens")):
+                total[kind] = total.get(kind, 0) + int((rollout.verdict or {}).get(name) or 0)
+            continue
         total["prompt"] += rollout.prompt_tokens or 0
         # A score has no temperature: its completion was read, not written.
         total["scored" if rollout.temperature is None else "completion"] += rollout.completion_tokens or 0

@@ -17,16 +17,17 @@ import scipy  # pyright: ignore[reportMissingTypeStubs]
 from claas.eval.metrics.metric import Metric, Opinion, Subject, declared
 from claas.eval.protocols.arms import measured_of
 from claas.eval.protocols.tracks import Track
-from claas.eval.run.measuring import measure_all
+from claas.eval.run.measuring import measure_all, tokens
 from claas.eval.stacks.stack import Answer, Completion, CompletionScore, Continuation, Reading, Stack, TokenizedText
 from claas.results.criteria import threshold_of
 from claas.results.evidence import by_item
 from claas.results.keys import Criterion, judged
-from claas.results.records import AdapterVersion, Baseline, Record, Transcript, utc_now
+from claas.results.records import USER, AdapterVersion, Baseline, Record, Transcript, utc_now
 from claas.results.run_files import PreferenceRecords, RunFiles
 from claas.results.settings import EvalConfig
 from claas.results.statistics import POWER, retention_interval, wilson
 from claas.results.summary import estimated_cost
+from claas.results.user import LLM
 
 _scipy: Any = scipy  # ships no types: what comes from it is made a float where it enters
 
@@ -69,6 +70,8 @@ async def plan_of(config: EvalConfig, tracks: Sequence[Track], metrics: Mapping[
         await counted.count()
         requests += counted.requests
         requests["sample"] += sum(map(len, track.rounds))
+        if config.user.kind == LLM:
+            requests[USER] += sum(item.feedback is not None for items in track.rounds for item in items)
         measurements += counted.measurements
         if track.control_of is None:
             detectable[track.name] = counted.detectable
@@ -81,7 +84,7 @@ async def plan_of(config: EvalConfig, tracks: Sequence[Track], metrics: Mapping[
         tokens=tokens,
         seconds=seconds,
         cost=None if tokens is None or config.prices is None else estimated_cost(tokens, config.prices),
-        warnings=_warnings(requests, detectable),
+        warnings=[*_warnings(requests, detectable), *_at_most(config)],
     )
 
 
@@ -208,9 +211,8 @@ def _from_records(
     total = Counter[str]()
     for rollout in rollouts:
         share = requests.get(rollout.metric, 0) / asked[rollout.metric]
-        total["prompt"] += round(share * (rollout.prompt_tokens or 0) * 1000)
-        kind = "scored" if rollout.temperature is None else "completion"
-        total[kind] += round(share * (rollout.completion_tokens or 0) * 1000)
+        for kind, amount in tokens([rollout]).items():
+            total[kind] += round(share * amount * 1000)
     measuring = sum(record.timing_s.get("measure", 0.0) for record in records) / len(rollouts)
     steps = [step for each in seen for step in each.steps]
     a_step = sum(step.timing_s.get("sample", 0.0) + step.timing_s.get("update", 0.0) for step in steps) / len(steps)
@@ -233,6 +235,12 @@ def _warnings(requests: Mapping[str, int], detectable: Mapping[str, Mapping[str,
         if count > total / 2
     ]
     return [*said, "one seed is one draw: 3 are a picture, 5 the fewest for an interval over seeds"]
+
+
+def _at_most(config: EvalConfig) -> list[str]:
+    patience = config.user.leaves_after
+    said = f"all of it is the most there can be: a user who is content for {patience} rounds in a row ends a preference"
+    return [] if patience is None else [said]
 
 
 _SAID = "Yes."

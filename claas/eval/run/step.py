@@ -10,14 +10,14 @@ from claas.core.errors import StackError
 from claas.core.settings import TrainingConfig
 from claas.core.text import visible
 from claas.eval.metrics.metric import Subject, counted
-from claas.eval.protocols.tracks import Round
+from claas.eval.protocols.tracks import Round, Track
 from claas.eval.run.canary import require_canary
 from claas.eval.run.measuring import require_enough, tokens
 from claas.eval.run.track_run import TrackRun, start_or_resume
-from claas.eval.run.user import complaints
+from claas.eval.run.user import SimulatedUser
 from claas.eval.stacks.stack import WrongWeights
 from claas.results.ledger import Intent, Receipt
-from claas.results.records import SAMPLED, AdapterVersion, Counts, SampledBatch, StepRecord, Transcript, utc_now
+from claas.results.records import SAMPLED, USER, Counts, SampledBatch, StepRecord, Transcript, utc_now
 from claas.results.summary import update_tokens
 from claas.wire.chat import ChatMessage
 from claas.wire.feedback import FeedbackItem
@@ -29,10 +29,11 @@ async def run_track(run: TrackRun, steps: int | None = None) -> None:
     `StackError` ends it in a state from which the same call goes on.
     """
     await start_or_resume(run)
-    last = run.track.num_steps if steps is None else min(steps, run.track.num_steps)
-    for step in range(run.steps_recorded, last):
+    step, until = run.steps_recorded, run.track.num_steps if steps is None else steps
+    while step < min(until, run.num_steps):
         await _both_to_their_ends(train(run, step), measure(run, step - 1))
-    await measure(run, last - 1)
+        step += 1
+    await measure(run, step - 1)
 
 
 async def train(run: TrackRun, step: int) -> None:
@@ -62,7 +63,7 @@ async def measure(run: TrackRun, step: int) -> None:
     measured, canary = await run.measure(receipt.adapter, step)
     require_enough(f"step {step}", measured.counts, run.config.fail_on_error, measured.rollouts)
     require_canary(f"step {step}", canary, run.config.fail_on_error, baseline=False)
-    rollouts = batch.transcripts + measured.rollouts
+    rollouts = [*batch.transcripts, *(intent.user or ()), *measured.rollouts]
     run.record(
         StepRecord(
             preference=run.track.preference.name,
@@ -72,13 +73,15 @@ async def measure(run: TrackRun, step: int) -> None:
             canary=canary,
             feedback_given=intent.feedback,
             feedback_by_answer=intent.feedback_by_answer,
+            fell_silent=intent.fell_silent,
             prompts=intent.prompts,
             responses=intent.responses,
             rollout_ids=intent.rollout_ids,
             sdpo_metrics=receipt.sdpo_metrics,
             lost_metrics=receipt.lost_metrics,
             eval=measured.values,
-            counts=update_counts(batch.transcripts, receipt.sdpo_metrics, receipt.lost_metrics) | measured.counts,
+            counts=update_counts(batch.transcripts, intent.user, receipt.sdpo_metrics, receipt.lost_metrics)
+            | measured.counts,
             rollouts=rollouts,
             timing_s={"sample": intent.sample_s, "update": receipt.update_s, "measure": measured.seconds},
             tokens=tokens(rollouts) | update_tokens(receipt.sdpo_metrics),
@@ -93,7 +96,8 @@ async def _prepare_update(run: TrackRun, step: int) -> Intent:
     source = run.baseline.adapter if run.track.samples_base and run.baseline is not None else None
     batch = await sample(run.subject(source or adapter, step), step, items, config.temperature)
     require_answers(batch, every=config.fail_on_error is True)
-    intent = intent_to_train(batch, adapter, items, config.user, run.key(step), time.monotonic() - started)
+    subject, sample_s = run.subject(adapter, step), time.monotonic() - started
+    intent = await intent_to_train(run.user, subject, run.track, batch, run.ledger.intents(), run.key(step), sample_s)
     intent = intent.model_copy(update={"sampled_from": source})
     run.files.write_sampled(batch)
     run.ledger.write(intent)
@@ -109,10 +113,17 @@ async def sample(subject: Subject, step: int, items: Round, temperature: float) 
 
 
 def update_counts(
-    sampled: Sequence[Transcript], metrics: Mapping[str, float], lost: Mapping[str, str] | None
+    sampled: Sequence[Transcript],
+    heard: Sequence[Transcript] | None,
+    metrics: Mapping[str, float],
+    lost: Mapping[str, str] | None,
 ) -> dict[str, Counts]:
-    """How the answers ended that were asked for an update, and, where some cannot be, the numbers that it reported."""
+    """How the answers ended that were asked for an update, and the replies of a model that plays the user, of which
+    those are lost that cannot be read; and, where some cannot be, the numbers that the update reported."""
     counts = {SAMPLED: counted(sampled)}
+    if heard:
+        read = sum(each.verdict is not None and each.verdict["satisfied"] is not None for each in heard)
+        counts[USER] = Counts(planned=len(heard), scored=read, errored=len(heard) - read)
     if lost:
         counts["update"] = Counts(planned=len(metrics) + len(lost), scored=len(metrics), errored=len(lost))
     return counts
@@ -127,32 +138,39 @@ def require_answers(batch: SampledBatch, *, every: bool) -> None:
         )
 
 
-def intent_to_train(
-    batch: SampledBatch, adapter: AdapterVersion, items: Round, user: str, key: str, sample_s: float
+async def intent_to_train(
+    user: SimulatedUser,
+    subject: Subject,
+    track: Track,
+    batch: SampledBatch,
+    earlier: Sequence[Intent],
+    key: str,
+    sample_s: float,
 ) -> Intent:
     """The update that a batch leads to: what its user says of the answers that came, as that user saw them.
 
-    Of those with which a user is content who speaks only when the preference is violated, nothing is trained.
+    Answers of which nothing is said are not trained on. `earlier` are the intents of the rounds before.
     """
-    told = complaints(batch, items, user)
-    feedback = [said for said, _ in told]
-    answers = [items[int(asked.item)].answers for _, asked in told]
+    remarks = await user.remarks(subject, track, batch, earlier)
+    told = [remark for remark in remarks if remark.feedback is not None]
+    feedback = [remark.feedback or "" for remark in told]
+    trained_as = [remark.item.answers for remark in told]
     alike = len(set(feedback)) <= 1
-    return Intent(
+    intent = Intent(
         step=batch.step,
         key=key,
         timestamp=utc_now(),
-        adapter=adapter,
+        adapter=subject.adapter,
         feedback=next(iter(feedback), None) if alike else None,
         feedback_by_answer=None if alike else feedback,
-        prompts=[asked.prompt for _, asked in told],
-        responses=[visible(asked.response or "") for _, asked in told],
-        rollout_ids=[asked.rollout_id or "" for _, asked in told],
-        answers=[each or asked.prompt for each, (_, asked) in zip(answers, told, strict=True)]
-        if any(answers)
-        else None,
+        user=[remark.heard for remark in remarks if remark.heard is not None] or None,
+        prompts=[remark.answer.prompt for remark in told],
+        responses=[visible(remark.answer.response or "") for remark in told],
+        rollout_ids=[remark.answer.rollout_id or "" for remark in told],
+        answers=[remark.item.answers or remark.answer.prompt for remark in told] if any(trained_as) else None,
         sample_s=sample_s,
     )
+    return intent.model_copy(update={"fell_silent": user.leaves(track, [*earlier, intent])})
 
 
 def silent_receipt(intent: Intent) -> Receipt:

@@ -18,6 +18,7 @@ from claas.eval.run.canary import EARLIER_TEXT, PROMPT, canary_text, check_answe
 from claas.eval.run.folder import OpenRun
 from claas.eval.run.measuring import Measured, measure_all, require_enough, tokens
 from claas.eval.run.reporter import Reporter
+from claas.eval.run.user import SimulatedUser
 from claas.eval.stacks.stack import LostAnswer, Stack
 from claas.results.keys import Key, judged, keys_of_schema_1
 from claas.results.ledger import Ledger
@@ -43,6 +44,7 @@ class TrackRun:
     run_id: str
     files: PreferenceFiles
     ledger: Ledger
+    user: SimulatedUser
     reporter: Reporter
     steps_recorded: int
     baseline: Baseline | None
@@ -65,6 +67,12 @@ class TrackRun:
     def key(self, step: int) -> str:
         """The idempotency key of a step's update."""
         return update_key(self.run_id, self.track.name, step)
+
+    @property
+    def num_steps(self) -> int:
+        """How many there are of the steps that were planned: fewer where the user fell silent."""
+        ended = (intent.step + 1 for intent in self.ledger.intents() if intent.fell_silent)
+        return next(ended, self.track.num_steps)
 
     def newest(self) -> AdapterVersion:
         """The newest version that the records know: the last receipt's, that of the track before, or the baseline's."""
@@ -89,12 +97,12 @@ class TrackRun:
 
     async def measure(self, adapter: AdapterVersion, step: int | None) -> tuple[Measured, Canary]:
         """Measure a version, the canary among the rest; `WrongWeights` when that shows that others answered."""
-        subject, collapse_steps = self.subject(adapter, step), self.track.collapse_steps(self.config)
+        subject, track = self.subject(adapter, step), self.track.ending_after(self.num_steps)
         assert self.config.base_model is not None, "a run's configuration is resolved"
         base_model, before = self.config.base_model, None if step is None else self.ledger.update(step)[0].adapter
         with_chat = self.config.openclaw_url is None
         measured, canary = await both(
-            measure_all(self.track.metrics_at(step, self.metrics, self.config), subject, collapse_steps),
+            measure_all(track.metrics_at(step, self.metrics, self.config), subject, track.collapse_steps(self.config)),
             score_canary(subject, base_model, self._canary_text, before, with_chat=with_chat),
         )
         if with_chat:
@@ -119,7 +127,7 @@ class TrackRun:
     def may_go_on_from(self, step: StepRecord) -> None:
         """`Regressed` when the run is to end there, unless it is at its end anyway."""
         assert self.baseline is not None, "a track is started before its steps"
-        if step.step + 1 < self.track.num_steps:
+        if step.step + 1 < self.num_steps:
             require_no_regression(step, self.baseline, self.keys, self.config)
 
     @property
@@ -140,6 +148,7 @@ def open_track(
     records: PreferenceRecords,
     metrics: Mapping[str, Metric],
     stack: Stack,
+    user: SimulatedUser,
     reporter: Reporter,
 ) -> TrackRun:
     """A track of `run`, as far as its records say it has come; `WrongWeights` when its canaries say so."""
@@ -154,6 +163,7 @@ def open_track(
         run_id=run.run_id,
         files=run.files.preference(track.name),
         ledger=records.ledger,
+        user=user,
         reporter=reporter,
         steps_recorded=len(records.steps),
         baseline=records.baseline,
