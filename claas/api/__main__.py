@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 
 from hydra.core.config_store import ConfigStore
 
@@ -28,10 +29,10 @@ for name in ("api", *(f"_core_{mode}_schema" for mode in MODES)):  # what a YAML
 COMMAND = Command("claas.api", ApiConfig, config_root() / "api", "local", _USAGE)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until a signal; anything but that ends with another `ExitCode`, and a bug with its traceback."""
     try:
-        for job in COMMAND.jobs([*_from_environment(), *sys.argv[1:]]):
+        for job in COMMAND.jobs([*_from_environment(), *(sys.argv[1:] if arguments is None else arguments)]):
             from claas.api.server import serve  # only now: help and mistakes need no server
 
             serve(job.config, os.environ.get(API_KEY_VARIABLE) or None)

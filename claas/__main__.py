@@ -1,0 +1,79 @@
+"""`claas <command> ...`, also `python -m claas`: every command of the project behind one name."""
+
+import difflib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+from claas import __version__
+from claas.core.command_line import ended
+from claas.core.errors import ExitCode, InvalidInput
+
+
+@dataclass(frozen=True)
+class Door:
+    """A command: the module whose `main` it is, what it is for, and arguments that stand before those given."""
+
+    module: str
+    purpose: str
+    leading: tuple[str, ...] = ()
+
+
+COMMANDS = {
+    "eval": Door("claas.eval.__main__", "run feedback loops and measure them"),
+    "plan": Door(
+        "claas.eval.__main__", "what a run would ask, cost and could show; nothing is started", ("plan=true",)
+    ),
+    "aggregate": Door("claas.eval.aggregate", "what runs of several seeds, or of two settings, show together"),
+    "recompute": Door("claas.eval.recompute.__main__", "a run's numbers once more, from its transcripts"),
+    "audit": Door("claas.eval.audit", "whether a preference's verifier tells its own examples apart"),
+    "report": Door("claas.dashboard.__main__", "write the page of a run into its folder"),
+    "api": Door("claas.api.__main__", "serve the API and the pages"),
+    "openclaw": Door("claas.openclaw.__main__", "an OpenClaw gateway in front of the API"),
+    "bench": Door("claas.bench.__main__", "standard benchmarks of a model and its adapters"),
+    "bench compare": Door("claas.bench.compare", "KEEP, DISCARD or MIXED: one benchmark run against another"),
+    "bench probe": Door("claas.bench.probe", "a few minutes' check that halts at a regression"),
+    "bench loss": Door("claas.bench.loss.__main__", "loss on held-out text"),
+    "bench scan": Door("claas.bench.scan.__main__", "the checkpoints of a training run, and which is the best"),
+    "bench convert": Door("claas.bench.convert.__main__", "a checkpoint as a folder that every tool loads"),
+    "bench judge": Door("claas.bench.judge.__main__", "answers judged by a model"),
+    "bench cohort": Door("claas.bench.cohort", "the page of many benchmark runs in one file"),
+    "bench export": Door("claas.bench.export", "benchmark runs in other tools' formats"),
+    "bench import": Door("claas.bench.import_results", "benchmark runs of other tools"),
+    "doctor": Door("claas.doctor", "what works on this machine, and what each missing part would give"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code of the command asked for; of none, and of an unknown one, that of a mistake."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] in (["--version"], ["-V"]):
+        print(f"claas {__version__}")
+        return ExitCode.COMPLETE
+    if not given or given[0] in ("--help", "-h", "help"):
+        print(usage(COMMANDS))
+        return ExitCode.COMPLETE if given else ExitCode.MISTAKE
+    words = 2 if " ".join(given[:2]) in COMMANDS else 1
+    door = COMMANDS.get(" ".join(given[:words]))
+    if door is None:
+        return ended("claas", lambda: _unknown(given[0]))
+    command = import_module(door.module).main
+    return int(command([*door.leading, *given[words:]]) or 0)
+
+
+def usage(commands: Mapping[str, Door]) -> str:
+    """What `claas --help` prints."""
+    width = max(map(len, commands))
+    lines = [f"  claas {name:<{width}}  {door.purpose}" for name, door in commands.items()]
+    return "\n".join(["claas COMMAND [...]     each has --help; --version", "", *lines])
+
+
+def _unknown(name: str) -> ExitCode:
+    close = difflib.get_close_matches(name, COMMANDS, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(COMMANDS)}"
+    raise InvalidInput(f"unknown command {name!r}; {hint}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""`claas`: every command behind one name, and what `claas doctor` finds."""
+
+import json
+import socket
+from importlib import import_module, metadata
+
+import pytest
+
+from claas import __version__
+from claas.__main__ import COMMANDS, main
+
+
+def test_help_names_every_command_and_each_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    for name, door in COMMANDS.items():
+        assert f"claas {name} " in printed
+        assert callable(import_module(door.module).main)
+
+
+def test_the_version_is_the_projects_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"claas {__version__}\n"
+
+
+def test_a_command_gets_its_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--cfg", "job", "seed=7"]) == 0
+    printed = capsys.readouterr().out
+    assert "plan: true" in printed
+    assert "seed: 7" in printed
+
+
+def test_a_command_of_two_words_is_not_the_one_of_its_first(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "compare", "--help"]) == 0
+    assert capsys.readouterr().out.startswith("python -m claas.bench.compare")
+
+
+@pytest.mark.parametrize(("given", "said"), [(["evl"], "did you mean eval?"), (["zzz"], "known: eval, plan")])
+def test_an_unknown_command_lists_the_known(given: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(given) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_without_a_command_they_are_listed_and_nothing_was_right(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "claas doctor" in capsys.readouterr().out
+
+
+def found(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, object]]:
+    return {each["what"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
+
+
+def test_the_doctor_names_keys_and_never_shows_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("CLAAS_API_KEY", "swordfish")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    assert main(["doctor"]) == 0
+    printed = capsys.readouterr().out
+    assert "swordfish" not in printed
+    assert printed.endswith("claas eval runs here\n")
+    assert main(["doctor", "--json"]) == 0
+    by_name = found(capsys)
+    assert by_name["CLAAS_API_KEY"]["state"] == "set"
+    assert by_name["HF_TOKEN"]["state"] == "not set"
+    assert by_name["hub"]["state"] == "not asked: HF_HUB_OFFLINE=1"
+
+
+def test_the_doctor_says_what_keeps_the_main_command_from_running(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    version = metadata.version
+
+    def without_torch(package: str) -> str:
+        if package == "torch":
+            raise metadata.PackageNotFoundError(package)
+        return version(package)
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(metadata, "version", without_torch)
+    assert main(["doctor", "--json"]) == 2
+    local = found(capsys)["extra local"]
+    assert local["ok"] is False
+    assert "pip install 'claas[local]'" in str(local["gives"])
+
+
+def test_the_doctor_names_a_port_that_is_taken(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with socket.socket() as taken:
+        try:
+            taken.bind(("127.0.0.1", 8080))
+            taken.listen()
+        except OSError:
+            pass  # somebody else has it
+        main(["doctor", "--json"])
+    assert found(capsys)["port 8080"]["ok"] is None
