@@ -6,7 +6,7 @@ from claas.core.configuration import check_limits, setting
 from claas.core.errors import InvalidInput
 from claas.core.settings import MODES, default_base_model
 
-_NO_SLEEP = "leave it out, no engine here sleeps while it learns"
+_NO_SLEEP = "leave it out, a request of feedback says whether vLLM sleeps"
 _KEYS_OF_KFALLAH_CLAAS = {
     "base_model_id": "it is base_model here",
     "tinker_base_model": "it is base_model here",

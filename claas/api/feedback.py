@@ -4,8 +4,9 @@ import asyncio
 import hashlib
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -20,7 +21,7 @@ from claas.core.concurrency import TEXT_THREADS
 from claas.core.errors import BadRequest, Conflict, InvalidInput, NotFound
 from claas.core.settings import SDPO, require_trainable
 from claas.core.text import quoted, visible_key
-from claas.engines.base import Conversation, Engine, TrainingItem, Update
+from claas.engines.base import Conversation, Engine, Sleeper, TrainingItem, Update
 from claas.wire.feedback import (
     DistillResult,
     FeedbackItem,
@@ -29,6 +30,7 @@ from claas.wire.feedback import (
     FeedbackResponse,
     FeedbackTiming,
     LoggedItem,
+    Orchestration,
     PauseState,
     Rollout,
 )
@@ -59,12 +61,14 @@ class Feedback:
         await self._engine.resolve(lora_id)
         items = [item.model_copy(update={"lora_id": lora_id}) for item in request.requests]
         if key is None:
-            return await self._train(await self._find_all(items), f"unkeyed-{uuid4().hex}")
+            return await self._train(await self._find_all(items), request.orchestration, f"unkeyed-{uuid4().hex}")
         lock = self._under_way.setdefault(key, asyncio.Lock())
         async with lock:
-            return await self._train_once(items, key)
+            return await self._train_once(items, request.orchestration, key)
 
-    async def _train_once(self, items: Sequence[FeedbackItem], key: str) -> FeedbackResponse:
+    async def _train_once(
+        self, items: Sequence[FeedbackItem], orchestration: Orchestration, key: str
+    ) -> FeedbackResponse:
         fingerprint = fingerprint_of(items)
         used = await self._used(key)
         if used is not None and used.fingerprint != fingerprint:
@@ -75,7 +79,7 @@ class Feedback:
         matched = await self._find_all(items)
         # Written before training, so that even after a crash the key cannot be used for other feedback.
         await self._used_keys.write(KeyUse(key=key, fingerprint=fingerprint))
-        response = await self._train(matched, key)
+        response = await self._train(matched, orchestration, key)
         await self._used_keys.write(KeyUse(key=key, fingerprint=fingerprint, response=response))
         return response
 
@@ -90,7 +94,7 @@ class Feedback:
             return None
         return used if weights.digest == used.response.digest else None
 
-    async def _train(self, matched: "Sequence[_Matched]", key: str) -> FeedbackResponse:
+    async def _train(self, matched: "Sequence[_Matched]", orchestration: Orchestration, key: str) -> FeedbackResponse:
         started = time.perf_counter()
         lora_id, training = matched[0].item.lora_id, matched[0].item.training
         request_id = f"feedback-{uuid4().hex}"
@@ -105,8 +109,9 @@ class Feedback:
         )
         async with FailureLogged(self._log, path, entry):
             taught = [await _training_item(self._engine, each) for each in matched]
-            update = await self._engine.update(lora_id, taught, training, key)
-        response = _response(update, request_id, lora_id, str(path), started, len(matched))
+            async with _asleep(self._engine, orchestration) as pause:
+                update = await self._engine.update(lora_id, taught, training, key)
+        response = _response(update, pause, request_id, lora_id, str(path), started, len(matched))
         await self._log.write(path, _finished(entry, update, response))
         return response
 
@@ -232,8 +237,36 @@ def _logged(matched: _Matched) -> LoggedItem:
     )
 
 
+@dataclass
+class _Pause:
+    """What came of putting the engine's server to sleep, and the milliseconds that each took."""
+
+    slept: bool = False
+    woke: bool = False
+    timing_ms: dict[str, float] = field(default_factory=dict[str, float])
+
+
+@asynccontextmanager
+async def _asleep(engine: Engine, wanted: Orchestration) -> AsyncGenerator[_Pause]:
+    """Let the engine's server sleep in this block, where that is wanted and it can."""
+    pause = _Pause()
+    if not (wanted.sleep_before and isinstance(engine, Sleeper)):
+        yield pause
+        return
+    began = time.perf_counter()
+    pause.slept, now = await engine.sleep(wanted.sleep_level), wanted.wake_on_failure
+    pause.timing_ms["sleep"] = 1000 * (time.perf_counter() - began)
+    try:
+        yield pause
+        now = wanted.wake_after
+    finally:
+        began = time.perf_counter()
+        pause.woke = pause.slept and await engine.wake(now)
+        pause.timing_ms["wake"] = 1000 * (time.perf_counter() - began)
+
+
 def _response(
-    update: Update, request_id: str, lora_id: str, log_path: str, started: float, batch_size: int
+    update: Update, pause: _Pause, request_id: str, lora_id: str, log_path: str, started: float, batch_size: int
 ) -> FeedbackResponse:
     return FeedbackResponse(
         request_id=request_id,
@@ -241,9 +274,9 @@ def _response(
         version=update.weights.version,
         digest=update.weights.digest,
         distill_result=DistillResult(lora_id=lora_id, metadata=_numbers(update.metrics)),
-        vllm=PauseState(slept=False, woke=False),
+        vllm=PauseState(slept=pause.slept, woke=pause.woke),
         feedback_log_path=log_path,
-        timing_ms=_timing(update.timing_ms, total=1000 * (time.perf_counter() - started)),
+        timing_ms=_timing({**update.timing_ms, **pause.timing_ms}, total=1000 * (time.perf_counter() - started)),
         batch_size=batch_size,
     )
 
@@ -251,6 +284,8 @@ def _response(
 def _timing(phases: Mapping[str, float], total: float) -> FeedbackTiming:
     """The engine's phases, 0 for one it does not have, and the time of the whole transaction."""
     return FeedbackTiming(
+        sleep=phases.get("sleep", 0.0),
+        wake=phases.get("wake", 0.0),
         distill=phases.get("distill", 0.0),
         save=phases.get("save", 0.0),
         logprobs=phases.get("logprobs", 0.0),

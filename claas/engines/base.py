@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias, overload
+from typing import Literal, Protocol, TypeAlias, overload, runtime_checkable
 
 from pydantic import JsonValue
 
@@ -370,6 +370,19 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Stop its threads; finish nothing new."""
+        ...
+
+
+@runtime_checkable
+class Sleeper(Protocol):
+    """An engine whose server can sleep while it learns, and give up what learning needs. Most have none."""
+
+    async def sleep(self, level: int) -> bool:
+        """Let the server sleep, once what it was asked is answered; requests wait until `wake`. Whether it does."""
+        ...
+
+    async def wake(self, now: bool) -> bool:
+        """Take back one `sleep` that was done. Whether the server was woken: `now`, else it is by who asks next."""
         ...
 
 

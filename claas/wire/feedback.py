@@ -54,10 +54,11 @@ class FeedbackItem(RequestBody):
 
 
 class Orchestration(RequestBody):
-    """When to pause inference around the update. Accepted and checked for compatibility, and without effect.
+    """When inference sleeps around the update: with mode=vllm, whose memory may be needed to learn.
 
-    Every engine here answers while it learns, so that none of them is put to sleep: whatever these fields say, the
-    response's `vllm` is `slept` false and `woke` false, and `timing_ms` has 0 for `sleep` and `wake`.
+    With `sleep_before` it answers what was asked before, then nothing until the update is made (`wake_after`) or has
+    failed (`wake_on_failure`); without these, until somebody asks. Every other engine answers while it learns, and is
+    not put to sleep: the response's `vllm` and `timing_ms` say what came of it.
     """
 
     sleep_before: bool = False
@@ -81,14 +82,14 @@ class DistillResult(Body):
 
 
 class PauseState(Body):
-    """Whether inference was put to sleep and woken; always false, as no engine here has to sleep (`Orchestration`)."""
+    """Whether inference was put to sleep for the update, and woken after it (`Orchestration`)."""
 
     slept: bool
     woke: bool
 
 
 class FeedbackTiming(Body):
-    """Milliseconds of each part of the transaction; `sleep` and `wake` are always 0 (`Orchestration`)."""
+    """Milliseconds of each part of the transaction; `sleep` and `wake` are 0 where inference did not sleep."""
 
     sleep: float = 0.0
     distill: float

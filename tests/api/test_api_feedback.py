@@ -11,7 +11,7 @@ from claas.core.errors import Conflict, InvalidInput, StackError
 from claas.core.settings import MODES, Mode, TrainingConfig
 from claas.results.settings import EvalConfig
 from claas.wire.chat import ChatMessage
-from claas.wire.feedback import FeedbackItem, FeedbackLogEntry
+from claas.wire.feedback import FeedbackItem, FeedbackLogEntry, FeedbackResponse
 from tests.api.client import LORA, NAME, Api, error, item, ok, serving
 from tests.fakes.engine import BASE_MODEL, FakeEngine
 
@@ -49,6 +49,57 @@ async def test_the_receipt_names_the_version_that_was_made(tmp_path: Path, engin
     assert timing.total > 0
     assert (receipt.vllm.slept, receipt.vllm.woke) == (False, False)
     assert [one.messages[-1]["content"] for one in engine.trained[0].items] == ["One", "Two"]
+
+
+class SleepyEngine(FakeEngine):
+    """One whose server sleeps, and says when."""
+
+    def __init__(self, directory: Path) -> None:
+        self.told: list[str] = []
+        super().__init__(directory, before_save=lambda: self.told.append("update"))
+
+    async def sleep(self, level: int) -> bool:
+        self.told.append(f"sleep {level}")
+        return True
+
+    async def wake(self, now: bool) -> bool:
+        self.told.append("wake" if now else "left asleep")
+        return now
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told", "woke"),
+    [
+        ({"sleep_before": True, "wake_after": True}, ["sleep 1", "update", "wake"], True),
+        ({"sleep_before": True}, ["sleep 1", "update", "left asleep"], False),
+        ({"wake_after": True}, ["update"], False),
+    ],
+    ids=["woken", "left asleep", "not put to sleep"],
+)
+async def test_the_server_of_an_engine_sleeps_around_the_update_as_asked(
+    tmp_path: Path, wanted: dict[str, Any], told: list[str], woke: bool
+) -> None:
+    engine = SleepyEngine(tmp_path / "adapters")
+    async with serving(tmp_path, engine) as api:
+        body = {"requests": [item("Hi", await api.said("Hi"))], "orchestration": wanted}
+        receipt = FeedbackResponse.model_validate(ok(await api.http.post("/v1/feedback", json=body)))
+        assert engine.told == told
+        assert (receipt.vllm.slept, receipt.vllm.woke) == ("sleep_before" in wanted, woke)
+        assert (receipt.timing_ms.sleep > 0, receipt.timing_ms.wake > 0) == (receipt.vllm.slept, receipt.vllm.slept)
+
+
+@pytest.mark.parametrize("wake", [True, False])
+async def test_after_an_update_that_fails_the_server_is_woken_unless_told_otherwise(tmp_path: Path, wake: bool) -> None:
+    def fail() -> None:
+        raise StackError("no memory")
+
+    engine = SleepyEngine(tmp_path / "adapters")
+    engine.before_save = fail
+    async with serving(tmp_path, engine) as api:
+        wanted = {"sleep_before": True, "wake_after": not wake, "wake_on_failure": wake}
+        body = {"requests": [item("Hi", await api.said("Hi"))], "orchestration": wanted}
+        error(await api.http.post("/v1/feedback", json=body), 503)
+    assert engine.told == ["sleep 1", "wake" if wake else "left asleep"]
 
 
 async def test_the_training_settings_reach_the_engine(tmp_path: Path, engine: FakeEngine) -> None:

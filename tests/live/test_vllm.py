@@ -17,7 +17,7 @@ import claas
 from claas.core.errors import InvalidInput, StackError
 from claas.core.settings import EMBEDDED, TrainingConfig
 from claas.engines.base import AdapterSpec, Sample, TokenIds, Weights
-from tests.engines.talk import PROMPTS, ask, teach, user
+from tests.engines.talk import PROMPTS, ask, items, teach, user
 
 PROGRAM = Path(
     os.environ.get("CLAAS_VLLM_COMMAND", Path(claas.__file__).parents[1] / ".cache" / "vllm" / "bin" / "vllm")
@@ -123,6 +123,18 @@ async def test_all_of_the_window_can_be_read(vllm: Any, local: Any, versions: li
     assert ours.logprobs == pytest.approx(theirs.logprobs, abs=1e-3)  # up to 25 nats each
     answer = await ask(vllm, versions[-1], "word " * 1500, max_tokens=4000)
     assert len(answer.prompt_ids) + len(answer.token_ids) <= vllm.window
+
+
+async def test_it_pauses_while_somebody_learns(vllm: Any, versions: list[Weights]) -> None:
+    under_way = asyncio.create_task(ask(vllm, versions[-1], PROMPTS[0], 40))
+    await asyncio.sleep(0)
+    assert await vllm.sleep(1)
+    assert under_way.done()
+    asked = asyncio.create_task(ask(vllm, versions[1], PROMPTS[0], 40))
+    await vllm.update(LORA, items([await under_way], [PROMPTS[0]]), TrainingConfig(teacher_top_k=20), "while it sleeps")
+    assert not asked.done()
+    assert await vllm.wake(True)
+    assert (await asked).weights == versions[1]
 
 
 async def test_more_versions_than_vllm_holds_are_asked_at_once(vllm: Any, versions: list[Weights]) -> None:

@@ -125,6 +125,23 @@ class VllmClient:
         """Forget an adapter. Raises `NotFound` where there is none of this name."""
         await self._asked("unloading an adapter", "POST", "/v1/unload_lora_adapter", {"lora_name": name})
 
+    async def sleep_mode(self) -> bool | None:
+        """Whether the server can give up memory while it sleeps; None where it can neither sleep nor pause."""
+        try:
+            told = await self._asked("a look at its configuration", "GET", "/server_info?config_format=json")
+        except NotFound:
+            return None  # it was started without VLLM_SERVER_DEV_MODE=1
+        return bool(_part(_part(told, "vllm_config"), "model_config").get("enable_sleep_mode"))
+
+    async def pause(self, *, sleep: bool) -> None:
+        """Answer what was asked, then nothing until `resume`; with `sleep`, give up memory."""
+        path = "/sleep?level=1&mode=wait" if sleep else "/pause?mode=wait&clear_cache=false"
+        await self._asked("falling asleep", "POST", path)
+
+    async def resume(self, *, sleep: bool) -> None:
+        """Answer again, after a `pause` of the same kind."""
+        await self._asked("waking up", "POST", "/wake_up" if sleep else "/resume")
+
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()

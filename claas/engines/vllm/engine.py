@@ -24,6 +24,7 @@ from claas.engines.vllm.check import largest_gap
 from claas.engines.vllm.client import VllmClient
 from claas.engines.vllm.server import BaseToServe, VllmServer
 from claas.engines.vllm.settings import KEY_VARIABLE, URL_VARIABLE, VllmSettings
+from claas.engines.vllm.sleeping import Sleeping
 from claas.models.sources import model_source
 
 T = TypeVar("T")
@@ -44,6 +45,7 @@ class VllmEngine(RemoteEngine[LocalVersion]):
         served: Path,
         *,
         window: int,
+        sleep_mode: bool | None,
         most_adapters: int,
         lock_timeout_s: float,
         server: VllmServer | None = None,
@@ -59,6 +61,7 @@ class VllmEngine(RemoteEngine[LocalVersion]):
         self._model_check = model_check
         self._stop_ids = sorted(base.chat.stop_ids)
         self._adapters = LoadedAdapters(client, served, most_adapters, self._files)
+        self._sleeping = Sleeping(client, sleep_mode)
 
     @classmethod
     def open(cls, config: VllmSettings) -> "VllmEngine":
@@ -80,7 +83,7 @@ class VllmEngine(RemoteEngine[LocalVersion]):
                 url, key = server.url, server.key
             trouble = server.trouble if server else lambda: None
             opening, client = (VllmClient(url, key, config.vllm_timeout_s, trouble) for _ in range(2))
-            window, model_check = asyncio.run(_introduced(opening, base, served, check=config.check_model))
+            window, sleep_mode, model_check = asyncio.run(_introduced(opening, base, served, check=config.check_model))
             on_failure.pop_all()
         return cls(
             base,
@@ -88,6 +91,7 @@ class VllmEngine(RemoteEngine[LocalVersion]):
             client,
             served,
             window=window,
+            sleep_mode=sleep_mode,
             most_adapters=config.vllm_adapters,
             lock_timeout_s=config.lock_timeout_s,
             server=server,
@@ -120,6 +124,14 @@ class VllmEngine(RemoteEngine[LocalVersion]):
     async def import_adapter(self, lora_id: str, config: Mapping[str, JsonValue], weights: bytes) -> Weights:
         """Create version 0 with given weights, unless just that exists; none that the server cannot have."""
         return await self._served(lora_id, super().import_adapter(lora_id, config, weights))
+
+    async def sleep(self, level: int) -> bool:
+        """Let the server sleep, once what it was asked is answered; requests wait until `wake`. Whether it does."""
+        return await self._sleeping.sleep(level)
+
+    async def wake(self, now: bool) -> bool:
+        """Take back one `sleep`. Whether the server was woken: `now`, else it is by who asks next."""
+        return await self._sleeping.wake(now)
 
     async def export_adapter(self, lora_id: str, version: int | None = None) -> Path:
         """The version's own directory: a standard PEFT adapter, with `version.json` beside it. Read only."""
@@ -165,20 +177,21 @@ class VllmEngine(RemoteEngine[LocalVersion]):
 
     async def _asked(self, weights: Weights, ask: Callable[[str], Awaitable[T]]) -> T:
         """What the server says of exactly these weights, which it is given again where it was started again."""
-        async with self._adapters.using(weights) as name:
-            try:
+        async with self._sleeping.awake():
+            async with self._adapters.using(weights) as name:
+                try:
+                    return await ask(name)
+                except NotFound:
+                    self._adapters.forget(weights, name)
+            async with self._adapters.using(weights) as name:
                 return await ask(name)
-            except NotFound:
-                self._adapters.forget(weights, name)
-        async with self._adapters.using(weights) as name:
-            return await ask(name)
 
     async def _served(self, lora_id: str, making: Awaitable[Weights]) -> Weights:
         """What is made, once the server has it; what it cannot have is undone."""
         existed = lora_id in self._store.adapters()
         weights = await making
         try:
-            async with self._adapters.using(weights):
+            async with self._sleeping.awake(), self._adapters.using(weights):
                 return weights
         except ClaasError:
             if not existed:
@@ -195,14 +208,16 @@ class VllmEngine(RemoteEngine[LocalVersion]):
         return {ADAPTER_CONFIG: config, ADAPTER_WEIGHTS: self._versions.read_adapter(record)}
 
 
-async def _introduced(client: VllmClient, base: LoadedModel, served: Path, *, check: bool) -> tuple[int, str]:
-    """The window that the server leaves the model, and what is to be said of the check of its numbers."""
+async def _introduced(
+    client: VllmClient, base: LoadedModel, served: Path, *, check: bool
+) -> tuple[int, bool | None, str]:
+    """The window that the server leaves the model, how it sleeps, and what the check of its numbers found."""
     try:
-        window = await _window(client, base, served)
+        window, sleep_mode = await _window(client, base, served), await client.sleep_mode()
         gap = await largest_gap(base, client, served) if check else None
     finally:
         await client.close()
-    return window, "skipped" if gap is None else f"passed, {gap:.1g} nats apart"
+    return window, sleep_mode, "skipped" if gap is None else f"passed, {gap:.1g} nats apart"
 
 
 async def _window(client: VllmClient, base: LoadedModel, served: Path) -> int:
