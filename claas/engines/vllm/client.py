@@ -10,11 +10,13 @@ from typing import Any, cast
 import httpx
 
 from claas.core.errors import BadRequest, ClaasError, Forbidden, InvalidInput, NotFound, StackError
+from claas.core.http_pools import HttpPools
 from claas.engines.base import SamplingParams
 from claas.engines.versioned import SampledIds, ScoredIds
 from claas.engines.vllm.settings import KEY_VARIABLE
 
 _CONNECT_S = 10.0
+_MOST_IN_FLIGHT = 256
 _SEEDS = 2**63
 _SHOWN_CHARACTERS = 300
 _TOKEN = "token_id:"
@@ -41,13 +43,9 @@ class VllmClient:
         self.url = url.rstrip("/")
         self._timeout_s = timeout_s
         self._trouble = trouble
-        self._http = httpx.AsyncClient(
-            base_url=self.url,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx.Timeout(None, connect=_CONNECT_S),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
-            trust_env=False,
-        )
+        bounds = httpx.Timeout(None, connect=_CONNECT_S)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._pools = HttpPools(self.url, _MOST_IN_FLIGHT, bounds, headers, proxies=False)
 
     async def models(self) -> list[VllmModel]:
         """What the server lists: base models first, then the adapters that are loaded."""
@@ -144,7 +142,7 @@ class VllmClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await self._pools.close()
 
     async def _choice(self, what: str, asked: Mapping[str, object]) -> dict[str, Any]:
         (choice,) = _part(await self._asked(what, "POST", "/v1/completions", asked), "choices")
@@ -153,8 +151,8 @@ class VllmClient:
     async def _asked(self, what: str, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
         """The JSON, or the text, of a reply; what went wrong as one of our errors."""
         try:
-            async with asyncio.timeout(self._timeout_s):
-                reply = await self._http.request(method, path, json=body)
+            async with self._pools.free() as pool, asyncio.timeout(self._timeout_s):
+                reply = await pool.request(method, path, json=body)
         except TimeoutError:
             raise StackError(
                 f"vLLM did not finish {what} within {self._timeout_s:g} s; run the same command again"

@@ -12,6 +12,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from claas.core.errors import InvalidInput, StackError
+from claas.core.http_pools import HttpPools
 from claas.core.settings import API_KEY_VARIABLE
 from claas.eval.stacks.silence import Silence
 from claas.wire.adapters import ErrorBody
@@ -21,10 +22,6 @@ B = TypeVar("B", bound=BaseModel)
 TRANSIENT = frozenset({408, 425, 429, 502, 503, 504})
 MOST_BYTES = 64 * 2**20
 """A reply beyond this is none that was asked for: an answer of 8,000 tokens with 20 alternatives each is 13 MiB."""
-
-_CONNECTIONS_A_POOL = 8
-"""A pool of httpx looks at each of its connections whenever a request begins or ends: 128 in one of them take longer
-than 16."""
 
 _CONNECT_S = 10.0
 _SHOWN_CHARACTERS = 300
@@ -103,31 +100,21 @@ class HttpClient:
         self._has_answered = False
         self._silence = silence or Silence(base_url)
         self._jitter = random.Random(seed)
-        pools = 1 if transport is not None else -(-max_concurrency // _CONNECTIONS_A_POOL)
-        certificates = httpx.create_ssl_context()
-        self._pools = [
-            httpx.AsyncClient(
-                base_url=base_url,
-                transport=transport,
-                verify=certificates,
-                timeout=httpx.Timeout(timeout_s, connect=_CONNECT_S, pool=None),
-                headers={"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {}),
-                limits=httpx.Limits(max_connections=_CONNECTIONS_A_POOL, max_keepalive_connections=_CONNECTIONS_A_POOL),
-            )
-            for _ in range(pools)
-        ]
-        self._free = asyncio.LifoQueue[httpx.AsyncClient]()
-        for request in range(max_concurrency):
-            self._free.put_nowait(self._pools[request % pools])
+        self._pools = HttpPools(
+            base_url,
+            max_concurrency,
+            httpx.Timeout(timeout_s, connect=_CONNECT_S, pool=None),
+            {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {}),
+            transport,
+        )
 
     async def close(self) -> None:
         """Close the pooled connections."""
-        for pool in self._pools:
-            await pool.aclose()
+        await self._pools.close()
 
     async def get(self, path: str, into: type[B], params: Mapping[str, str] | None = None) -> B:
         """GET a body."""
-        return await self._send(self._pools[0].build_request("GET", path, params=params), into)
+        return await self._send(self._pools.requests.build_request("GET", path, params=params), into)
 
     async def post(self, path: str, body: BaseModel, into: type[B], headers: Mapping[str, str] | None = None) -> B:
         """POST a body and read one. Sent again after a transient failure, so it must be safe to repeat."""
@@ -139,7 +126,7 @@ class HttpClient:
 
     def _with_body(self, method: str, path: str, body: BaseModel, headers: Mapping[str, str]) -> httpx.Request:
         content, kind = body.model_dump_json(exclude_none=True), {"Content-Type": "application/json"}
-        return self._pools[0].build_request(method, path, content=content, headers={**kind, **headers})
+        return self._pools.requests.build_request(method, path, content=content, headers={**kind, **headers})
 
     async def _send(self, request: httpx.Request, into: type[B]) -> B:
         """The body of the successful response.
@@ -149,11 +136,8 @@ class HttpClient:
         path, tries, failing_since = request.url.path, 0, 0.0
         with self._silence.until_reply(path):
             while True:
-                pool = await self._free.get()
-                try:
+                async with self._pools.free() as pool:
                     outcome = await self._outcome(pool, request)
-                finally:
-                    self._free.put_nowait(pool)
                 if isinstance(outcome, _Reply) and outcome.status not in TRANSIENT:
                     return _parsed(path, self._accepted(path, outcome), into)
                 tries, now = tries + 1, time.monotonic()
