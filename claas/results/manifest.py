@@ -177,20 +177,17 @@ def write_manifest(files: RunFiles, manifest: Manifest) -> None:
 def continued(config: EvalConfig, recorded: Manifest, folder: Path) -> EvalConfig:
     """`config` resolved for the run in `folder`; `InvalidInput` shows every setting that contradicts its record.
 
-    Collapse steps that were left open stay as recorded; a run that grows gets those of the added steps.
+    Checkpoints that were left open stay as recorded; a run that grows gets those of the added steps.
     """
-    old_steps, old_collapse = recorded.config["num_steps"], recorded.config["collapse_steps"]
-    assert isinstance(old_steps, int)
-    assert isinstance(old_collapse, list)
-    resolved = config.resolved()
-    if config.collapse_steps is None and config.num_steps >= old_steps:
-        recorded_steps = [step for step in old_collapse if isinstance(step, int)]
-        added_steps = [step for step in spread(config.num_steps) if step >= old_steps]
-        resolved = replace(resolved, collapse_steps=recorded_steps + added_steps)
+    then, resolved = recorded_config(recorded.config), config.resolved()
+    old_steps, old_checkpoints = then.num_steps, then.checkpoints or []
+    if config.checkpoints is None and config.num_steps >= old_steps:
+        added = [step for step in spread(config.num_steps) if step >= old_steps]
+        resolved = replace(resolved, checkpoints=[*old_checkpoints, *added])
     asked = asdict(resolved)
-    if config.collapse_steps is None:  # what follows from num_steps is no difference of its own
-        asked["collapse_steps"] = old_collapse
-    differences = _differences(asdict(recorded_config(recorded.config)), asked, old_steps)
+    if config.checkpoints is None:  # what follows from num_steps is no difference of its own
+        asked["checkpoints"] = old_checkpoints
+    differences = _differences(asdict(then), asked, old_steps)
     if differences:
         raise InvalidInput(
             f"{folder} holds a run with another configuration: {'; '.join(differences)}. Choose another output_dir, "
@@ -230,7 +227,7 @@ def _comparable(config: Mapping[str, Any], old_steps: int) -> dict[str, Any]:
     may_differ = MAY_DIFFER | {"num_steps"}
     must_agree = {key: value for key, value in config.items() if key not in may_differ}
     return {key: value for key, value in flat_settings(must_agree).items() if key not in may_differ} | {
-        "collapse_steps": [step for step in config["collapse_steps"] if step < old_steps],
+        "checkpoints": [step for step in config["checkpoints"] if step < old_steps],
         "through a gateway": config["openclaw_url"] is not None,
     }
 

@@ -101,11 +101,17 @@ _KEYS_OF_KFALLAH_CLAAS = {
 }
 
 
+_CHECKPOINTS_OF_OLD = "collapse_steps"
+"""What records of earlier versions call `checkpoints`."""
+
+_FOREIGN_KEYS = {**_KEYS_OF_KFALLAH_CLAAS, _CHECKPOINTS_OF_OLD: "it is called checkpoints"}
+
+
 @dataclass
 class EvalConfig:
     """What to run. A value of None is resolved by `resolved()`; what a run records is always the resolved value."""
 
-    FOREIGN_KEYS = _KEYS_OF_KFALLAH_CLAAS
+    FOREIGN_KEYS = _FOREIGN_KEYS
 
     def __new__(cls, *_: Any, **values: Any) -> Self:
         """`InvalidInput` says what to write instead of a key that does not exist."""
@@ -141,15 +147,15 @@ class EvalConfig:
         "none: feedback_string at every step; paraphrase: that or a paraphrase of it, drawn by seed",
         choices=("none", PARAPHRASE),
     )
-    collapse_steps: list[int] | None = setting(
+    checkpoints: list[int] | None = setting(
         None,
-        "steps (from 0) at which collapse, scope and general are measured, and at the last of which they are judged; "
-        "those beyond num_steps are left out; null: five, spread evenly, the last too",
+        "steps (from 0) at which everything is measured: collapse, scope and general at no others, and they are judged "
+        "at the last of these; those beyond num_steps are left out; null: five, spread evenly, the last too",
     )
     user: UserConfig = setting(UserConfig(), "who gives feedback, and on which answers; a bare kind does for it")
     measure_every: int = setting(
         1,
-        "measure after every n-th update; the baseline, collapse_steps, a flip and the last step are measured anyway",
+        "measure after every n-th update; the baseline, checkpoints, a flip and the last step are measured anyway",
         low=1,
     )
     limit: dict[str, int] = setting(
@@ -249,8 +255,8 @@ class EvalConfig:
         adapter_id(self.lora_id_prefix)
         alias_name(self.openclaw_alias)
         self._check_training()
-        for step in self.collapse_steps or []:
-            in_range("collapse_steps", step, 0)
+        for step in self.checkpoints or []:
+            in_range("checkpoints", step, 0)
 
     def _check_training(self) -> None:
         if self.training.objective != SDPO:
@@ -291,17 +297,17 @@ class EvalConfig:
             self,
             base_model=base_model,
             training=replace(self.training, learning_rate=rate),
-            collapse_steps=self.collapse_steps if self.collapse_steps is not None else spread(self.num_steps),
+            checkpoints=self.checkpoints if self.checkpoints is not None else spread(self.num_steps),
         )
 
 
 def left_out(config: EvalConfig) -> list[str]:
-    """What has to be said of the `collapse_steps` that the run does not have; nothing where it has all of them."""
-    beyond = [str(step) for step in config.collapse_steps or [] if step >= config.num_steps]
+    """What has to be said of the `checkpoints` that the run does not have; nothing where it has all of them."""
+    beyond = [str(step) for step in config.checkpoints or [] if step >= config.num_steps]
     if not beyond:
         return []
     return [
-        f"collapse_steps {', '.join(beyond)} left out: with num_steps={config.num_steps} the last step is "
+        f"checkpoints {', '.join(beyond)} left out: with num_steps={config.num_steps} the last step is "
         f"{config.num_steps - 1}"
     ]
 
@@ -331,13 +337,14 @@ def spread(num_steps: int, points: int = 5) -> list[int]:
 
 
 def recorded_config(values: Mapping[str, Any]) -> EvalConfig:
-    """The configuration that a run recorded; of one that is older than control arms, it had none.
+    """The configuration that a run recorded, whichever version did.
 
-    A user on record as a bare kind had patience without end.
+    One that is older than control arms had none, and a user who is a bare kind had patience without end.
     """
-    user = values.get("user")
+    given = {"checkpoints" if key == _CHECKPOINTS_OF_OLD else key: value for key, value in values.items()}
+    user = given.get("user")
     patient = {"user": {"kind": user, "patience": None}} if isinstance(user, str) else {}
-    return eval_config({"controls": [], **values, **patient})
+    return eval_config({"controls": [], **given, **patient})
 
 
 def eval_config(values: Mapping[str, Any]) -> EvalConfig:

@@ -174,7 +174,7 @@ def run(folder: Path, judge: RuleJudge, monkeypatch: pytest.MonkeyPatch) -> RunR
         metrics=["compliance", "win_rate"],
         num_steps=2,
         batch_size=1,
-        collapse_steps=[1],
+        checkpoints=[1],
         plots=False,
         output_dir=str(folder / "run"),
         config_dir=str(mine),

@@ -10,10 +10,10 @@ def test_runs_of_one_configuration_differ_in_nothing_though_their_folders_do() -
 
 
 def test_every_setting_that_differs_is_named_as_on_the_command_line_with_each_runs_value() -> None:
-    other = manifest(seed=2, training=TrainingConfig(alpha=0.25, learning_rate=0.1), collapse_steps=[0])
+    other = manifest(seed=2, training=TrainingConfig(alpha=0.25, learning_rate=0.1), checkpoints=[0])
     rate = str(manifest().config["training"]["learning_rate"])
     assert distinctions([manifest(seed=1), other, manifest(seed=1)]) == [
-        Distinction("collapse_steps", ("[0, 1, 2, 4, 5]", "[0]", "[0, 1, 2, 4, 5]"), True),
+        Distinction("checkpoints", ("[0, 1, 2, 4, 5]", "[0]", "[0, 1, 2, 4, 5]"), True),
         Distinction("seed", ("1", "2", "1"), True),
         Distinction("training.learning_rate", (rate, "0.1", rate), True),
         Distinction("training.alpha", ("0.5", "0.25", "0.5"), True),

@@ -26,7 +26,7 @@ SUITE = [
 class Letters:
     """A metric of a user's own: the first token's logprob, which is in the transcript although nobody put it there."""
 
-    def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
+    def due(self, step: int | None, checkpoints: frozenset[int]) -> bool:
         return True
 
     async def measure(self, subject: Subject) -> Measurement:
@@ -62,7 +62,7 @@ def every_metric(folder: Path, metric: str = "Letters", **changes: Any) -> EvalC
         "metrics": METRICS,
         "num_steps": 3,
         "batch_size": 2,
-        "collapse_steps": [1],
+        "checkpoints": [1],
         "fail_on_error": False,
         "plots": False,
         "output_dir": str(folder / "run"),

@@ -58,7 +58,7 @@ PREFERENCE = Preference(
 class Talk:
     """A metric that needs answers and a score: mean answer length in words, and one log probability."""
 
-    def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
+    def due(self, step: int | None, checkpoints: frozenset[int]) -> bool:
         return True
 
     async def measure(self, subject: Subject) -> Measurement:

@@ -16,7 +16,7 @@ from claas.results.keys import Key
 class Metric:
     made = 0
     def __init__(self): type(self).made += 1
-    def due(self, step, collapse_steps): return True
+    def due(self, step, checkpoints): return True
     async def measure(self, subject): ...
 
 class NotKeys(Metric):
@@ -50,7 +50,7 @@ class Declares:
     def __init__(self, *keys: Key) -> None:
         self.keys = keys
 
-    def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
+    def due(self, step: int | None, checkpoints: frozenset[int]) -> bool:
         return False
 
     async def measure(self, subject: Subject) -> Measurement:

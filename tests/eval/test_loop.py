@@ -194,15 +194,15 @@ def test_two_metrics_cannot_report_the_same_number(tmp_path: Path) -> None:
 
 def test_a_metric_that_is_not_due_leaves_no_trace(tmp_path: Path) -> None:
     class AtTheEnd:
-        def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
-            return step in collapse_steps
+        def due(self, step: int | None, checkpoints: frozenset[int]) -> bool:
+            return step in checkpoints
 
         async def measure(self, subject) -> Measurement:
             return Measurement(values={"rare": 1.0}, counts={})
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scripted_run, "METRICS", {"rare": AtTheEnd()})
-        asyncio.run(run(talkative(), settings(tmp_path / "run", collapse_steps=[2])))
+        asyncio.run(run(talkative(), settings(tmp_path / "run", checkpoints=[2])))
     assert [step["eval"] for step in outcome(tmp_path / "run")["steps"]] == [{}, {}, {"rare": 1.0}]
 
 

@@ -28,7 +28,7 @@ def planned(asked: EvalConfig) -> RunPlan:
     ("kind", "changes"),
     [
         ("isolated", {"controls": ["in_context", "neutral"], "num_steps": 3}),
-        ("isolated", {"measure_every": 2, "num_steps": 5, "collapse_steps": [0], "metrics": ["all"]}),
+        ("isolated", {"measure_every": 2, "num_steps": 5, "checkpoints": [0], "metrics": ["all"]}),
         ("sequential", {"metrics": ["all"]}),
         ("mixed", {}),
         ("flip", {}),

@@ -411,7 +411,7 @@ def test_in_context_history_keeps_the_newest_conversations_that_fit(tmp_path: Pa
 
 
 def replace_steps(config: EvalConfig, num_steps: int) -> EvalConfig:
-    return dataclasses.replace(config, num_steps=num_steps, collapse_steps=None)
+    return dataclasses.replace(config, num_steps=num_steps, checkpoints=None)
 
 
 def test_a_history_holds_the_stages_before_it_too(tmp_path: Path) -> None:
@@ -505,7 +505,7 @@ def test_a_run_goes_on_with_the_controls_that_it_was_started_with(tmp_path: Path
 
 
 def test_what_a_mind_is_changed_from_is_measured(tmp_path: Path) -> None:
-    changes: dict[str, Any] = {"num_steps": 8, "measure_every": 3, "collapse_steps": []}
+    changes: dict[str, Any] = {"num_steps": 8, "measure_every": 3, "checkpoints": []}
     history = ran(config(tmp_path, "flip", preferences=["calm"], **changes)).preferences["calm"]
     assert sorted(history.curve("heldout_compliance")) == [0, 3, 4, 6, 8]
 
@@ -545,7 +545,7 @@ def test_less_can_be_measured_and_the_ends_always_are(tmp_path: Path) -> None:
         preferences=["calm"],
         num_steps=6,
         measure_every=3,
-        collapse_steps=[1],
+        checkpoints=[1],
         limit={"heldout": 1},
     )
     history = ran(asked).preferences["calm"]

@@ -306,7 +306,7 @@ def test_a_sampled_batch_that_is_no_file_agrees_with_nothing(run_dir: Path, caps
 
 
 def test_a_metric_that_goes_round_its_subject_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run_dir = harness(tmp_path, talkative(), metric="RoundTheSubject", num_steps=1, collapse_steps=[])
+    run_dir = harness(tmp_path, talkative(), metric="RoundTheSubject", num_steps=1, checkpoints=[])
     assert main([str(run_dir)]) == 2
     assert "let it ask through Subject.answer and Subject.score" in capsys.readouterr().err
 

@@ -15,7 +15,7 @@ from claas.dashboard.run_index import find_runs
 from claas.eval.run.folder import new_folder, open_run
 from claas.results.manifest import MAY_DIFFER, read_manifest
 from claas.results.run_files import PreferenceFiles, RunFiles
-from claas.results.settings import EvalConfig, Prices
+from claas.results.settings import EvalConfig, Prices, recorded_config
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,7 @@ def test_the_same_configuration_opens_the_folder_again() -> None:
         ({"preferences": ["concise"]}, "preferences was ['concise', 'no_emoji', 'identity'], now ['concise']"),
         ({"training": TrainingConfig(alpha=0.9)}, "training.alpha was 0.5, now 0.9"),
         ({"training": TrainingConfig(learning_rate=0.1)}, "training.learning_rate was 0.0008, now 0.1"),
-        ({"collapse_steps": [0]}, "collapse_steps was [0, 5, 10, 14, 19], now [0]"),
+        ({"checkpoints": [0]}, "checkpoints was [0, 5, 10, 14, 19], now [0]"),
         ({"num_steps": 10}, "num_steps was 20, now 10 (it may only grow)"),
         ({"base_model": "big"}, "base_model was 'claas-tiny', now 'big'"),
     ],
@@ -112,11 +112,21 @@ def test_a_gateway_may_move_but_not_come_or_go() -> None:
         start()
 
 
-def test_a_run_may_grow_and_keeps_the_collapse_steps_it_had() -> None:
+def test_a_run_that_called_its_checkpoints_otherwise_goes_on() -> None:
+    config = start(num_steps=5, checkpoints=[1, 4])
+    config["config"]["collapse_steps"] = config["config"].pop("checkpoints")
+    Path("run/config.json").write_text(json.dumps(config))
+    assert recorded_config(config["config"]).checkpoints == [1, 4]
+    with pytest.raises(InvalidInput, match=r"checkpoints was \[1, 4\], now \[0\]"):
+        start(num_steps=5, checkpoints=[0])
+    assert start(num_steps=7)["config"]["checkpoints"] == [1, 4, 6]
+
+
+def test_a_run_may_grow_and_keeps_the_checkpoints_it_had() -> None:
     start(num_steps=5)
     grown = start(num_steps=9)["config"]
     assert grown["num_steps"] == 9
-    assert grown["collapse_steps"] == [0, 1, 2, 3, 4, 6, 8]
+    assert grown["checkpoints"] == [0, 1, 2, 3, 4, 6, 8]
     assert start(num_steps=9)["config"] == grown
 
 

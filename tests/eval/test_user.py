@@ -213,7 +213,7 @@ def test_the_rule_user_never_speaks_to_a_passing_answer(answers: list[str], name
 
 def test_a_content_user_falls_silent_and_the_preference_ends(tmp_path: Path) -> None:
     asked = asked_for(
-        tmp_path, user={"kind": "when_violated"}, num_steps=20, metrics=["quick", "collapse"], collapse_steps=[1, 19]
+        tmp_path, user={"kind": "when_violated"}, num_steps=20, metrics=["quick", "collapse"], checkpoints=[1, 19]
     )
     results = ran(asked, smiling(until=2))
     said, history = complaints(results), results.preferences["calm"]
@@ -238,7 +238,7 @@ def test_patience_is_the_rounds_without_a_complaint(tmp_path: Path, patience: in
 
 def test_each_stage_ends_when_its_user_has_nothing_to_say_and_the_next_one_goes_on(tmp_path: Path) -> None:
     asked = asked_for(
-        tmp_path, "sequential", user={"kind": "when_violated"}, preferences=["calm", "warm"], collapse_steps=[]
+        tmp_path, "sequential", user={"kind": "when_violated"}, preferences=["calm", "warm"], checkpoints=[]
     )
     results = ran(asked, smiling(until=2))
     assert complaints(results, "warm") == [0, 0, 0], "the first stage has taught what both want"

@@ -163,16 +163,16 @@ def test_the_audit_says_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert f"compliance of calm is judged {SAID}" in capsys.readouterr().out
 
 
-def test_collapse_steps_that_the_run_does_not_have_are_left_out_and_named(
+def test_checkpoints_that_the_run_does_not_have_are_left_out_and_named(
     folder: Path, screen: dict[str, Console], tmp_path: Path
 ) -> None:
     steps = [0, 5, 10, 15, 19]
     results = run(
-        folder, tmp_path / "run", screen, preferences=["kind"], metrics=["collapse"], collapse_steps=steps, plots=False
+        folder, tmp_path / "run", screen, preferences=["kind"], metrics=["collapse"], checkpoints=steps, plots=False
     )
     history = results.preferences["kind"]
     assert sorted(history.curve("collapse.mean_entropy")) == [0, 1], "the baseline, and what step 0 made"
-    said = "collapse_steps 5, 10, 15, 19 left out: with num_steps=2 the last step is 1"
+    said = "checkpoints 5, 10, 15, 19 left out: with num_steps=2 the last step is 1"
     assert results.summary.preferences["kind"].notes == (said,)
     assert said in shown(screen["progress"])
     assert said in shown(screen["results"])

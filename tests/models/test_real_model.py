@@ -31,7 +31,7 @@ def test_two_updates_make_a_real_model_concise(tmp_path: Path, monkeypatch: pyte
         num_steps=2,
         max_tokens=160,
         measure_every=2,
-        collapse_steps=[1],
+        checkpoints=[1],
         limit={"heldout": 16, "pairs": 2},
         output_dir=str(tmp_path / "run"),
     )

@@ -143,7 +143,7 @@ def test_collapse_is_judged_at_its_last_checkpoint() -> None:
     rollouts = [rollout for rollout in last.rollouts if rollout.metric != "collapse"]
     shorter = last.model_copy(update={"eval": values, "rollouts": rollouts})
     ruling = judge(replace(history, steps=(*history.steps[:-1], shorter)), {}).criteria["entropy_ratio"]
-    assert ruling.verdict is PASS, "the collapse steps declared end before the last step"
+    assert ruling.verdict is PASS, "the checkpoints declared end before the last step"
 
 
 @pytest.mark.parametrize(("failure", "reason"), [("the server died", "ended after 3 of 6"), (None, "running: 3 of 6")])

@@ -34,7 +34,7 @@ _JUDGED: Mapping[Winner, Mapping[str, float | str | bool]] = {
 class WinRate:
     """How often a judge prefers the version's greedy answers to the base model's, a tie counting half.
 
-    On the held-out prompts, or the probe prompts where there are none; at baseline and where collapse is. The base
+    On the held-out prompts, or the probe prompts where there are none; at baseline and at the checkpoints. The base
     model's answers are those of version 0. Every pair is judged in both orders, and a win counts only if both agree.
     `low` and `high` are the ends of its 95 % interval, `length_controlled` what it would be at equal length. `ties`,
     `flipped` ones among them (the winner changed with the order), `unreadable` and `lost` count prompts. The judge is
@@ -110,9 +110,9 @@ class WinRate:
             transport=transport,
         )
 
-    def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
-        """At baseline and where collapse is."""
-        return step is None or step in collapse_steps
+    def due(self, step: int | None, checkpoints: frozenset[int]) -> bool:
+        """At baseline and at the checkpoints."""
+        return step is None or step in checkpoints
 
     async def measure(self, subject: Subject) -> Measurement:
         """Answer every prompt, and have the answers judged against those at baseline."""

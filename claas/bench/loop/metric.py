@@ -30,7 +30,7 @@ class Bench:
     `bench.<task>` is the number that lm-eval reports first: the mean score of a group's items, each counting the same.
     Each request has its transcript, named `<task>/<row of the data>/<request>`; a question of which any was lost is
     left out of the number and counted as lost, under `bench.<task>`. The score of a question is recomputed from its
-    transcripts by lm-eval's own code. Measured at baseline and at `collapse_steps`, or at every `interval`-th update.
+    transcripts by lm-eval's own code. Measured at baseline and at `checkpoints`, or at every `interval`-th update.
 
     A task with scores in [0, 1] is judged, as the criterion `bench_<task>`: has it changed by more than -`tolerance`,
     item by item? With `halt_on_regression` it may end the preference.
@@ -124,11 +124,11 @@ class Bench:
             }
         )
 
-    def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
-        """At baseline, and at `collapse_steps` or after every `interval`-th update; step 0 makes the first."""
+    def due(self, step: int | None, checkpoints: frozenset[int]) -> bool:
+        """At baseline, and at `checkpoints` or after every `interval`-th update; step 0 makes the first."""
         if step is None:
             return True
-        return step in collapse_steps if self.interval is None else (step + 1) % self.interval == 0
+        return step in checkpoints if self.interval is None else (step + 1) % self.interval == 0
 
     async def measure(self, subject: Subject) -> Measurement:
         """Ask every task."""

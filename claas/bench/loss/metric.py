@@ -128,7 +128,7 @@ class EvalLoss:
         path = SHIPPED if dataset_path is None else Path(dataset_path).expanduser()
         return cls(documents_of(path, text_field, documents), interval, window)
 
-    def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
+    def due(self, step: int | None, checkpoints: frozenset[int]) -> bool:
         """At baseline and after every `interval`-th update; step 0 makes the first."""
         return step is None or (step + 1) % self.interval == 0
 

@@ -172,9 +172,9 @@ class General:
         asked = {_items_of(item, preference) for item in self.items}
         return tuple(key for key in self.keys if key.items is None or key.items in asked)
 
-    def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
-        """At baseline and where collapse is: so many items that a verdict can be had are too many for every step."""
-        return step is None or step in collapse_steps
+    def due(self, step: int | None, checkpoints: frozenset[int]) -> bool:
+        """At baseline and at the checkpoints: so many items that a verdict can be had are too many for every step."""
+        return step is None or step in checkpoints
 
     async def measure(self, subject: Subject) -> Measurement:
         """Ask every item in every wording, and check every answer."""

@@ -151,9 +151,9 @@ class Collapse:
         in_range("temperature", self.temperature, 0.0, 2.0, above=True)
         in_range("max_prompts", self.max_prompts, 1)
 
-    def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
-        """At baseline and at the collapse steps."""
-        return step is None or step in collapse_steps
+    def due(self, step: int | None, checkpoints: frozenset[int]) -> bool:
+        """At baseline and at the checkpoints."""
+        return step is None or step in checkpoints
 
     async def measure(self, subject: Subject) -> Measurement:
         """Sample, and compare with baseline."""

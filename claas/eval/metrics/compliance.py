@@ -121,7 +121,7 @@ class Compliance:
         parts = preference.parts if isinstance(preference, Mixture) else ()
         return (*keys, *(key_of_part(part.name, f"heldout/{part.name}/") for part in parts))
 
-    def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
+    def due(self, step: int | None, checkpoints: frozenset[int]) -> bool:
         """At every step."""
         return True
 
@@ -205,9 +205,9 @@ class Scope:
         ),
     )
 
-    def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
-        """At baseline and where collapse is: a side effect, and with long answers the dearest one to measure."""
-        return step is None or step in collapse_steps
+    def due(self, step: int | None, checkpoints: frozenset[int]) -> bool:
+        """At baseline and at the checkpoints: a side effect, and with long answers the dearest one to measure."""
+        return step is None or step in checkpoints
 
     async def measure(self, subject: Subject) -> Measurement:
         """Answer every out-of-scope prompt and verify every answer."""

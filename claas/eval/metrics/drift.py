@@ -75,7 +75,7 @@ class Drift:
         most = min(len(items), off_task)
         return cls(tuple(items[i * len(items) // most].prompt for i in range(most)), max_prompts)
 
-    def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
+    def due(self, step: int | None, checkpoints: frozenset[int]) -> bool:
         """At every step: it only scores."""
         return True
 

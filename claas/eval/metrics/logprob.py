@@ -64,7 +64,7 @@ class LogprobMargin:
         unjudged = isinstance(preference, Flipped)
         return tuple(key.model_copy(update={"criterion": None}) if unjudged else key for key in self.keys)
 
-    def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
+    def due(self, step: int | None, checkpoints: frozenset[int]) -> bool:
         """At every step."""
         return True
 

@@ -253,7 +253,7 @@ class Metric(Protocol):
     planned step, a method `ending_at(step)` gives the metric that is measured at its end.
     """
 
-    def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
+    def due(self, step: int | None, checkpoints: frozenset[int]) -> bool:
         """Whether to measure at this step; None is the baseline."""
         ...
 

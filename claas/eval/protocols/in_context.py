@@ -34,7 +34,7 @@ class InContext:
 
     keys = (_heldout(IN_CONTEXT, "Held-out prompts, feedback in the prompt"),)
 
-    def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
+    def due(self, step: int | None, checkpoints: frozenset[int]) -> bool:
         """At baseline: what is trained later has nothing to do with it."""
         return step is None
 
@@ -71,7 +71,7 @@ class InContextHistory:
         Key(key=f"{IN_CONTEXT_HISTORY}.interactions", title="Interactions before each prompt", limits=(0.0, None)),
     )
 
-    def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
+    def due(self, step: int | None, checkpoints: frozenset[int]) -> bool:
         """At baseline: the base model answers."""
         return step is None
 

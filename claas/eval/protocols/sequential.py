@@ -39,7 +39,7 @@ class Across:
         """One for each of the others."""
         return tuple(key_of_part(other.name, f"{other.name}/", "across") for other in self.others)
 
-    def due(self, step: int | None, collapse_steps: frozenset[int]) -> bool:
+    def due(self, step: int | None, checkpoints: frozenset[int]) -> bool:
         """After that step only; the baselines of all preferences are of the same version."""
         return step == self.at_step
 

@@ -91,15 +91,15 @@ class Track:
         metrics = {name: self.metrics.get(name, metric) for name, metric in metrics.items()}
         if step is None or step + 1 in (self.num_steps, self.flips_at):
             return metrics
-        every = (step + 1) % config.measure_every == 0 or step in self.collapse_steps(config)
+        every = (step + 1) % config.measure_every == 0 or step in self.checkpoints(config)
         return metrics if every and self.control_of is None else {}
 
-    def collapse_steps(self, config: EvalConfig) -> frozenset[int]:
+    def checkpoints(self, config: EvalConfig) -> frozenset[int]:
         """The run's, or, where it has another number of steps, as many spread over these, with the last among them.
 
         Where its user falls silent, the last round is one of them, too.
         """
-        given, planned = config.collapse_steps or [], len(self.rounds)
+        given, planned = config.checkpoints or [], len(self.rounds)
         if planned != config.num_steps:
             given = spread(planned, len(given)) if len(given) > 1 else [planned - 1]
         last = [] if self.held is None else [self.held - 1]

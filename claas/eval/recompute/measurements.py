@@ -134,7 +134,7 @@ class Measurements:
         if isinstance(record, StepRecord) and record.fell_silent:
             track = track.ending_after(record.step + 1)
         due = track.metrics_at(subject.step, self.metrics, self.config)
-        again = await measure_all(due, subject, track.collapse_steps(self.config))
+        again = await measure_all(due, subject, track.checkpoints(self.config))
         compare = self.agreement.compare
         compare(where, "eval", record.eval, again.values)
         compare(where, "counts", _plain(record.counts), _plain({**sample_counts, **again.counts}))

@@ -20,10 +20,10 @@ class Measured:
     seconds: float
 
 
-async def measure_all(metrics: Mapping[str, Metric], subject: Subject, collapse_steps: frozenset[int]) -> Measured:
+async def measure_all(metrics: Mapping[str, Metric], subject: Subject, checkpoints: frozenset[int]) -> Measured:
     """Measure everything that is due at the subject's step, side by side."""
     started = time.monotonic()
-    due = [metric for metric in metrics.values() if metric.due(subject.step, collapse_steps)]
+    due = [metric for metric in metrics.values() if metric.due(subject.step, checkpoints)]
     measurements = await together(metric.measure(subject) for metric in due)
     values: Values = {}
     counts: dict[str, Counts] = {}

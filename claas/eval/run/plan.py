@@ -104,10 +104,10 @@ class _Counted:
         baseline = await self._measure(None, None)
         self.detectable = self._detectable(baseline.rollouts)
         by_due: dict[tuple[str, ...], Counter[str]] = {}
-        collapse = self.track.collapse_steps(self.config)
+        checkpoints = self.track.checkpoints(self.config)
         for step in range(self.track.num_steps):
             due = self.track.metrics_at(step, self.metrics, self.config)
-            names = tuple(name for name, metric in due.items() if metric.due(step, collapse))
+            names = tuple(name for name, metric in due.items() if metric.due(step, checkpoints))
             if names not in by_due:
                 by_due[names] = _by_metric((await self._measure(step, baseline)).rollouts)
             self.requests += by_due[names]
@@ -125,7 +125,7 @@ class _Counted:
             max_tokens=self.config.max_tokens,
         )
         due = self.track.metrics_at(step, self.metrics, self.config)
-        found = await measure_all(due, subject, self.track.collapse_steps(self.config))
+        found = await measure_all(due, subject, self.track.checkpoints(self.config))
         if step is None:
             self.requests += _by_metric(found.rollouts)
             self.measurements += 1

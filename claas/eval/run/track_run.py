@@ -102,7 +102,7 @@ class TrackRun:
         base_model, before = self.config.base_model, None if step is None else self.ledger.update(step)[0].adapter
         with_chat = self.config.openclaw_url is None
         measured, canary = await both(
-            measure_all(track.metrics_at(step, self.metrics, self.config), subject, track.collapse_steps(self.config)),
+            measure_all(track.metrics_at(step, self.metrics, self.config), subject, track.checkpoints(self.config)),
             score_canary(subject, base_model, self._canary_text, before, with_chat=with_chat),
         )
         if with_chat:

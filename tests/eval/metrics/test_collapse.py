@@ -186,5 +186,5 @@ def test_without_a_measured_baseline_there_is_nothing_to_compare_with() -> None:
     assert values["mean_logprob_drift"] is None
 
 
-def test_it_is_due_at_baseline_and_at_the_collapse_steps() -> None:
+def test_it_is_due_at_baseline_and_at_the_checkpoints() -> None:
     assert [Collapse().due(step, frozenset({3})) for step in (None, 0, 3)] == [True, False, True]

@@ -68,7 +68,7 @@ def test_every_record_says_whether_the_preference_generalises_and_some_whether_i
     monkeypatch.setattr(scripted_run, "PREFERENCE", wanted)
     monkeypatch.setattr(scripted_run, "METRICS", {"compliance": Compliance(), "scope": Scope()})
     answers = dict.fromkeys(PROMPTS, ESSAY) | {PROMPTS[0]: SHORT}
-    settings = scripted_run.settings(tmp_path / "run", collapse_steps=[2])
+    settings = scripted_run.settings(tmp_path / "run", checkpoints=[2])
     asyncio.run(scripted_run.run(FakeStack(answers=answers), settings))
     found = scripted_run.outcome(tmp_path / "run")
     every_step = {"preference_compliance": 1.0, "heldout_compliance": 1.0, "generalisation_gap": 0.0}
