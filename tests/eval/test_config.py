@@ -247,5 +247,5 @@ def test_an_experiment_is_what_suits_it_and_arguments_go_before_it() -> None:
     assert (job.config.base_model, job.config.max_tokens) == ("smollm2", 80)
     assert job.config.limit == {"heldout": 32, "out_of_scope": 12, "pairs": 4, "capability": 24}
     assert job.config.resolved().training.learning_rate == 1e-4
-    with pytest.raises(InvalidInput, match="unknown experiment 'smollm3'; known: smollm2"):
+    with pytest.raises(InvalidInput, match="unknown experiment 'smollm3'; known: lr_search, smollm2"):
         compose(["experiment=smollm3"])
