@@ -169,8 +169,8 @@ class General:
 
     def keys_for(self, preference: Preference) -> tuple[Key, ...]:
         """Those of which the suite has items, given what the preference is about."""
-        asked = {_items_of(item, preference) for item in self.items}
-        return tuple(key for key in self.keys if key.items is None or key.items in asked)
+        asked = {_items_of(item, preference).prefix for item in self.items}
+        return tuple(key for key in self.keys if key.items is None or key.items.prefix in asked)
 
     def due(self, step: int | None, checkpoints: frozenset[int]) -> bool:
         """At baseline and at the checkpoints: so many items that a verdict can be had are too many for every step."""
