@@ -31,6 +31,7 @@ BENCHMARKS = {
     "calibration": in_own_process("benchmarks.calibration"),
     "compare": in_own_process("benchmarks.compare"),
     "aggregate": in_own_process("benchmarks.aggregate"),
+    "protocols": in_own_process("benchmarks.protocols"),
     "tiny_model": in_own_process("benchmarks.tiny_model"),
 }
 

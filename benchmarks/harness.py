@@ -35,8 +35,8 @@ _SYNCED = "the API's answers, each on the disk before its reply"
 def speed() -> int:
     """The 20-step concise run with all metrics, against the same requests sent one after another."""
     report = Report()
-    together = _run(EvalConfig(preferences=["concise"], plots=False))
-    one_by_one = _run(EvalConfig(preferences=["concise"], plots=False, max_concurrency=1))
+    together = run_once(EvalConfig(preferences=["concise"], plots=False))
+    one_by_one = run_once(EvalConfig(preferences=["concise"], plots=False, max_concurrency=1))
     report.line("20 steps, all metrics, after start-up", together.seconds, "s", at_most=45.0)
     report.line("the same requests one after another", one_by_one.seconds, "s")
     report.line("speed-up", one_by_one.seconds / together.seconds, "x", at_least=2.0)
@@ -49,9 +49,9 @@ def latency() -> int:
     report = Report()
     asked = EvalConfig(preferences=["concise"], controls=[], base_model=BASE_MODEL, plots=False)
     with slow_stack() as url:
-        together = _run(replace(asked, claas_url=url, num_steps=10))
+        together = run_once(replace(asked, claas_url=url, num_steps=10))
     with slow_stack() as url:
-        one_by_one = _run(replace(asked, claas_url=url, num_steps=1, max_concurrency=1))
+        one_by_one = run_once(replace(asked, claas_url=url, num_steps=1, max_concurrency=1))
     report.line("a request, of 10 steps with 128 in flight", 1000 * together.seconds / together.requests, "ms")
     report.line("one after another", 1000 * one_by_one.seconds / one_by_one.requests, "ms")
     faster = one_by_one.seconds / one_by_one.requests / (together.seconds / together.requests)
@@ -84,7 +84,7 @@ def checks() -> int:
         with _timed(seconds, "preference loaded, its verifier audited"):
             load(EvalConfig(preferences=["concise"]))
 
-    run = _run(EvalConfig(preferences=["concise"], plots=False), afterwards=again)
+    run = run_once(EvalConfig(preferences=["concise"], plots=False), afterwards=again)
     for what, spent in seconds.items():
         report.line(what, 100 * spent / run.seconds, "%", at_most=2.0 if what == _SYNCED else None)
     report.line("all of it, as a share of the 20-step run", 100 * sum(seconds.values()) / run.seconds, "%", at_most=3.0)
@@ -105,7 +105,7 @@ def memory() -> int:
 def learning() -> int:
     """All three preferences at the default settings."""
     report = Report()
-    run = _run(EvalConfig(preferences=list(PREFERENCES), plots=False))
+    run = run_once(EvalConfig(preferences=list(PREFERENCES), plots=False))
     for name, found in run.results.summary.preferences.items():
         lost = [item for kind in ("knowledge", "form") for item in found.changed_items[kind].lost]
         report.line(f"{name}: held-out compliance", found.finals["heldout_compliance"], "", at_least=0.8)
@@ -121,7 +121,7 @@ def collapse() -> int:
     """Far too high a learning rate: the alarms must fire and the verdict must be fail."""
     report = Report()
     training = TrainingConfig(learning_rate=3e-2)
-    run = _run(EvalConfig(preferences=["concise"], training=training, plots=False))
+    run = run_once(EvalConfig(preferences=["concise"], training=training, plots=False))
     found = run.results.summary.preferences["concise"]
     report.line("collapse alert", found.finals["collapse.alert"], "", at_least=1.0)
     report.line("knowledge_retention", found.criteria["knowledge_retention"].value, "", at_most=0.5)
@@ -174,6 +174,7 @@ class Watched:
         seed: int,
         max_tokens: int,
         top_logprobs: int = 0,
+        earlier: Sequence[Mapping[str, str]] = (),
     ) -> Answer:
         with self:
             return await self.inner.answer(
@@ -183,6 +184,7 @@ class Watched:
                 seed=seed,
                 max_tokens=max_tokens,
                 top_logprobs=top_logprobs,
+                earlier=earlier,
             )
 
     async def score(
@@ -214,18 +216,18 @@ def _timed(seconds: dict[str, float], what: str) -> Generator[None]:
 
 
 @dataclass(frozen=True)
-class _Run:
+class TimedRun:
     results: RunResults
     seconds: float
     requests: int
     idle_share: float
 
 
-def _run(
+def run_once(
     config: EvalConfig,
     opened: Callable[[EvalConfig, Path], object] = open_stack,
     afterwards: Callable[[Stack, Path], Awaitable[None]] | None = None,
-) -> _Run:
+) -> TimedRun:
     """One run in a folder of its own, timed from the moment its stack is open to the last record.
 
     `afterwards` gets the stack while it is still open, and the run's folder.
@@ -249,4 +251,4 @@ def _run(
     if results.failures:
         raise SystemExit(f"the run failed: {results.failures}")
     seconds = started[1] - started[0]
-    return _Run(results, seconds, watched[0].requests, watched[0].idle_s / seconds)
+    return TimedRun(results, seconds, watched[0].requests, watched[0].idle_s / seconds)

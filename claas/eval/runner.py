@@ -1,7 +1,7 @@
 """`run_harness`: a whole run, from its configuration to its results, started or continued."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -159,12 +159,19 @@ class _Work:
     _ended: dict[str, History] = field(default_factory=dict[str, History])
 
     async def run_all(self, stack: Stack, user: SimulatedUser) -> None:
-        """Every adapter, `parallel_preferences` at a time."""
+        """Every adapter of the run, `parallel_preferences` at a time, and with each its controls."""
         places = asyncio.Semaphore(self.run.config.parallel_preferences)
-        by_adapter: dict[str, list[Track]] = {}
+        own = {track.name: track.adapter for track in self.tracks}
+        lives: dict[str, dict[str, list[Track]]] = {}
         for track in self.tracks:
-            by_adapter.setdefault(track.adapter, []).append(track)
-        await together(self._train_one(tracks, stack, user, places) for tracks in by_adapter.values())
+            beside = lives.setdefault(own[track.control_of or track.name], {})
+            beside.setdefault(track.adapter, []).append(track)
+
+        async def side_by_side(adapters: Collection[Sequence[Track]]) -> None:
+            async with places:
+                await together(self._train_one(tracks, stack, user) for tracks in adapters)
+
+        await together(side_by_side(beside.values()) for beside in lives.values())
 
     async def run_pilot(self, stack: Stack, user: SimulatedUser) -> None:
         """The baseline and one step of the first track; `StackError` where that fails."""
@@ -172,20 +179,17 @@ class _Work:
         await self._start(self.tracks[:1], stack, user, runs)
         await run_track(runs[0], steps=1)
 
-    async def _train_one(
-        self, tracks: Sequence[Track], stack: Stack, user: SimulatedUser, places: asyncio.Semaphore
-    ) -> None:
+    async def _train_one(self, tracks: Sequence[Track], stack: Stack, user: SimulatedUser) -> None:
         """All tracks of one adapter, one after another; where one fails, those after it are not begun."""
-        async with places:
-            runs: list[TrackRun] = []
-            failure = await self._failure_of(self._start(tracks, stack, user, runs))
-            for place, track in enumerate(tracks):
-                if failure is None:
-                    failure = await self._failure_of(self._go_on(runs[place], runs[place + 1 :]))
-                    self._end(track.name, failure)
-                    failure = failure and f"{track.name}, which is trained before it, ended: {failure}"
-                else:
-                    self._end(track.name, failure)
+        runs: list[TrackRun] = []
+        failure = await self._failure_of(self._start(tracks, stack, user, runs))
+        for place, track in enumerate(tracks):
+            if failure is None:
+                failure = await self._failure_of(self._go_on(runs[place], runs[place + 1 :]))
+                self._end(track.name, failure)
+                failure = failure and f"{track.name}, which is trained before it, ended: {failure}"
+            else:
+                self._end(track.name, failure)
 
     async def _start(self, tracks: Sequence[Track], stack: Stack, user: SimulatedUser, runs: list[TrackRun]) -> None:
         """Add a run of each track, started."""
