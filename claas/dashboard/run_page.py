@@ -128,7 +128,7 @@ def run_view(run: RunIndex) -> RunView:
         preferences=views,
         waiting=waiting,
         columns=columns(keys),
-        seconds_left=seconds_left(lines, run.config.parallel_preferences) if run.held and lines else None,
+        seconds_left=seconds_left(lines, run.config.adapters_at_once) if run.held and lines else None,
     )
 
 

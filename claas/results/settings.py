@@ -180,7 +180,7 @@ class EvalConfig:
         "thresholds in place of those that the metrics declare, by criterion, and the confidence of every interval",
     )
     max_concurrency: int = setting(128, "requests in flight", low=1)
-    parallel_preferences: int = setting(1, "preferences run side by side", low=1)
+    parallel_preferences: int = setting(1, "preferences run side by side, each with its controls", low=1)
     temperature: float = setting(0.7, "of the answers that feedback is given on", low=0.0, high=2.0)
     max_tokens: int = setting(400, "bound of every sampled answer", low=1)
     chat_template_kwargs: dict[str, Any] = setting(
@@ -277,6 +277,16 @@ class EvalConfig:
     def training_of(self, arm: str) -> TrainingConfig:
         """The settings of an arm's updates."""
         return replace(self.training, objective=SFT) if arm == SFT else self.training
+
+    @property
+    def trained_controls(self) -> list[str]:
+        """The controls that have a life of their own."""
+        return [name for name in self.controls if name not in UNTRAINED]
+
+    @property
+    def adapters_at_once(self) -> int:
+        """How many adapters are trained side by side: those of the run, and with each its controls."""
+        return self.parallel_preferences * (1 + len(self.trained_controls))
 
     @property
     def trainings(self) -> list[TrainingConfig]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from claas.api.config import ApiConfig
 from claas.api.modes import open_engine
@@ -21,7 +22,7 @@ from claas.eval.stacks.stack import LostAnswer
 from claas.results.manifest import read_manifest
 from claas.results.progress import lost
 from claas.results.run_files import RunFiles
-from claas.results.settings import EvalConfig
+from claas.results.settings import EvalConfig, ProtocolConfig
 from claas.results.summary import RunResults
 from claas.results.user import UserConfig
 from tests.eval.live_api import live_api
@@ -71,9 +72,9 @@ async def killed(config: EvalConfig, at: int) -> None:
         await running
 
 
-def numbers(results: RunResults) -> list[Any]:
+def numbers(results: RunResults, name: str = "calm") -> list[Any]:
     """What was measured and learned, less times, the canary that each run has its own of, and ids."""
-    history = results.preferences["calm"]
+    history = results.preferences[name]
     assert history.baseline is not None
     told = [history.baseline.model_dump(), *(step.model_dump() for step in history.steps)]
     for record in told:
@@ -101,6 +102,52 @@ def test_a_killed_run_resumes_to_the_numbers_of_an_unbroken_one_elsewhere(tmp_pa
         assert not shades.of_tokens, "tokens lead through the text"
     ledger = (tmp_path / "elsewhere" / "calm" / "ledger.jsonl").read_text().splitlines()
     assert [json.loads(line)["kind"] for line in ledger] == ["intent", "receipt"] * 3
+
+
+ARMS = ["in_context", "in_context_history", "placebo", "neutral", "irrelevant", "off_policy", "sft"]
+
+
+@pytest.mark.faults
+def test_every_arm_killed_anywhere_resumes_to_the_numbers_of_an_unbroken_run(tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"controls": ARMS, "num_steps": 2}
+    unbroken = asyncio.run(run_harness(config(tmp_path / "a", **asked)))
+    assert not unbroken.failures
+    for at in (40, 70, 100):
+        again = config(tmp_path / str(at), output_dir=str(tmp_path / f"killed-{at}"), **asked)
+        asyncio.run(killed(again, at))
+        resumed = asyncio.run(run_harness(again))
+        assert not resumed.failures
+        for name in unbroken.preferences:
+            assert numbers(resumed, name) == numbers(unbroken, name), f"{name}, killed at call {at}"
+        assert resumed.summary.arms == unbroken.summary.arms
+        require_recomputable(resumed.run_dir)
+        for ledger in resumed.run_dir.glob("*/ledger.jsonl"):
+            assert [json.loads(line)["kind"] for line in ledger.read_text().splitlines()] == ["intent", "receipt"] * 2
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("kind", ["sequential", "flip"])
+def test_controls_beside_a_protocol_resume_too(tmp_path: Path, kind: str) -> None:
+    mine = small_preferences(tmp_path / "mine", "calm", "warm")
+    for path in (mine / "preference").glob("*.yaml"):
+        verifier = {"_target_": "claas.eval.metrics.verifiers.EmojiVerifier"}
+        opposite = {"feedback_string": "No longer", "verifier": verifier}
+        path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "opposite": opposite}))
+    asked: dict[str, Any] = {
+        "controls": ["sft", "neutral"],
+        "num_steps": 2,
+        "preferences": ["calm", "warm"],
+        "protocol": ProtocolConfig(kind=kind),
+        "config_dir": str(mine),
+    }
+    unbroken = asyncio.run(run_harness(config(tmp_path / "a", **asked)))
+    assert not unbroken.failures
+    again = config(tmp_path / "b", output_dir=str(tmp_path / "elsewhere"), **asked)
+    asyncio.run(killed(again, 60))
+    resumed = asyncio.run(run_harness(again))
+    for name in unbroken.preferences:
+        assert numbers(resumed, name) == numbers(unbroken, name), name
+    require_recomputable(resumed.run_dir)
 
 
 def test_the_stack_lives_in_the_run_folder(tmp_path: Path) -> None:

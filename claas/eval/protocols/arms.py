@@ -33,7 +33,7 @@ def with_arms(config: EvalConfig, tracks: Sequence[Track], metrics: Mapping[str,
     """
     _require_known("arm", [config.arm], ARMS)
     _require_known("control", config.controls, [*UNTRAINED, *ARMS])
-    trained = [name for name in config.controls if name in ARMS]
+    trained = config.trained_controls
     _require_comparable(config, tracks, metrics, trained)
     beside = [_beside(ARMS[name](track, config, other), name) for track in tracks for name in trained]
     run = [replace(ARMS[config.arm](track, config, other), arm=config.arm) for track in tracks]

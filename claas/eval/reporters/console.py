@@ -20,7 +20,7 @@ from claas.results.keys import Key, judged
 from claas.results.numbers import duration
 from claas.results.progress import ProgressLine, columns, printable, seconds_left
 from claas.results.records import Baseline, StepRecord
-from claas.results.settings import FEEDBACK, ISOLATED, UNTRAINED, EvalConfig, left_out
+from claas.results.settings import FEEDBACK, ISOLATED, EvalConfig, left_out
 from claas.results.summary import RunResults
 
 
@@ -107,7 +107,7 @@ class LiveReporter:
     ) -> None:
         """Show every preference as waiting."""
         self._headlines = headlines(config, run_dir, keys, planned)
-        self._parallel = config.parallel_preferences
+        self._parallel = config.adapters_at_once
         self._started = time.monotonic()
         self._lines = {name: ProgressLine(name, planned[name], of, config.criteria) for name, of in keys.items()}
         self._columns = columns({key.key: key for of in keys.values() for key in of}.values())
@@ -189,7 +189,7 @@ def _rounds(config: EvalConfig, planned: Mapping[str, int]) -> str:
 
     Controls have as many steps as what they are beside, and are named once.
     """
-    trained = [name for name in config.controls if name not in UNTRAINED]
+    trained = config.trained_controls
     beside = f", with {', '.join(trained)} beside" if trained else ""
     own = dict(list(planned.items())[: len(planned) // (1 + len(trained))])
     if set(own.values()) == {config.num_steps} and config.protocol.kind == ISOLATED:
