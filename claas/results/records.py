@@ -93,7 +93,7 @@ class Transcript(Record):
     item: str
     prompt: str
     earlier: list[dict[str, str]] | None = None
-    response: str | None
+    response: str | None = None
     error: str | None = None
     finish_reason: str | None = None
     rollout_id: str | None = None

@@ -98,6 +98,7 @@ async def _prepare_update(run: TrackRun, step: int) -> Intent:
     require_answers(batch, every=config.fail_on_error is True)
     subject, sample_s = run.subject(adapter, step), time.monotonic() - started
     intent = await intent_to_train(run.user, subject, run.track, batch, run.ledger.intents(), run.key(step), sample_s)
+    require_heard(intent)
     intent = intent.model_copy(update={"sampled_from": source})
     run.files.write_sampled(batch)
     run.ledger.write(intent)
@@ -136,6 +137,13 @@ def require_answers(batch: SampledBatch, *, every: bool) -> None:
         raise StackError(
             f"step {batch.step}: {len(lost)} of {len(batch.transcripts)} sampled answers were lost: {lost[0].error}"
         )
+
+
+def require_heard(intent: Intent) -> None:
+    """Raise `StackError` when a model that plays the user gave no reply to any of a batch."""
+    heard = intent.user or ()
+    if heard and all(each.error is not None for each in heard):
+        raise StackError(f"step {intent.step}: all {len(heard)} replies of the user were lost: {heard[0].error}")
 
 
 async def intent_to_train(

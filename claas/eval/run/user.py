@@ -35,6 +35,8 @@ LONGEST_FEEDBACK = 400
 """Characters of what a model says as the user; the rest is cut off."""
 
 _REMEMBERED = 3
+_SEEDS = 2**31
+"""Not every endpoint takes a longer seed."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class SimulatedUser:
         if self.config.kind == WHEN_VIOLATED:
             return Remark(item, answer, feedback if is_violated else None)
         message = asking(self.config, self.config.wish or feedback, answer, before)
-        seed = seed_for(subject.run_seed, subject.preference.name, subject.step, USER, str(place))
+        seed = seed_for(subject.run_seed, subject.preference.name, subject.step, USER, str(place)) % _SEEDS
         heard = await subject.consult(
             USER, str(place), message, lambda: self._ask(message, seed), temperature=0.0, seed=seed
         )
