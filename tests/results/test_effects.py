@@ -1,16 +1,22 @@
 """A run against its control arms: by hand, and the interval that does not shrink where nothing differs."""
 
+import io
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
+from claas.eval.reporters.verdict_table import verdict_report
 from claas.results.effects import ArmEffect, Contrast, criteria_in, effects_of
 from claas.results.keys import keys_of_schema_1
 from claas.results.manifest import PlannedTrack
 from claas.results.records import AdapterVersion, Baseline, Counts, History, StepRecord, Transcript
+from claas.results.settings import EvalConfig
 from claas.results.statistics import paired_difference_interval, paired_difference_z
+from claas.results.summary import build_summary
 
 Z = 1.959963984540054
 
@@ -132,3 +138,18 @@ def test_a_contrast_of_what_was_one_criterion_is_read_and_each_of_two_has_its_ow
     arms = {"a": {"neutral": now, "in_context": read.model_copy(update={"retained": {}})}}
     assert criteria_in(arms) == ["knowledge_retention", "form_retention"]
     assert now.contrasts(["form_retention", "other"]) == [now.compliance, kept, None]
+
+
+def test_the_terminal_has_a_line_for_compliance_and_one_for_each_of_what_is_kept() -> None:
+    def contrast(value: float, low: float, high: float) -> Contrast:
+        return Contrast(value=value, ci=(low, high), p=None, n=4, formula="f")
+
+    kept = {"knowledge_retention": contrast(-0.01, -0.02, 0.0), "form_retention": contrast(0.25, 0.1, 0.4)}
+    neutral = ArmEffect(control_gain=0.125, compliance=contrast(0.5, 0.25, 0.75), retained=kept)
+    page = Console(file=io.StringIO(), width=100)
+    summary = build_summary("r", EvalConfig(preferences=["a"], controls=[]), {"a": history("a", [0], [1])})
+    page.print(verdict_report(summary.model_copy(update={"arms": {"a": {"neutral": neutral}}}), Path("run")))
+    assert isinstance(page.file, io.StringIO)
+    shown = [" ".join(line.split()) for line in page.file.getvalue().splitlines()]
+    first = shown.index("a, neutral compliance +0.50 +0.25 to +0.75 +0.12")
+    assert shown[first + 1 : first + 3] == ["knowledge −0.01 −0.02 to 0.00", "form +0.25 +0.10 to +0.40"]

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from claas.core.terminal import plain_table
-from claas.results.effects import ArmEffect, Contrast, criteria_in
+from claas.results.effects import ArmEffect, Contrast
 from claas.results.efficiency import in_user_units
 from claas.results.keys import kept
 from claas.results.numbers import common_decimals, fixed, signed, signed_span, span
@@ -101,25 +101,22 @@ def _table(criteria: dict[str, Ruling], confidence: float) -> Table:
 
 
 def _arms(arms: Mapping[str, Mapping[str, ArmEffect]], confidence: float) -> Iterable[RenderableType]:
-    """What the feedback did beyond each control."""
-    ci = f"{100 * confidence:g} % CI"
-    criteria = criteria_in(arms)
-    columns = (column for what in ("compliance", *map(kept, criteria)) for column in (printable(what), ci))
-    table = plain_table("more than the control", *columns, "the control itself")
+    """What the feedback did beyond each control: a line for compliance, and one for each criterion of what is kept."""
+    table = plain_table(
+        "more than the control", "in", "difference", f"{100 * confidence:g} % CI", "the control itself", left=("in",)
+    )
     for name, effects in arms.items():
         for arm, effect in effects.items():
-            table.add_row(
-                Text(printable(f"{name}, {arm}")),
-                *(cell for contrast in effect.contrasts(criteria) for cell in _signed(contrast)),
-                "" if effect.control_gain is None else signed(effect.control_gain, 2),
-            )
+            gain = "" if effect.control_gain is None else signed(effect.control_gain, 2)
+            table.add_row(Text(printable(f"{name}, {arm}")), "compliance", *_signed(effect.compliance), gain)
+            for criterion, contrast in effect.retained.items():
+                table.add_row("", Text(printable(kept(criterion))), *_signed(contrast), "")
     yield table
 
 
-def _signed(contrast: Contrast | None) -> tuple[str, str]:
-    if contrast is None or contrast.value is None:
-        return "", ""
-    return signed(contrast.value, 2), "" if contrast.ci is None else signed_span(Interval(*contrast.ci), 2)
+def _signed(contrast: Contrast) -> tuple[str, str]:
+    value = "" if contrast.value is None else signed(contrast.value, 2)
+    return value, "" if contrast.ci is None else signed_span(Interval(*contrast.ci), 2)
 
 
 def _transfer(transfer: Transfer, confidence: float) -> Iterable[RenderableType]:
