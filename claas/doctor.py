@@ -23,6 +23,7 @@ from claas.core.errors import ExitCode
 from claas.core.settings import API_KEY_VARIABLE, TOKEN_VARIABLE
 from claas.core.terminal import plain_table, results_console
 from claas.engines.tinker.names import KEY_VARIABLE as TINKER_KEY
+from claas.engines.vllm.settings import COMMAND_VARIABLE as VLLM_COMMAND
 from claas.engines.vllm.settings import KEY_VARIABLE as VLLM_KEY
 from claas.models.unpacked import CACHE_VARIABLE
 
@@ -90,7 +91,7 @@ def _extras() -> list[Diagnosis]:
 
 
 def _program(name: str, purpose: str) -> Diagnosis:
-    path = shutil.which(name)
+    path = shutil.which(os.environ.get(VLLM_COMMAND) or name if name == "vllm" else name)
     return Diagnosis(name, path or "not on PATH", None if path is None else True, purpose)
 
 

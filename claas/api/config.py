@@ -9,6 +9,7 @@ from claas.core.settings import MODES, default_base_model
 _NO_SLEEP = "leave it out, a request of feedback says whether vLLM sleeps"
 _KEYS_OF_KFALLAH_CLAAS = {
     "base_model_id": "it is base_model here",
+    "engine": "it is mode here, as in mode=vllm",
     "tinker_base_model": "it is base_model here",
     "lora_root": "it is store_dir here, a folder with a format of its own",
     "completion_cache_size": "it is rollout_capacity here",

@@ -92,10 +92,11 @@ LIMITED = ("heldout", "out_of_scope", "pairs", "capability")
 
 _NO_MODEL_SERVER = "leave it out, what answers is the API at claas_url, or one in this process"
 _KEYS_OF_KFALLAH_CLAAS = {
-    "vllm_url": _NO_MODEL_SERVER,
-    "vllm_api_key": _NO_MODEL_SERVER,
+    "vllm_url": "with mode=vllm, set the environment variable CLAAS_VLLM_URL; else leave it out",
+    "vllm_api_key": "with mode=vllm, set the environment variable CLAAS_VLLM_API_KEY; else leave it out",
     "vllm_model_name": _NO_MODEL_SERVER,
     "proxy_url": _NO_MODEL_SERVER,
+    "engine": "it is mode here, as in mode=vllm",
     "openclaw_api_key": f"leave it out, and set the environment variable {TOKEN_VARIABLE}",
     "gemini_api_key": f"leave it out; user=llm is played by a model, whose key is in {USER_KEY_VARIABLE}",
 }

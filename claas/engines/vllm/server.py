@@ -53,7 +53,7 @@ def arguments(base: BaseToServe, config: VllmSettings, port: int) -> list[str]:
     return [
         *("serve", str(base.directory), "--served-model-name", base.name, "--host", "127.0.0.1", "--port", str(port)),
         *("--dtype", base.dtype, "--max-model-len", str(base.window), "--max-num-seqs", str(_ROWS)),
-        *("--generation-config", "vllm", "--max-logprobs", str(MOST_TOP_LOGPROBS)),
+        *("--generation-config", "vllm", "--max-logprobs", str(MOST_TOP_LOGPROBS), "--disable-uvicorn-access-log"),
         # One slot more than adapters: for the base model, which is asked as an adapter of zeros.
         *("--enable-lora", "--max-loras", str(config.vllm_adapters + 1)),
         *("--max-lora-rank", str(config.vllm_max_lora_rank), "--lora-target-modules", *base.linear_kinds),
@@ -77,10 +77,10 @@ def environment(ours: Mapping[str, str], key: str, *, on_gpu: bool) -> dict[str,
     """What the server finds in its environment: ours, without our secrets and our Python's paths."""
     kept = {name: value for name, value in ours.items() if not name.startswith(("CLAAS_", "PYTHON", "VLLM_API_KEY"))}
     return {
+        "VLLM_SERVER_DEV_MODE": "1",  # for /sleep, /wake_up, /pause and /resume
         **kept,
         "VLLM_API_KEY": key,
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
-        "VLLM_SERVER_DEV_MODE": "1",  # for /sleep, /wake_up, /pause and /resume
         "VLLM_NO_USAGE_STATS": "1",
         **({} if on_gpu else {"TORCH_COMPILE_DISABLE": "1"}),  # else the first log probabilities take 15 s
     }
