@@ -22,7 +22,7 @@ from claas.engines.versioned import ScoredIds
 from claas.engines.vllm.adapters import LoadedAdapters, emptied, zeros
 from claas.engines.vllm.check import largest_gap
 from claas.engines.vllm.client import VllmClient
-from claas.engines.vllm.server import BaseToServe, VllmServer
+from claas.engines.vllm.server import BaseToServe, VllmServer, program_of
 from claas.engines.vllm.settings import KEY_VARIABLE, URL_VARIABLE, VllmSettings
 from claas.engines.vllm.sleeping import Sleeping
 from claas.models.sources import model_source
@@ -69,11 +69,13 @@ class VllmEngine(RemoteEngine[LocalVersion]):
 
         Raises `InvalidInput` for a server of other weights or without adapters, `StackError` where there is none.
         """
+        url, key, server = config.vllm_url or os.environ.get(URL_VARIABLE), os.environ.get(KEY_VARIABLE), None
+        if not url:
+            program_of(config)  # said before anything is loaded
         root = Path(config.store_dir)
         base = LoadedModel.load(config.base_model_name, recorded_date(root / "adapters"))
         store = LocalStore(root / "adapters")
         served = emptied(root / "vllm" / "served")
-        url, key, server = config.vllm_url or os.environ.get(URL_VARIABLE), os.environ.get(KEY_VARIABLE), None
         with ExitStack() as on_failure:
             if not url:
                 server = VllmServer.start(
@@ -164,6 +166,7 @@ class VllmEngine(RemoteEngine[LocalVersion]):
         await asyncio.to_thread(self._trainer.close)
         try:
             if self._server is None:
+                await self._sleeping.rouse()
                 await self._adapters.clear()
         except ClaasError as error:
             _log.warning("adapters stay loaded: %s", error)
@@ -213,7 +216,9 @@ async def _introduced(
 ) -> tuple[int, bool | None, str]:
     """The window that the server leaves the model, how it sleeps, and what the check of its numbers found."""
     try:
-        window, sleep_mode = await _window(client, base, served), await client.sleep_mode()
+        if (sleep_mode := await client.sleep_mode()) is not None:
+            await client.resume(sleep=sleep_mode)  # a process that was killed may have left it asleep
+        window = await _window(client, base, served)
         gap = await largest_gap(base, client, served) if check else None
     finally:
         await client.close()

@@ -86,6 +86,18 @@ def environment(ours: Mapping[str, str], key: str, *, on_gpu: bool) -> dict[str,
     }
 
 
+def program_of(config: VllmSettings) -> str:
+    """The program that starts a server. Raises `InvalidInput` where there is none."""
+    named = config.vllm_command or os.environ.get(COMMAND_VARIABLE) or "vllm"
+    program = which(named)
+    if program is None:
+        raise InvalidInput(
+            f"there is no program {named!r} that starts vLLM: set vllm_command or {COMMAND_VARIABLE} to that of an "
+            f"environment with vLLM, or vllm_url or {URL_VARIABLE} to the address of a server (docs/vllm.md)"
+        )
+    return os.path.abspath(program)
+
+
 class VllmServer:
     """A running server, and its log. It ends with this process, however that ends."""
 
@@ -98,13 +110,7 @@ class VllmServer:
     @classmethod
     def start(cls, base: BaseToServe, config: VllmSettings, log: Path) -> "VllmServer":
         """Start one and wait until it answers. Raises `StackError` with what its log says where it does not."""
-        named = config.vllm_command or os.environ.get(COMMAND_VARIABLE) or "vllm"
-        program = which(named)
-        if program is None:
-            raise InvalidInput(
-                f"there is no program {named!r} that starts vLLM: set vllm_command or {COMMAND_VARIABLE} to that of an "
-                f"environment with vLLM, or vllm_url or {URL_VARIABLE} to the address of a server (docs/vllm.md)"
-            )
+        program, log = program_of(config), log.absolute()
         port, key = _free_port(), secrets.token_hex(16)
         command = [sys.executable, str(_KEEPER), str(log), program, *arguments(base, config, port)]
         with writing(log):

@@ -59,27 +59,27 @@ class Sleeping:
         """Take back one `sleep`. Whether it was woken: `now`, unless others want it asleep; else by who asks next."""
         try:
             async with self._turn:
-                return now and self._sleepers == 1 and await self._rouse()
+                return now and self._sleepers == 1 and await self.rouse()
         finally:
             self._leave()
 
-    async def _enter(self) -> None:
-        while True:
-            await self._wanted.wait()
-            async with self._turn:
-                if not self._sleepers:
-                    await self._rouse()
-                    self._asking += 1
-                    self._idle.clear()
-                    return
-
-    async def _rouse(self) -> bool:
+    async def rouse(self) -> bool:
         """Wake the server; False where it was awake."""
         if not self._asleep:
             return False
         await self._client.resume(sleep=bool(self._sleep_mode))
         self._asleep = False
         return True
+
+    async def _enter(self) -> None:
+        while True:
+            await self._wanted.wait()
+            async with self._turn:
+                if not self._sleepers:
+                    await self.rouse()
+                    self._asking += 1
+                    self._idle.clear()
+                    return
 
     def _leave(self) -> None:
         self._sleepers -= 1

@@ -77,12 +77,15 @@ def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
         VllmServer.start(BASE, ApiConfig(mode="vllm", vllm_command="no-such-vllm"), tmp_path / "log")
 
 
-def test_what_a_server_says_that_does_not_start_is_told_with_its_log(tmp_path: Path) -> None:
+def test_what_a_server_says_that_does_not_start_is_told_with_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     program = tmp_path / "vllm"
     program.write_text("#!/bin/sh\necho '(EngineCore pid=8) ValueError: no room' >&2\nexit 3\n")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     with pytest.raises(StackError, match=r"vLLM did not start: ValueError: no room \(all of it in .*/log\)"):
-        VllmServer.start(BASE, ApiConfig(mode="vllm", vllm_command=str(program)), tmp_path / "log")
+        VllmServer.start(BASE, ApiConfig(mode="vllm", vllm_command="./vllm"), Path("store/vllm/log"))
 
 
 def kept(log: Path, program: str) -> subprocess.Popen[bytes]:
