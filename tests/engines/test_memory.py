@@ -1,6 +1,7 @@
 """What a model takes is said before it is loaded, and is about what it then takes."""
 
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -66,6 +67,20 @@ def test_what_does_not_fit_is_refused_with_what_would() -> None:
     with pytest.raises(InvalidInput, match=r"'big' does not fit: .*about 28\.5 GB .*weights 28\.0.* 8\.0 GB are"):
         require_memory("big", large, 8 * 10**9)
     assert require_memory("big", large, 30 * 10**9) == memory_of(large)
+
+
+def test_it_is_said_before_anything_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from claas.engines.local.model import LoadedModel
+
+    folder = shutil.copytree(WEIGHTS_DIR, tmp_path / "mine")
+    LoadedModel.load(str(folder))
+    assert "mine takes about 1." in caplog.text
+    monkeypatch.setattr("claas.engines.local.model.free_memory", lambda: 10**8)
+    (folder / "generation_config.json").write_text("never read")
+    with pytest.raises(InvalidInput, match=r"mine' does not fit: .* and 0\.1 GB are free; take a smaller model"):
+        LoadedModel.load(str(folder))
 
 
 MEASURED = """
