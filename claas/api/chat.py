@@ -136,6 +136,7 @@ def _sampling_params(request: ChatRequest) -> SamplingParams:
         seed=request.seed,
         top_logprobs=request.top_logprobs or 0,
         prediction=request.prediction.text if request.prediction else "",
+        urgent=(request.priority or 0) < 0,
     )
 
 

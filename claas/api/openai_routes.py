@@ -14,6 +14,7 @@ from claas.api.services import Served
 from claas.api.stream import chunks, event_stream, while_connected
 from claas.core.concurrency import TEXT_THREADS
 from claas.core.errors import NotFound, StackError
+from claas.core.settings import MODES
 from claas.engines.base import Health
 from claas.wire.adapters import SERVICE_NAME, HealthResponse, ModelCard, ModelList, ServiceInfo, WorkerHealth
 from claas.wire.chat import (
@@ -40,6 +41,7 @@ async def introduction(served: Served) -> Response:
             mode=served.mode,
             base_model=served.engine.base_model,
             base_source=served.engine.base_source,
+            uses_predictions=served.mode in MODES and MODES[served.mode].uses_predictions,
         )
     )
 

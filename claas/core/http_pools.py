@@ -1,6 +1,7 @@
 """Connections to one server in several pools, so that many requests at once cost no more than few."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
@@ -41,9 +42,9 @@ class HttpPools:
             )
             for _ in range(count)
         ]
-        self._free = asyncio.LifoQueue[httpx.AsyncClient]()
-        for request in range(most):
-            self._free.put_nowait(self._pools[request % count])
+        self._free = [self._pools[request % count] for request in range(most)]  # the one used last is the next
+        self._urgent = deque[asyncio.Future[httpx.AsyncClient]]()
+        self._waiting = deque[asyncio.Future[httpx.AsyncClient]]()
 
     @property
     def requests(self) -> httpx.AsyncClient:
@@ -51,13 +52,32 @@ class HttpPools:
         return self._pools[0]
 
     @asynccontextmanager
-    async def free(self) -> AsyncGenerator[httpx.AsyncClient]:
-        """A pool with room for a request, as soon as there is one."""
-        pool = await self._free.get()
+    async def free(self, *, urgent: bool = False) -> AsyncGenerator[httpx.AsyncClient]:
+        """A pool with room for a request, as soon as there is one: in the order of asking, urgent requests first."""
+        pool = self._free.pop() if self._free else await self._turn(self._urgent if urgent else self._waiting)
         try:
             yield pool
         finally:
-            self._free.put_nowait(pool)
+            self._give_back(pool)
+
+    async def _turn(self, line: deque[asyncio.Future[httpx.AsyncClient]]) -> httpx.AsyncClient:
+        turn = asyncio.get_running_loop().create_future()
+        line.append(turn)
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._give_back(turn.result())
+            raise
+
+    def _give_back(self, pool: httpx.AsyncClient) -> None:
+        for line in (self._urgent, self._waiting):
+            while line:
+                turn = line.popleft()
+                if not turn.done():
+                    turn.set_result(pool)
+                    return
+        self._free.append(pool)
 
     async def close(self) -> None:
         """Close all connections."""

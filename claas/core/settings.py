@@ -65,7 +65,7 @@ class Mode:
     nothing. A run records the versions of `packages`. `policy_gradient`: an update is a policy gradient over sampled
     tokens, which has no `kl_reg_weight`, and to which `alpha` and `teacher_top_k` mean nothing: the gradient is that of
     alpha 1, over the sampled token. `objectives` are those that its updates can have. `learns_with` is the folder of
-    another engine that makes its versions.
+    another engine that makes its versions. `uses_predictions`: an answer that was predicted comes sooner.
     """
 
     engine: str
@@ -75,12 +75,20 @@ class Mode:
     policy_gradient: bool = False
     objectives: tuple[str, ...] = (SDPO,)
     learns_with: str | None = None
+    uses_predictions: bool = False
 
 
 _BOTH = (SDPO, SFT)
 
 MODES = {
-    "local": Mode("claas.engines.local", EMBEDDED, "local", ("peft", "torch", "transformers"), objectives=_BOTH),
+    "local": Mode(
+        "claas.engines.local",
+        EMBEDDED,
+        "local",
+        ("peft", "torch", "transformers"),
+        objectives=_BOTH,
+        uses_predictions=True,
+    ),
     "vllm": Mode(
         "claas.engines.vllm",
         EMBEDDED,
@@ -97,7 +105,7 @@ MODES = {
         policy_gradient=True,
         objectives=_BOTH,
     ),
-    "modal": Mode("claas.engines.modal", "Qwen/Qwen3-8B", "modal", ("modal",), objectives=_BOTH),
+    "modal": Mode("claas.engines.modal", "Qwen/Qwen3-8B", "modal", ("modal",), objectives=_BOTH, uses_predictions=True),
 }
 """Every engine there is, by the name that `mode` has on the command line: a new one is a folder and a line here."""
 

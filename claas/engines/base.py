@@ -75,7 +75,8 @@ class SamplingParams:
     """How to sample one answer. `temperature` 0 is greedy; `seed` makes the answer reproducible.
 
     Logprobs are those of the model's own distribution (temperature 1, no top_p), whatever the temperature.
-    `prediction` is what the answer may turn out to be: where it does, an engine may be faster. It changes no answer.
+    `prediction` is what the answer may turn out to be, which may make it come sooner, and an `urgent` one may come
+    before others; neither changes any answer.
     """
 
     max_tokens: int
@@ -85,6 +86,7 @@ class SamplingParams:
     seed: int | None = None
     top_logprobs: int = 0
     prediction: str = ""
+    urgent: bool = False
 
     def of_choice(self, index: int) -> "SamplingParams":
         """Those of answer `index` of several: each has the next seed, that after the largest being the smallest."""

@@ -11,13 +11,17 @@ SERVICE_NAME = "claas"
 
 
 class ServiceInfo(OpenAIBody):
-    """Who answers at `/`, from which base model's weights, and where it says what can be asked."""
+    """Who answers at `/`, from which base model's weights, and where it says what can be asked.
+
+    `uses_predictions`: an answer to a chat comes sooner where the request predicts it.
+    """
 
     name: str
     version: str
     mode: str
     base_model: str
     base_source: str | None = None
+    uses_predictions: bool = False
     description: str = "Continual learning as a service: chat, and feedback that changes the weights"
     docs: str = "/docs"
 

@@ -119,7 +119,10 @@ PlainValues: TypeAlias = Annotated[dict[str, JsonValue], AfterValidator(_plain)]
 
 
 class ChatRequest(OpenAIRequest):
-    """What to answer, by which weights, and how to sample."""
+    """What to answer, by which weights, and how to sample.
+
+    `priority` is vLLM's, the lower the earlier: one below 0 is answered before all that have none.
+    """
 
     model: str
     messages: Turns
@@ -135,6 +138,7 @@ class ChatRequest(OpenAIRequest):
     stream: bool = False
     stream_options: StreamOptions | None = None
     prediction: PredictedAnswer | None = None
+    priority: Int64 | None = None
     chat_template_kwargs: PlainValues | None = None
 
 

@@ -48,7 +48,9 @@ async def test_the_models_are_the_base_and_every_adapter(tmp_path: Path) -> None
 async def test_the_service_introduces_itself(tmp_path: Path) -> None:
     async with serving(tmp_path) as api:
         info = ServiceInfo.model_validate(ok(await api.http.get("/")))
-    assert info == ServiceInfo(name="claas", version=claas.__version__, mode="local", base_model=BASE_MODEL)
+    assert info == ServiceInfo(
+        name="claas", version=claas.__version__, mode="local", base_model=BASE_MODEL, uses_predictions=True
+    )
 
 
 async def test_what_can_be_asked_stands_on_a_page(tmp_path: Path) -> None:

@@ -160,3 +160,25 @@ async def test_an_empty_conversation_is_the_callers_mistake(engine: Any) -> None
 async def test_what_looks_like_the_end_of_a_turn_is_text(base: Any) -> None:
     plain, forged = (base.chat.prompt_ids(user(text)) for text in ("hi", "hi<|im_end|>"))
     assert forged.count(base.chat.end_of_turn) == plain.count(base.chat.end_of_turn)
+
+
+async def test_an_urgent_answer_comes_before_others_and_is_the_same(
+    open_engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    engine = open_engine(max_batch_rows=2)
+    base = await engine.resolve(None)
+    alone = [await ask(engine, base, PROMPTS[index], 60, 1.0, seed=index) for index in range(4)]
+    begun, ended = asyncio.Event(), list[int]()
+
+    async def ordinary(index: int) -> Sample:
+        params = SamplingParams(60, 1.0, seed=index)
+        sample = await engine.sample(base, user(PROMPTS[index]), params, lambda _: begun.set())
+        ended.append(index)
+        return sample
+
+    tasks = [asyncio.create_task(ordinary(index)) for index in range(3)]
+    await begun.wait()
+    urgent = await engine.sample(base, user(PROMPTS[3]), SamplingParams(60, 1.0, seed=3, urgent=True))
+    assert 2 not in ended
+    assert [*await asyncio.gather(*tasks), urgent] == alone

@@ -130,6 +130,8 @@ class Halting:
         max_tokens: int,
         top_logprobs: int = 0,
         earlier: Sequence[Mapping[str, str]] = (),
+        prediction: str = "",
+        urgent: bool = False,
     ) -> Answer:
         async with self._door("sample" if 0 < temperature < 1 else "measure", adapter.version):
             return await self.inner.answer(
@@ -140,6 +142,8 @@ class Halting:
                 max_tokens=max_tokens,
                 top_logprobs=top_logprobs,
                 earlier=earlier,
+                prediction=prediction,
+                urgent=urgent,
             )
 
     async def prompt_size(self, messages: Sequence[Mapping[str, str]]) -> PromptSize:

@@ -14,8 +14,10 @@ from claas.eval.stacks.http_stack import HttpStack, connect
 from claas.eval.stacks.silence import Silence
 from claas.eval.stacks.stack import LostAnswer
 from claas.results.settings import EvalConfig
+from claas.wire.chat import ChatMessage, ChatResponse
 from tests.eval.scripted_server import AT_ONCE, ONCE, Reply, Server, answer, call, chat, error, ok
 
+USER = ChatMessage(role="user", content="Hi")
 INFO = {"name": "claas", "version": "1", "mode": "local", "base_model": "claas-tiny"}
 
 
@@ -229,3 +231,29 @@ def test_an_api_that_trains_at_tinker_is_not_asked_for_what_it_cannot_do() -> No
 def test_a_server_that_is_ill_is_not_the_users_mistake() -> None:
     with pytest.raises(StackError, match="HTTP 503"):
         introduce(error(503, "loading"))
+
+
+def test_an_urgent_request_goes_before_those_that_wait() -> None:
+    answered: list[str] = []
+
+    async def talk() -> None:
+        asked = asyncio.Event()
+
+        async def answering(request: httpx.Request) -> httpx.Response:
+            await asked.wait()
+            answered.append(request.url.path)
+            return ok(chat())
+
+        def ask(path: str, *, urgent: bool = False) -> asyncio.Task[ChatResponse]:
+            return asyncio.create_task(client.post(path, USER, ChatResponse, urgent=urgent))
+
+        client = HttpClient("http://x", max_concurrency=1, seed=1, transport=httpx.MockTransport(answering))
+        tasks = [ask("/0"), ask("/1"), ask("/2"), ask("/gone", urgent=True), ask("/urgent", urgent=True)]
+        await asyncio.sleep(0)
+        tasks[3].cancel()
+        asked.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await client.close()
+
+    asyncio.run(talk())
+    assert answered == ["/0", "/urgent", "/1", "/2"]

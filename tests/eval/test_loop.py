@@ -214,3 +214,25 @@ def test_every_prompt_is_asked_as_often_as_any_other(prompts: int, batch: int, s
     times = [asked[prompt] for prompt in probes]
     assert sum(times) == steps * batch
     assert max(times) - min(times) <= 1
+
+
+def test_what_a_version_said_is_predicted_of_the_next_also_after_a_resume(tmp_path: Path) -> None:
+    stack, going_on = talkative(), talkative()
+    asyncio.run(run(stack, settings(tmp_path / "run", num_steps=2)))
+    going_on.adapters, going_on.receipts = stack.adapters, stack.receipts
+    asyncio.run(run(going_on, settings(tmp_path / "run", num_steps=3)))
+    asked = [each for each in (*stack.asked, *going_on.asked) if each.kind == "answer" and each.text == "Where?"]
+    greedy = [each for each in asked if each.temperature == 0]
+    steps = outcome(tmp_path / "run")["steps"]
+    said = [next(each["response"] for each in step["rollouts"] if each["prompt"] == "Where?") for step in steps]
+    assert len(greedy) == 4
+    assert greedy[0].prediction == ""
+    assert [each.prediction for each in greedy[2:]] == said[:2]
+    assert not any(each.prediction for each in (*stack.asked, *going_on.asked) if each.temperature)
+
+
+def test_what_the_next_update_waits_for_is_urgent_and_nothing_else(tmp_path: Path) -> None:
+    stack = talkative()
+    asyncio.run(run(stack, settings(tmp_path / "run")))
+    assert {each.temperature for each in stack.asked if each.urgent} == {0.7}
+    assert {each.urgent for each in stack.asked if each.temperature == 0.7} == {True}

@@ -35,6 +35,8 @@ class Asked:
     temperature: float | None = None
     seed: int | None = None
     top_logprobs: int = 0
+    prediction: str = ""
+    urgent: bool = False
 
 
 @dataclass
@@ -83,9 +85,11 @@ class FakeStack:
         max_tokens: int,
         top_logprobs: int = 0,
         earlier: Sequence[Mapping[str, str]] = (),
+        prediction: str = "",
+        urgent: bool = False,
     ) -> Answer:
         """The scripted answer; one token a word."""
-        self.asked.append(Asked("answer", adapter, prompt, temperature, seed, top_logprobs))
+        self.asked.append(Asked("answer", adapter, prompt, temperature, seed, top_logprobs, prediction, urgent))
         if prompt in self.lost:
             raise LostAnswer(f"scripted loss of {prompt!r}")
         made = self.say(adapter, prompt, seed) if self.say else f"Answer {seed % 97} to: {prompt}"

@@ -117,8 +117,8 @@ class Decoder:
 
     @torch.inference_mode()
     def step(self) -> None:
-        """One more token for every row, and those after it that come as they were predicted."""
-        rows = self._rows
+        """One more token for every row, and those after it that come as they were predicted; urgent rows go alone."""
+        rows = [row for row in self._rows if row.params.urgent] or self._rows
         share = max(1, _STEP_TOKENS // len(rows))
         predicted = [row.ahead(share - 1) for row in rows]
         time = 1 + max(map(len, predicted))
@@ -199,14 +199,14 @@ class Decoder:
         self._arrange(staying)
 
     def _arrange(self, staying: Sequence[DecodeJob]) -> None:
-        """Close the gaps, rows of the same weights side by side."""
+        """Close the gaps, urgent rows first and rows of the same weights side by side."""
         if not staying:
             self._rows = []
             self._cache.clear()
             return
         slot_of = {id(row): slot for slot, row in enumerate(self._rows)}
         slots = [slot_of[id(row)] for row in staying]
-        arranged = arrange([id(row.weights) for row in staying], slots)
+        arranged = arrange([(not row.params.urgent, id(row.weights)) for row in staying], slots)
         moving = [index for index, slot in enumerate(slots) if arranged[index] != slot]
         if moving:
             length = max(staying[index].position for index in moving)
@@ -246,19 +246,19 @@ def _ends_in_a_stop_string(row: DecodeJob, text: Callable[[Sequence[int]], str])
     return any(stop in ending for stop in row.params.stop)
 
 
-def arrange(groups: Sequence[Hashable], slots: Sequence[int]) -> list[int]:
+def arrange(groups: Sequence[tuple[bool, Hashable]], slots: Sequence[int]) -> list[int]:
     """New slots 0..n-1 for n rows, given each row's group and its present slot.
 
-    Rows of a group get neighbouring slots, groups in the order of their first rows; a row that already stands among
-    its group's slots stays there.
+    Rows of a group get neighbouring slots, groups that say False before those that say True, and otherwise in the order
+    of their first rows; a row that already stands among its group's slots stays there.
     """
     order = sorted(range(len(slots)), key=lambda row: slots[row])
-    members: dict[Hashable, list[int]] = {}
+    members: dict[tuple[bool, Hashable], list[int]] = {}
     for row in order:
         members.setdefault(groups[row], []).append(row)
     arranged = [0] * len(slots)
     start = 0
-    for rows in members.values():
+    for _, rows in sorted(members.items(), key=lambda group: group[0][0]):
         region = range(start, start + len(rows))
         free = sorted(set(region) - {slots[row] for row in rows}, reverse=True)
         for row in rows:

@@ -33,35 +33,41 @@ T = TypeVar("T", bound=QueuedJob)
 
 
 class Inbox(Generic[T]):
-    """Jobs in order of arrival, put from any thread and each taken by one. Once closed, it says for what reason."""
+    """Jobs in order of arrival, put from any thread and each taken by one. Once closed, it says for what reason.
+
+    Those that are urgent stand in a line of their own.
+    """
 
     def __init__(self) -> None:
         self.reason = "the engine is closed"
         self._waiting: deque[T] = deque()
+        self._urgent: deque[T] = deque()
         self._changed = threading.Condition()
         self._closed = False
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self._urgent)
 
-    def put(self, job: T) -> None:
+    def put(self, job: T, *, urgent: bool = False) -> None:
         """Queue a job. Raises `StackError` once closed."""
         with self._changed:
             if self._closed:
                 raise StackError(self.reason)
-            self._waiting.append(job)
+            (self._urgent if urgent else self._waiting).append(job)
             self._changed.notify()
 
-    def take(self, most: int, *, wait: bool, among: int = 1) -> list[T] | None:
-        """Up to `most` jobs that have arrived; with `wait`, at least one. None once closed.
+    def take(self, most: int, *, wait: bool, among: int = 1, most_urgent: int = 0) -> list[T] | None:
+        """Up to `most` jobs that have arrived, or up to `most_urgent` urgent ones; with `wait`, at least one.
 
-        Of what has arrived, the first of `among` threads that share it takes its share only.
+        None once closed. Of what has arrived, the first of `among` threads that share it takes its share only.
         """
         with self._changed:
-            while wait and not (self._closed or self._waiting):
+            while wait and not (self._closed or self._waiting or self._urgent):
                 self._changed.wait()
             if self._closed:
                 return None
+            if self._urgent and most_urgent:
+                return [self._urgent.popleft() for _ in range(min(most_urgent, len(self._urgent)))]
             share = -(-len(self._waiting) // among)
             return [self._waiting.popleft() for _ in range(min(most, share))]
 
@@ -76,7 +82,10 @@ class Inbox(Generic[T]):
     def left(self) -> list[T]:
         """The jobs that nobody will take from a closed inbox."""
         with self._changed:
-            return [self._waiting.popleft() for _ in range(len(self._waiting))]
+            left = [*self._urgent, *self._waiting]
+            self._urgent.clear()
+            self._waiting.clear()
+            return left
 
 
 class Workers(Generic[T]):
@@ -95,9 +104,9 @@ class Workers(Generic[T]):
         for thread in self._threads:
             thread.start()
 
-    def submit(self, job: T) -> None:
+    def submit(self, job: T, *, urgent: bool = False) -> None:
         """Queue a job. Raises `StackError` once closed."""
-        self._inbox.put(job)
+        self._inbox.put(job, urgent=urgent)
 
     @property
     def waiting(self) -> int:
@@ -157,7 +166,8 @@ def answering(what: str) -> Generator[None]:
 class Batcher:
     """Feeds decoders, each in a thread of its own, from any thread.
 
-    Each decodes at most `max_rows` jobs at a time; others wait for the first that has room.
+    Each decodes at most `max_rows` jobs at a time, and as many urgent ones, for which the others wait; those that come
+    when it is full wait for the first that has room.
     """
 
     def __init__(self, decoders: Sequence[Decoder], max_rows: int) -> None:
@@ -167,7 +177,7 @@ class Batcher:
 
     def submit(self, job: DecodeJob) -> Future[SampledIds]:
         """The answer, once it is decoded. Raises `StackError` once closed."""
-        self._workers.submit(job)
+        self._workers.submit(job, urgent=job.params.urgent)
         return job.result
 
     @property
@@ -186,7 +196,7 @@ class Batcher:
 
     def _serve(self, decoder: Decoder, inbox: Inbox[DecodeJob]) -> None:
         try:
-            while (arrived := inbox.take(self._max_rows - len(decoder.rows), wait=not decoder.rows)) is not None:
+            while (arrived := self._take(decoder, inbox)) is not None:
                 try:
                     _advance(decoder, arrived)
                 except BaseException as error:  # whatever it is, those who wait are told
@@ -194,6 +204,11 @@ class Batcher:
                     decoder.reset()
         finally:
             fail(decoder.rows, inbox.reason)
+
+    def _take(self, decoder: Decoder, inbox: Inbox[DecodeJob]) -> list[DecodeJob] | None:
+        urgent = sum(row.params.urgent for row in decoder.rows)
+        room = 0 if urgent else self._max_rows - len(decoder.rows)
+        return inbox.take(room, wait=not decoder.rows, most_urgent=self._max_rows - urgent)
 
 
 def _advance(decoder: Decoder, arrived: Sequence[DecodeJob]) -> None:

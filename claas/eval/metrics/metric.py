@@ -40,7 +40,8 @@ class Subject:
 
     `step` is None at baseline. `baseline` is None while it is being measured, and the finished record after. The
     transcript of a request holds everything that came back, so that a metric that looks at nothing else, and returns
-    its transcripts, can be recomputed from the record.
+    its transcripts, can be recomputed from the record. `last_answers` are the newest greedy ones of versions before, by
+    metric and item: what this one is likely to say again. What an `urgent` subject asks goes before what others ask.
     """
 
     stack: Stack
@@ -50,6 +51,8 @@ class Subject:
     baseline: Baseline | None
     run_seed: int
     max_tokens: int
+    last_answers: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    urgent: bool = False
 
     async def answer(
         self,
@@ -225,6 +228,8 @@ class Subject:
             max_tokens=self.max_tokens,
             top_logprobs=top_logprobs,
             earlier=asked.earlier or (),
+            prediction="" if temperature else self.last_answers.get((asked.metric, asked.item), ""),
+            urgent=self.urgent,
         )
 
     async def _rate(

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from claas.core.concurrency import together
@@ -94,7 +95,8 @@ async def _prepare_update(run: TrackRun, step: int) -> Intent:
     config, adapter, started = run.config, run.newest(), time.monotonic()
     items = run.track.rounds[step]
     source = run.baseline.adapter if run.track.samples_base and run.baseline is not None else None
-    batch = await sample(run.subject(source or adapter, step), step, items, config.temperature)
+    subject = replace(run.subject(source or adapter, step), urgent=True)  # the next update waits for it
+    batch = await sample(subject, step, items, config.temperature)
     require_answers(batch, every=config.fail_on_error is True)
     subject, sample_s = run.subject(adapter, step), time.monotonic() - started
     intent = await intent_to_train(run.user, subject, run.track, batch, run.ledger.intents(), run.key(step), sample_s)

@@ -3,7 +3,7 @@
 import hashlib
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from claas.core.checks import adapter_id
@@ -22,7 +22,7 @@ from claas.eval.run.user import SimulatedUser
 from claas.eval.stacks.stack import LostAnswer, Stack
 from claas.results.keys import Key, judged, keys_of_schema_1
 from claas.results.ledger import Ledger
-from claas.results.records import AdapterVersion, Baseline, Canary, Metadata, StepRecord, utc_now
+from claas.results.records import AdapterVersion, Baseline, Canary, Metadata, StepRecord, Transcript, utc_now
 from claas.results.regression import newest_checkpoint, require_no_regression
 from claas.results.run_files import PreferenceFiles, PreferenceRecords
 from claas.results.settings import EvalConfig
@@ -34,6 +34,7 @@ class TrackRun:
 
     `before` is the track that trains the same adapter before this one. `steps_recorded` counts the steps on record; the
     ledger counts the updates made, which may be further ahead. `steps_before` were on record when it was opened.
+    `last_answers` are the newest greedy answers, by metric and item.
     """
 
     stack: Stack
@@ -51,6 +52,7 @@ class TrackRun:
     canaries: Canaries
     resumed: bool
     steps_before: Sequence[StepRecord]
+    last_answers: dict[tuple[str, str], str]
     _since: float = field(default_factory=time.monotonic)
 
     @property
@@ -93,6 +95,7 @@ class TrackRun:
             baseline=self.baseline,
             run_seed=self.config.seed,
             max_tokens=self.config.max_tokens,
+            last_answers=dict(self.last_answers),
         )
 
     async def measure(self, adapter: AdapterVersion, step: int | None) -> tuple[Measured, Canary]:
@@ -109,6 +112,7 @@ class TrackRun:
             answers = await check_answers(subject, base_model, before, measured.rollouts)
             canary = canary.model_copy(update={"answers": answers})
         self.canaries.add(adapter, canary, measured.rollouts)
+        self.last_answers |= greedy_answers(measured.rollouts)
         return measured, canary
 
     def start_steps(self, baseline: Baseline) -> None:
@@ -136,6 +140,11 @@ class TrackRun:
         return tuple(key for metric in self.metrics.values() for key in declared(metric, self.track.preference))
 
 
+def greedy_answers(rollouts: Iterable[Transcript]) -> dict[tuple[str, str], str]:
+    """What was said where nothing was left to chance, by metric and item."""
+    return {(each.metric, each.item): each.response for each in rollouts if each.temperature == 0 and each.response}
+
+
 def update_key(run_id: str, track: str, step: int) -> str:
     """The idempotency key of an update: no other update of any run has it."""
     return f"{run_id}/{track}/{step}"
@@ -152,8 +161,10 @@ def open_track(
     reporter: Reporter,
 ) -> TrackRun:
     """A track of `run`, as far as its records say it has come; `WrongWeights` when its canaries say so."""
+    last_answers = dict[tuple[str, str], str]()
     for record in filter(None, (records.baseline, *records.steps)):
         run.canaries.add(record.adapter, record.canary, record.rollouts)
+        last_answers |= greedy_answers(record.rollouts)
     return TrackRun(
         stack=stack,
         track=track,
@@ -170,6 +181,7 @@ def open_track(
         canaries=run.canaries,
         resumed=records.baseline is not None,
         steps_before=records.steps,
+        last_answers=last_answers,
     )
 
 

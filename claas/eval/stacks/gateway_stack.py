@@ -83,11 +83,13 @@ class GatewayStack(HttpStack):
         max_tokens: int,
         top_logprobs: int = 0,
         earlier: Sequence[Mapping[str, str]] = (),
+        prediction: str = "",
+        urgent: bool = False,
     ) -> Answer:
         """Sample one answer to `prompt` from exactly this version, in a session of its own.
 
-        The gateway may sample otherwise than asked: `sampled_with` says how. It has no likeliest tokens to tell, and
-        keeps its sessions itself: `InvalidInput` where there are earlier turns.
+        The gateway may sample otherwise than asked: `sampled_with` says how. It has no likeliest tokens to tell, passes
+        no prediction on, and keeps its sessions itself: `InvalidInput` where there are earlier turns.
         """
         if earlier:
             raise InvalidInput("a gateway keeps its sessions itself, and cannot be told the turns of another one")

@@ -116,9 +116,20 @@ class HttpClient:
         """GET a body."""
         return await self._send(self._pools.requests.build_request("GET", path, params=params), into)
 
-    async def post(self, path: str, body: BaseModel, into: type[B], headers: Mapping[str, str] | None = None) -> B:
-        """POST a body and read one. Sent again after a transient failure, so it must be safe to repeat."""
-        return await self._send(self._with_body("POST", path, body, headers or {}), into)
+    async def post(
+        self,
+        path: str,
+        body: BaseModel,
+        into: type[B],
+        headers: Mapping[str, str] | None = None,
+        *,
+        urgent: bool = False,
+    ) -> B:
+        """POST a body and read one. Sent again after a transient failure, so it must be safe to repeat.
+
+        An `urgent` request goes before those that wait until fewer are in flight.
+        """
+        return await self._send(self._with_body("POST", path, body, headers or {}), into, urgent=urgent)
 
     async def put(self, path: str, body: BaseModel, into: type[B]) -> B:
         """PUT a body and read one."""
@@ -128,7 +139,7 @@ class HttpClient:
         content, kind = body.model_dump_json(exclude_none=True), {"Content-Type": "application/json"}
         return self._pools.requests.build_request(method, path, content=content, headers={**kind, **headers})
 
-    async def _send(self, request: httpx.Request, into: type[B]) -> B:
+    async def _send(self, request: httpx.Request, into: type[B], *, urgent: bool = False) -> B:
         """The body of the successful response.
 
         `Refused` on 4xx, a bare `StackError` when nothing answers at the address, `RequestLost` otherwise.
@@ -136,7 +147,7 @@ class HttpClient:
         path, tries, failing_since = request.url.path, 0, 0.0
         with self._silence.until_reply(path):
             while True:
-                async with self._pools.free() as pool:
+                async with self._pools.free(urgent=urgent) as pool:
                     outcome = await self._outcome(pool, request)
                 if isinstance(outcome, _Reply) and outcome.status not in TRANSIENT:
                     return _parsed(path, self._accepted(path, outcome), into)

@@ -35,6 +35,7 @@ from claas.wire.chat import (
     ChatRequest,
     ChatResponse,
     Choice,
+    PredictedAnswer,
     ScoreRequest,
     ScoreResponse,
     TokenLogprobs,
@@ -53,7 +54,13 @@ async def connect(
 ) -> AsyncGenerator["HttpStack", None]:
     """The stack at `base_url`."""
     async with api_client(base_url, config, transport=transport, retries=retries) as client:
-        yield HttpStack(client, config.chat_template_kwargs)
+        yield await stack_of(client, config)
+
+
+async def stack_of(client: HttpClient, config: EvalConfig) -> "HttpStack":
+    """The stack that a run with `config` asks by `client`."""
+    info = await client.get("/", ServiceInfo)
+    return HttpStack(client, config.chat_template_kwargs, uses_predictions=info.uses_predictions)
 
 
 @asynccontextmanager
@@ -84,8 +91,15 @@ async def api_client(
 class HttpStack(PlainText):
     """Implements `claas.eval.stacks.stack.Stack`."""
 
-    def __init__(self, client: HttpClient, template_kwargs: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        client: HttpClient,
+        template_kwargs: Mapping[str, Any] | None = None,
+        *,
+        uses_predictions: bool = False,
+    ) -> None:
         super().__init__(client)
+        self._uses_predictions = uses_predictions
         self._template_kwargs = dict(template_kwargs) if template_kwargs else None
         self._rollout_ids: set[str] = set()
 
@@ -130,8 +144,11 @@ class HttpStack(PlainText):
         max_tokens: int,
         top_logprobs: int = 0,
         earlier: Sequence[Mapping[str, str]] = (),
+        prediction: str = "",
+        urgent: bool = False,
     ) -> Answer:
         """Sample one answer to `prompt` from exactly this version."""
+        predicted = PredictedAnswer(type="content", content=prediction) if prediction else None
         request = ChatRequest(
             model=adapter.model,
             messages=_turns([*earlier, {"role": "user", "content": prompt}]),
@@ -140,10 +157,12 @@ class HttpStack(PlainText):
             seed=seed,
             logprobs=True,
             top_logprobs=top_logprobs or None,
+            prediction=predicted if self._uses_predictions else None,
+            priority=-1 if urgent else None,
             chat_template_kwargs=self._template_kwargs,
         )
         with lost_or_refused():
-            reply = await self._client.post("/v1/chat/completions", request, ChatResponse)
+            reply = await self._client.post("/v1/chat/completions", request, ChatResponse, urgent=urgent)
         require_weights(adapter, reply.model, reply.system_fingerprint)
         answer = _answer(reply)
         if answer.rollout_id in self._rollout_ids:
@@ -182,7 +201,7 @@ class HttpStack(PlainText):
         request, started = FeedbackRequest(requests=shown), time.monotonic()
         try:
             reply = await self._client.post(
-                "/v1/feedback", request, FeedbackResponse, headers={IDEMPOTENCY_HEADER: key}
+                "/v1/feedback", request, FeedbackResponse, headers={IDEMPOTENCY_HEADER: key}, urgent=True
             )
         except RequestLost as error:
             raise StackError(f"the update of {adapter.model} failed: {error}") from error

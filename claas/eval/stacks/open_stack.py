@@ -10,7 +10,7 @@ from claas.core.errors import InvalidInput
 from claas.core.settings import API_KEY_VARIABLE, TOKEN_VARIABLE
 from claas.eval.stacks.gateway_stack import connect_through
 from claas.eval.stacks.http_client import HttpClient, require_address
-from claas.eval.stacks.http_stack import HttpStack, api_client, connect
+from claas.eval.stacks.http_stack import api_client, connect, stack_of
 from claas.eval.stacks.stack import Stack
 from claas.results.settings import EvalConfig
 
@@ -26,7 +26,7 @@ async def open_stack(config: EvalConfig, store_dir: Path) -> AsyncGenerator[Stac
             yield stack
     else:
         async with open_client(config, store_dir) as client:
-            yield HttpStack(client, config.chat_template_kwargs)
+            yield await stack_of(client, config)
 
 
 def check_stack(config: EvalConfig) -> None:

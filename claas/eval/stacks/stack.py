@@ -241,10 +241,13 @@ class Stack(Protocol):
         max_tokens: int,
         top_logprobs: int = 0,
         earlier: Sequence[Mapping[str, str]] = (),
+        prediction: str = "",
+        urgent: bool = False,
     ) -> Answer:
         """Sample one answer to `prompt` from exactly this version; where versions cannot be pinned, in its turn.
 
-        `earlier` are the turns of the conversation before it.
+        `earlier` are the turns of the conversation before it. What is predicted, and `urgent`, may make the answer come
+        sooner, and never another one.
         """
         ...
 
