@@ -14,7 +14,7 @@ from claas.dashboard.points import Points, read_cached, read_measurement, read_p
 from claas.results.criteria import estimate
 from claas.results.keys import judged, keys_of_schema_1
 from claas.results.records import flat
-from claas.results.run_files import PreferenceFiles, PreferenceRecords
+from claas.results.run_files import PreferenceFiles, PreferenceRecords, declared_keys
 from tests.dashboard.written_runs import EXAMPLE, few, lines, without_transcripts
 from tests.results.synthetic_runs import make_history
 
@@ -44,7 +44,7 @@ def anew(files: PreferenceFiles, confidence: float = 0.95) -> Points:
 def test_curves_and_intervals_are_those_of_the_whole_records(tmp_path: Path) -> None:
     files = PreferenceFiles(shutil.copytree(EXAMPLE / "concise", tmp_path / "concise"))
     whole = PreferenceRecords.read(files).history("concise", 3)
-    points = anew(files)
+    points = read_points(files, None, 0.95, declared_keys(files.read_metadata()))
     light = points.history("concise", 3, None)
     assert light == without_transcripts(whole)
     assert points.damage is None
