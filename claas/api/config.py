@@ -42,6 +42,12 @@ class ApiConfig:
         "mode=local: compare the engine with the model's own forward pass before anything is served, once for each "
         "model and version in a store; /v1/health says whether that was skipped",
     )
+    dtype: str | None = setting(
+        None,
+        "mode=local: what the base model's weights are held in; null: bfloat16 on a GPU, float32 on a CPU, where "
+        "bfloat16 takes half the memory and /v1/health says how far log probabilities are from those in float32",
+        choices=("float32", "bfloat16"),
+    )
     store_dir: str = setting("./data/store", "where adapters, recorded rollouts and receipts are kept")
     feedback_log_dir: str = setting("./data/feedback", "where each batch of feedback is logged, one file each")
     results_dir: str = setting("./data/evals", "whose runs the results browser shows, those in its folders included")

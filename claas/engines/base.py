@@ -254,6 +254,11 @@ class EngineSettings(Protocol):
         """Whether an engine that computes the model here first compares itself with the model's own code."""
         ...
 
+    @property
+    def dtype(self) -> str | None:
+        """What an engine that computes the model here holds its weights in: float32, bfloat16, or None: its choice."""
+        ...
+
 
 class Engine(Protocol):
     """One base model and its adapters.

@@ -62,13 +62,17 @@ def pad(pairs: Sequence[tuple[Sequence[int], Sequence[int]]], device: torch.devi
     return Sequences(input_ids.to(device), attention_mask.to(device), predicts.to(device))
 
 
-def micro_batches(examples: Sequence[TrainingExample], max_tokens: int) -> Iterator[list[TrainingExample]]:
-    """Groups of examples of similar length, each at most `max_tokens` with its padding; a longer example goes alone."""
+def micro_batches(
+    examples: Sequence[TrainingExample], max_tokens: int, max_response_tokens: int
+) -> Iterator[list[TrainingExample]]:
+    """Groups of examples of similar length, within both bounds, the first with padding; a longer example goes alone."""
     group: list[TrainingExample] = []
+    responses = 0
     for example in sorted(examples, key=lambda example: example.longest):  # so the newest is the longest of its group
-        if group and (len(group) + 1) * example.longest > max_tokens:
+        responses += len(example.token_ids)
+        if group and ((len(group) + 1) * example.longest > max_tokens or responses > max_response_tokens):
             yield group
-            group = []
+            group, responses = [], len(example.token_ids)
         group.append(example)
     if group:
         yield group
@@ -86,7 +90,7 @@ def response_logits(model: nn.Module, sequences: Sequences) -> Tensor:
         hidden: Tensor = inputs[0]  # (B, L, H)
         return (hidden[sequences.predicts.to(hidden.device)].unsqueeze(0),)  # (1, N, H)
 
-    handle = _output_head(model).register_forward_pre_hook(select)
+    handle = output_head(model).register_forward_pre_hook(select)
     try:
         output = model(input_ids=sequences.input_ids, attention_mask=sequences.attention_mask, use_cache=False)
     finally:
@@ -104,7 +108,8 @@ class _HasOutputHead(Protocol):
     def get_output_embeddings(self) -> nn.Module: ...
 
 
-def _output_head(model: nn.Module) -> nn.Module:
+def output_head(model: nn.Module) -> nn.Module:
+    """The layer that maps hidden states to logits."""
     base = model.get_base_model() if isinstance(model, _Wrapped) else model
     if not isinstance(base, _HasOutputHead):
         raise TypeError(f"{type(base).__name__} is not a causal language model with an output head")

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +17,18 @@ from torch.optim import AdamW, Optimizer
 
 from claas.core.errors import InvalidInput, StackError
 from claas.core.settings import SFT, TrainingConfig
-from claas.training.batch import Batch, align, micro_batches, response_logits
+from claas.training.batch import Batch, align, micro_batches, output_head, response_logits
 from claas.training.example import TrainingExample
 from claas.training.sdpo import TeacherTarget, sdpo_loss, teacher_target, token_logprobs
 
 MAX_TOKENS = 4096
 """Tokens of one forward pass, padding included: bounds the memory of an update, not its result."""
+
+MAX_LOGITS = 2**23
+"""Response tokens times vocabulary of one forward pass, likewise."""
+
+MAX_LOGITS_OF_GPU = 2**27
+"""The same on a GPU, to which small passes are a waste."""
 
 
 def run_update(
@@ -32,12 +38,13 @@ def run_update(
     config: TrainingConfig,
     *,
     max_tokens: int = MAX_TOKENS,
+    max_logits: int | None = None,
 ) -> dict[str, float]:
     """Train the active adapter of a PEFT-wrapped causal LM on `examples`; return what is known about it, all finite.
 
     The teacher is the same model with the adapter disabled, under the teacher's prompts. Items are run in groups of
-    `max_tokens`; the loss is the mean over all response tokens, so the grouping does not matter. The learning rate is
-    the optimiser's. The model is left in evaluation mode: nothing here is random.
+    `max_tokens` and `max_logits` (None: the device's); the loss is the mean over all response tokens, so the grouping
+    does not matter. The learning rate is the optimiser's. The model is left in evaluation mode: nothing here is random.
 
     `total_loss, distill_loss, kl_reg, mean_is_ratio, clip_fraction` (see `SdpoLoss`) and `grad_norm` (before clipping)
     are means over the optimiser steps; `distill_loss_first` and `distill_loss_last` are those of single steps, each
@@ -52,7 +59,9 @@ def run_update(
         raise InvalidInput("an update needs at least one item")
     model.eval()
     device = next(model.parameters()).device
-    batches = [align(group, device) for group in micro_batches(examples, max_tokens)]
+    logits = max_logits or (MAX_LOGITS if device.type == "cpu" else MAX_LOGITS_OF_GPU)
+    responses = logits // cast(Tensor, output_head(model).weight).shape[0]
+    batches = [align(group, device) for group in micro_batches(examples, max_tokens, responses)]
     losses = [(_loss_of(model, batch, config), batch.response_tokens) for batch in batches]
     steps: list[dict[str, float]] = []
     for number in range(1, config.steps_per_batch + 1):

@@ -33,6 +33,7 @@ def test_every_setting_can_be_overridden() -> None:
         "port": 0,
         "base_model": "some/model",
         "check_model": False,
+        "dtype": "bfloat16",
         "store_dir": "s",
         "feedback_log_dir": "f",
         "results_dir": "r",

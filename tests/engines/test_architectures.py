@@ -4,6 +4,7 @@ Ten small random models in the default suite; all of them with `python -m pytest
 """
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -24,7 +25,7 @@ from claas.engines.local.forward import Forward, GenericForward
 from claas.engines.local.linear import Segment
 from claas.engines.local.llama import LlamaForward, forwards_of
 from claas.engines.local.lora import base_weights, head_of
-from claas.engines.local.model import LoadedModel
+from claas.engines.local.model import LoadedModel, multiplies_bfloat16
 from claas.engines.local.versions import LocalStore
 from tests.engines.architectures import REFUSED, SEEING, SERVED, save
 from tests.engines.talk import PROMPTS, ask, items, unpredicted, user
@@ -111,7 +112,7 @@ async def test_a_model_does_so_with_adapters_beside_it(tmp_path: Path, kind: str
 async def test_a_model_in_half_precision_answers_and_learns(tmp_path: Path, kind: str) -> None:
     base = LoadedModel.load(str(save(kind, tmp_path)))
     half: Any = base.model
-    base = replace(base, model=half.bfloat16(), small=False)
+    base = replace(base, model=half.bfloat16(), small=False, packed=False)
     assert model_check.require_same(base) == "passed"
     engine = LocalEngine(base, LocalStore(tmp_path / "store"), max_batch_rows=4, lock_timeout_s=60)
     weights = await learned(engine, "a")
@@ -119,6 +120,18 @@ async def test_a_model_in_half_precision_answers_and_learns(tmp_path: Path, kind
     for sample in samples:
         logprobs = (await engine.read(weights, TokenIds((*sample.prompt_ids, *sample.token_ids)))).logprobs
         assert logprobs[-len(sample.token_ids) :] == pytest.approx(sample.logprobs, abs=0.3)
+    await engine.close()
+
+
+@pytest.mark.skipif(not multiplies_bfloat16(), reason="a CPU without instructions for bfloat16")
+async def test_a_cpu_may_hold_a_model_in_bfloat16_and_says_how_far_that_is_from_float32(tmp_path: Path) -> None:
+    engine = LocalEngine.open(str(save("llama", tmp_path)), tmp_path / "store", dtype="bfloat16")
+    weights = await learned(engine, "a")
+    samples = await asyncio.gather(*[ask(engine, weights, prompt, 8, temperature=1.0) for prompt in PROMPTS[:3]])
+    assert samples == [await ask(engine, weights, prompt, 8, temperature=1.0) for prompt in PROMPTS[:3]]
+    detail = (await engine.health()).detail
+    assert detail["dtype"] == "bfloat16"
+    assert re.fullmatch(r"passed; log probabilities are \S+ nats from those in float32", str(detail["model_check"]))
     await engine.close()
 
 

@@ -36,13 +36,13 @@ def test_it_is_what_the_parts_come_to() -> None:
     adapter = 2 * (40 + 30)
     assert asked == Memory(
         weights=4 * 1000,
-        adapters=4 * (4 * adapter) + 12 * 4 * adapter,  # with gradient and moments; and those kept ready
+        adapters=4 * (4 * adapter) + 6 * 4 * adapter,  # with gradient and moments; and those kept ready
         decoding=3 * (30 * 16 * 4 + 8 * 50 * 4),
         update=4 * (5 * 30 * (2 * 40 + 2 * 7) + 13 * 5 * 20 * 50),
     )
     assert asked.total == 500 * 2**20 + asked.weights + asked.adapters + asked.decoding + asked.update
     merged = memory_of(replace(SIZES, small=True), rank=2)
-    assert merged.adapters == 4 * 4 * adapter + 12 * 600 * 4
+    assert merged.adapters == 4 * 4 * adapter + 6 * 600 * 4
     assert memory_of(replace(SIZES, packed=True)).weights == 2 * 4 * 1000
 
 
@@ -115,5 +115,5 @@ def test_an_update_takes_about_what_is_said() -> None:
     sizes = ModelSizes.of(WEIGHTS_DIR, AutoConfig.from_pretrained(WEIGHTS_DIR), 4, 0, 0)
     assert sizes is not None
     said = memory_of(sizes, rows=0)
-    kept = 12 * 4 * 32 * (sizes.inputs + sizes.outputs)  # none of which are here
+    kept = 6 * 4 * 32 * (sizes.inputs + sizes.outputs)  # none of which are here
     assert int(peak[1]) * 1024 == pytest.approx(said.total - kept, rel=0.25)

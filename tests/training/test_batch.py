@@ -99,16 +99,18 @@ def test_tokens_after_a_response_token_do_not_reach_it(adapted: Callable[[], Pef
     torch.testing.assert_close(longer[:2], short)
 
 
-def test_groups_stay_within_the_budget_and_lose_no_item() -> None:
+@pytest.mark.parametrize("responses", [100, 8])
+def test_groups_stay_within_the_budget_and_lose_no_item(responses: int) -> None:
     items = [item(prompt, response) for prompt, response in [(5, 5), (1, 1), (20, 9), (2, 3), (4, 4)]]
-    groups = list(micro_batches(items, max_tokens=30))
+    groups = list(micro_batches(items, 30, responses))
     assert sorted(map(id, chain(*groups))) == sorted(map(id, items))
     assert all(len(group) * max(each.longest for each in group) <= 30 for group in groups[:-1])
+    assert all(sum(len(each.token_ids) for each in group) <= responses for group in groups[:-1])
     assert groups[-1] == [items[2]]  # longer than the budget, so alone
 
 
 def test_a_large_budget_makes_one_group() -> None:
-    assert len(list(micro_batches([item(3, 2)] * 9, max_tokens=1000))) == 1
+    assert len(list(micro_batches([item(3, 2)] * 9, 1000, 1000))) == 1
 
 
 @pytest.mark.parametrize(

@@ -149,12 +149,12 @@ def test_the_teacher_is_the_base_model_that_has_read_the_feedback(adapted: Calla
     assert report["kl_reg"] == pytest.approx(expected.kl_reg, rel=1e-3)
 
 
-@pytest.mark.parametrize("max_tokens", [1, 20])
-def test_the_grouping_of_the_items_does_not_matter(adapted: Callable[[], PeftModel], max_tokens: int) -> None:
+@pytest.mark.parametrize("bound", [{"max_tokens": 1}, {"max_tokens": 20}, {"max_logits": 1}])
+def test_the_grouping_of_the_items_does_not_matter(adapted: Callable[[], PeftModel], bound: dict[str, int]) -> None:
     whole, parts = adapted().double(), adapted().double()
     items, settings = items_for(whole), config(steps_per_batch=2, kl_reg_weight=0.1)
     expected = run_update(whole, optimizer_of(whole), items, settings)
-    report = run_update(parts, optimizer_of(parts), items, settings, max_tokens=max_tokens)
+    report = run_update(parts, optimizer_of(parts), items, settings, **bound)
     assert report == pytest.approx(expected, rel=1e-9)
     ours, theirs = weights(parts), weights(whole)
     for name in ours:
@@ -201,8 +201,8 @@ def test_an_update_of_nothing_is_refused(adapted: Callable[[], PeftModel]) -> No
         run_update(model, optimizer_of(model), [], config())
 
 
-def test_a_model_without_an_adapter_is_refused() -> None:
-    plain = torch.nn.Linear(1, 1)
+def test_a_model_without_an_adapter_is_refused(adapted: Callable[[], PeftModel]) -> None:
+    plain: torch.nn.Module = adapted().unload()
     with pytest.raises(TypeError, match="no adapter"):
         run_update(plain, torch.optim.SGD(plain.parameters()), [TrainingExample((1,), (1,), (2,), (-1.0,))], config())
 

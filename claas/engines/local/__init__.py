@@ -24,5 +24,9 @@ def open_engine(config: EngineSettings) -> Engine:
 
     root = Path(config.store_dir) / "adapters"
     return LocalEngine.open(
-        config.base_model_name, root, lock_timeout_s=config.lock_timeout_s, check_model=config.check_model
+        config.base_model_name,
+        root,
+        lock_timeout_s=config.lock_timeout_s,
+        check_model=config.check_model,
+        dtype=config.dtype,
     )

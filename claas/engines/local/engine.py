@@ -23,6 +23,7 @@ from claas.engines.base import (
 from claas.engines.local.decode import DecodeJob, Decoder
 from claas.engines.local.learner import LocalLearner
 from claas.engines.local.llama import forwards_of
+from claas.engines.local.memory import give_back, share_heaps
 from claas.engines.local.model import LoadedModel
 from claas.engines.local.model_check import checked_once
 from claas.engines.local.prediction import Prediction
@@ -51,9 +52,11 @@ class LocalEngine(VersionedEngine[LocalVersion]):
         lock_timeout_s: float,
         model_check: str = "skipped",
     ) -> None:
+        share_heaps()
         self._trainer = LocalLearner(base, store)
         super().__init__(self._trainer, lock_timeout_s)
         self._device = base.device
+        self._dtype = str(base.dtype).removeprefix("torch.")
         self._source = base.source
         self._model_check = model_check
         self._directory_of = store.directory
@@ -63,7 +66,7 @@ class LocalEngine(VersionedEngine[LocalVersion]):
         forwards = forwards_of(base, self._adapters.of_base, 2 * threads)
         decoders = [Decoder(forward, base.device, base.chat.stop_ids, base.chat.text) for forward in forwards[:threads]]
         self._batcher = Batcher(decoders, max_batch_rows)
-        self._scorer = Scorer(forwards[threads:], base.device)
+        self._scorer = Scorer(forwards[threads:], base.device, base.config.vocab_size)
 
     @classmethod
     def open(
@@ -74,16 +77,18 @@ class LocalEngine(VersionedEngine[LocalVersion]):
         max_batch_rows: int = 64,
         lock_timeout_s: float = 60.0,
         check_model: bool = True,
+        dtype: str | None = None,
         persist: Callable[[], None] = lambda: None,
     ) -> "LocalEngine":
         """Load `base_model`, a name that `claas.models.sources` knows, and restore the adapters under `store_root`.
 
         A thread decodes at most `max_batch_rows` answers at a time. An update that cannot have its adapter within
         `lock_timeout_s` raises `Conflict`. With `check_model`, a model that the engine does not compute rightly raises
-        `InvalidInput`. `persist` makes durable what was written, where the disk alone does not.
+        `InvalidInput`. `dtype` is that of
+        `LoadedModel.load`. `persist` makes durable what was written, where the disk alone does not.
         """
         in_range("max_batch_rows", max_batch_rows, 1)
-        base = LoadedModel.load(base_model, recorded_date(store_root))
+        base = LoadedModel.load(base_model, recorded_date(store_root), dtype)
         store = LocalStore(store_root, persist)
         return cls(
             base,
@@ -153,6 +158,7 @@ class LocalEngine(VersionedEngine[LocalVersion]):
         detail: dict[str, str | int | float | bool] = {
             "engine": "local",
             "device": self._device.type,
+            "dtype": self._dtype,
             "base_digest": self._base.digest,
             "base_source": self.base_source,
             "window": self.window,
@@ -168,6 +174,8 @@ class LocalEngine(VersionedEngine[LocalVersion]):
         """Stop the threads. An update under way is finished; answers and scores under way fail."""
         for part in (self._batcher, self._scorer, self._trainer):
             await asyncio.to_thread(part.close)
+        self._adapters.clear()
+        give_back()
 
 
 def _continuation_score(scored: ScoredIds) -> ContinuationScore:

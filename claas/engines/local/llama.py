@@ -17,6 +17,9 @@ _TRIED = (2, 32)
 _ROUNDING, _HALF_ROUNDING = 1e-4, 0.1
 """How far logits may then differ on average, in their standard deviations, in float32 and in half precision."""
 
+_ROUND = 64
+"""Of how many tokens there are a multiple, where there are more."""
+
 
 def forwards_of(base: LoadedModel, weights: ModelWeights, count: int) -> list[Forward]:
     """Forward passes over the parameters of `base`, each for one thread: written out where that gives the same.
@@ -39,7 +42,7 @@ def _same(base: LoadedModel, forward: "LlamaForward", weights: ModelWeights) -> 
     positions = torch.arange(ids.shape[1], device=base.device).expand_as(ids)
     keep = torch.ones_like(ids, dtype=torch.bool)
     told = forward(ids, positions, ids.shape[1], keep, [Segment(weights, len(ids))]).float()
-    bound = _ROUNDING if next(base.model.parameters()).dtype == torch.float32 else _HALF_ROUNDING
+    bound = _ROUNDING if base.dtype == torch.float32 else _HALF_ROUNDING
     return bool(((told - own).abs().mean() <= bound * own.std()).item())
 
 
@@ -118,12 +121,17 @@ class LlamaForward:
 class _Ragged:
     """The tokens of a padded batch that matter: in every row, those up to its last kept one (causality hides others).
 
-    Packed, they stand one after the other, (N, ...); padded, in their rows, (B, T, ...).
+    Packed, they stand one after the other, (N, ...); padded, in their rows, (B, T, ...). Where there are many, some of
+    the padding makes their number a round one: for each that is new, a CPU compiles all its multiplications anew.
     """
 
     def __init__(self, keep: Tensor) -> None:
         self._shape = keep.shape
         self._matter = keep.flip(1).cummax(1).values.flip(1) if keep.shape[1] > 1 else None
+        if self._matter is not None and not keep.is_cuda:
+            count = int(self._matter.sum())
+            padding = (~self._matter).flatten().nonzero()[: -count % _ROUND if count > _ROUND else 0, 0]
+            self._matter.view(-1)[padding] = True
 
     def pack(self, padded: Tensor) -> Tensor:
         """(B, T, ...) → (N, ...)."""

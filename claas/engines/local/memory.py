@@ -1,7 +1,9 @@
 """How much memory a base model takes to serve and to train: told before it is loaded, by arithmetic."""
 
+import ctypes
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +12,14 @@ from safetensors import SafetensorError, safe_open
 
 from claas.core.errors import InvalidInput
 from claas.engines.base import AdapterSpec
+from claas.training.update import MAX_LOGITS, MAX_LOGITS_OF_GPU
 
 _PROGRAM = 500 * 2**20
 """Python, torch and transformers."""
 _FLOAT32 = 4
 _TRAINED = 4
 """An adapter that learns: itself, its gradient, and both moments of AdamW."""
-_KEPT = 12
+_KEPT = 6
 """Adapters that are kept ready to answer."""
 _ACTIVATIONS = 2
 """Numbers kept for the backward pass, for each output of an adapted layer."""
@@ -24,6 +27,8 @@ _LOSS = 13
 """Numbers that the loss and its gradient take at most, for each response token and each token of the vocabulary."""
 _CHOICE = 8
 """Numbers that choosing a token takes at most, for each token of the vocabulary."""
+_ARENA_MAX = -8
+"""How glibc calls the number of heaps."""
 _PROMPT, _ANSWER, _BATCH, _ROWS = 100, 400, 4, 64
 """Tokens of a prompt and of an answer, answers of an update and answers decoded at once, in a step by the defaults."""
 
@@ -109,12 +114,13 @@ def memory_of(
     adapter = rank * (sizes.inputs + sizes.outputs)
     ready = sizes.matrices if sizes.small else adapter
     kept = _ACTIVATIONS * sizes.outputs + rank * sizes.layers
-    tokens = batch * (prompt + answer)
+    logits = MAX_LOGITS if sizes.packed else MAX_LOGITS_OF_GPU
+    together = min(batch, max(1, logits // (answer * sizes.vocabulary)))
     return Memory(
         weights=sizes.parameters * sizes.width * (2 if sizes.packed else 1),
         adapters=adapter * _TRAINED * _FLOAT32 + _KEPT * ready * sizes.width,
         decoding=rows * ((prompt + answer) * sizes.cached * sizes.width + _CHOICE * sizes.vocabulary * _FLOAT32),
-        update=_FLOAT32 * (tokens * kept + _LOSS * batch * answer * sizes.vocabulary),
+        update=_FLOAT32 * together * ((prompt + answer) * kept + _LOSS * answer * sizes.vocabulary),
     )
 
 
@@ -137,6 +143,18 @@ def told_memory(memory: Memory, free: int) -> str:
         f"{memory} with {_ROWS} answers under way and an update on {_BATCH} answers of {_ANSWER} tokens; "
         f"{_gb(free)} GB are free{hint}"
     )
+
+
+def give_back() -> None:
+    """Let the system have what was freed, which glibc keeps."""
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def share_heaps() -> None:
+    """Let threads allocate from two heaps: glibc gives each its own, and in each keeps what was freed there."""
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_ARENA_MAX, 2)
 
 
 def free_memory() -> int | None:

@@ -39,7 +39,7 @@ class LoadedModel:
 
     `source` says where the weights are from, `window` is the most tokens of prompt and answer together. On a CPU,
     `packed` models are multiplied from a second copy of the weights, on one thread at a time: faster than on more, and
-    the same bits in every batch. `small` ones are decoded with adapters merged into copies of their own.
+    the same bits in every batch. `small` ones, in float32, are decoded with adapters merged into copies of their own.
     """
 
     weights: Weights
@@ -51,14 +51,15 @@ class LoadedModel:
     packed: bool
 
     @classmethod
-    def load(cls, name: str, today: date | None = None) -> "LoadedModel":
+    def load(cls, name: str, today: date | None = None, dtype: str | None = None) -> "LoadedModel":
         """What `claas.models.sources` knows. Raises `InvalidInput` saying what is wrong with anything else.
 
-        `today` is what chat templates are told, for as long as the model is loaded; None: the day it is.
+        `today` is what chat templates are told, for as long as the model is loaded; None: the day it is. `dtype` is
+        float32 or bfloat16; None: bfloat16 on a GPU.
         """
         source = model_source(name)
         directory = source.directory
-        model = _model(name, directory)
+        model = _model(name, directory, dtype)
         config: Any = model.config.get_text_config()
         _require_decodable(name, model, config)
         for parameter in model.parameters():
@@ -66,7 +67,8 @@ class LoadedModel:
         generation: Any = model.generation_config
         stops = generation.eos_token_id if generation else config.eos_token_id
         size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-        cpu = next(model.parameters()).device.type == "cpu"
+        first = next(model.parameters())
+        cpu = first.device.type == "cpu"
         packed = cpu and size <= _PACKED_BYTES
         if packed:
             torch.set_num_threads(1)
@@ -76,7 +78,7 @@ class LoadedModel:
             model=model,
             chat=ChatFormat.load(str(directory), name, stops, today),
             window=_window(name, config),
-            small=cpu and size <= _SMALL_BYTES,
+            small=cpu and size <= _SMALL_BYTES and first.dtype == torch.float32,
             packed=packed,
         )
 
@@ -84,6 +86,11 @@ class LoadedModel:
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the weights are held in."""
+        return next(self.model.parameters()).dtype
 
     @property
     def config(self) -> Any:
@@ -128,17 +135,20 @@ def matrix_of(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
     return (weight.T if isinstance(layer, Conv1D) else weight), cast("Tensor | None", layer.bias)
 
 
-def _model(name: str, directory: Path) -> Any:
+def _model(name: str, directory: Path, dtype: str | None) -> Any:
     cuda = torch.cuda.is_available() and name != EMBEDDED
     transformers_logging.disable_progress_bar()
     configured: Any = AutoConfig
     with _naming(name):
         config = configured.from_pretrained(str(directory), trust_remote_code=False)
-    _require_memory(name, directory, config, cuda=cuda)
+    half = cuda if dtype is None else dtype == "bfloat16"
+    if half and not cuda and not multiplies_bfloat16():
+        raise InvalidInput("dtype=bfloat16 needs a GPU, or a CPU with AVX-512 BF16 or AMX: leave it away")
+    _require_memory(name, directory, config, cuda=cuda, width=2 if half else 4)
     with _naming(name):
         model: Any = _loader(config).from_pretrained(
             str(directory),
-            dtype=torch.bfloat16 if cuda else torch.float32,
+            dtype=torch.bfloat16 if half else torch.float32,
             trust_remote_code=False,
             use_safetensors=True,
         )
@@ -155,10 +165,17 @@ def _naming(name: str) -> Generator[None, None, None]:
         ) from error
 
 
-def _require_memory(name: str, directory: Path, config: Any, *, cuda: bool) -> None:
+def multiplies_bfloat16() -> bool:
+    """Whether the CPU has instructions for it."""
+    said: Any = torch.cpu
+    return said._is_avx512_bf16_supported() or said._is_amx_tile_supported()
+
+
+def _require_memory(name: str, directory: Path, config: Any, *, cuda: bool, width: int) -> None:
     """Tell what will be needed, or `InvalidInput` where that is not there."""
-    small, packed = (0, 0) if cuda else (_SMALL_BYTES, _PACKED_BYTES)
-    sizes = ModelSizes.of(directory, config.get_text_config(), 2 if cuda else 4, small, packed)
+    packed = 0 if cuda else _PACKED_BYTES
+    small = _SMALL_BYTES if packed and width == 4 else 0
+    sizes = ModelSizes.of(directory, config.get_text_config(), width, small, packed)
     free = torch.cuda.mem_get_info()[0] if cuda else free_memory()
     if sizes is None or free is None or name == EMBEDDED:
         return

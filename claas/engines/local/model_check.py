@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean
 from typing import Any, cast
 
 import torch
@@ -79,7 +80,7 @@ def require_same(base: LoadedModel) -> str:
     except Exception as error:  # the model's code is another's
         said = f"{type(error).__name__}: {one_line(error)}"
         raise InvalidInput(f"base model {name!r} cannot be computed by this engine: {said}") from error
-    bound = _ROUNDING if _dtype(base) == torch.float32 else _HALF_ROUNDING
+    bound = _ROUNDING if base.dtype == torch.float32 else _HALF_ROUNDING
     for row, gap in zip(rows, gaps, strict=True):
         if not gap <= bound:  # nor is what is not a number
             raise InvalidInput(
@@ -87,7 +88,16 @@ def require_same(base: LoadedModel) -> str:
                 f"from the model's own {row.what}; {_REMEDY}"
             )
     left_out = [length for length in _crossed(base) if not _affordable(base, length)]
-    return f"passed, not tried beyond {left_out[0]} tokens" if left_out else "passed"
+    passed = f"passed, not tried beyond {left_out[0]} tokens" if left_out else "passed"
+    return f"{passed}; {_loss_of_precision(base, rows)}" if base.packed and base.dtype != torch.float32 else passed
+
+
+@torch.inference_mode()
+def _loss_of_precision(base: LoadedModel, rows: Sequence["_Row"]) -> str:
+    """How far log probabilities are from those that the model has in float32."""
+    exact = LoadedModel.load(base.weights.base_model, dtype="float32")
+    gaps = [_gap(row.job, _whole(exact, row.job)) for row in rows if row.model is base.model]
+    return f"log probabilities are {fmean(gaps):.2g} nats from those in float32"
 
 
 @dataclass(frozen=True)
@@ -185,14 +195,10 @@ def _affordable(base: LoadedModel, length: int) -> bool:
     return base.device.type == "cuda" or 5 * length * size <= _MOST_WORK
 
 
-def _dtype(base: LoadedModel) -> torch.dtype:
-    return next(base.model.parameters()).dtype
-
-
 def _key(base: LoadedModel) -> str:
     """What a check depends on: the weights, where they are, and the versions of all that computes with them."""
     digest = hashlib.sha256(
-        f"{base.weights.digest} {base.device.type} {_dtype(base)} {base.small} {base.packed}".encode()
+        f"{base.weights.digest} {base.device.type} {base.dtype} {base.small} {base.packed}".encode()
     )
     for package in ("torch", "transformers", "peft"):
         digest.update(f"{package} {version(package)} ".encode())

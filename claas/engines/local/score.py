@@ -20,7 +20,9 @@ T = TypeVar("T")
 
 _MOST_AT_ONCE = 256
 _TOKENS_PER_PASS = 4096
-_LOGITS_AT_ONCE = 2**25  # 128 MiB of float32
+_TOKENS_PER_CPU_PASS = 1024  # more are no faster
+_LOGITS_PER_CPU_PASS = 2**24  # 64 MiB of float32
+_LOGITS_AT_ONCE = 2**22
 
 
 @dataclass(eq=False)
@@ -77,8 +79,10 @@ class _Row:
 class Scorer:
     """Scores jobs, in a thread for each of `forwards`, next to those that decode."""
 
-    def __init__(self, forwards: Sequence[Forward], device: torch.device) -> None:
+    def __init__(self, forwards: Sequence[Forward], device: torch.device, vocabulary: int) -> None:
         self._device = device
+        of_cpu = min(_TOKENS_PER_CPU_PASS, _LOGITS_PER_CPU_PASS // vocabulary)
+        self._tokens = of_cpu if device.type == "cpu" else _TOKENS_PER_PASS
         self._threads = len(forwards)
         self._workers = Workers("scoring", [partial(self._serve, forward) for forward in forwards])
 
@@ -98,7 +102,7 @@ class Scorer:
 
     def _serve(self, forward: Forward, inbox: Inbox[ScoreJob]) -> None:
         while (arrived := inbox.take(_MOST_AT_ONCE, wait=True, among=self._threads)) is not None:
-            for batch in _batches([job for job in arrived if not job.result.cancelled()]):
+            for batch in _batches([job for job in arrived if not job.result.cancelled()], self._tokens):
                 try:
                     self._score(forward, batch)
                 except BaseException as error:  # whatever it is, those who wait are told
@@ -111,7 +115,7 @@ class Scorer:
         scored = [dict[int, ScoredIds]() for _ in batch]
         rows = sorted((row for place, job in enumerate(batch) for row in _rows(place, job)), key=lambda row: row.length)
         for length, same in groupby(rows, lambda row: row.length):
-            for some in _at_once(list(same), length):
+            for some in _at_once(list(same), length - batch[0].prefix, length, self._tokens):
                 for row, index, scores in self._read(forward, some, cache):
                     scored[row.place][index] = scores
                     _finish(row.job, scored[row.place])
@@ -205,15 +209,15 @@ def _part(scored: ScoredIds, start: int, end: int, top_logprobs: int) -> ScoredI
     )
 
 
-def _batches(jobs: Sequence[ScoreJob]) -> Iterator[list[ScoreJob]]:
+def _batches(jobs: Sequence[ScoreJob], tokens: int) -> Iterator[list[ScoreJob]]:
     """Jobs that can be scored together: same weights, same padded length, not too many tokens."""
     for (_, _, length), same in groupby(sorted(jobs, key=_group), _group):
-        yield from _at_once(list(same), length)
+        yield from _at_once(list(same), length, length, tokens)
 
 
-def _at_once(rows: list[T], length: int) -> Iterator[list[T]]:
-    """Rows of so many tokens each, as many at a time as one pass takes."""
-    size = max(1, _TOKENS_PER_PASS // length)
+def _at_once(rows: list[T], fed: int, length: int, tokens: int) -> Iterator[list[T]]:
+    """Rows that are fed so many tokens each and attend to `length`: as many at a time as one pass of `tokens` takes."""
+    size = max(1, min(tokens // fed, _TOKENS_PER_PASS // length))
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 

@@ -22,7 +22,7 @@ OPTIMIZER = "optimizer.safetensors"
 
 _RECORD = "version.json"
 _STORED_OPTIMIZERS = 2
-_CACHED_ADAPTERS = 12
+_CACHED_ADAPTERS = 6
 
 
 class LocalVersion(StoredVersion):
@@ -164,6 +164,10 @@ class AdapterCache:
                     self._ready.popitem(last=False)
         self._ready.move_to_end(key)
         return ready
+
+    def clear(self) -> None:
+        """Keep none."""
+        self._ready.clear()
 
     def _load(self, weights: Weights) -> ModelWeights:
         with answering(f"loading {weights.name}"):
