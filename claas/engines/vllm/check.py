@@ -18,7 +18,9 @@ from claas.engines.versioned import MOST_TOP_LOGPROBS, ScoredIds
 from claas.engines.vllm.adapters import LoadedAdapters, adapter_files, zeros
 from claas.engines.vllm.client import VllmClient
 
-_RANK = 4
+_RANK, _ALPHA = 4, 256
+"""Of the adapter that is tried: as much as can be, so that a kind of layer that the server leaves out shows."""
+
 _PROMPTS = (5, 37)
 _SAMPLED = 6
 _TEMPERATURE = 0.5
@@ -42,7 +44,7 @@ async def largest_gap(base: LoadedModel, client: VllmClient, root: Path) -> floa
     All rows are asked at once, so that those with an adapter and those without share batches. Raises `InvalidInput`
     where the gap is beyond rounding.
     """
-    shape = LoraShape.of(AdapterSpec("check", _RANK), base)
+    shape = LoraShape.of(AdapterSpec("check", _RANK, _ALPHA), base)
     tensors = nonzero_tensors(shape, base.model)
     adapted = wrap(base, shape)
     load_adapter(adapted, tensors)
