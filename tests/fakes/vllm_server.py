@@ -33,6 +33,7 @@ class FakeVllm:
     loads: bool = True
     answer: list[int] = field(default_factory=lambda: [715, 322, 16])
     off_by: float = 0.0
+    paused: bool = False
     url: str = ""
     adapters: dict[str, tuple[LoraShape, dict[str, torch.Tensor]]] = field(default_factory=dict)
     roots: dict[str, str] = field(default_factory=dict[str, str])
@@ -106,8 +107,23 @@ def _app(fake: FakeVllm) -> FastAPI:
         adapters = [{"id": name, "root": root, "parent": "claas-tiny"} for name, root in fake.roots.items()]
         return {"data": [base, *adapters]}
 
+    @app.get("/server_info")
+    def server_info() -> dict[str, Any]:
+        return {"vllm_config": {"model_config": {"enable_sleep_mode": False}}}
+
+    @app.post("/pause")
+    def pause(mode: str) -> dict[str, str]:
+        fake.paused = mode == "wait"
+        return {"status": "paused"}
+
+    @app.post("/resume")
+    def resume() -> dict[str, str]:
+        fake.paused = False
+        return {"status": "resumed"}
+
     @app.post("/v1/completions")
     def completions(body: dict[str, Any]) -> Any:
+        assert not fake.paused, "it would wait until it is resumed"
         if body["model"] not in fake.adapters:
             return error(404, f"The model `{body['model']}` does not exist.")
         if len(body["prompt"]) + body["max_tokens"] > fake.max_model_len:

@@ -88,6 +88,22 @@ async def test_a_server_that_was_started_again_is_given_its_adapters_again(open_
     assert (await ask(engine, weights, "hi", 1)).weights == weights
 
 
+async def test_nothing_is_asked_of_a_server_that_is_paused(open_vllm: Any, fake: FakeVllm) -> None:
+    fake.paused = True  # by a process that was killed
+    engine = await open_vllm()
+    base = await engine.resolve(None)
+    await ask(engine, base, "hi", 1)
+    assert await engine.sleep(1)
+    assert fake.paused
+    waiting = asyncio.create_task(ask(engine, base, "hi", 1))
+    assert await engine.wake(True)
+    assert (await waiting).weights == base
+    assert await engine.sleep(1)
+    assert not await engine.wake(False)
+    await engine.close()
+    assert not fake.paused
+
+
 async def test_a_window_of_the_server_is_the_engines(open_vllm: Any, fake: FakeVllm) -> None:
     fake.max_model_len = 65
     engine = await open_vllm()
