@@ -18,6 +18,7 @@ def in_own_process(module: str) -> Callable[[], int]:
 BENCHMARKS = {
     "speed": harness.speed,
     "latency": harness.latency,
+    "predictions": harness.predictions,
     "checks": harness.checks,
     "memory": harness.memory,
     "learning": harness.learning,

@@ -21,13 +21,14 @@ from claas.eval.runner import load, run_harness
 from claas.eval.stacks.open_stack import open_stack
 from claas.eval.stacks.stack import Answer, CompletionScore, Stack
 from claas.results.ledger import Receipt
-from claas.results.records import AdapterVersion
+from claas.results.records import AdapterVersion, Transcript
 from claas.results.run_files import RunFiles
 from claas.results.settings import EvalConfig
 from claas.results.summary import RunResults
 from claas.wire.feedback import FeedbackItem
 from tests.fakes.engine import BASE_MODEL
 
+ROUNDS = 3
 PREFERENCES = ("concise", "no_emoji", "identity")
 _SYNCED = "the API's answers, each on the disk before its reply"
 
@@ -56,6 +57,40 @@ def latency() -> int:
     report.line("one after another", 1000 * one_by_one.seconds / one_by_one.requests, "ms")
     faster = one_by_one.seconds / one_by_one.requests / (together.seconds / together.requests)
     report.line("speed-up", faster, "x", at_least=10.0)
+    return report.exit_code
+
+
+def predictions() -> int:
+    """A version's greedy answers once more, without predictions and with the answers of the version before as such."""
+    report = Report()
+
+    async def again(stack: Stack, folder: Path) -> None:
+        *_, before, last = RunFiles(folder).preference("concise").read_steps()
+        known = {each.prompt: each.response or "" for each in before.rollouts if each.temperature == 0}
+        said = [each for each in last.rollouts if each.temperature == 0]
+
+        async def seconds(answers: Sequence[Transcript], most: int, predicted: Mapping[str, str]) -> float:
+            gate, started = asyncio.Semaphore(most), time.process_time()
+
+            async def ask(each: Transcript) -> None:
+                async with gate:
+                    prediction = predicted.get(each.prompt, "")
+                    bound = EvalConfig().max_tokens
+                    answer = await stack.answer(
+                        last.adapter, each.prompt, temperature=0.0, seed=0, max_tokens=bound, prediction=prediction
+                    )
+                assert answer.logprobs == tuple(each.logprobs or ())
+
+            await asyncio.gather(*map(ask, answers))
+            return time.process_time() - started
+
+        for most, answers in ((EvalConfig().max_concurrency, said), (16, said[:64]), (1, said[:24])):
+            took = [(await seconds(answers, most, {}), await seconds(answers, most, known)) for _ in range(ROUNDS)]
+            plain, predicted = map(min, zip(*took, strict=True))
+            report.line(f"CPU s of {len(answers)} answers, {most} at once", plain, "s")
+            report.line("than with predictions", plain / predicted, "x", at_least=2.0 if most == 1 else None)
+
+    run_once(EvalConfig(preferences=["concise"], num_steps=8, plots=False), afterwards=again)
     return report.exit_code
 
 
@@ -175,6 +210,8 @@ class Watched:
         max_tokens: int,
         top_logprobs: int = 0,
         earlier: Sequence[Mapping[str, str]] = (),
+        prediction: str = "",
+        urgent: bool = False,
     ) -> Answer:
         with self:
             return await self.inner.answer(
@@ -185,6 +222,8 @@ class Watched:
                 max_tokens=max_tokens,
                 top_logprobs=top_logprobs,
                 earlier=earlier,
+                prediction=prediction,
+                urgent=urgent,
             )
 
     async def score(

@@ -19,6 +19,8 @@ from claas.engines.versioned import MOST_TOP_LOGPROBS, SampledIds, ScoredIds
 
 _PREFILL_TOKENS = 4096
 _STEP_TOKENS = 256
+_LOGITS_AT_ONCE = 2**17
+"""Memory for more of them is given back after each operation, and to have it anew takes longer than the operation."""
 _SPARE_TOKENS = 8
 _TOKENS_PER_CHARACTER = 4
 
@@ -286,6 +288,23 @@ def choose(
     top_logprobs: int = 0,
 ) -> Choices:
     """Row by row independent: a row's choice is the same bits whatever rows stand beside it."""
+    rows = len(logits) if logits.is_cuda else max(1, _LOGITS_AT_ONCE // logits.shape[-1])
+    parts = [
+        _choose(logits[some], temperatures[some], top_ps[some], uniforms[some], top_logprobs)
+        for some in (slice(start, start + rows) for start in range(0, len(logits), rows))
+    ]
+    return Choices(
+        tokens=[token for part in parts for token in part.tokens],
+        logprobs=[logprob for part in parts for logprob in part.logprobs],
+        entropies=[entropy for part in parts for entropy in part.entropies],
+        top_ids=[ids for part in parts for ids in part.top_ids],
+        top_logprobs=[values for part in parts for values in part.top_logprobs],
+    )
+
+
+def _choose(
+    logits: Tensor, temperatures: list[float], top_ps: list[float], uniforms: list[float], top_logprobs: int
+) -> Choices:
     logits = logits.float()
     logprobs = logits.log_softmax(-1)  # (B, V)
     probabilities = logprobs.exp()
