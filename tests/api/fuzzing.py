@@ -89,7 +89,7 @@ def _aim(case: Case, http: httpx.Client) -> None:
     body = case.body
     if isinstance(body, dict) and "model" in body:
         body["model"] = NAME
-        for turn in body.get("messages", []):
+        for turn in body.get("messages") or []:
             turn["content"] = turn.get("content") or "Hi"  # only an assistant's may be null
     elif isinstance(body, dict) and "target" in body:
         body["target"], case.path_parameters["name"] = NAME, "assistant"
