@@ -25,6 +25,7 @@ BENCHMARKS = {
     "collapse": harness.collapse,
     "serving": in_own_process("benchmarks.serving"),
     "engine": in_own_process("benchmarks.engine"),
+    "real_model": in_own_process("benchmarks.real_model"),
     "load": in_own_process("benchmarks.load"),
     "pages": in_own_process("benchmarks.pages"),
     "tinker": in_own_process("benchmarks.tinker"),

@@ -70,21 +70,21 @@ async def decoding(engine: LocalEngine, base: LoadedModel) -> None:
         return sum([await answer(index) for index in range(ROWS)])
 
     async def transformers() -> int:
-        return sum(generated(base, PROMPTS) for _ in range(REQUESTS // ROWS))
+        return sum(generated(base, PROMPTS, TOKENS) for _ in range(REQUESTS // ROWS))
 
     fast, slow, plain = [await seconds(work) for work in (together, one_by_one, transformers)]
     print(f"decoding: {1 / fast:.0f} tokens/s with {ROWS} at once, {1 / slow:.0f} one at a time: {slow / fast:.2f} x")
     print(f"decoding: {1 / plain:.0f} tokens/s by transformers.generate, batch {ROWS}: {plain / fast:.2f} x")
 
 
-def generated(base: LoadedModel, prompts: list[str]) -> int:
+def generated(base: LoadedModel, prompts: list[str], tokens: int) -> int:
     """Tokens up to each answer's end, by transformers' own batched decoding of left-padded prompts."""
     model: Any = base.model
     rows = [base.chat.prompt_ids(user(prompt)) for prompt in prompts]
     length = max(map(len, rows))
     ids = torch.tensor([[0] * (length - len(row)) + row for row in rows])
     there = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])
-    answers = model.generate(ids, attention_mask=there, max_new_tokens=TOKENS, do_sample=True, top_k=0)[:, length:]
+    answers = model.generate(ids, attention_mask=there, max_new_tokens=tokens, do_sample=True, top_k=0)[:, length:]
     ends = (answers == base.chat.end_of_turn).int()
     return int(((ends.cumsum(-1) - ends) == 0).sum())
 
