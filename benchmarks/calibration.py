@@ -115,15 +115,18 @@ def _backward_transfer(report: Report, example: Example) -> None:
 def _stages(example: Example, rows: Sequence[Sequence[Item]], then: int, now: int) -> list[History]:
     """Three preferences; the first two are measured again after the last."""
     names = ("a", "b", "c")
-    own = [measured({HELDOUT: row}, lambda _: then) for row in (*rows, rows[0])]
+    base, own = (
+        [measured({HELDOUT: row}, lambda _, updates=updates: updates) for row in (*rows, rows[0])]
+        for updates in (0, then)
+    )
     again = [
         transcript.model_copy(update={"metric": "across", "item": f"{name}/{transcript.item}"})
         for name, row in zip(names, rows, strict=False)
         for transcript in measured({HELDOUT: row}, lambda _: now)
     ]
     return [
-        example.history(answers, [*answers, *(again if name == names[-1] else [])], name)
-        for name, answers in zip(names, own, strict=True)
+        example.history(before, [*answers, *(again if name == names[-1] else [])], name)
+        for name, before, answers in zip(names, base, own, strict=True)
     ]
 
 

@@ -87,7 +87,9 @@ def _how_fast(summary: PreferenceSummary, history: History, key: Key | None, wan
 
 def _how_fast_turned(half_life: Reached | None, curve: Mapping[int, float | None]) -> Conclusion:
     if half_life is None:
-        return Conclusion(_FAST, "Cannot tell", ("it is not known what was learned before the flip",), curve=curve)
+        return Conclusion(
+            _FAST, "Cannot tell", ("nothing was learned before the flip, or it is not known",), curve=curve
+        )
     if half_life.updates is None:
         still = f"half or more of it is left after {half_life.made} interactions, or comes back"
         return Conclusion(_FAST, "Not in this run", (still,), curve=curve)

@@ -235,11 +235,14 @@ def summaries(run: RunIndex) -> dict[str, PreferenceSummary]:
 
 
 def last_measured(run: RunIndex, preference: str) -> History:
-    """The preference's curves, with the transcripts of the baseline and of the last measurement of every key."""
+    """The preference's curves, with the transcripts of the baseline, of the last measurement of every key, and of what
+    was learned where its user changes their mind."""
     history, points, files = run.histories[preference], run.points[preference], run.files.preference(preference)
     if history.baseline is None:
         return history
+    flips_at = {track.flips_at for track in run.tracks if track.name == preference}
     wanted = {0} | {updates for key in history.known_keys() for updates in _last(history, key)}
+    wanted |= {step.step + 1 for step in history.steps if step.step + 1 in flips_at}
     full = {updates: read_measurement(files, points, updates) for updates in wanted}
     steps = tuple(full.get(step.step + 1, step) for step in history.steps)
     return replace(history, baseline=full[0], steps=steps)

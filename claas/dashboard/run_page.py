@@ -9,11 +9,12 @@ from pathlib import Path
 from claas.core.errors import NotFound
 from claas.dashboard.answers import Conclusion, answers
 from claas.dashboard.charts import charts_of
+from claas.dashboard.drawings import FlipDrawing, flip_drawing
 from claas.dashboard.overview import RunRow, overview, step_seconds, summaries
 from claas.dashboard.pages import Addresses, render
 from claas.dashboard.run_index import RunIndex, errors_named_after
 from claas.results.charts import declared_in
-from claas.results.efficiency import in_user_units
+from claas.results.efficiency import flip_of, in_user_units
 from claas.results.keys import Key, keys_of_schema_1, titles
 from claas.results.progress import ProgressLine, columns, lost, seconds_left
 from claas.results.records import Baseline, History, Metadata, Status, StepRecord, flat
@@ -62,7 +63,7 @@ class PreferenceView:
     """One preference: its findings, its progress as the terminal shows it, and its steps.
 
     `user_units` say what learning it cost its user, None of a control and where nothing shows it. `user` says how one
-    who is played by a model agrees with the verifier, None where none is.
+    who is played by a model agrees with the verifier, None where none is. `flip` is of one who changes their mind.
     """
 
     name: str
@@ -73,6 +74,7 @@ class PreferenceView:
     metadata: Metadata | None
     titles: Mapping[str, str]
     user_units: str | None
+    flip: FlipDrawing | None
     user: str | None
 
 
@@ -134,6 +136,7 @@ def run_view(run: RunIndex) -> RunView:
 
 def _preference(run: RunIndex, name: str, found: PreferenceSummary) -> PreferenceView:
     history = run.histories[name]
+    flip = flip_of(history, next((track.flips_at for track in run.tracks if track.name == name), None))
     return PreferenceView(
         name=name,
         summary=found,
@@ -143,6 +146,7 @@ def _preference(run: RunIndex, name: str, found: PreferenceSummary) -> Preferenc
         metadata=run.metadata[name],
         titles=titles((*keys_of_schema_1(), *history.keys)),
         user_units=None if found.control_of or found.efficiency is None else in_user_units(found.efficiency),
+        flip=flip and flip_drawing(flip),
         user=None if found.user is None or run.summary is None else in_words(found.user, run.summary.confidence),
     )
 

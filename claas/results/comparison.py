@@ -14,7 +14,7 @@ from claas.results.criteria import Estimate, difference_interval, mean_of
 from claas.results.evidence import ByItem, alike, by_item, item_of
 from claas.results.items import ItemChanges, changes_between
 from claas.results.keys import Items, Key, sets_of_items
-from claas.results.means import mean_interval, mean_p, mean_p_at_most
+from claas.results.means import mean_p, mean_p_at_most, student_interval
 from claas.results.records import History, Transcript
 from claas.results.statistics import Interval, holm
 
@@ -158,7 +158,7 @@ def compare(preferences: Mapping[str, Sequence[Finals]], confidence: float) -> l
 
     Many differences are looked at together, so that one is said to be higher or lower only when its interval leaves
     out 0 and its p-value, adjusted over all of them (Holm 1979), is at most 1 - confidence. The chance that equal runs
-    are said to differ in anything is then at most that, as far as `statistics.mean_interval` keeps its level.
+    are said to differ in anything is then at most that, as far as `means.mean_interval` keeps its level.
     """
     differences = [
         _difference(preference, key, measured[0], other, confidence)
@@ -207,11 +207,10 @@ def item_differences(preferences: Mapping[str, Sequence[Finals]]) -> list[ItemDi
 
 
 def spread_over_seeds(values: Sequence[float], confidence: float) -> Spread | None:
-    """The spread of one final value per run; None with fewer than two. The interval is over runs, of their mean: with
-    fewer than five it is Student's (Student 1908), whose width says how little so few runs can tell."""
+    """The spread of one final value per run; None with fewer than two. The interval is over runs, of their mean."""
     if len(values) < 2:
         return None
-    interval = mean_interval(values, confidence)
+    interval = student_interval(values, confidence)
     return Spread(fmean(values), interval, stdev(values), len(values), min(values), max(values))
 
 

@@ -14,6 +14,7 @@ from claas.results.decision import PairedScores, paired_test
 from claas.results.evidence import ByItem, by_item, paired
 from claas.results.keys import SHARES, Criterion, Estimator, Items, Key
 from claas.results.means import (
+    METHOD,
     mean_interval,
     mean_p,
     mean_p_at_most,
@@ -309,15 +310,15 @@ _ESTIMATORS: Mapping[Estimator, Callable[[_Judged, ByItem, ByItem], Estimate]] =
     "retention": _retention,
 }
 
-_RESAMPLED = "over {clusters}, interval and p: the wider of paired bootstrap-t (Hall 1988) and Student's t"
+_OF_MEANS = f"over {{clusters}}, interval and p: {METHOD}"
 
 _METHODS: Mapping[Estimator, str] = {
     "share": "Wilson interval; p: exact binomial (Clopper & Pearson 1934)",
-    "mean": _RESAMPLED,
-    "gain": _RESAMPLED,
+    "mean": _OF_MEANS,
+    "gain": _OF_MEANS,
     "change": "of right-or-wrong items interval and p: paired, half an item added to each case (Agresti & Min 2005)",
-    "shift": _RESAMPLED,
-    "ratio": _RESAMPLED,
+    "shift": _OF_MEANS,
+    "ratio": _OF_MEANS,
     "retention": "interval and p: paired score test (Tang, Tang & Chan 2003)",
 }
 """How each estimator makes its interval and its p-value."""

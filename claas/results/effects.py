@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from claas.results.evidence import ByItem, by_item, paired
 from claas.results.keys import Items, Key, Role, retained, with_role
 from claas.results.manifest import PlannedTrack
-from claas.results.means import mean_interval, mean_p_at_most
+from claas.results.means import METHOD, mean_interval, mean_p_at_most
 from claas.results.records import History, Record, Status
 from claas.results.settings import UNTRAINED
 from claas.results.statistics import Interval, holm, normal_tail, paired_difference_interval, paired_difference_z
@@ -137,7 +137,7 @@ def _contrast(one: ByItem, other: ByItem, formula: str, confidence: float, furth
         method += "; score interval (Tango 1998)"
     else:
         interval, p = mean_interval(differences, confidence), mean_p_at_most(differences, 0.0)
-        method += "; the wider of paired bootstrap-t and Student's t"
+        method += f"; {METHOD}"
     return Contrast(
         value=fmean(differences),
         ci=None if interval is None else (max(interval.low, -furthest), min(interval.high, furthest)),

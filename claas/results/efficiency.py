@@ -5,6 +5,7 @@ level counts as reached at the first measurement from which it holds for `IN_A_R
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 
 from claas.results.keys import Role, with_role
@@ -40,6 +41,42 @@ class Efficiency(Record):
     to_criterion: Reached
     effort: int
     flip_half_life: Reached | None = None
+
+
+@dataclass(frozen=True)
+class Flip:
+    """Compliance with both wishes of a user who changes their mind, by interactions, on the same answers.
+
+    They do so after `at` interactions; from `half_gone` on compliance with the first stays below half of what it was,
+    None where that is not so, or nothing was learned.
+    """
+
+    first: Mapping[float, float]
+    opposite: Mapping[float, float]
+    at: float
+    half_gone: float | None
+
+
+def flip_of(history: History, flips_at: int | None) -> Flip | None:
+    """That of one track; None where its user does not change their mind, or nothing shows it."""
+    first, opposite = (with_role(history.keys, role) for role in (Role.FIRST_WISH, Role.LEARNED))
+    efficiency = efficiency_of(history, flips_at)
+    if flips_at is None or first is None or opposite is None or efficiency is None:
+        return None
+    interactions, half = _interactions(history), efficiency.flip_half_life
+    at = interactions(float(flips_at))
+    return Flip(
+        *(
+            {
+                interactions(float(updates)): value
+                for updates, value in history.curve(key.key).items()
+                if value is not None
+            }
+            for key in (first, opposite)
+        ),
+        at=at,
+        half_gone=None if half is None or half.interactions is None else at + half.interactions,
+    )
 
 
 def efficiency_of(history: History, flips_at: int | None = None) -> Efficiency | None:
@@ -86,9 +123,9 @@ def _counted(reached: Reached) -> str:
 def _half_life(curve: Mapping[int, float], flips_at: int, interactions: Callable[[float], float]) -> Reached | None:
     """Where the curve falls through half of its value at the flip, between two measurements on a straight line.
 
-    None where that value is not known, or is 0.
+    None where that value is not known, or no higher than before anything was said: nothing was learned.
     """
-    if not curve.get(flips_at):
+    if curve.get(flips_at, 0.0) <= curve.get(0, 0.0):
         return None
     after = {updates: value for updates, value in curve.items() if updates >= flips_at}
     half = after[flips_at] / 2

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from claas.core.files import writing
 from claas.results.charts import COLOURS, Panel, Picture, curve_style, from_transcripts, pictures
+from claas.results.efficiency import Flip
 from claas.results.numbers import signed
 from claas.results.records import History, Status
 from claas.results.settings import EvalConfig
@@ -46,6 +47,39 @@ def write_transfer(run_dir: Path, run_id: str, config: EvalConfig, transfer: Tra
     path = run_dir / FOLDER / "transfer.png"
     write_png(path, draw_transfer(transfer, caption))
     return path
+
+
+def write_flips(run_dir: Path, run_id: str, config: EvalConfig, flips: Mapping[str, Flip]) -> Path:
+    """Draw both wishes of every user who changed their mind into `<run_dir>/plots`."""
+    path = run_dir / FOLDER / "flip.png"
+    write_png(path, draw_flips(flips, _caption(run_id, config)))
+    return path
+
+
+def draw_flips(flips: Mapping[str, Flip], caption: str) -> bytes:
+    """A panel for each user, as PNG: both wishes as curves over interactions, with the flip and the half-life."""
+    page = Sheet(min(3, len(flips)), math.ceil(len(flips) / 3))
+    figure: Any = Figure(figsize=(page.width, page.height))
+    FigureCanvasAgg(figure)
+    handles: list[Any] = []
+    for index, (name, flip) in enumerate(flips.items()):
+        axes = figure.add_axes(page.place(index))
+        dress_axes(axes, name, "mean verifier score", "interactions (answers with feedback)")
+        curves = {"the first wish": flip.first, "its opposite": flip.opposite}
+        handles = [
+            axes.plot(list(curve), list(curve.values()), **_style(place), markersize=3.4, linewidth=1.3, label=label)[0]
+            for place, (label, curve) in enumerate(curves.items())
+        ]
+        axes.set_ylim(-0.03, 1.03)
+        handles.append(axes.axvline(flip.at, color=INK, linewidth=0.9, label="the user changes their mind"))
+        if flip.half_gone is not None:
+            half = axes.axvline(flip.half_gone, color=INK, linestyle=(0, (4, 3)), linewidth=0.9, label="half is gone")
+            handles.append(half)
+            axes.set_title(f"half-life {flip.half_gone - flip.at:.3g}", fontsize=7.5, color=INK, loc="right")
+    _head(figure, page, "Both wishes of a changed mind, on the same answers", handles, caption)
+    file = BytesIO()
+    figure.savefig(file, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    return file.getvalue()
 
 
 def draw_transfer(transfer: Transfer, caption: str) -> bytes:
@@ -229,6 +263,10 @@ def _dress(figure: Any, page: Sheet, title: str, histories: Mapping[str, History
     handles: list[Any] = []
     for index, history in enumerate(histories.values()):
         handles.append(Line2D([], [], **_style(index), markersize=4, linewidth=1.3, label=_legend(history)))
+    _head(figure, page, title, handles, caption)
+
+
+def _head(figure: Any, page: Sheet, title: str, handles: Sequence[Any], caption: str) -> None:
     edge = 0.1 / page.width
     figure.text(edge, 1 - 0.1 / page.height, title, fontsize=11, color="black", ha="left", va="top")
     figure.legend(

@@ -78,7 +78,7 @@ class WinRates(Record):
     """How often `b` wins over `a`, a tie counting half: `win_rate` = (wins + ties / 2) / n. None where n is 0.
 
     `ci` is its 95 % interval by Wilson's formula, with a tie as half a success: by simulation it covers the truth in 91
-    to 100 % of samples of 10 to 80 items (least without a tie), where bootstrap-t and Student's t together fall to 81.
+    to 100 % of samples of 10 to 80 items (least without a tie), where Student's t falls to 81.
     `length_controlled` is what the rate would be were all answers of equal length, see the function of that name.
     `n` items were judged: `wins`, `losses` and `ties` of `b`, among which `flipped` ones, whose winner changed with the
     order, and `identical` ones. Items with a reply that cannot be read (`unreadable`), or that never came (`lost`), are

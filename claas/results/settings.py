@@ -65,6 +65,9 @@ class ProtocolConfig:
             in_range(f"protocol.stages.{preference}", steps, 1)
 
 
+ISOLATED = "isolated"
+"""The control that trains the rounds of each stage of a sequential run on an adapter of its own."""
+
 FEEDBACK = "feedback"
 """The arm in which the user says what the protocol has them say."""
 
@@ -138,7 +141,8 @@ class EvalConfig:
     controls: list[str] = setting(
         ["in_context"],
         "other arms beside the run, on the same prompts and seeds; and in_context (feedback in the prompt, nothing is "
-        "trained), in_context_history (the conversations so far before each prompt)",
+        "trained), in_context_history (the conversations so far before each prompt), isolated (each stage of a "
+        "sequential run on an adapter of its own)",
     )
     metrics: list[str] = setting(["all"], "metrics, or the presets all and quick")
     num_steps: int = setting(20, "feedback rounds per preference", low=1)

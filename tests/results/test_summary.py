@@ -129,7 +129,7 @@ def test_deltas_of_means_over_items_have_an_interval_and_other_deltas_have_none(
         delta = found.deltas[key]
         assert delta is not None
         assert interval is None or interval[0] - 1e-9 <= delta <= interval[1] + 1e-9
-    assert found.delta_ci["heldout_compliance"] == (pytest.approx(0.90, abs=0.01), 1.0)
+    assert found.delta_ci["heldout_compliance"] == (pytest.approx(0.87, abs=0.02), 1.0)
     assert found.delta_ci["general.capability_pass_rate"] == (0.0, 0.0), "forty items, none changed"
 
 

@@ -1,5 +1,6 @@
 """The matrix of a sequential run and its numbers, by hand and by law."""
 
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claas.results.keys import keys_of_schema_1
+from claas.results.means import critical
 from claas.results.records import AdapterVersion, Baseline, Counts, History, StepRecord, Transcript
 from claas.results.transfer import Stage, Transfer, transfer_of
 from claas.results.verdict import Verdict
@@ -99,9 +101,7 @@ def test_the_interval_of_backward_transfer_by_hand() -> None:
     degrees = (first + second) ** 2 / (first**2 / 5 + second**2 / 5)
     assert degrees == pytest.approx(8.0, abs=0.8)
     centre = (-2 / 6 + 0) / 2
-    from scipy import stats
-
-    half = float(stats.t.ppf(0.975, degrees)) * error
+    half = critical(math.floor(degrees), 0.95) * error
     assert ci == (pytest.approx(centre - half), pytest.approx(centre + half))
 
 
@@ -123,6 +123,39 @@ def test_forgetting_all_fails_and_keeping_all_passes() -> None:
     assert (values(kept)["bwt"], kept.ruling.verdict) == (0.0, Verdict.PASS)
     assert kept.ruling.ci is not None
     assert kept.ruling.ci[0] < 0 < kept.ruling.ci[1], "64 that stayed do not prove that all would"
+
+
+def test_intransigence_is_what_an_adapter_of_its_own_has_more() -> None:
+    """Alone a comes to one of four less than in its stage; b and c to what they had."""
+    histories = stages(THREE)
+    again = stages((THREE[0], ((1, 1, 1, 0), *THREE[1][1:]), (THREE[2][0], (1, 1, 1, 1), THREE[2][2]), THREE[3]))
+    transfer = transfer_of(histories, -0.1, 0.95, 0, {each.preference: each for each in again})
+    number = transfer.numbers["intransigence"]
+    assert number.value == pytest.approx(((0.75 - 1) + 0 + 0) / 3)
+    assert number.ci is not None
+    assert number.ci[0] < number.value < number.ci[1]
+    assert (number.n, number.note) == (12, None)
+    assert found(THREE).numbers["intransigence"].note == "needs controls=[isolated]"
+
+
+@pytest.mark.parametrize("base", [0, 1])
+def test_what_was_never_learned_is_not_said_to_be_kept(base: int) -> None:
+    """Nor what the base model had: 64 prompts that never change lose nothing, and show nothing."""
+    same, nothing, everything = (base,) * 64, (0,) * 64, (1,) * 64
+    found_of = found(((same, nothing), (same, nothing), (same, everything)))
+    assert (values(found_of)["bwt"], found_of.ruling.verdict) == (0.0, Verdict.INCONCLUSIVE)
+    assert found_of.ruling.note == "nothing to lose: a not shown to be learned by more than may be lost"
+
+
+def test_every_preference_before_the_last_has_to_be_learned() -> None:
+    nothing, everything = (0,) * 64, (1,) * 64
+    rows = (
+        (nothing, nothing, nothing),
+        (everything, nothing, nothing),
+        (everything, nothing, nothing),
+        (everything, nothing, everything),
+    )
+    assert found(rows).ruling.note == "nothing to lose: b not shown to be learned by more than may be lost"
 
 
 Scores = st.lists(st.integers(0, 1), min_size=3, max_size=3)

@@ -28,8 +28,9 @@ _MEAN_LOGPROB = Items(metric="collapse", prefix=_FROZEN, value="mean_logprob", c
 class Collapse:
     """Entropy and self-similarity of sampled answers, and how likely the baseline's answers still are.
 
-    Every probe prompt (the first `max_prompts`) is answered `samples` times, each with a seed of its own. Each number
-    is the mean over prompts of the mean over a prompt's answers, in nats per token where it is one.
+    The first `max_prompts` of the probe prompts and, after them, the held-out ones are answered `samples` times, each
+    with a seed of its own. Each number is the mean over prompts of the mean over a prompt's answers, in nats per token
+    where it is one.
 
     `mean_entropy` is that of the full distribution where the engine tells it, else the sum of -p log p over the 20
     likeliest tokens, a lower bound; baseline decides which, so that the ratio compares like with like. Beside a lower
@@ -141,7 +142,7 @@ class Collapse:
 
     samples: int = 3
     temperature: float = 0.7
-    max_prompts: int = 10
+    max_prompts: int = 20
     entropy_ratio_below: float = 0.6
     self_rouge_l_above: float = 0.85
     drift_above: float = 2.0
@@ -159,9 +160,10 @@ class Collapse:
         """Sample, and compare with baseline."""
         before = _at_baseline(subject.baseline)
         top = 0 if before and before.get("entropy_is_lower_bound") == 0.0 else _TOP
+        prompts = (*subject.preference.probe_prompts, *subject.preference.heldout_prompts)
         items = [
             (f"sample/{i}/{k}", prompt)
-            for i, prompt in enumerate(subject.preference.probe_prompts[: self.max_prompts])
+            for i, prompt in enumerate(prompts[: self.max_prompts])
             for k in range(self.samples)
         ]
         asked = await together(

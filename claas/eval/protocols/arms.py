@@ -16,7 +16,7 @@ from claas.eval.metrics.preference import Flipped, Preference
 from claas.eval.protocols.in_context import InContext, InContextHistory
 from claas.eval.protocols.tracks import Item, Round, Track
 from claas.results.keys import Role
-from claas.results.settings import FEEDBACK, IN_CONTEXT, IN_CONTEXT_HISTORY, UNTRAINED, EvalConfig
+from claas.results.settings import FEEDBACK, IN_CONTEXT, IN_CONTEXT_HISTORY, ISOLATED, UNTRAINED, EvalConfig
 
 NEUTRAL = "Thanks, that was a great answer."
 """Praise: feedback that asks for nothing."""
@@ -32,10 +32,10 @@ def with_arms(config: EvalConfig, tracks: Sequence[Track], metrics: Mapping[str,
     `InvalidInput` where an arm is unknown, or a control cannot be compared with what is run.
     """
     _require_known("arm", [config.arm], ARMS)
-    _require_known("control", config.controls, [*UNTRAINED, *ARMS])
+    _require_known("control", config.controls, [*UNTRAINED, *_TRAINED])
     trained = config.trained_controls
     _require_comparable(config, tracks, metrics, trained)
-    beside = [_beside(ARMS[name](track, config, other), name) for track in tracks for name in trained]
+    beside = [_beside(_TRAINED[name](track, config, other), name) for track in tracks for name in trained]
     run = [replace(ARMS[config.arm](track, config, other), arm=config.arm) for track in tracks]
     return [*(_with_untrained(track, config, tracks, metrics) for track in run), *beside]
 
@@ -89,6 +89,15 @@ ARMS: Mapping[str, Callable[[Track, EvalConfig, Other], Track]] = {
 """The arms that have a life of their own, by name."""
 
 
+def isolated(track: Track, config: EvalConfig, other: Other) -> Track:
+    """The same rounds on an adapter of its own: what learning after others costs. As an arm that is a protocol."""
+    return replace(track, adapter=track.name)
+
+
+_TRAINED = {**ARMS, ISOLATED: isolated}
+"""The controls that are trained."""
+
+
 def _told(track: Track, said: str | None) -> Track:
     rounds: tuple[Round, ...] = tuple(tuple(replace(item, feedback=said) for item in items) for items in track.rounds)
     return replace(track, rounds=rounds)
@@ -119,6 +128,8 @@ def _require_known(what: str, names: Iterable[str], known: Iterable[str]) -> Non
     for name in names:
         if name in known:
             continue
+        if name == ISOLATED:
+            raise InvalidInput(f"arm={name} is a control of protocol=sequential; ask for protocol={name}")
         if name in UNTRAINED:
             raise InvalidInput(f"arm={name} trains nothing; ask for it beside the run: controls=[{name}]")
         close = difflib.get_close_matches(name, known, n=1)
@@ -131,6 +142,11 @@ def _require_comparable(
 ) -> None:
     if config.arm in trained:
         raise InvalidInput(f"controls=[{config.arm}] is what the run itself does, arm={config.arm}; leave it out")
+    if ISOLATED in trained and len({track.adapter for track in tracks}) == len(tracks):
+        raise InvalidInput(
+            f"controls=[{ISOLATED}] is beside protocol=sequential; with protocol={config.protocol.kind} every track "
+            "has an adapter of its own"
+        )
     if trained and not all(_knows_compliance(track, metrics) for track in tracks):
         raise InvalidInput(
             f"controls={trained} are compared by compliance, which metrics={config.metrics} do not measure; add "

@@ -10,7 +10,8 @@ from claas.results.records import AdapterVersion, Counts
 from tests.eval.metrics.subjects import PREFERENCE, baseline_of, measure, measured_again, subject
 from tests.fakes.stack import FakeStack
 
-ONE_PROMPT = replace(PREFERENCE, probe_prompts=("Why?",))
+TWO_PROMPTS = replace(PREFERENCE, heldout_prompts=())
+ONE_PROMPT = replace(TWO_PROMPTS, probe_prompts=("Why?",))
 
 
 def in_turn(*texts: str, **changed: object) -> FakeStack:
@@ -50,9 +51,15 @@ def test_values_at_baseline_are_the_hand_computed_ones() -> None:
     assert (found.rollouts[3].response, found.rollouts[3].logprobs) == ("a b c d", [-1.0] * 5)
 
 
+def test_held_out_prompts_follow_the_probe_prompts_up_to_as_many_as_are_asked() -> None:
+    found = measure(Collapse(samples=2, max_prompts=3), subject(FakeStack(say=lambda *_: "so")))
+    asked = [rollout.prompt for rollout in found.rollouts if rollout.item.startswith("sample/")]
+    assert asked == [prompt for prompt in (*PREFERENCE.probe_prompts, "Why is there wind?") for _ in range(2)]
+
+
 def test_every_sample_of_every_prompt_and_step_has_a_seed_of_its_own() -> None:
     before, after = FakeStack(say=lambda *_: "so"), FakeStack(say=lambda *_: "so")
-    measured_again(Collapse(), before, after)
+    measured_again(Collapse(), before, after, TWO_PROMPTS)
     seeds = [asked.seed for asked in [*before.asked, *after.asked] if asked.kind == "answer"]
     assert len(seeds) == 2 * 2 * 3
     assert len(set(seeds)) == len(seeds)
@@ -155,7 +162,7 @@ def test_drift_is_over_what_was_scored_both_times() -> None:
     before = FakeStack(answers={"Why does it rain?": "it rains", "Why does it snow?": "snow"})
     scores = {"it rains": (-3.0, -3.0, -3.0), "snow": (-1.0, -1.0)}
     after = FakeStack(scores=scores, lost={"snow"})
-    values = values_of(measured_again(Collapse(), before, after).values["collapse"])
+    values = values_of(measured_again(Collapse(), before, after, TWO_PROMPTS).values["collapse"])
     assert values["mean_logprob_drift"] == pytest.approx(2.0)
 
 
@@ -167,13 +174,13 @@ def test_a_baseline_that_says_nothing_leaves_nothing_to_score() -> None:
 
 def test_lost_answers_are_counted_and_never_averaged() -> None:
     stack = FakeStack(answers={"Why does it snow?": "a b"}, lost={"Why does it rain?"}, cut_off={"Why does it snow?"})
-    found = measure(Collapse(), subject(stack))
+    found = measure(Collapse(), subject(stack, TWO_PROMPTS))
     assert found.counts["collapse"] == Counts(planned=7, scored=4, errored=3, truncated=4)
     assert values_of(found.values["collapse"])["self_rouge_l"] == 1.0
 
 
 def test_when_everything_is_lost_nothing_is_known() -> None:
-    found = measure(Collapse(), subject(FakeStack(lost=set(PREFERENCE.probe_prompts))))
+    found = measure(Collapse(), subject(FakeStack(lost=set(PREFERENCE.probe_prompts)), TWO_PROMPTS))
     assert set(values_of(found.values["collapse"]).values()) == {None}
 
 
