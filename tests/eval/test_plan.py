@@ -100,7 +100,7 @@ def test_one_less_than_what_passes_does_not(n: int, threshold: float) -> None:
 def test_the_command_prints_it_and_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan=true", "preferences=[concise]", f"output_dir={tmp_path / 'run'}"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "20 updates, 21 measurements, 4,482 requests" in shown
+    assert "20 updates, 21 measurements, 5,016 requests" in shown
     assert "passes from 58 of 64" in shown
     assert "passes with at most 5 of 123 lost" in shown, "wordings of one fact are one item"
     assert "passes with at most 5 of 120 lost" in shown, "forms that the preference is about are none of them"
