@@ -26,7 +26,7 @@ from claas.results.seed_runs import SeedRun, SeedRuns
 from claas.results.settings import confidence_of
 from claas.results.statistics import POWER, holm
 from claas.results.survival import survival_of
-from claas.results.verdict import Family, Verdict, side
+from claas.results.verdict import NOTHING_TO_FORGET, Family, Verdict, side
 
 
 def aggregate(by: str | None, settings: Sequence[SeedRuns]) -> Aggregate:
@@ -189,10 +189,26 @@ def _criteria(
     ruled: dict[str, dict[str, CriterionOverSeeds]] = {}
     for place, (criterion, each, seeds) in estimates.items():
         threshold = threshold_of(criterion, criteria)
-        ruled.setdefault(place[0], {})[place[1]] = _ruled(
-            criterion, each, seeds, threshold, p_values[place], family.adjusted.get(place), family
-        )
+        found = _ruled(criterion, each, seeds, threshold, p_values[place], family.adjusted.get(place), family)
+        ruled.setdefault(place[0], {})[place[1]] = _unless_held_back(found, *place, setting.runs)
     return ruled
+
+
+def _unless_held_back(
+    found: CriterionOverSeeds, track: str, criterion: str, runs: Sequence[SeedRun]
+) -> CriterionOverSeeds:
+    """What does not pass in a run because nothing had been learned that could be forgotten does not over seeds."""
+    rulings = {
+        _name(run): run.summary.preferences[track].criteria.get(criterion)
+        for run in runs
+        if run.summary is not None and track in run.summary.preferences
+    }
+    seeds = [seed for seed, ruling in rulings.items() if ruling is not None and ruling.note == NOTHING_TO_FORGET]
+    if found.verdict is not Verdict.PASS or not seeds:
+        return found
+    return found.model_copy(
+        update={"verdict": Verdict.INCONCLUSIVE, "note": f"{NOTHING_TO_FORGET}, under seed {', '.join(seeds)}"}
+    )
 
 
 def _ruled(

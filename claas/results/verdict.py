@@ -98,6 +98,10 @@ class Judgement(Record):
     changed_items: dict[str, ItemChanges]
 
 
+NOTHING_TO_FORGET = "nothing to forget: the first wish is not shown to be learned before the flip"
+"""The note of a criterion that does not pass for this reason, though the numbers would."""
+
+
 def judge(history: History, criteria: Mapping[str, float]) -> Judgement:
     """Judge a run of one preference. `criteria` are thresholds in place of the declared ones, and the confidence."""
     return judge_run([history], criteria, planned=1)[0]
@@ -214,11 +218,12 @@ def _unless_nothing_was_learned(
     gained = change_interval(first, history.rollouts(flips_at), history.rollouts(0), confidence)
     if gained is not None and gained.low > 0:
         return judgement
-    note = "nothing to forget: the first wish is not shown to be learned before the flip"
-    held_back = ruling.model_copy(update={"verdict": Verdict.INCONCLUSIVE, "note": note})
+    held_back = ruling.model_copy(update={"verdict": Verdict.INCONCLUSIVE, "note": NOTHING_TO_FORGET})
     rulings = {name: held_back if each is ruling else each for name, each in judgement.criteria.items()}
     verdict, reason = _overall(history, rulings)
-    return judgement.model_copy(update={"criteria": rulings, "verdict": verdict, "reason": f"{reason}: {note}"})
+    return judgement.model_copy(
+        update={"criteria": rulings, "verdict": verdict, "reason": f"{reason}: {NOTHING_TO_FORGET}"}
+    )
 
 
 def _rule(

@@ -23,6 +23,7 @@ from claas.results.records import SAMPLED, Counts, History, StepRecord, Transcri
 from claas.results.run_files import RunFiles
 from claas.results.seed_runs import read_seed_run, settings_of
 from claas.results.transfer import Transfer, TransferNumber
+from claas.results.verdict import NOTHING_TO_FORGET, Verdict
 from tests.dashboard.written_runs import EXAMPLE, Few, write_run
 from tests.results.synthetic_runs import make_history
 
@@ -275,3 +276,16 @@ def test_mistakes_are_said_on_one_line(tmp_path: Path, capsys: pytest.CaptureFix
     first, second = capsys.readouterr().err.splitlines()
     assert first.endswith("name runs, or a folder that they are in")
     assert "there is no config.json in or below it" in second
+
+
+def test_what_does_not_pass_in_a_run_for_want_of_a_first_wish_does_not_over_seeds(tmp_path: Path) -> None:
+    folders = write_seeds(tmp_path, 1, 2, 3, 4, 5)
+    criteria = made_of(folders).settings[0].preferences["concise"].criteria
+    passed = next(name for name, each in criteria.items() if each.verdict is Verdict.PASS)
+    path = folders[2] / summary.FILE_NAME
+    found = json.loads(path.read_text())
+    found["preferences"]["concise"]["criteria"][passed]["note"] = NOTHING_TO_FORGET
+    path.write_text(json.dumps(found))
+    held_back = made_of(folders).settings[0].preferences["concise"].criteria[passed]
+    assert held_back.verdict is Verdict.INCONCLUSIVE
+    assert held_back.note == f"{NOTHING_TO_FORGET}, under seed 3"
