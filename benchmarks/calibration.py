@@ -133,9 +133,8 @@ def _stages(example: Example, rows: Sequence[Sequence[Item]], then: int, now: in
 def _benchmark_decisions(report: Report, example: Example) -> None:
     """Three kinds of recorded items as the tasks of a benchmark."""
     found: Counter[str] = Counter()
-    loss = _mean(example, FORM_OUT_OF_SCOPE, 3) - _mean(
-        example, FORM_OUT_OF_SCOPE, 0
-    )  # what is missed, the other way round
+    missed_before, missed_after = (_mean(example, FORM_OUT_OF_SCOPE, updates) for updates in (0, 3))
+    loss = missed_after - missed_before
     for noise in _noises("decision"):
         drawn = example.drawn(noise)
         same = decide({kind: _pairs(example, drawn, kind, noise) for kind in (HELDOUT, KNOWLEDGE, SCOPE)}, margin=0.0)

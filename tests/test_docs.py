@@ -63,6 +63,13 @@ def test_every_adapter_that_a_page_asks_for_is_called_as_its_run_calls_it(page: 
     assert [adapter for adapter, run in asked if adapter != f"eval-concise-{run}"] == []
 
 
+def test_the_page_of_speed_names_every_benchmark() -> None:
+    source, page = (ROOT / "benchmarks" / "__main__.py").read_text(), (ROOT / "docs" / "speed.md").read_text()
+    listed = re.search(r"The names are (.*?)\. ", page, re.DOTALL)
+    assert listed is not None
+    assert re.findall(r"`(\w+)`", listed[1]) == re.findall(r'^    "(\w+)": ', source, re.MULTILINE)
+
+
 def test_the_layer_map_is_the_one_that_is_enforced() -> None:
     rows = re.findall(
         r"^\| `(\w+)` \|.*\| (.*) \|$", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE
