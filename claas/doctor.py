@@ -25,7 +25,8 @@ from claas.core.terminal import plain_table, results_console
 from claas.engines.tinker.names import KEY_VARIABLE as TINKER_KEY
 from claas.engines.vllm.settings import COMMAND_VARIABLE as VLLM_COMMAND
 from claas.engines.vllm.settings import KEY_VARIABLE as VLLM_KEY
-from claas.models.unpacked import CACHE_VARIABLE
+from claas.models.unpacked import CACHE_VARIABLE, cache_root
+from claas.results.user import USER_KEY_VARIABLE
 
 HUB = "https://huggingface.co"
 _HUB_WAIT_S = 3.0
@@ -50,6 +51,7 @@ class Diagnosis:
 
 EXTRAS = (
     ("local", ("torch", "transformers", "peft"), "models on this machine, the embedded one, too", True),
+    ("gguf", ("gguf",), "base models as .gguf files, smollm2 among them", False),
     ("bench", ("lm-eval",), "standard benchmarks", False),
     ("tinker", ("tinker",), "mode=tinker: training and sampling at a service", False),
     ("modal", ("modal",), "mode=modal: a GPU by the second", False),
@@ -62,6 +64,7 @@ KEYS = {
     TINKER_KEY: "mode=tinker",
     VLLM_KEY: "a vLLM server that wants a key",
     JUDGE_KEY: "a judge's endpoint",
+    USER_KEY_VARIABLE: "user=llm, the endpoint of the model that plays the user",
     "HF_TOKEN": "models on the hub that ask for an account",
 }
 
@@ -156,10 +159,9 @@ def _port(port: int) -> Diagnosis:
 
 
 def _disks() -> list[Diagnosis]:
-    cache = Path(os.environ.get(CACHE_VARIABLE) or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return [
         _disk("this folder", Path.cwd(), "runs: some 40 MB for six steps", needed=True),
-        _disk("cache", cache, f"base models; {CACHE_VARIABLE} names another", needed=False),
+        _disk("cache", cache_root(), f"GGUF files, unpacked; {CACHE_VARIABLE} names another", needed=False),
     ]
 
 

@@ -2,12 +2,16 @@
 
 import json
 import socket
+import tomllib
 from importlib import import_module, metadata
+from pathlib import Path
 
 import pytest
 
 from claas import __version__
 from claas.__main__ import COMMANDS, main
+from claas.doctor import EXTRAS, KEYS
+from claas.results.user import USER_KEY_VARIABLE
 
 
 def test_help_names_every_command_and_each_is_there(capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,6 +69,14 @@ def test_the_doctor_names_keys_and_never_shows_them(
     assert by_name["CLAAS_API_KEY"]["state"] == "set"
     assert by_name["HF_TOKEN"]["state"] == "not set"
     assert by_name["hub"]["state"] == "not asked: HF_HUB_OFFLINE=1"
+
+
+def test_the_doctor_looks_at_every_extra_that_brings_something_and_at_every_key() -> None:
+    project = tomllib.loads((Path(__file__).resolve().parents[1] / "pyproject.toml").read_text())["project"]
+    for_development = {"browser", "dev", "live"}
+    brings = {name for name, packages in project["optional-dependencies"].items() if packages != ["claas[local]"]}
+    assert {extra for extra, *_ in EXTRAS} == brings - for_development
+    assert USER_KEY_VARIABLE in KEYS
 
 
 def test_the_doctor_says_what_keeps_the_main_command_from_running(

@@ -5,25 +5,8 @@ import sys
 
 import pytest
 
-COMMANDS = (
-    "claas.api.__main__",
-    "claas.bench.__main__",
-    "claas.bench.cohort",
-    "claas.bench.compare",
-    "claas.bench.convert.__main__",
-    "claas.bench.export",
-    "claas.bench.import_results",
-    "claas.bench.judge.__main__",
-    "claas.bench.loss.__main__",
-    "claas.bench.probe",
-    "claas.bench.scan.__main__",
-    "claas.dashboard.__main__",
-    "claas.eval.__main__",
-    "claas.eval.aggregate",
-    "claas.eval.audit",
-    "claas.eval.recompute.__main__",
-    "claas.openclaw.__main__",
-)
+from claas.__main__ import COMMANDS
+
 SLOW_TO_LOAD = (
     *("datasets", "fastapi", "lm_eval", "matplotlib", "nltk", "pandas", "peft", "plotly"),
     *("scipy.optimize", "scipy.special", "scipy.stats", "tinker", "torch", "transformers", "uvicorn"),
@@ -37,7 +20,7 @@ def loaded_by(code: str) -> str:
 
 
 def test_no_command_loads_what_is_slow_before_it_is_needed() -> None:
-    imports = "\n".join(f"import {command}" for command in COMMANDS)
+    imports = "\n".join(f"import {door.module}" for door in COMMANDS.values())
     assert loaded_by(imports) == "loaded: []\n"
 
 

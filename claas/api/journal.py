@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from claas.core.concurrency import Threads
-from claas.core.files import require_file, sync_directory, writing
+from claas.core.files import require_file, sync, writing
 from claas.core.text import quoted
 
 _log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Journal:
             require_file(path)
             self._file = _open(path)
             self._load()
-            sync_directory(path.parent)
+            sync(path.parent)
 
     async def append(self, line: bytes) -> None:
         """Add one line, which outlives a power cut when this returns; the oldest is dropped beyond the capacity.
@@ -163,7 +163,7 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
         staged.replace(self._path)
-        sync_directory(self._path.parent)
+        sync(self._path.parent)
         self._file.close()
         self._file = _open(self._path)
         for place, start in zip(self._places, starts, strict=True):

@@ -36,7 +36,7 @@ def write_atomically(path: Path, text: str) -> None:
         except OSError:
             staged.unlink(missing_ok=True)  # a part of it would keep a full disk full
             raise
-        sync_directory(path.parent)
+        sync(path.parent)
 
 
 def append_line(path: Path, line: str) -> None:
@@ -53,7 +53,7 @@ def append_line(path: Path, line: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         if is_new:
-            sync_directory(path.parent)
+            sync(path.parent)
 
 
 def read_lines(path: Path) -> list[str]:
@@ -167,10 +167,10 @@ def staged(folder: Path) -> Generator[Path, None, None]:
         yield stage
         with writing(folder):
             for path in stage.iterdir():
-                _sync_file(path)
-            sync_directory(stage)
+                sync(path)
+            sync(stage)
             stage.rename(folder)
-            sync_directory(folder.parent)
+            sync(folder.parent)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
 
@@ -182,16 +182,8 @@ def require_room(folder: Path, size: int) -> None:
         raise OSError(0, f"{size / 1e6:,.0f} MB are needed, and {free / 1e6:,.0f} MB free")
 
 
-def sync_directory(directory: Path) -> None:
-    """Make a rename inside `directory` durable."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync_file(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Make what a file holds, or a rename inside a directory, durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

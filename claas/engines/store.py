@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from claas.core.checks import adapter_id, served_name, versioned_name
 from claas.core.errors import Conflict, InvalidInput, NotFound, StackError
-from claas.core.files import read_bytes, read_text, sync_directory, write_atomically, writing
+from claas.core.files import read_bytes, read_text, sync, write_atomically, writing
 from claas.core.text import quoted
 from claas.engines.base import Update, Weights
 
@@ -171,7 +171,7 @@ class VersionStore(ABC, Generic[V]):
         with writing(home):
             shutil.rmtree(doomed, ignore_errors=True)
             home.rename(doomed)
-            sync_directory(self._root)
+            sync(self._root)
         with self._lock:  # which nobody has to wait for while the disk is slow
             self._adapters.pop(lora_id, None)
             self._unreadable.pop(home.name, None)
@@ -251,4 +251,4 @@ def write_directory(directory: Path, files: Mapping[str, bytes]) -> None:
         for name, data in files.items():
             (staged / name).write_bytes(data)
         staged.rename(directory)
-        sync_directory(directory.parent)
+        sync(directory.parent)

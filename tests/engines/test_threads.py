@@ -151,7 +151,7 @@ async def test_an_update_that_could_not_be_made_durable_can_be_made_again(
 ) -> None:
     await engine.init_adapter(SMALL)
     with monkeypatch.context() as patch:
-        patch.setattr("claas.engines.local.versions.sync_directory", raising(OSError(5, "Input/output error")))
+        patch.setattr("claas.engines.local.versions.sync", raising(OSError(5, "Input/output error")))
         with pytest.raises(StackError, match="cannot write"):
             await taught(engine)
     assert (await engine.resolve("a")).version == 0

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from claas.core.errors import Conflict, StackError
-from claas.core.files import read_bytes, sync_directory, writing
+from claas.core.files import read_bytes, sync, writing
 from claas.engines.base import Weights
 from claas.engines.local.linear import ModelWeights
 from claas.engines.local.lora import LoraShape, base_weights, from_bytes, prepared
@@ -96,10 +96,10 @@ class LocalStore(VersionStore[LocalVersion]):
         with ExitStack() as on_failure:
             on_failure.callback(shutil.rmtree, final, ignore_errors=True)
             with writing(final):
-                sync_directory(staged)
+                sync(staged)
                 staged.rename(final)
-                sync_directory(final.parent)
-                sync_directory(self._root)
+                sync(final.parent)
+                sync(self._root)
             self._persist()
             on_failure.pop_all()
         self._index(record)

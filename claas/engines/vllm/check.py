@@ -82,25 +82,16 @@ async def _gap(base: LoadedModel, client: VllmClient, adapters: LoadedAdapters, 
         ids = [*prompt, *sampled.token_ids]
         read = await client.logprobs(name, ids, MOST_TOP_LOGPROBS)
     own = _own(row.model, ids, base.device)
-    return (
-        torch.cat(
-            [_distances(own, ids[1:], read), _distances(own[row.length - 1 :], sampled.token_ids, sampled.scores)]
-        )
-        .mean()
-        .item()
-    )
+    of_read = _distances(own, ids[1:], read)
+    of_sampled = _distances(own[row.length - 1 :], sampled.token_ids, sampled.scores)
+    return torch.cat([of_read, of_sampled]).mean().item()
 
 
 def _own(model: Any, ids: Sequence[int], device: torch.device) -> Tensor:
     """The model's own log probabilities of every token after each of `ids` but the last (T - 1, V)."""
     with torch.inference_mode():
-        return (
-            model(input_ids=torch.tensor([ids[:-1]], device=device), use_cache=False)
-            .logits[0]
-            .float()
-            .log_softmax(-1)
-            .cpu()
-        )
+        logits = model(input_ids=torch.tensor([ids[:-1]], device=device), use_cache=False).logits[0]
+        return logits.float().log_softmax(-1).cpu()
 
 
 def _distances(own: Tensor, ids: Sequence[int], told: ScoredIds) -> Tensor:
