@@ -18,7 +18,8 @@ _ROUNDING, _HALF_ROUNDING = 1e-4, 0.1
 """How far logits may then differ on average, in their standard deviations, in float32 and in half precision."""
 
 _ROUND = 64
-"""Of how many tokens there are a multiple, where there are more."""
+"""Of more tokens than these, as much padding is computed with them as makes a multiple: each number of rows is compiled
+for itself, and kept."""
 
 
 def forwards_of(base: LoadedModel, weights: ModelWeights, count: int) -> list[Forward]:
