@@ -1,6 +1,5 @@
 """The vLLM engine: vLLM answers and scores, the local engine's learner trains, on the same machine.
 
-Importing any other module of this package without the `vllm` extra raises `MissingExtra`, which names what to install.
 vLLM itself has an environment of its own: docs/vllm.md.
 """
 
@@ -10,13 +9,12 @@ from claas.core.errors import MissingExtra
 from claas.engines.base import Engine
 from claas.engines.vllm.settings import VllmSettings
 
-for _package in ("torch", "transformers", "peft", "safetensors"):
-    if find_spec(_package) is None:
-        raise MissingExtra(_package, "vllm")
-
 
 def require_startable() -> None:
-    """A server that runs, or a program that starts one, is looked for when it is known which."""
+    """Raise `MissingExtra` where what learns is not installed. A server is looked for when it is known which."""
+    for package in ("torch", "transformers", "peft", "safetensors"):
+        if find_spec(package) is None:
+            raise MissingExtra(package, "vllm")
 
 
 def open_engine(config: VllmSettings) -> Engine:
