@@ -23,6 +23,9 @@ from claas.results.records import Baseline, StepRecord
 from claas.results.settings import FEEDBACK, ISOLATED, EvalConfig, left_out
 from claas.results.summary import RunResults
 
+_WIDE = 100
+"""Columns of a terminal with room for bars beside the numbers."""
+
 
 @contextmanager
 def console_reporter(progress: Console | None = None, results: Console | None = None) -> Generator[Reporter]:
@@ -94,6 +97,7 @@ class LiveReporter:
     """A table that redraws itself."""
 
     def __init__(self, progress: Console, results: Console) -> None:
+        self._progress = progress
         self._results = results
         self._lines: dict[str, ProgressLine] = {}
         self._headlines: list[str] = []
@@ -141,10 +145,12 @@ class LiveReporter:
         self._live.stop()
 
     def _render(self) -> Group:
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        wide = self._progress.width >= _WIDE
+        table = Table(box=None, padding=(0, 2 if wide else 1, 0, 0), header_style="dim")
         table.add_column("preference")
         table.add_column("step", justify="right")
-        table.add_column("")
+        if wide:
+            table.add_column("")
         for column in self._columns:
             table.add_column(column.heading or "", justify="right")
         table.add_column("time left", justify="right")
@@ -154,7 +160,7 @@ class LiveReporter:
             cells = [line.cell(column) for column in self._columns]
             left = line.time_left() if line.left else ""
             step = f"{line.done}/{line.planned}"
-            table.add_row(Text(printable(line.name)), step, bar, *cells, left, line.remark())
+            table.add_row(Text(printable(line.name)), step, *([bar] if wide else []), *cells, left, line.remark())
         heads = [
             Text(printable(line), "" if place else "bold", no_wrap=True, overflow="ellipsis")
             for place, line in enumerate(self._headlines)
