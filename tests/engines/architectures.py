@@ -46,6 +46,8 @@ CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
     "mistral": _of("Mistral", USUAL, sliding_window=None),
     "mistral-sliding": _of("Mistral", USUAL, sliding_window=24),
     "ministral": _of("Ministral", USUAL, head_dim=8, **MIXED),
+    "ministral3": _of("Ministral3", USUAL, head_dim=8, **_rope(
+        "yarn", factor=4.0, original_max_position_embeddings=64, llama_4_scaling_beta=0.5)),
     "qwen2": _of("Qwen2", USUAL),
     "qwen2-sliding": _of("Qwen2", USUAL, use_sliding_window=True, sliding_window=24, max_window_layers=0),
     "qwen2-mixed": _of("Qwen2", USUAL, use_sliding_window=True, sliding_window=24, max_window_layers=1),

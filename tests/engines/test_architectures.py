@@ -215,7 +215,7 @@ async def test_what_an_adapter_needs_is_known_when_it_is_made(tmp_path: Path) ->
 
 
 WRITTEN_OUT = ("llama-yarn", "llama-biases", "mistral-sliding", "qwen2-mixed", "qwen3-bias", "seed-oss")
-BY_THEIR_OWN_CODE = ("gpt2", "gemma", "ernie4.5")
+BY_THEIR_OWN_CODE = ("gpt2", "gemma", "ernie4.5", "ministral3")
 
 
 def forward_of(kind: str, folder: Path) -> Forward:

@@ -12,9 +12,10 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claas.engines.base import AdapterSpec, Sample, Weights
+from claas.engines.base import AdapterSpec, Sample, SamplingParams, TokenIds, Weights
 from claas.engines.local.prediction import Prediction
-from tests.engines.talk import PROMPTS, ask, teach, unpredicted
+from tests.engines.architectures import save
+from tests.engines.talk import PROMPTS, ask, teach, unpredicted, user
 
 
 @dataclass(frozen=True)
@@ -141,3 +142,28 @@ def test_an_answer_joins_its_prediction_again_after_words_left_out_put_in_or_cha
         for token in said:
             prediction.follow(token)
         assert list(prediction.ahead(3)) == [6]
+
+
+@pytest.mark.anyio
+async def test_a_prediction_does_not_reach_a_neighbour_at_the_end_of_the_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from claas.engines.local.engine import LocalEngine
+
+    monkeypatch.setattr("os.cpu_count", lambda: 1)  # one batch
+    engine = LocalEngine.open(str(save("llama", tmp_path)), tmp_path / "store", check_model=False)
+    weights = await engine.resolve(None)
+    full = TokenIds((await engine.encode(user("hi"))).ids * 40)
+    full = TokenIds(full.ids[: engine.window - 20])
+
+    async def both(prediction: str) -> list[Sample]:
+        to_the_end = engine.sample(weights, full, SamplingParams(20, 1.0, seed=1))
+        predicted = SamplingParams(120, 1.0, seed=2, prediction=prediction)
+        return await asyncio.gather(to_the_end, engine.sample(weights, user("hi"), predicted))
+
+    plain = await both("")
+    again = await both(plain[1].text)
+    await engine.close()
+    assert len(plain[0].token_ids) == 20
+    assert again[1].accepted_prediction_tokens > 20
+    assert [unpredicted(sample) for sample in again] == plain

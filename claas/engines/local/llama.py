@@ -1,6 +1,7 @@
 """The forward pass of the Llama family, written out: Llama, Mistral, Qwen and all that are built like them."""
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any
 
 import torch
@@ -92,8 +93,8 @@ class LlamaForward:
         tokens, alone = _Ragged(keep), isinstance(cache, SlotCache) and cache.steps
         hidden = {window: mask(positions, length, self._embedding.dtype, window) for window in self._windows}
         x = F.embedding(tokens.pack(ids), self._embedding)  # (N, H)
-        cos = self._cos[tokens.pack(positions)][:, None]  # (N, 1, D)
-        sin = self._sin[tokens.pack(positions)][:, None]
+        places = tokens.pack(positions).clamp_max(len(self._cos) - 1)  # padding may stand beyond the window
+        cos, sin = self._cos[places][:, None], self._sin[places][:, None]  # (N, 1, D)
         for index, layer in enumerate(self._layers):
             q, k, v = self._projected(layer, layer.before_attention(x), (cos, sin))
             k, v = tokens.pad(k).transpose(1, 2), tokens.pad(v).transpose(1, 2)  # (B, K, T, D)
@@ -152,7 +153,7 @@ class _Norm:
 
     def __init__(self, module: Any) -> None:
         self.weight: Tensor = module.weight
-        self.eps: float = getattr(module, "variance_epsilon", None) or module.eps
+        self.eps: float = module.variance_epsilon if hasattr(module, "variance_epsilon") else module.eps
 
     @staticmethod
     def suits(module: Any) -> bool:
@@ -197,6 +198,7 @@ class _Layer:
             parts -= {"q_norm", "k_norm"}
         return (
             parts == {"q_proj", "k_proj", "v_proj", "o_proj"}
+            and "position_ids" not in signature(attention.forward).parameters  # they do more there than rotate
             and _parts(layer.mlp) == {"gate_proj", "up_proj", "down_proj", "act_fn"}
             and isinstance(getattr(attention, "head_dim", None), int)
             and isinstance(getattr(attention, "scaling", None), float)
