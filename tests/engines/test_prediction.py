@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -166,4 +166,27 @@ async def test_a_prediction_does_not_reach_a_neighbour_at_the_end_of_the_window(
     await engine.close()
     assert len(plain[0].token_ids) == 20
     assert again[1].accepted_prediction_tokens > 20
+    assert [unpredicted(sample) for sample in again] == plain
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("small", [True, False], ids=["merged", "beside"])
+async def test_long_predictions_of_several_versions_in_one_batch_are_read_by_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: bool
+) -> None:
+    from claas.engines.local.engine import LocalEngine
+    from claas.engines.local.model import LoadedModel
+    from claas.engines.local.versions import LocalStore
+
+    monkeypatch.setattr("os.cpu_count", lambda: 1)  # one batch
+    base = replace(LoadedModel.load(str(save("llama", tmp_path))), small=small)
+    engine = LocalEngine(base, LocalStore(tmp_path / "store"), max_batch_rows=8, lock_timeout_s=60.0)
+    await engine.init_adapter(AdapterSpec("a", rank=4, alpha=8))
+    versions = [await engine.resolve(None), (await teach(engine, "a", "0", learning_rate=1e-2)).weights]
+    wanted = [(versions[index % 2], PROMPTS[1], 30 + 15 * index, 1.0, 1.0, (), index) for index in range(4)]
+    plain = [await ask(engine, *each) for each in wanted]
+    predicted = [ask(engine, *each, prediction=sample.text) for each, sample in zip(wanted, plain, strict=True)]
+    again = await asyncio.gather(*predicted)
+    await engine.close()
+    assert sum(sample.accepted_prediction_tokens for sample in again) > 100
     assert [unpredicted(sample) for sample in again] == plain

@@ -90,7 +90,7 @@ class LlamaForward:
         cache: SlotCache | PrefixCache | None = None,
     ) -> Tensor:
         self._router.route(segments)
-        tokens, alone = _Ragged(keep), isinstance(cache, SlotCache) and cache.steps
+        tokens, alone = _Ragged(keep, rounded=len(segments) == 1), isinstance(cache, SlotCache) and cache.steps
         hidden = {window: mask(positions, length, self._embedding.dtype, window) for window in self._windows}
         x = F.embedding(tokens.pack(ids), self._embedding)  # (N, H)
         places = tokens.pack(positions).clamp_max(len(self._cos) - 1)  # padding may stand beyond the window
@@ -123,14 +123,15 @@ class LlamaForward:
 class _Ragged:
     """The tokens of a padded batch that matter: in every row, those up to its last kept one (causality hides others).
 
-    Packed, they stand one after the other, (N, ...); padded, in their rows, (B, T, ...). Where there are many, some of
-    the padding makes their number a round one: for each that is new, a CPU compiles all its multiplications anew.
+    Packed, they stand one after the other, (N, ...); padded, in their rows, (B, T, ...). Where there are many, and all
+    are of the same weights, they may be `rounded`: some of the padding makes their number a round one, as for each that
+    is new, a CPU compiles all its multiplications anew.
     """
 
-    def __init__(self, keep: Tensor) -> None:
+    def __init__(self, keep: Tensor, *, rounded: bool) -> None:
         self._shape = keep.shape
         self._matter = keep.flip(1).cummax(1).values.flip(1) if keep.shape[1] > 1 else None
-        if self._matter is not None and not keep.is_cuda:
+        if self._matter is not None and rounded and not keep.is_cuda:
             count = int(self._matter.sum())
             padding = (~self._matter).flatten().nonzero()[: -count % _ROUND if count > _ROUND else 0, 0]
             self._matter.view(-1)[padding] = True
