@@ -97,8 +97,7 @@ def ratio_p_at_most(after: Sequence[float], before: Sequence[float], threshold: 
 
 def needed_for_mean(values: Sequence[float], threshold: float, confidence: float = 0.95) -> int | None:
     """The fewest clusters at which the interval would leave the threshold out with probability `POWER`, were this
-    sample's mean and spread the true ones: (critical value + t_power) * spread / sqrt(n) < distance (as in Cohen 1988,
-    chapter 2).
+    sample's mean and spread the true ones.
 
     None when the mean is all but the threshold, or when one value says nothing of the spread.
     """
@@ -113,13 +112,19 @@ def needed_for_mean(values: Sequence[float], threshold: float, confidence: float
         return None
 
     def concludes(n: int) -> bool:
-        return (critical(n - 1, confidence) + _t(n - 1, POWER)) * spread / math.sqrt(n) < distance
+        return detectable_distance(n, confidence) * spread < distance
 
     fewest = max(2, math.ceil(size_for_power(spread, spread, distance, confidence)))  # were the spread known
     most = fewest
     while not concludes(most):
         most *= 2
     return bisect_left(range(most), True, lo=fewest, key=concludes)
+
+
+def detectable_distance(n: int, confidence: float = 0.95) -> float:
+    """How far a mean must be from a threshold, in spreads of a cluster, for the interval of `n` clusters, two or more,
+    to leave it out with probability `POWER`: (critical value + t_power) / sqrt(n), as in Cohen 1988, chapter 2."""
+    return (critical(n - 1, confidence) + _t(n - 1, POWER)) / math.sqrt(n)
 
 
 def fewest_identical(confidence: float = 0.95) -> int:

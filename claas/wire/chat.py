@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from itertools import accumulate, islice
 from typing import Annotated, Literal, TypeAlias, TypeGuard, cast
 
-from pydantic import AfterValidator, Field, JsonValue, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, field_validator, model_validator
 
 from claas.core.errors import InvalidInput
 from claas.wire import Body, Count, Int64, OpenAIBody, OpenAIRequest, RequestBody
@@ -17,15 +17,30 @@ class TextPart(OpenAIBody):
     text: str
 
 
-Content: TypeAlias = str | Annotated[list[TextPart], Field(max_length=4096, fail_fast=True)]
-"""A text, or text parts, which read as one text."""
+def _parts(content: object) -> object:
+    """Parts as they may be written, in the form that is checked."""
+    if isinstance(content, dict):
+        content = [cast(object, content)]
+    return [_part(part) for part in cast(list[object], content)] if isinstance(content, list) else content
+
+
+def _part(part: object) -> object:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    return {"type": "text", **cast(dict[str, object], part)} if isinstance(part, dict) else part
+
+
+Content: TypeAlias = Annotated[
+    str | Annotated[list[TextPart], Field(max_length=4096, fail_fast=True)], BeforeValidator(_parts)
+]
+"""A text, or text parts, which read as one text.
+
+A part may also be a text as it is, or an object without a type, and one part need not stand in a list.
+"""
 
 
 class ChatMessage(OpenAIBody):
-    """One turn; `content` is text or a list of text parts, which read as one text. An assistant's may be null.
-
-    A part may also be a text as it is, or an object without a type, and one part need not stand in a list.
-    """
+    """One turn. The content of an assistant's may be null."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Content | None = None
@@ -36,11 +51,6 @@ class ChatMessage(OpenAIBody):
     def text(self) -> str:
         """The content as one string."""
         return _joined(self.content)
-
-    @field_validator("content", mode="before")
-    @classmethod
-    def _parts(cls, content: object) -> object:
-        return _parts(content)
 
     @model_validator(mode="after")
     def _can_be_said(self) -> "ChatMessage":
@@ -62,27 +72,9 @@ class PredictedAnswer(OpenAIBody):
         """The content as one string."""
         return _joined(self.content)
 
-    @field_validator("content", mode="before")
-    @classmethod
-    def _parts(cls, content: object) -> object:
-        return _parts(content)
-
 
 def _joined(content: Content | None) -> str:
     return content if isinstance(content, str) else "".join(part.text for part in content or ())
-
-
-def _parts(content: object) -> object:
-    """Parts as they may be written, in the form that is checked."""
-    if isinstance(content, dict):
-        content = [cast(object, content)]
-    return [_part(part) for part in cast(list[object], content)] if isinstance(content, list) else content
-
-
-def _part(part: object) -> object:
-    if isinstance(part, str):
-        return {"type": "text", "text": part}
-    return {"type": "text", **cast(dict[str, object], part)} if isinstance(part, dict) else part
 
 
 Turns: TypeAlias = Annotated[list[ChatMessage], Field(min_length=1, max_length=4096, fail_fast=True)]

@@ -9,12 +9,15 @@ from typing import Any
 
 import yaml
 
+from claas.eval.config.catalog import load_preference
 from claas.eval.runner import OpenStack, run_harness
 from claas.results.settings import EvalConfig, ProtocolConfig
 from claas.results.summary import RunResults
 from tests.eval.recomputing import require_recomputable
 from tests.eval.small_preferences import small_preferences
 from tests.fakes.stack import FakeStack
+
+SHIPPED = [load_preference(name) for name in ("concise", "no_emoji", "identity")]
 
 
 def config(folder: Path, kind: str, **changes: Any) -> EvalConfig:

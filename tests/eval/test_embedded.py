@@ -26,10 +26,10 @@ from claas.results.settings import EvalConfig, ProtocolConfig
 from claas.results.summary import RunResults
 from claas.results.user import UserConfig
 from tests.eval.live_api import live_api
+from tests.eval.protocol_runs import on
 from tests.eval.recomputing import require_recomputable
 from tests.eval.scripted_run import Halting
 from tests.eval.small_preferences import small_preferences
-from tests.eval.test_protocols import on
 from tests.fakes.stack import FakeStack
 
 pytest.importorskip("torch")

@@ -1,6 +1,7 @@
 """A plan says exactly what a run asks, what its criteria can show, and starts nothing; a pilot is continued."""
 
 import asyncio
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from claas.eval.__main__ import main
 from claas.eval.run.plan import RunPlan, detectable, plan_of
 from claas.eval.runner import prepare, run_harness
 from claas.results.keys import Criterion
+from claas.results.means import needed_for_mean
 from claas.results.settings import EvalConfig, ProtocolConfig
 from claas.results.statistics import retention_interval, wilson
+from tests.eval.protocol_runs import config, on, on_record, ran, scripted
 from tests.eval.recomputing import require_recomputable
-from tests.eval.test_protocols import config, on, on_record, ran, scripted
 
 
 def planned(asked: EvalConfig) -> RunPlan:
@@ -82,6 +84,19 @@ def test_what_retention_can_show_by_known_values(n: int, lost: int, loss: float)
     found = detectable(criterion("retention", ">"), n, 0.9, 0.95)
     assert found.pass_from == (n - lost) / n
     assert found.passes_at == pytest.approx(1 - loss, abs=6e-4)
+
+
+@pytest.mark.parametrize(("n", "distance"), [(12, 1.35), (20, 0.90)])
+def test_what_a_mean_can_show_is_what_its_interval_needs(n: int, distance: float) -> None:
+    assert detectable(criterion("ratio"), n, 0.6, 0.95).says.startswith(
+        f"is told from the threshold at {distance:.2f} "
+    )
+    spread = math.sqrt((n - 1) / n)  # of values 1 below and above their mean, in proportion to the sample's
+    for nearer, enough in ((-0.01, False), (0.01, True)):
+        values = [distance + nearer + sign * spread for sign in (-1, 1)] * (n // 2)
+        needed = needed_for_mean(values, 0.0)
+        assert needed is not None
+        assert (needed <= n) == enough
 
 
 @given(st.integers(1, 120), st.floats(0.05, 0.95))

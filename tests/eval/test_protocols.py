@@ -23,12 +23,10 @@ from claas.eval.protocols.tracks import Track, rounds_of
 from claas.eval.runner import run_harness
 from claas.results.efficiency import in_user_units
 from claas.results.settings import EvalConfig, ProtocolConfig
-from tests.eval.protocol_runs import config, on, on_record, ran, scripted
+from tests.eval.protocol_runs import SHIPPED, config, on, on_record, ran, scripted
 from tests.eval.scripted_run import Halting, until_halted
 from tests.eval.small_preferences import small_preferences
 from tests.fakes.stack import FakeStack
-
-SHIPPED = [load_preference(name) for name in ("concise", "no_emoji", "identity")]
 
 
 def prompts(tracks: Sequence[Track]) -> Counter[tuple[str, str]]:

@@ -26,9 +26,9 @@ from claas.results.settings import EvalConfig, Prices, ProtocolConfig
 from claas.results.summary import RunResults, estimated_cost
 from claas.results.user import UserConfig
 from tests.eval.metrics.subjects import subject
+from tests.eval.protocol_runs import SHIPPED, config, on, on_record
 from tests.eval.recomputing import require_recomputable
 from tests.eval.scripted_run import Halting, until_halted
-from tests.eval.test_protocols import SHIPPED, config, on, on_record
 from tests.fakes.chat_endpoint import FakeEndpoint, Killed
 from tests.fakes.stack import FakeStack
 
@@ -264,7 +264,7 @@ def test_an_endpoint_out_of_reach_ends_the_run_resumably(tmp_path: Path, monkeyp
     monkeypatch.setenv("CLAAS_USER_API_KEY", "hush-hush")
     whole = ran(asked_for(tmp_path / "whole"), smiling(until=1), PlayedByRule())
     asked, stack = asked_for(tmp_path / "broken"), smiling(until=1)
-    away = {**PLAYED, "base_url": "http://127.0.0.1:9/v1"}
+    away: dict[str, Any] = {**PLAYED, "base_url": "http://127.0.0.1:9/v1"}
     failed = ran(replace(asked, user=UserConfig(**away)), stack)
     assert failed.failures["calm"].startswith(
         "the user, person at http://127.0.0.1:9/v1, does not answer: nothing answers at http://127.0.0.1:9/v1"
@@ -386,8 +386,9 @@ def test_a_user_that_cannot_be_is_named(settings: dict[str, Any], said: str) -> 
 
 
 def test_a_budget_needs_prices() -> None:
+    spending: dict[str, Any] = {**PLAYED, "budget": 1.0}
     with pytest.raises(InvalidInput, match=r"user\.budget needs prices per million tokens"):
-        EvalConfig(user=UserConfig(**{**PLAYED, "budget": 1.0}))
+        EvalConfig(user=UserConfig(**spending))
 
 
 def test_a_run_whose_user_was_a_plain_word_reads_and_goes_on_as_it_was(tmp_path: Path) -> None:

@@ -123,13 +123,8 @@ async def _score_again(
         return {}, answer.error or "the stack does not tell the tokens of its answers"
     if answer.rollout_id is None:
         return await _read_again(subject, answer, tokens, others)
-    completion, messages = (
-        _completion(answer, tokens),
-        (
-            *(answer.earlier or ()),
-            {"role": "user", "content": answer.prompt},
-        ),
-    )
+    completion = _completion(answer, tokens)
+    messages = (*(answer.earlier or ()), {"role": "user", "content": answer.prompt})
     if not completion:
         return {}, "the answer is empty"
     transcript, own = await subject.score("canary", answer.item, messages, completion)

@@ -5,7 +5,6 @@ the metric is. Tokens and time per request come from what is on record in the ru
 it: the baseline and one step, which the run then goes on from.
 """
 
-import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from claas.eval.stacks.stack import Answer, Completion, CompletionScore, Continu
 from claas.results.criteria import threshold_of
 from claas.results.evidence import by_item
 from claas.results.keys import Criterion, judged
+from claas.results.means import detectable_distance
 from claas.results.records import USER, AdapterVersion, Baseline, Record, Transcript, utc_now
 from claas.results.run_files import PreferenceRecords, RunFiles
 from claas.results.settings import EvalConfig
@@ -162,13 +162,11 @@ def detectable(criterion: Criterion, n: int, threshold: float, confidence: float
         return Detectable(n=n, pass_from=passing[0] / n, passes_at=rate, says=says)
     if criterion.estimator == "retention":
         return _retention(n, threshold, confidence)
-    degrees = max(1, n - 1)
-    student = float(_scipy.special.stdtrit(degrees, (1 + confidence) / 2)) + float(
-        _scipy.special.stdtrit(degrees, POWER)
-    )
-    distance = student / math.sqrt(n)
+    if n == 1:
+        return Detectable(n=n, pass_from=None, passes_at=None, says="a single item has no spread")
+    distance = detectable_distance(n, confidence)
     says = f"is told from the threshold at {distance:.2f} standard deviations of an item, with probability {POWER:g}"
-    return Detectable(n=n, pass_from=None, passes_at=None, says=says if n > 1 else "a single item has no spread")
+    return Detectable(n=n, pass_from=None, passes_at=None, says=says)
 
 
 def _retention(n: int, threshold: float, confidence: float) -> Detectable:
