@@ -44,7 +44,8 @@ class Prices:
 
 
 ISOLATED = "isolated"
-"""The protocol in which every preference is learned on an adapter of its own."""
+"""The protocol in which every preference is learned on an adapter of its own; and the control that trains the rounds of
+each stage of a sequential run on one."""
 
 
 @dataclass
@@ -64,9 +65,6 @@ class ProtocolConfig:
         for preference, steps in self.stages.items():
             in_range(f"protocol.stages.{preference}", steps, 1)
 
-
-ISOLATED = "isolated"
-"""The control that trains the rounds of each stage of a sequential run on an adapter of its own."""
 
 FEEDBACK = "feedback"
 """The arm in which the user says what the protocol has them say."""
