@@ -22,6 +22,7 @@ from claas.bench.judge.settings import KEY_VARIABLE as JUDGE_KEY
 from claas.core.errors import ExitCode
 from claas.core.settings import API_KEY_VARIABLE, TOKEN_VARIABLE
 from claas.core.terminal import plain_table, results_console
+from claas.core.text import one_line
 from claas.engines.tinker.names import KEY_VARIABLE as TINKER_KEY
 from claas.engines.vllm.settings import COMMAND_VARIABLE as VLLM_COMMAND
 from claas.engines.vllm.settings import KEY_VARIABLE as VLLM_KEY
@@ -30,6 +31,7 @@ from claas.results.user import USER_KEY_VARIABLE
 
 HUB = "https://huggingface.co"
 _HUB_WAIT_S = 3.0
+_TRUE = ("1", "ON", "YES", "TRUE")
 _MOST_CLOCK_ERROR_S = 60.0
 _LEAST_FREE_GB = 2.0
 _PORTS = {8080: "python -m claas.api", 18789: "python -m claas.openclaw"}
@@ -128,12 +130,14 @@ def _keys() -> list[Diagnosis]:
 def _hub_and_clock() -> list[Diagnosis]:
     """The hub, and this machine's clock against the hub's."""
     address, purpose = os.environ.get("HF_ENDPOINT", HUB), "base models by name; without it a folder, or a .gguf file"
-    if os.environ.get("HF_HUB_OFFLINE") == "1":
-        return [Diagnosis("hub", "not asked: HF_HUB_OFFLINE=1", None, purpose)]
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE:
+        return [Diagnosis("hub", f"not asked: HF_HUB_OFFLINE={os.environ['HF_HUB_OFFLINE']}", None, purpose)]
     try:
         reply = httpx.head(address, timeout=_HUB_WAIT_S, follow_redirects=True)
     except httpx.HTTPError as error:
         return [Diagnosis("hub", f"{address} does not answer: {type(error).__name__}", None, purpose)]
+    except (httpx.InvalidURL, OSError, ValueError) as error:  # of the environment: an address, a proxy, a certificate
+        return [Diagnosis("hub", f"{address} cannot be asked: {one_line(error)}", False, purpose)]
     hub = Diagnosis("hub", f"{address} answers", True, purpose)
     try:
         error_s = time.time() - parsedate_to_datetime(reply.headers["Date"]).timestamp()
@@ -166,8 +170,9 @@ def _disks() -> list[Diagnosis]:
 
 
 def _disk(what: str, folder: Path, purpose: str, *, needed: bool) -> Diagnosis:
+    folder = Path(os.path.abspath(folder))
     there = next(place for place in (folder, *folder.parents) if place.exists())
-    if not os.access(there, os.W_OK):
+    if not (there.is_dir() and os.access(there, os.W_OK)):
         return Diagnosis(what, f"{folder} cannot be written", False, purpose, needed)
     free_gb = shutil.disk_usage(there).free / 1e9
     return Diagnosis(what, f"{folder}, {free_gb:.0f} GB free", free_gb >= _LEAST_FREE_GB, purpose, needed)

@@ -109,3 +109,22 @@ def test_the_doctor_names_a_port_that_is_taken(
             pass  # somebody else has it
         main(["doctor", "--json"])
     assert found(capsys)["port 8080"]["ok"] is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "what", "said"),
+    [
+        ("HTTPS_PROXY", "foo://x", "hub", "cannot be asked: Unknown scheme"),
+        ("SSL_CERT_FILE", "/nowhere", "hub", "cannot be asked: [Errno 2]"),
+        ("HF_ENDPOINT", "http://hub:door", "hub", "cannot be asked: Invalid port"),
+        ("HF_HUB_OFFLINE", "true", "hub", "not asked: HF_HUB_OFFLINE=true"),
+        ("CLAAS_CACHE", __file__, "cache", f"{__file__} cannot be written"),
+    ],
+)
+def test_the_doctor_finds_what_is_odd_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str, value: str, what: str, said: str
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", str(int(what != "hub")))
+    monkeypatch.setenv(variable, value)
+    main(["doctor", "--json"])
+    assert said in str(found(capsys)[what]["state"])
