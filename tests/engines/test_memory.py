@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 from transformers import AutoConfig, LlamaConfig
 
 from claas.core.errors import InvalidInput
-from claas.engines.local.memory import Memory, ModelSizes, memory_of, require_memory
+from claas.engines.local.memory import Memory, ModelSizes, free_memory, memory_of, require_memory
 from claas.tiny import WEIGHTS_DIR
 
 SIZES = ModelSizes(
@@ -67,6 +67,21 @@ def test_what_does_not_fit_is_refused_with_what_would() -> None:
     with pytest.raises(InvalidInput, match=r"'big' does not fit: .*about 28\.5 GB .*weights 28\.0.* 8\.0 GB are"):
         require_memory("big", large, 8 * 10**9)
     assert require_memory("big", large, 30 * 10**9) == memory_of(large)
+
+
+def test_what_is_kept_of_files_is_free(tmp_path: Path) -> None:
+    meminfo, container = tmp_path / "meminfo", tmp_path / "container"
+    assert free_memory(meminfo, container) is None
+    meminfo.write_text("MemTotal: 9000 kB\nMemAvailable: 8000 kB\n")
+    assert free_memory(meminfo, container) == 8000 * 1024
+    container.mkdir()
+    (container / "memory.current").write_text("5000\n")
+    (container / "memory.max").write_text("max\n")
+    assert free_memory(meminfo, container) == 8000 * 1024
+    (container / "memory.max").write_text("6000\n")
+    assert free_memory(meminfo, container) == 1000
+    (container / "memory.stat").write_text("anon 1000\nactive_file 500\ninactive_file 3500\n")
+    assert free_memory(meminfo, container) == 5000
 
 
 def test_it_is_said_before_anything_is_loaded(

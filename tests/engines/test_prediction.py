@@ -156,7 +156,7 @@ async def test_a_prediction_does_not_reach_a_neighbour_at_the_end_of_the_window(
     full = TokenIds((await engine.encode(user("hi"))).ids * 40)
     full = TokenIds(full.ids[: engine.window - 20])
 
-    async def both(prediction: str) -> list[Sample]:
+    async def both(prediction: str) -> tuple[Sample, Sample]:
         to_the_end = engine.sample(weights, full, SamplingParams(20, 1.0, seed=1))
         predicted = SamplingParams(120, 1.0, seed=2, prediction=prediction)
         return await asyncio.gather(to_the_end, engine.sample(weights, user("hi"), predicted))
@@ -166,7 +166,7 @@ async def test_a_prediction_does_not_reach_a_neighbour_at_the_end_of_the_window(
     await engine.close()
     assert len(plain[0].token_ids) == 20
     assert again[1].accepted_prediction_tokens > 20
-    assert [unpredicted(sample) for sample in again] == plain
+    assert [unpredicted(sample) for sample in again] == list(plain)
 
 
 @pytest.mark.anyio
@@ -189,4 +189,4 @@ async def test_long_predictions_of_several_versions_in_one_batch_are_read_by_the
     again = await asyncio.gather(*predicted)
     await engine.close()
     assert sum(sample.accepted_prediction_tokens for sample in again) > 100
-    assert [unpredicted(sample) for sample in again] == plain
+    assert [unpredicted(sample) for sample in again] == list(plain)

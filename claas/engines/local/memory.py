@@ -157,11 +157,14 @@ def share_heaps() -> None:
         ctypes.CDLL(None).mallopt(_ARENA_MAX, 2)
 
 
-def free_memory() -> int | None:
-    """Bytes that this process may still take of the machine and of its container; None where nothing says so."""
-    free = [_said_by(Path("/proc/meminfo"))]
-    most, used = (_number(Path("/sys/fs/cgroup") / name) for name in ("memory.max", "memory.current"))
-    free.append(None if most is None or used is None else max(0, most - used))
+def free_memory(meminfo: Path = Path("/proc/meminfo"), container: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Bytes that this process may still take of the machine and of its container; None where nothing says so.
+
+    What either keeps of files that were read, such as a model's, is free: it is given up for whoever needs it.
+    """
+    free = [_said_by(meminfo)]
+    most, used = (_number(container / name) for name in ("memory.max", "memory.current"))
+    free.append(None if most is None or used is None else max(0, most - used + _of_files(container / "memory.stat")))
     return min((each for each in free if each is not None), default=None)
 
 
@@ -171,6 +174,14 @@ def _said_by(meminfo: Path) -> int | None:
         return int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, ValueError, KeyError):
         return None
+
+
+def _of_files(stat: Path) -> int:
+    try:
+        numbers = dict(line.split() for line in stat.read_text().splitlines())
+        return int(numbers["active_file"]) + int(numbers["inactive_file"])
+    except (OSError, ValueError, KeyError):
+        return 0
 
 
 def _number(path: Path) -> int | None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +12,7 @@ import httpx
 
 from claas.core.errors import BadRequest, ClaasError, Forbidden, InvalidInput, NotFound, StackError
 from claas.core.http_pools import HttpPools
+from claas.core.text import one_line
 from claas.engines.base import SamplingParams
 from claas.engines.versioned import SampledIds, ScoredIds
 from claas.engines.vllm.settings import KEY_VARIABLE
@@ -50,10 +52,11 @@ class VllmClient:
     async def models(self) -> list[VllmModel]:
         """What the server lists: base models first, then the adapters that are loaded."""
         listed = await self._asked("listing its models", "GET", "/v1/models")
-        return [
-            VllmModel(model["id"], str(model.get("root")), model.get("parent"), model.get("max_model_len"))
-            for model in _part(listed, "data")
-        ]
+        with _understood("listing its models"):
+            return [
+                VllmModel(model["id"], str(model.get("root")), model.get("parent"), model.get("max_model_len"))
+                for model in _part(listed, "data")
+            ]
 
     async def require_healthy(self) -> None:
         """Raise `StackError` where the server cannot answer."""
@@ -78,16 +81,17 @@ class VllmClient:
             "return_tokens_as_token_ids": True,
         }
         choice = await self._choice("sampling", asked)
-        ids, scored = _part(choice, "token_ids"), _part(choice, "logprobs")
-        if choice.get("finish_reason") not in ("stop", "length"):
-            raise StackError(f"vLLM ended an answer by {choice.get('finish_reason')!r}; run the same command again")
-        if not ids or len(scored["token_logprobs"]) != len(ids):
-            raise StackError("vLLM failed at sampling: the answer came without its tokens or log probabilities")
-        rows: list[dict[str, float]] = scored["top_logprobs"] if params.top_logprobs else []
-        by_id = ({int(name.removeprefix(_TOKEN)): logprob for name, logprob in row.items()} for row in rows)
-        tops = [_likeliest(row, params.top_logprobs) for row in by_id]
-        scores = _scored(scored["token_logprobs"], tops)
-        return SampledIds(ids, scores, None, choice["finish_reason"])
+        with _understood("sampling"):
+            ids, scored = _part(choice, "token_ids"), _part(choice, "logprobs")
+            if choice.get("finish_reason") not in ("stop", "length"):
+                raise StackError(f"vLLM ended an answer by {choice.get('finish_reason')!r}; run the same command again")
+            if not ids or len(scored["token_logprobs"]) != len(ids):
+                raise StackError("vLLM failed at sampling: the answer came without its tokens or log probabilities")
+            rows: list[dict[str, float]] = scored["top_logprobs"] if params.top_logprobs else []
+            by_id = ({int(name.removeprefix(_TOKEN)): logprob for name, logprob in row.items()} for row in rows)
+            tops = [_likeliest(row, params.top_logprobs) for row in by_id]
+            scores = _scored([float(logprob) for logprob in scored["token_logprobs"]], tops)
+            return SampledIds(ids, scores, None, choice["finish_reason"])
 
     async def logprobs(self, model: str, ids: Sequence[int], top_logprobs: int) -> ScoredIds:
         """Log probabilities of all of `ids` but the first, each after those before it, and the likeliest in its place.
@@ -101,12 +105,14 @@ class VllmClient:
             "temperature": 0.0,
             "prompt_logprobs": top_logprobs,
         }
-        rows = _part(await self._choice("scoring", asked), "prompt_logprobs")[1:]
-        if len(rows) != len(ids) - 1:
-            raise StackError(f"vLLM failed at scoring: {len(rows)} log probabilities came for {len(ids)} tokens")
-        told = [{int(token): float(entry["logprob"]) for token, entry in row.items()} for row in rows]
-        logprobs = [row[token] for row, token in zip(told, ids[1:], strict=True)]
-        return _scored(logprobs, [_likeliest(row, top_logprobs) for row in told] if top_logprobs else [])
+        choice = await self._choice("scoring", asked)
+        with _understood("scoring"):
+            rows = _part(choice, "prompt_logprobs")[1:]
+            if len(rows) != len(ids) - 1:
+                raise StackError(f"vLLM failed at scoring: {len(rows)} log probabilities came for {len(ids)} tokens")
+            told = [{int(token): float(entry["logprob"]) for token, entry in row.items()} for row in rows]
+            logprobs = [row[token] for row, token in zip(told, ids[1:], strict=True)]
+            return _scored(logprobs, [_likeliest(row, top_logprobs) for row in told] if top_logprobs else [])
 
     async def load(self, name: str, directory: Path) -> None:
         """Load the adapter in `directory`, which the server has to see, under a name of its own.
@@ -145,8 +151,10 @@ class VllmClient:
         await self._pools.close()
 
     async def _choice(self, what: str, asked: Mapping[str, object]) -> dict[str, Any]:
-        (choice,) = _part(await self._asked(what, "POST", "/v1/completions", asked), "choices")
-        return choice
+        reply = await self._asked(what, "POST", "/v1/completions", asked)
+        with _understood(what):
+            (choice,) = _part(reply, "choices")
+            return choice
 
     async def _asked(self, what: str, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
         """The JSON, or the text, of a reply; what went wrong as one of our errors."""
@@ -192,6 +200,16 @@ class VllmClient:
         return StackError(
             f"vLLM cannot be reached at {self.url} for {what} ({said}); start it again, then run the same command again"
         )
+
+
+@contextmanager
+def _understood(what: str) -> Generator[None]:
+    """Read a reply in this block. Raises `StackError` where it is not made as vLLM makes them."""
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        said = f"{type(error).__name__}: {one_line(error)}"
+        raise StackError(f"vLLM failed at {what}: its reply cannot be read ({said}); see docs/vllm.md") from error
 
 
 def _part(reply: Any, name: str) -> Any:

@@ -141,3 +141,25 @@ async def test_a_dead_server_is_said_in_one_line_and_what_was_made_is_kept(open_
     assert await engine.resolve(LORA) == weights
     fake.statuses.clear()
     assert (await ask(engine, weights, "hi", 1)).weights == weights
+
+
+async def test_a_reply_that_is_not_vllms_is_said_in_one_line(open_vllm: Any, fake: FakeVllm) -> None:
+    engine = await open_vllm()
+    weights = await engine.resolve(None)
+    good = {"finish_reason": "stop", "token_ids": [715], "logprobs": {"token_logprobs": [-1.0]}}
+    odd: list[dict[str, Any]] = [
+        {"logprobs": {}},
+        {"logprobs": "none"},
+        {"logprobs": {"token_logprobs": [None]}},
+        {"logprobs": {"token_logprobs": [-1.0], "top_logprobs": [None]}},
+        {"token_ids": 715},
+        {"finish_reason": "abort"},
+        {"prompt_logprobs": [None]},
+        {"prompt_logprobs": [None, *[None] * 60]},
+        {"prompt_logprobs": {"1": 2}},
+    ]
+    for each in odd:
+        fake.complete = lambda body, each=each: {**good, **each}
+        asked = engine.read(weights, TokenIds((5,) * 61)) if "prompt_logprobs" in each else None
+        with pytest.raises(StackError, match=r"^vLLM "):
+            await (asked or ask(engine, weights, "hi", 1, top_logprobs=1))
