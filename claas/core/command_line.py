@@ -269,6 +269,12 @@ def _mistake(error: Exception, command: Command[Any]) -> InvalidInput:
     if message.startswith("Ambiguous value for argument"):
         sweep = "; to run each value, add -m" if command.can_sweep else ""
         return InvalidInput(f"{message.partition(' 1. ')[0]}: write a list as key=[a,b]{sweep}")
+    if message.startswith("Config group override must be"):
+        return InvalidInput(
+            f"{message}: a section such as user is chosen by the name of a YAML file, as in user=llm, or set key by key"
+        )
+    if several := re.match(r"Multiple values for (\w+)\. .*: (\S+)'", message):
+        return InvalidInput(f"{several[1]} is chosen once, and without +: {several[1]}={several[2]}")
     if "HydraConfig was not set" in message:
         return InvalidInput("${hydra:...} has no value here: use a setting, as in 'output_dir=data/evals/${seed}'")
     cause = "" if error.__cause__ is None else f" ({' '.join(str(error.__cause__).split())})"

@@ -67,6 +67,7 @@ async def run_harness(
         unfinished = any(not records[track.name].is_complete(track.num_steps) for track in tracks)
         if unfinished:
             run = run.made_with(code, {name: record.next_step for name, record in records.items()})
+        run = run.recorded()
         work = _Work(run, tracks, metrics, records, reporter or Silent())
         keys = {track.name: declared_keys(measured_of(track, metrics), track.preference) for track in tracks}
         work.reporter.run_started(run.config, run.files.root, keys, {track.name: track.num_steps for track in tracks})

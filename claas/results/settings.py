@@ -18,7 +18,7 @@ from claas.core.settings import (
     default_learning_rate,
     require_trainable,
 )
-from claas.results.user import ALWAYS, USER_KEY_VARIABLE, UserConfig
+from claas.results.user import ALWAYS, USER_KEY_VARIABLE, WHEN_VIOLATED, UserConfig
 
 CONFIDENCE = "confidence"
 """The one of the `criteria` that is no threshold: the confidence of every interval."""
@@ -352,11 +352,10 @@ def spread(num_steps: int, points: int = 5) -> list[int]:
 def recorded_config(values: Mapping[str, Any]) -> EvalConfig:
     """The configuration that a run recorded, whichever version did.
 
-    One that is older than control arms had none, and a user who is a bare kind had patience without end.
+    One that is older than control arms had none, and a user who is a bare kind and may leave had patience without end.
     """
     given = {"checkpoints" if key == _CHECKPOINTS_OF_OLD else key: value for key, value in values.items()}
-    user = given.get("user")
-    patient = {"user": {"kind": user, "patience": None}} if isinstance(user, str) else {}
+    patient = {"user": {"kind": WHEN_VIOLATED, "patience": None}} if given.get("user") == WHEN_VIOLATED else {}
     return eval_config({"controls": [], **given, **patient})
 
 

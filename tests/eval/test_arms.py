@@ -281,7 +281,7 @@ def test_a_run_from_before_there_were_controls_goes_on_without_any(tmp_path: Pat
     path.write_text(json.dumps(manifest))
     later = config(tmp_path, "isolated", preferences=["calm"], num_steps=3)
     assert later.controls == ["in_context"]
-    assert ran(later, stack).new_steps == 1
+    assert [ran(later, stack).new_steps for _ in range(2)] == [1, 0]
 
 
 def test_a_page_asks_nothing_of_a_control(tmp_path: Path) -> None:

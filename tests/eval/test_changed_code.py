@@ -117,7 +117,7 @@ def test_an_edited_verifier_is_refused_by_name(mine: Mine, module: str, text: st
     with pytest.raises(InvalidInput, match=f"the source of {module} was edited.*accept_changes=true") as refusal:
         mine.run(num_steps=4)
     assert "\n" not in str(refusal.value)
-    assert json.loads((mine.folder / "run" / "config.json").read_text())["sources"] == json.loads(before)["sources"]
+    assert (mine.folder / "run" / "config.json").read_text() == before
 
 
 @pytest.mark.parametrize(

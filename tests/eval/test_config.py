@@ -160,6 +160,8 @@ def test_nothing_is_left_behind_by_hydra(tmp_path: Path, monkeypatch: pytest.Mon
         (["collapse_steps=[0]"], "unknown key 'collapse_steps': it is called checkpoints"),
         (["output_dir=${nowhere}"], "Interpolation key 'nowhere' not found"),
         (["num_steps"], "cannot read the arguments at 'num_steps': each is key=value"),
+        (["user=1"], "Got int: a section such as user is chosen by the name of a YAML file"),
+        (["+experiment=smollm2"], "experiment is chosen once, and without +: experiment=smollm2"),
         (["preferences=[concise"], "cannot read the arguments at '[concise'"),
         (["=3"], "must be a string or a list"),
         (["criteria=lenient"], "unknown criteria 'lenient'; known: default"),

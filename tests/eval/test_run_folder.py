@@ -26,7 +26,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def start(**settings: Any) -> dict[str, Any]:
     """What config.json says after a run was opened with these settings."""
     with open_run(EvalConfig(**{"output_dir": "run", **settings})) as run:
-        return json.loads(run.files.config.read_text())
+        return json.loads(run.recorded().files.config.read_text())
 
 
 def test_the_manifest_says_what_is_run_by_which_code() -> None:

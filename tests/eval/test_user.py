@@ -22,7 +22,7 @@ from claas.eval.runner import prepare, run_harness
 from claas.results.aggregating import aggregate
 from claas.results.records import SampledBatch, Transcript
 from claas.results.seed_runs import read_seed_run, settings_of
-from claas.results.settings import EvalConfig, Prices, ProtocolConfig
+from claas.results.settings import EvalConfig, Prices, ProtocolConfig, recorded_config
 from claas.results.summary import RunResults, estimated_cost
 from claas.results.user import UserConfig
 from tests.eval.metrics.subjects import subject
@@ -273,6 +273,8 @@ def test_an_endpoint_out_of_reach_ends_the_run_resumably(tmp_path: Path, monkeyp
     refusing = ran(asked, stack, PlayedByRule(refuse=lambda body: 401))
     assert "set CLAAS_USER_API_KEY to it" in refusing.failures["calm"]
     assert "no, Bearer [key]" in refusing.failures["calm"], "it says the key back"
+    boasting = b'{"choices": [{"message": {}}], "usage": {"prompt_tokens": %d}}' % (10**400)
+    assert "usage.prompt_tokens: Input" in ran(asked, stack, PlayedByRule(broken=boasting)).failures["calm"]
     refusing = ran(asked, stack, PlayedByRule(refuse=lambda body: 400))
     assert refusing.failures["calm"].startswith("step 0: all 3 replies of the user were lost: /v1/chat/completions was")
     assert not any(b"hush-hush" in path.read_bytes() for path in refusing.run_dir.rglob("*") if path.is_file())
@@ -401,7 +403,11 @@ def test_a_run_whose_user_was_a_plain_word_reads_and_goes_on_as_it_was(tmp_path:
     path.write_text(json.dumps(manifest))
     require_recomputable(tmp_path / "run")
     later = asked_for(tmp_path, user={"kind": "when_violated"}, num_steps=7)
-    assert ran(later, stack).new_steps == 2
+    assert [ran(later, stack).new_steps for _ in range(2)] == [2, 0]
+
+
+def test_one_who_never_leaves_is_the_same_whether_or_not_a_record_knows_of_patience() -> None:
+    assert recorded_config({"user": "always"}).user == UserConfig()
 
 
 def test_over_seeds_one_who_fell_silent_keeps_what_was_learned(tmp_path: Path) -> None:

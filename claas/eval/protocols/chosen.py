@@ -35,6 +35,8 @@ def tracks_of(config: EvalConfig, preferences: Sequence[Preference]) -> list[Tra
     kind = config.protocol.kind
     try:
         tracks = protocol_of(kind)(config, preferences)
+    except InvalidInput:
+        raise
     except BREAKDOWNS as error:  # of somebody's own function
         raise InvalidInput(f"protocol {kind!r} broke down: {type(error).__name__}: {one_line(error)}") from error
     _require_used(config.protocol)

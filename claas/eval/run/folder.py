@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from claas.core.errors import InvalidInput
 from claas.core.files import locked, read_text
@@ -47,8 +48,8 @@ class OpenRun:
     def made_with(self, code: Code, next_steps: Mapping[str, int | None]) -> "OpenRun":
         """This run, going on with `code` from these steps on, None standing for the baseline.
 
-        Where that is not the code that it was made with so far, the difference is recorded; `InvalidInput` shows it
-        unless it is one of patch releases alone, or accepted.
+        Where that is not the code that it was made with so far, its manifest has the difference; `InvalidInput` shows
+        it unless it is one of patch releases alone, or accepted.
         """
         then = self.manifest.codes[-1]
         found = differences(then, code)
@@ -68,12 +69,15 @@ class OpenRun:
     def on(self, base_source: str | None) -> "OpenRun":
         """This run, on a base model whose weights are from there; an engine refuses adapters of other weights."""
         known = self.manifest.base_source
-        return self if base_source is None or known is not None else self._with(base_source=base_source)
+        return self if base_source is None or known is not None else self._with(base_source=base_source).recorded()
+
+    def recorded(self) -> "OpenRun":
+        """This run, with its manifest in config.json."""
+        write_manifest(self.files, self.manifest)
+        return self
 
     def _with(self, **changed: object) -> "OpenRun":
-        manifest = self.manifest.model_copy(update=changed)
-        write_manifest(self.files, manifest)
-        return replace(self, manifest=manifest)
+        return replace(self, manifest=self.manifest.model_copy(update=changed))
 
 
 @contextmanager
@@ -82,7 +86,8 @@ def open_run(
 ) -> Generator[OpenRun, None, None]:
     """Hold the folder of `config.output_dir`, or a new one named after the time, for a run of `tracks`.
 
-    `InvalidInput` when it cannot be made or holds something else, `Conflict` when another process works on it.
+    `InvalidInput` when it cannot be made or holds something else, `Conflict` when another process works on it. What
+    a run that goes on has in config.json stays until it is `recorded`.
     """
     files = RunFiles(new_folder() if config.output_dir is None else _given_folder(config.output_dir))
     with ExitStack() as held:
@@ -143,13 +148,21 @@ def _started_or_continued(
         old = parsed(files.config, read_text(files.config), Manifest)
         resolved = continued(config, old, files.root)
         require_same_tracks(resolved, old.tracks, tracks, files.root)
-        manifest = old.model_copy(update={"config": asdict(resolved), "tracks": tracks})
-    else:
-        _require_empty(files)
-        resolved = config.resolved()
-        manifest = new_manifest(_run_id(files.root), resolved, code, tracks)
-    write_manifest(files, manifest)
-    return OpenRun(files, manifest, resolved)
+        manifest = old.model_copy(update={"config": _in_the_form_of(old.config, resolved), "tracks": tracks})
+        return OpenRun(files, manifest, resolved)
+    _require_empty(files)
+    resolved = config.resolved()
+    return OpenRun(files, new_manifest(_run_id(files.root), resolved, code, tracks), resolved).recorded()
+
+
+def _in_the_form_of(recorded: Mapping[str, Any], config: EvalConfig) -> dict[str, Any]:
+    """The values of `config`, which still tell what the run is older than (`as_started`)."""
+    values = asdict(config)
+    if "controls" not in recorded:
+        del values["controls"]
+    if isinstance(user := recorded.get("user"), str):
+        values["user"] = user
+    return values
 
 
 def _require_empty(files: RunFiles) -> None:

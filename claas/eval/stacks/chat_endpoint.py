@@ -45,8 +45,8 @@ class _Choice(OpenAIBody):
 
 
 class _Usage(OpenAIBody):
-    prompt_tokens: int | None = Field(default=None, ge=0)
-    completion_tokens: int | None = Field(default=None, ge=0)
+    prompt_tokens: int | None = Field(default=None, ge=0, lt=2**31)
+    completion_tokens: int | None = Field(default=None, ge=0, lt=2**31)
 
 
 class _Reply(OpenAIBody):
