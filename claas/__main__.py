@@ -1,6 +1,8 @@
 """`claas <command> ...`, also `python -m claas`: every command of the project behind one name."""
 
 import difflib
+import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -47,7 +49,16 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code of the command asked for; of none, and of an unknown one, that of a mistake."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _run(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has read enough, as in `claas --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 128 + signal.SIGPIPE
+    return code
+
+
+def _run(given: list[str]) -> int:
     if given[:1] in (["--version"], ["-V"]):
         print(f"claas {__version__}")
         return ExitCode.COMPLETE

@@ -1,7 +1,10 @@
 """`claas`: every command behind one name, and what `claas doctor` finds."""
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import tomllib
 from importlib import import_module, metadata
 from pathlib import Path
@@ -48,6 +51,14 @@ def test_an_unknown_command_lists_the_known(given: list[str], said: str, capsys:
 def test_without_a_command_they_are_listed_and_nothing_was_right(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "claas doctor" in capsys.readouterr().out
+
+
+def test_whoever_reads_may_stop() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-m", "claas", "--help"], stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def found(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, object]]:
