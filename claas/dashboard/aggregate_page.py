@@ -7,7 +7,6 @@ from pathlib import Path
 from claas.core.files import write_atomically
 from claas.dashboard.pages import render
 from claas.results.aggregate import Aggregate
-from claas.results.crossed import ENOUGH_SEEDS
 
 NAME = "aggregate.html"
 
@@ -21,4 +20,4 @@ def write_aggregate_page(folder: Path, made: Aggregate, plots: Mapping[str, byte
 def aggregate_page(made: Aggregate, plots: Mapping[str, bytes]) -> str:
     """The page as HTML."""
     pictures = {name: f"data:image/png;base64,{base64.b64encode(png).decode()}" for name, png in plots.items()}
-    return render("aggregate.html", made=made, pictures=pictures, enough=ENOUGH_SEEDS)
+    return render("aggregate.html", made=made, pictures=pictures)

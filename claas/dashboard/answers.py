@@ -172,7 +172,8 @@ def _losses(
             yield f"{title(criterion.name, names)}: {_with_interval(ruling)}"
     now = _final(summary, general)
     before = summary.baseline.get(general.key) if general else None
-    if now is not None and before is not None and now < before:
+    kept = any(criterion.estimator == "retention" and ruling.value is not None for _, criterion, ruling in costs)
+    if not kept and now is not None and before is not None and now < before:  # its forms may be the preference's own
         yield f"general score, over a few checks: {number(before)} before, {number(now)} now"
     collapse = [(criterion.name, ruling) for key, criterion, ruling in costs if key.question is Question.COLLAPSE]
     if collapse and summary.status is not Status.RUNNING:

@@ -44,7 +44,7 @@ class Role(StrEnum):
     `LEARNED` shows the preference where it was never trained, and is what the list of runs draws; `TRAINED_ON` shows it
     on the prompts that feedback is given on. `FIRST_WISH` is what its user wanted before they changed their mind, where
     what they want now is `LEARNED`. `OVER_APPLIED` is the share of users who asked for the opposite and did
-    not get it. `GENERAL` is a score over a few checks of what has nothing to do with the preference.
+    not get it. `GENERAL` is a score over a few checks, told where no retention was judged.
     """
 
     LEARNED = "learned"

@@ -171,9 +171,11 @@ def test_over_application_is_told_where_it_has_grown_for_certain() -> None:
 
 def test_costs_are_said_beside_what_was_before() -> None:
     key, general = "over_application_rate", "general.general_score"
-    told = asked(COST, found(finals={key: 1.0, general: 0.6}, baseline={key: 0.08, general: 1.0}))
+    numbers = {"finals": {key: 1.0, general: 0.6}, "baseline": {key: 0.08, general: 1.0}}
+    told = asked(COST, found(**numbers))
     assert told.details[0] == "applied where the user asks for the opposite: 100 %, 8 % before"
-    assert "general score, over a few checks: 1.00 before, 0.60 now" in told.details
+    assert not any("general score" in detail for detail in told.details), "what was kept says more"
+    assert "general score, over a few checks: 1.00 before, 0.60 now" in asked(COST, found(**numbers, criteria={})).details
 
 
 def test_before_the_first_step_nothing_is_known_and_nothing_is_called_unmeasured() -> None:

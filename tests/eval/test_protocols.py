@@ -162,7 +162,7 @@ def test_only_adapters_of_their_own_may_grow(tmp_path: Path) -> None:
         (f"{__name__}.prompts", SHIPPED, {}, "broke down: TypeError"),
         (f"{__name__}.nothing", SHIPPED, {}, "must return a list of claas.eval.protocols.tracks.Track, got None"),
         ("sequential", SHIPPED[:1], {}, "^protocol=sequential is about several preferences, got concise alone"),
-        ("mixed", SHIPPED[:1], {}, "several preferences, got concise alone"),
+        ("mixed", SHIPPED[:1], {}, "^protocol=mixed is about several preferences, got concise alone"),
         (
             "mixed",
             [dataclasses.replace(each, name=name) for each, name in zip(SHIPPED, ("a.b", "a_b"), strict=False)],

@@ -114,7 +114,7 @@ class SimulatedUser:
             if isinstance(error, Refused) and error.status in OF_ONE_REQUEST:
                 raise LostAnswer(str(error)) from None
             who = f"the user, {self.config.model} at {self.config.base_url}, does not answer"
-            raise StackError(f"{who}: {error}; the same command goes on once it does") from None
+            raise StackError(f"{who}: {error}") from None
         if reply is None:
             raise StackError(self.endpoint.budget.refused or "the user's budget is used up")
         counts = {"prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens}
