@@ -64,8 +64,8 @@ def mean_p_at_most(values: Sequence[float], threshold: float) -> float | None:
 
 def student_interval(values: Sequence[float], confidence: float) -> Interval | None:
     """Student's own (1908), for values that are means themselves, as those of seeds: a sum is less skewed than its
-    parts. None with fewer than two."""
-    if len(values) < 2:
+    parts. None with fewer than two, and where they are equal and too few for that to mean anything."""
+    if len(values) < (fewest_identical(confidence) if len(set(values)) == 1 else 2):
         return None
     sample = _array(values)
     mean, error = float(sample.mean()), float(sample.std(ddof=1)) / math.sqrt(len(sample))

@@ -76,6 +76,8 @@ def test_values_of_seeds_get_student_s() -> None:
     interval = student_interval([1, 2, 3, 4], 0.95)
     assert interval == Interval(pytest.approx(0.4457, abs=1e-4), pytest.approx(4.5543, abs=1e-4))
     assert student_interval([1.0], 0.95) is None
+    assert student_interval([1.0] * 5, 0.95) is None, "equal seeds are no certainty"
+    assert student_interval([1.0] * 6, 0.95) == Interval(1.0, 1.0)
 
 
 @unhurried
