@@ -5,15 +5,16 @@ A verifier that has never failed anything proves nothing."""
 import argparse
 import re
 import sys
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from claas.core.errors import BREAKDOWNS, ClaasError, InvalidInput
+from claas.core.terminal import results_console
 from claas.eval.config.catalog import known_preferences, load_preference
 from claas.eval.metrics.compliance import judge
 from claas.eval.metrics.preference import KnowsBadAnswers, LogprobPair, NonAnswer, Preference, Verifier
@@ -222,7 +223,7 @@ def _report(preferences: Sequence[Preference]) -> int:
             notes.append(f"note: compliance of {preference.name} is {judged}")
         if tokens and not unsound:
             notes.append(f"note: {preference.name} is also satisfied by {', '.join(map(repr, tokens))} over and over")
-    console = Console(highlight=False)
+    console = results_console()
     if audited:
         console.print(audit_table(audited))
     for line in problems:
@@ -261,7 +262,9 @@ def audit_table(audited: Mapping[str, tuple[Preference, Sequence[Finding]]]) -> 
 
 
 def _cell(findings: Sequence[Finding]) -> Text:
-    lines = [Text(finding.said, style="red" if finding.problem else "") for finding in findings]
+    """A line for each different thing that is said, with how often it is."""
+    said = Counter((finding.said, "red" if finding.problem else "") for finding in findings)
+    lines = [Text(f"{words} ×{times}" if times > 1 else words, style) for (words, style), times in said.items()]
     return Text("\n").join(lines)
 
 
