@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("claas", deadline=None, max_examples=50)
@@ -19,3 +20,9 @@ for variable in ("TINKER_API_KEY", "TINKER_CREDENTIAL_CMD", "CLAAS_TINKER_API_KE
     os.environ.pop(variable, None)
 for variable in ("CLAAS_VLLM_URL", "CLAAS_VLLM_API_KEY"):
     os.environ.pop(variable, None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with a slow test come first, so that none of them is left to one worker at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

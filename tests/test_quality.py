@@ -17,6 +17,7 @@ def test_ruff_finds_nothing(command: list[str]) -> None:
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="pyright runs on node, which is not installed")
+@pytest.mark.slow
 def test_pyright_strict_finds_nothing() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pyright", "--pythonpath", sys.executable], cwd=ROOT, capture_output=True, text=True

@@ -47,6 +47,7 @@ def test_the_wheel_and_not_the_checkout_is_what_runs(installed_python: Path, tmp
     assert Path(location).is_relative_to(installed_python.parents[1])
 
 
+@pytest.mark.slow
 def test_the_main_job_runs_from_the_wheel(installed_python: Path, tmp_path: Path) -> None:
     overrides = ["preferences=[concise]", "num_steps=2", "metrics=quick", "limit={heldout: 8}", "output_dir=run"]
     run(installed_python, "-m", "claas.eval", *overrides, cwd=tmp_path)

@@ -13,6 +13,7 @@ from tests.eval.live_api import live_api
 from tests.fakes.engine import FakeEngine
 
 
+@pytest.mark.slow
 def test_no_request_made_from_the_schema_breaks_the_api(tmp_path: Path, engine: FakeEngine) -> None:
     with live_api(tmp_path, engine) as url:
         statuses = fuzz(url, examples=15)
