@@ -91,7 +91,9 @@ class Command(Generic[T]):
 
     def read(self, composed: DictConfig) -> T:
         """The settings of a configuration that Hydra has composed, checked."""
-        return checked(self.settings, cast(dict[str, Any], OmegaConf.to_container(composed, throw_on_missing=True)))
+        return checked(
+            self.settings, cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
+        )
 
     def ended(self, run: Callable[[T], ExitCode], arguments: Sequence[str] | None = None) -> ExitCode:
         """How `run` ended with the settings asked for, by default on the command line."""
@@ -124,7 +126,6 @@ class Command(Generic[T]):
             for name, overrides in _swept(given.overrides) if given.multirun else [("", given.overrides)]:
                 asked = self._asked(overrides, folders)
                 composed = hydra.compose(given.config_name, overrides=asked)
-                OmegaConf.resolve(composed)
                 jobs.append(Job(self.read(composed), config_dir, (*chosen, *overrides), name, tuple(asked)))
         return jobs
 

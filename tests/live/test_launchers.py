@@ -52,11 +52,10 @@ def test_optuna_searches_for_the_largest_objective(
 ) -> None:
     search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=1"]
     space = ["hydra.sweeper.direction=maximize", "training.learning_rate=tag(log, interval(1e-4, 1e-2))"]
-    assert main([*small, "metrics=quick", "output_dir=search", *search, *space]) == 0
-    rates = [
-        json.loads(path.read_text())["config"]["training"]["learning_rate"]
-        for path in tmp_path.glob("search/*/config.json")
-    ]
+    assert main([*small, "metrics=quick", "output_dir=search", "lora_id_prefix='of-${seed}'", *search, *space]) == 0
+    configs = [json.loads(path.read_text())["config"] for path in tmp_path.glob("search/*/config.json")]
+    assert {config["lora_id_prefix"] for config in configs} == {"of-42"}
+    rates = [config["training"]["learning_rate"] for config in configs]
     assert len(set(rates)) == 3
     assert all(1e-4 <= rate <= 1e-2 for rate in rates)
     printed = capsys.readouterr().out
