@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
+from hydra._internal.callbacks import Callbacks  # Hydra has no public way to ask for its launcher
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
-from hydra.types import RunMode
+from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
 PACKAGES = {
@@ -54,9 +55,6 @@ class PluggedIn:
 
 def plugged_in(config_name: str, overrides: Sequence[str], config_dir: Path | None) -> PluggedIn | None:
     """The plugins that these overrides choose, once Hydra is initialised; None where they are the built-in ones."""
-    from hydra._internal.callbacks import Callbacks  # Hydra has no public way to ask for its launcher
-    from hydra.types import HydraContext
-
     loader = GlobalHydra.instance().config_loader()
     config = loader.load_configuration(
         config_name=config_name,
