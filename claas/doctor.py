@@ -72,7 +72,7 @@ KEYS = {
 
 
 def findings() -> list[Diagnosis]:
-    """Everything that is looked at; the hub is asked, and nothing is written but a file that is taken away again."""
+    """Everything that is looked at; the hub is asked, and nothing is written."""
     programs = [_program(name, purpose) for name, purpose in PROGRAMS.items()]
     machine = [_device(), *map(_port, _PORTS), *_disks()]
     return [_python(), *_extras(), *programs, *machine, *_hub_and_clock(), *_keys()]

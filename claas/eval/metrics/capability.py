@@ -58,6 +58,30 @@ _CODING = "fibonacci"
 _IFEVAL = ("three_sentences", "five_benefits", "recursion_without_function")
 
 
+def _kept(kind: str, items: Items, meaning: str) -> Key:
+    """The pass rate of the items of one kind, judged by what is left of it."""
+    return Key(
+        key=f"general.{kind}_pass_rate",
+        title=f"{kind.capitalize()} items",
+        unit="pass rate",
+        limits=(0.0, 1.0),
+        better="higher",
+        question=Question.FORGETTING,
+        axis=(-0.03, 1.03),
+        heading=kind,
+        alarm=f"{kind} lost",
+        items=items,
+        criterion=Criterion(
+            name=f"{kind}_retention",
+            relation=">",
+            threshold=0.9,
+            estimator="retention",
+            meaning=meaning,
+            formula="sum of item scores / the same items' at baseline",
+        ),
+    )
+
+
 @dataclass(frozen=True)
 class General:
     """Greedy answers to a suite of prompts, each right or wrong; an item's wordings count as one.
@@ -80,46 +104,12 @@ class General:
             role=Role.GENERAL,
             axis=(-0.03, 1.03),
         ),
-        Key(
-            key="general.knowledge_pass_rate",
-            title="Knowledge items",
-            unit="pass rate",
-            limits=(0.0, 1.0),
-            better="higher",
-            question=Question.FORGETTING,
-            axis=(-0.03, 1.03),
-            heading="knowledge",
-            alarm="knowledge lost",
-            items=_KNOWLEDGE,
-            criterion=Criterion(
-                name="knowledge_retention",
-                relation=">",
-                threshold=0.9,
-                estimator="retention",
-                meaning="facts, arithmetic, copying and code stay above this fraction of baseline",
-                formula="sum of item scores / the same items' at baseline",
-            ),
-        ),
-        Key(
-            key="general.form_pass_rate",
-            title="Form items",
-            unit="pass rate",
-            limits=(0.0, 1.0),
-            better="higher",
-            question=Question.FORGETTING,
-            axis=(-0.03, 1.03),
-            heading="form",
-            alarm="form lost",
-            items=_FORM,
-            criterion=Criterion(
-                name="form_retention",
-                relation=">",
-                threshold=0.9,
-                estimator="retention",
-                meaning="answers in a form that was asked for, which the preference is not about, stay above this "
-                "fraction of baseline",
-                formula="sum of item scores / the same items' at baseline",
-            ),
+        _kept("knowledge", _KNOWLEDGE, "facts, arithmetic, copying and code stay above this fraction of baseline"),
+        _kept(
+            "form",
+            _FORM,
+            "answers in a form that was asked for, which the preference is not about, stay above this fraction of "
+            "baseline",
         ),
         Key(
             key="general.form_over_application_rate",
