@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapp
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.report import Report
 from benchmarks.slow_stack import slow_stack
@@ -200,31 +201,9 @@ class Watched:
         with self:
             return await self.inner.newest(lora_id)
 
-    async def answer(
-        self,
-        adapter: AdapterVersion,
-        prompt: str,
-        *,
-        temperature: float,
-        seed: int,
-        max_tokens: int,
-        top_logprobs: int = 0,
-        earlier: Sequence[Mapping[str, str]] = (),
-        prediction: str = "",
-        urgent: bool = False,
-    ) -> Answer:
+    async def answer(self, *asked: Any, **options: Any) -> Answer:
         with self:
-            return await self.inner.answer(
-                adapter,
-                prompt,
-                temperature=temperature,
-                seed=seed,
-                max_tokens=max_tokens,
-                top_logprobs=top_logprobs,
-                earlier=earlier,
-                prediction=prediction,
-                urgent=urgent,
-            )
+            return await self.inner.answer(*asked, **options)
 
     async def score(
         self, adapter: AdapterVersion, messages: Sequence[Mapping[str, str]], completion: str
