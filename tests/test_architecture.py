@@ -17,7 +17,7 @@ ALLOWED: dict[str, set[str]] = {
     "engines": {"core", "wire", "training", "models"},
     "results": {"core", "wire"},
     "dashboard": {"core", "wire", "results"},
-    "api": {"core", "wire", "engines", "dashboard"},
+    "api": {"core", "wire", "engines", "results", "dashboard"},
     "eval": {"core", "wire", "results", "api", "dashboard"},
     "bench": {"core", "wire", "tiny", "models", "results", "eval", "dashboard"},
     "openclaw": {"core", "wire"},

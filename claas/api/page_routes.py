@@ -18,11 +18,11 @@ from claas.dashboard.cohort_page import CohortAddresses, CohortQuery, benchmark_
 from claas.dashboard.compare_page import compare_page, require_comparable
 from claas.dashboard.feedback import feedback_page
 from claas.dashboard.pages import BENCH_ROOT, CHART_PAGE_HEADERS, PAGE_HEADERS, ROOT, Addresses, error_page, render
-from claas.dashboard.run_index import RunIndex, read_run, results_folder, run_folder
 from claas.dashboard.run_list import RunQuery, runs_page
 from claas.dashboard.run_page import plot_file, run_page
 from claas.dashboard.step_choice import StepQuery, TranscriptFilter
 from claas.dashboard.step_page import recorded_step_page
+from claas.results.run_index import RunIndex, read_run, results_folder, run_folder
 from claas.wire import Count
 from claas.wire.adapters import ErrorBody
 

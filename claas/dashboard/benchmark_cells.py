@@ -14,8 +14,6 @@ from pydantic import ValidationError
 from claas.core.checks import first_problem
 from claas.core.errors import BadRequest, ClaasError, InvalidInput
 from claas.core.files import dump_json, open_file
-from claas.dashboard.points import Stamp, read_cached, write_cached
-from claas.dashboard.run_index import FOLDER, is_below, run_folder
 from claas.results.benchmarks import (
     AnsweredBy,
     BenchmarkFiles,
@@ -28,7 +26,9 @@ from claas.results.benchmarks import (
 from claas.results.decision import PairedDifference, difference
 from claas.results.means import mean_interval
 from claas.results.pairing import Place, ScoredRun, less_is_better, paired, scored_items
+from claas.results.points import Stamp, read_cached, write_cached
 from claas.results.records import Record
+from claas.results.run_index import FOLDER, is_below, run_folder
 from claas.results.statistics import Interval, normal_quantile, wilson
 
 CONFIDENCE = 0.95

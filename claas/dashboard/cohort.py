@@ -10,10 +10,10 @@ from statistics import fmean
 from claas.core.errors import ClaasError
 from claas.core.files import dump_json
 from claas.dashboard.benchmark_cells import BenchmarkItems, Cell
-from claas.dashboard.points import read_cached, write_cached
-from claas.dashboard.run_index import FOLDER, shown
 from claas.results.benchmarks import BenchmarkFiles, BenchmarkRun, TaskData
+from claas.results.points import read_cached, write_cached
 from claas.results.records import Record
+from claas.results.run_index import FOLDER, shown
 from claas.results.statistics import holm
 
 SIGNIFICANT = 0.05

@@ -7,9 +7,7 @@ from functools import cached_property
 from claas.core.errors import InvalidInput
 from claas.dashboard.charts import Charts, charts_of
 from claas.dashboard.distinctions import Distinction, distinctions, measured_otherwise, seeds_of_one_configuration
-from claas.dashboard.overview import last_measured
 from claas.dashboard.pages import Addresses, render
-from claas.dashboard.run_index import RunIndex, errors_named_after
 from claas.results.comparison import (
     Difference,
     Direction,
@@ -28,7 +26,9 @@ from claas.results.comparison import (
 from claas.results.criteria import Estimate
 from claas.results.manifest import Manifest
 from claas.results.numbers import common_decimals
+from claas.results.overview import last_measured
 from claas.results.records import History, Metadata, Status
+from claas.results.run_index import RunIndex, errors_named_after
 from claas.results.statistics import Interval
 from claas.results.summary import PreferenceSummary
 from claas.results.verdict import Ruling

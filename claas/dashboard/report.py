@@ -11,12 +11,12 @@ from markupsafe import Markup
 
 from claas.core.files import write_atomically
 from claas.dashboard.assets import asset
-from claas.dashboard.overview import cache_row
 from claas.dashboard.pages import policy_hash, render
-from claas.dashboard.run_index import RunIndex, errors_named_after, read_run
 from claas.dashboard.run_page import picture_names, plot_file, run_values
 from claas.dashboard.step_choice import StepQuery, TranscriptFilter, paired
 from claas.dashboard.step_page import read_with_baseline, step_fragment, step_view
+from claas.results.overview import cache_row
+from claas.results.run_index import RunIndex, errors_named_after, read_run
 
 MOST_BYTES = 8_000_000
 """The most bytes of transcripts that a report holds."""

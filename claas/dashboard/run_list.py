@@ -7,9 +7,9 @@ from typing import Any
 
 from claas.core.checks import one_of
 from claas.core.errors import NotFound
-from claas.dashboard.overview import Listed, RunRow, State, listed
 from claas.dashboard.pages import ROOT, Addresses, render
-from claas.dashboard.run_index import find_runs
+from claas.results.overview import Listed, RunRow, State, listed
+from claas.results.run_index import find_runs
 from claas.results.verdict import Verdict
 
 STATES = tuple(state.value for state in State)

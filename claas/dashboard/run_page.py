@@ -10,15 +10,15 @@ from claas.core.errors import NotFound
 from claas.dashboard.answers import Conclusion, answers
 from claas.dashboard.charts import charts_of
 from claas.dashboard.drawings import FlipDrawing, flip_drawing
-from claas.dashboard.overview import RunRow, overview, step_seconds, summaries
 from claas.dashboard.pages import Addresses, render
-from claas.dashboard.run_index import RunIndex, errors_named_after
 from claas.results.charts import declared_in
 from claas.results.efficiency import flip_of, in_user_units
 from claas.results.keys import Key, keys_of_schema_1, titles
+from claas.results.overview import RunRow, overview, step_seconds, summaries
 from claas.results.progress import ProgressLine, columns, lost, seconds_left
 from claas.results.records import Baseline, History, Metadata, Status, StepRecord, flat
 from claas.results.run_files import RunFiles
+from claas.results.run_index import RunIndex, errors_named_after
 from claas.results.summary import PreferenceSummary
 from claas.results.user_agreement import in_words
 

@@ -8,8 +8,6 @@ from functools import cached_property
 
 from claas.core.errors import NotFound
 from claas.dashboard.pages import Addresses, render
-from claas.dashboard.points import read_measurement
-from claas.dashboard.run_index import RunIndex
 from claas.dashboard.step_choice import (
     PER_PAGE,
     Link,
@@ -25,7 +23,9 @@ from claas.dashboard.token_shades import least_likely, legend, shaded
 from claas.dashboard.transcript import LISTED, WHOLE, Excerpts, changes, details, measured, outcome, sampling
 from claas.results.items import Flips, flips, passed
 from claas.results.keys import Items, Key, keys_of_schema_1, sets_of_items
+from claas.results.points import read_measurement
 from claas.results.records import Baseline, StepRecord, flat
+from claas.results.run_index import RunIndex
 
 MOST_NAMED = 60
 """Items that turned one way which are named; the others are counted."""

@@ -14,7 +14,6 @@ from rich.text import Text
 from claas.core.command_line import ended
 from claas.core.errors import ExitCode, InvalidInput
 from claas.core.terminal import plain_table, results_console
-from claas.dashboard.run_index import find_runs
 from claas.results.aggregate import (
     Aggregate,
     CriterionOverSeeds,
@@ -27,6 +26,7 @@ from claas.results.aggregate import (
 from claas.results.aggregating import aggregate
 from claas.results.numbers import common_decimals, figure, fixed, signed, signed_span, span
 from claas.results.progress import printable
+from claas.results.run_index import find_runs
 from claas.results.seed_runs import read_seed_run, settings_of
 from claas.results.statistics import Interval
 from claas.results.survival import Survival

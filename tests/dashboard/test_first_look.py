@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from claas.dashboard.overview import listed
 from claas.dashboard.pages import Addresses
-from claas.dashboard.run_index import find_runs
 from claas.dashboard.run_list import RunQuery, runs_page
+from claas.results.overview import listed
+from claas.results.run_index import find_runs
 from tests.dashboard.written_runs import few, write_run
 
 

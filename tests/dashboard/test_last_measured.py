@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from claas.dashboard.overview import last_measured, summaries
 from claas.results import summary
+from claas.results.overview import last_measured, summaries
 from claas.results.summary import build_summary
 from tests.dashboard.written_runs import (
     Few,

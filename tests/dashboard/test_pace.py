@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from claas.dashboard.overview import seconds, step_seconds
 from claas.dashboard.run_page import run_view
 from claas.eval.reporters.console import LiveReporter
 from claas.results.keys import keys_of_schema_1
 from claas.results.numbers import duration
+from claas.results.overview import seconds, step_seconds
 from claas.results.records import History
 from claas.results.settings import EvalConfig
 from tests.dashboard.written_runs import few, read, timed, worked_on, write_run

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from claas.core.errors import ClaasError
 from claas.dashboard.pages import Addresses
-from claas.dashboard.run_index import FOLDER, read_run
 from claas.dashboard.run_list import RunQuery, runs_page
 from claas.dashboard.run_page import run_page
+from claas.results.run_index import FOLDER, read_run
 from tests.dashboard.page_reader import Page
 from tests.dashboard.written_runs import few, write_run
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from claas.core.errors import BadRequest, NotFound
-from claas.dashboard.run_index import find_runs, results_folder, run_folder
 from claas.dashboard.run_page import plot_file
+from claas.results.run_index import find_runs, results_folder, run_folder
 
 ODD_NAMES = [
     "a b",

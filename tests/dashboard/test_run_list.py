@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claas.core.errors import InvalidInput, NotFound
-from claas.dashboard.overview import Listed, PreferenceRow, RunRow, State
 from claas.dashboard.run_list import SORTS, RunQuery, page_of_runs
+from claas.results.overview import Listed, PreferenceRow, RunRow, State
 from claas.results.verdict import Verdict
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from claas.core.files import is_locked
-from claas.dashboard.overview import summaries
 from claas.results import summary
+from claas.results.overview import summaries
 from claas.results.records import Status
 from claas.results.run_files import RunFiles
 from claas.results.summary import build_summary

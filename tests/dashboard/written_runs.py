@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import claas
-from claas.dashboard.overview import Listed, listed
-from claas.dashboard.run_index import FOLDER, Folder, RunIndex, read_run
 from claas.results import summary
 from claas.results.manifest import new_manifest
+from claas.results.overview import Listed, listed
 from claas.results.records import History, Metadata
 from claas.results.run_files import RunFiles
+from claas.results.run_index import FOLDER, Folder, RunIndex, read_run
 from claas.results.settings import EvalConfig
 from tests.results.synthetic_runs import World, make_history
 

@@ -14,13 +14,13 @@ import yaml
 
 from claas.core.errors import InvalidInput
 from claas.dashboard.pages import Addresses
-from claas.dashboard.run_index import read_run
 from claas.dashboard.run_page import run_page
 from claas.eval.recompute import __main__ as recompute
 from claas.eval.run.folder import open_run
 from claas.eval.run.sources import code_of
 from claas.eval.runner import prepare, run_harness
 from claas.results.code import NO_SOURCE, Code, differences
+from claas.results.run_index import read_run
 from claas.results.settings import EvalConfig
 from claas.results.summary import RunResults
 from tests.eval.scripted_run import talkative

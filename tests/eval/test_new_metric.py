@@ -15,7 +15,6 @@ from rich.console import Console
 from claas.core.errors import InvalidInput
 from claas.dashboard.compare_page import compare_page
 from claas.dashboard.pages import Addresses
-from claas.dashboard.run_index import read_run
 from claas.dashboard.run_page import run_page
 from claas.dashboard.step_choice import StepQuery
 from claas.dashboard.step_page import recorded_step_page
@@ -24,6 +23,7 @@ from claas.eval.runner import prepare, run_harness
 from claas.results.charts import from_transcripts, pictures
 from claas.results.keys import keys_of_schema_1
 from claas.results.run_files import PreferenceRecords, RunFiles
+from claas.results.run_index import read_run
 from claas.results.settings import EvalConfig
 from claas.results.summary import RunResults
 from tests.dashboard.page_reader import Page

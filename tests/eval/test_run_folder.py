@@ -11,10 +11,10 @@ import pytest
 
 from claas.core.errors import Conflict, InvalidInput
 from claas.core.settings import TrainingConfig
-from claas.dashboard.run_index import find_runs
 from claas.eval.run.folder import new_folder, open_run
 from claas.results.manifest import MAY_DIFFER, read_manifest
 from claas.results.run_files import PreferenceFiles, RunFiles
+from claas.results.run_index import find_runs
 from claas.results.settings import EvalConfig, Prices, recorded_config
 
 

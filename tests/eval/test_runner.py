@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from claas.core.errors import InvalidInput, StackError
-from claas.dashboard.overview import listed
-from claas.dashboard.run_index import find_runs
 from claas.eval.runner import run_harness
 from claas.eval.stacks.stack import WrongWeights
 from claas.results.ledger import Receipt
+from claas.results.overview import listed
+from claas.results.run_index import find_runs
 from claas.results.settings import EvalConfig
 from claas.results.summary import RunResults
 from tests.eval.recomputing import require_recomputable

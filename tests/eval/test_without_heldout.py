@@ -13,16 +13,16 @@ from rich.console import Console
 
 from claas.core.errors import InvalidInput
 from claas.dashboard.compare_page import compare_page
-from claas.dashboard.overview import overview
 from claas.dashboard.pages import Addresses
-from claas.dashboard.run_index import read_run
 from claas.dashboard.run_page import run_page
 from claas.eval import audit
 from claas.eval.config.catalog import load_metrics, resolve_criteria
 from claas.eval.reporters.console import PlainReporter
 from claas.eval.runner import run_harness
 from claas.results.charts import from_transcripts, pictures
+from claas.results.overview import overview
 from claas.results.records import History
+from claas.results.run_index import read_run
 from claas.results.settings import EvalConfig
 from claas.results.summary import RunResults
 from claas.results.verdict import Verdict

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claas.core.errors import InvalidInput, NotFound
-from claas.dashboard.points import Points, read_cached, read_measurement, read_points, write_cached
 from claas.results.criteria import estimate
 from claas.results.keys import judged, keys_of_schema_1
+from claas.results.points import Points, read_cached, read_measurement, read_points, write_cached
 from claas.results.records import flat
 from claas.results.run_files import PreferenceFiles, PreferenceRecords, declared_keys
 from tests.dashboard.written_runs import EXAMPLE, few, lines, without_transcripts

@@ -12,11 +12,11 @@ from pathlib import Path
 from pydantic import Field
 
 from claas.core.errors import ClaasError
-from claas.dashboard.points import INDEX_VERSION, Stamp, read_cached, read_measurement, write_cached
-from claas.dashboard.run_index import FOLDER, Folder, RunIndex, errors_named_after, read_run
 from claas.results.keys import Key, Role, judged, with_role
+from claas.results.points import INDEX_VERSION, Stamp, read_cached, read_measurement, write_cached
 from claas.results.records import Baseline, History, Record, Status, StepRecord
 from claas.results.run_files import RESERVED
+from claas.results.run_index import FOLDER, Folder, RunIndex, errors_named_after, read_run
 from claas.results.settings import FEEDBACK
 from claas.results.summary import FILE_NAME, PreferenceSummary, build_summary
 from claas.results.verdict import Verdict

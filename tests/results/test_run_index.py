@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from claas.core.errors import InvalidInput
-from claas.dashboard.points import INDEX_VERSION
-from claas.dashboard.run_index import FOLDER, RunIndex
 from claas.results.manifest import new_manifest
+from claas.results.points import INDEX_VERSION
 from claas.results.run_files import RunFiles
+from claas.results.run_index import FOLDER, RunIndex
 from claas.results.settings import EvalConfig
 from tests.dashboard.written_runs import (
     few,

@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from claas.core.checks import first_problem
 from claas.core.errors import BadRequest, ClaasError, InvalidInput, NotFound, StackError
 from claas.core.files import is_locked, read_text
-from claas.dashboard.points import Points, Stamp, read_cached, read_points, write_cached
 from claas.results.keys import Key
 from claas.results.manifest import (
     OF_KFALLAH_CLAAS,
@@ -23,6 +22,7 @@ from claas.results.manifest import (
     planned_tracks,
     read_manifest,
 )
+from claas.results.points import Points, Stamp, read_cached, read_points, write_cached
 from claas.results.records import History, Metadata, Status, rounds_held
 from claas.results.run_files import RESERVED, RunFiles, declared_keys, parsed
 from claas.results.settings import EvalConfig, recorded_config
