@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from claas.core.concurrency import together
-from claas.core.errors import InvalidInput, StackError
+from claas.core.errors import BREAKDOWNS, ClaasError, InvalidInput, StackError
 from claas.core.files import writing
 from claas.eval.audit import require_sound
 from claas.eval.config.catalog import (
@@ -26,6 +26,7 @@ from claas.eval.protocols.chosen import require_folders_of_their_own, tracks_of
 from claas.eval.protocols.in_context import parts_of
 from claas.eval.protocols.tracks import Track
 from claas.eval.run.folder import OpenRun, as_started, open_run
+from claas.eval.run.plan import planned_requests
 from claas.eval.run.reporter import Reporter, Silent
 from claas.eval.run.sources import code_of
 from claas.eval.run.step import run_track
@@ -72,14 +73,27 @@ async def run_harness(
         keys = {track.name: declared_keys(measured_of(track, metrics), track.preference) for track in tracks}
         work.reporter.run_started(run.config, run.files.root, keys, {track.name: track.num_steps for track in tracks})
         if unfinished:
+            await work.count_requests(pilot)
+            work.reporter.doing(_opening(run.config))
             async with open_stack(run.config, run.files.stack) as stack, open_user(run.config, run.files.user) as user:
                 work.run = work.run.on(await stack.base_source())
+                work.reporter.doing("")
                 await (work.run_pilot(stack, user) if pilot else work.run_all(stack, user))
+                work.reporter.doing("closing the stack")
+        work.reporter.doing("writing the summary")
         results = work.results()
         if run.config.plots and not pilot:
+            work.reporter.doing("drawing plots, writing the report")
             await asyncio.to_thread(_draw, run, tracks, results)
         work.reporter.run_finished(results)
     return results
+
+
+def _opening(config: EvalConfig) -> str:
+    """What a run waits for before its first request."""
+    if config.claas_url is not None:
+        return f"reaching {config.claas_url}"
+    return f"loading {config.base_model}" if config.mode == "local" else f"starting {config.mode}"
 
 
 def _draw(run: OpenRun, tracks: Sequence[Track], results: RunResults) -> None:
@@ -163,6 +177,17 @@ class _Work:
     records: Mapping[str, PreferenceRecords]
     reporter: Reporter
     _ended: dict[str, History] = field(default_factory=dict[str, History])
+
+    async def count_requests(self, pilot: bool) -> None:
+        """Tell a reporter that wants to know how many requests there will be; a metric that breaks down on answers that
+        stand for nothing leaves that unknown."""
+        if not self.reporter.counts_requests:
+            return
+        self.reporter.doing("counting requests")
+        for track in self.tracks[:1] if pilot else self.tracks:
+            with suppress(ClaasError, *BREAKDOWNS):
+                planned = await planned_requests(self.run.config, track, self.metrics)
+                self.reporter.requests_planned(track.name, planned[:2] if pilot else planned)
 
     async def run_all(self, stack: Stack, user: SimulatedUser) -> None:
         """Every adapter of the run, `parallel_preferences` at a time, and with each its controls."""

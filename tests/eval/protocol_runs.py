@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from claas.eval.config.catalog import load_preference
+from claas.eval.run.reporter import Reporter
 from claas.eval.runner import OpenStack, run_harness
 from claas.results.settings import EvalConfig, ProtocolConfig
 from claas.results.summary import RunResults
@@ -55,8 +56,8 @@ def on(stack: Any) -> OpenStack:
     return opened
 
 
-def ran(asked: EvalConfig, stack: Any = None) -> RunResults:
-    results = asyncio.run(run_harness(asked, open_stack=on(stack or scripted())))
+def ran(asked: EvalConfig, stack: Any = None, reporter: Reporter | None = None) -> RunResults:
+    results = asyncio.run(run_harness(asked, reporter, open_stack=on(stack or scripted())))
     assert not results.failures
     require_recomputable(results.run_dir)
     return results

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,31 @@ from hypothesis import strategies as st
 from claas.core.errors import InvalidInput
 from claas.eval.__main__ import main
 from claas.eval.run.plan import RunPlan, detectable, plan_of
+from claas.eval.run.reporter import Silent
 from claas.eval.runner import prepare, run_harness
 from claas.results.keys import Criterion
 from claas.results.means import needed_for_mean
+from claas.results.records import Transcript
 from claas.results.settings import EvalConfig, ProtocolConfig
 from claas.results.statistics import retention_interval, wilson
 from tests.eval.protocol_runs import config, on, on_record, ran, scripted
 from tests.eval.recomputing import require_recomputable
+
+
+class Requests(Silent):
+    """Counts what it is told of the requests of each track."""
+
+    counts_requests = True
+
+    def __init__(self) -> None:
+        self.planned: dict[str, int] = {}
+        self.ended = Counter[str]()
+
+    def requests_planned(self, name: str, requests: Sequence[int]) -> None:
+        self.planned[name] = sum(requests)
+
+    def request_ended(self, name: str, request: Transcript) -> None:
+        self.ended[name] += 1
 
 
 def planned(asked: EvalConfig) -> RunPlan:
@@ -40,7 +59,8 @@ def test_it_counts_every_request_that_the_run_then_makes(tmp_path: Path, kind: s
     asked = config(tmp_path, kind, **changes)
     before = planned(asked)
     assert not (tmp_path / "run").exists(), "nothing was started"
-    results = ran(asked)
+    told = Requests()
+    results = ran(asked, reporter=told)
     records = [
         record
         for history in results.preferences.values()
@@ -48,6 +68,8 @@ def test_it_counts_every_request_that_the_run_then_makes(tmp_path: Path, kind: s
         if record is not None
     ]
     assert before.requests == Counter(rollout.metric for record in records for rollout in record.rollouts)
+    assert told.planned == told.ended, "whoever watches is told of as many, and none of the checks' own"
+    assert sum(told.planned.values()) == sum(before.requests.values())
     assert before.updates == sum(len(history.steps) for history in results.preferences.values())
     assert before.measurements == sum(bool(record.eval) for record in records)
 

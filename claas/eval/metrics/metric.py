@@ -34,6 +34,10 @@ class Opinion:
     facts: Mapping[str, float | str | bool | None]
 
 
+def unheard(request: Transcript) -> None:
+    """Nobody wants to know."""
+
+
 @dataclass(frozen=True)
 class Subject:
     """One adapter version under one preference, and the only door to the stack that a metric has.
@@ -42,6 +46,7 @@ class Subject:
     transcript of a request holds everything that came back, so that a metric that looks at nothing else, and returns
     its transcripts, can be recomputed from the record. `last_answers` are the newest greedy ones of versions before, by
     metric and item: what this one is likely to say again. What an `urgent` subject asks goes before what others ask.
+    `heard` is told of every request once it was answered, or lost.
     """
 
     stack: Stack
@@ -53,6 +58,7 @@ class Subject:
     max_tokens: int
     last_answers: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     urgent: bool = False
+    heard: Callable[[Transcript], None] = unheard
 
     async def answer(
         self,
@@ -81,8 +87,8 @@ class Subject:
         try:
             answer = await self._ask(asked, seed, temperature, top_logprobs)
         except LostAnswer as error:
-            return asked.model_copy(update={"error": str(error)}), None
-        return answered(asked, answer), answer
+            return self._ended(asked, {"error": str(error)}), None
+        return self._ended(answered(asked, answer)), answer
 
     async def score(
         self, metric: str, item: str, messages: tuple[Mapping[str, str], ...], completion: str
@@ -92,10 +98,10 @@ class Subject:
         try:
             scored = await self._rate(asked, messages, completion)
         except LostAnswer as error:
-            return asked.model_copy(update={"error": str(error)}), None
+            return self._ended(asked, {"error": str(error)}), None
         written = {"tokens": _listed(scored.tokens), "logprobs": list(scored.logprobs)}
         counted = {"prompt_tokens": scored.prompt_tokens, "completion_tokens": len(scored.logprobs)}
-        return asked.model_copy(update=written | counted), scored
+        return self._ended(asked, written | counted), scored
 
     async def read(self, metric: str, item: str, text: str, window: int) -> Transcript:
         """Read a text; a lost one says why. What is given of it is the prompt, and what is predicted the response."""
@@ -103,13 +109,13 @@ class Subject:
         try:
             reading = await self._look(asked, window)
         except LostAnswer as error:
-            return asked.model_copy(update={"error": str(error)})
+            return self._ended(asked, {"error": str(error)})
         except NothingToPredict as error:
             raise NothingToPredict(f"{metric}: {item}: {error}; take it out") from error
         split = {"prompt": reading.given, "response": text.removeprefix(reading.given)}
         written = {"tokens": list(reading.tokens), "logprobs": list(reading.logprobs)}
         counted = {"prompt_tokens": reading.context_tokens, "completion_tokens": len(reading.logprobs)}
-        return asked.model_copy(update=split | written | counted)
+        return self._ended(asked, split | written | counted)
 
     async def consult(
         self, metric: str, item: str, prompt: str, ask: Callable[[], Awaitable[Opinion]], **sampling: float | None
@@ -122,8 +128,14 @@ class Subject:
         try:
             opinion = await self._consult(asked, ask)
         except LostAnswer as error:
-            return asked.model_copy(update={"error": str(error)})
-        return asked.model_copy(update={"response": opinion.text, "verdict": dict(opinion.facts)})
+            return self._ended(asked, {"error": str(error)})
+        return self._ended(asked, {"response": opinion.text, "verdict": dict(opinion.facts)})
+
+    def _ended(self, request: Transcript, with_what: Mapping[str, Any] | None = None) -> Transcript:
+        """The transcript of a request that has ended, with what came of it."""
+        ended = request.model_copy(update=with_what or {})
+        self.heard(ended)
+        return ended
 
     async def _consult(self, asked: Transcript, ask: Callable[[], Awaitable[Opinion]]) -> Opinion:
         """What says its opinion; `LostAnswer` when nothing does."""
@@ -140,10 +152,11 @@ class Subject:
         try:
             scored = await self._follow(asked, prompt, continuations)
         except LostAnswer as error:
-            return [each.model_copy(update={"error": str(error)}) for each in asked]
+            return [self._ended(each, {"error": str(error)}) for each in asked]
         return [
-            each.model_copy(
-                update={
+            self._ended(
+                each,
+                {
                     "logprobs": list(found.logprobs),
                     "top_logprobs": [
                         [logprob] if likeliest else []
@@ -151,7 +164,7 @@ class Subject:
                     ],
                     "prompt_tokens": len(prompt.ids),
                     "completion_tokens": len(found.logprobs),
-                }
+                },
             )
             for each, found in zip(asked, scored, strict=True)
         ]
@@ -165,16 +178,17 @@ class Subject:
         try:
             written = await self._continue(asked, prompt, max_tokens, stop)
         except LostAnswer as error:
-            return asked.model_copy(update={"error": str(error)})
-        return asked.model_copy(
-            update={
+            return self._ended(asked, {"error": str(error)})
+        return self._ended(
+            asked,
+            {
                 "response": written.text,
                 "finish_reason": written.finish_reason,
                 "tokens": list(written.tokens),
                 "logprobs": list(written.logprobs),
                 "prompt_tokens": len(prompt.ids),
                 "completion_tokens": len(written.logprobs),
-            }
+            },
         )
 
     async def newest_that_fit(

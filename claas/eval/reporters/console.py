@@ -44,7 +44,7 @@ def console_reporter(progress: Console | None = None, results: Console | None = 
         reporter.close()
 
 
-class PlainReporter:
+class PlainReporter(Reporter):
     """One line per event, each complete in itself, so that logs can be searched."""
 
     def __init__(self, progress: Console, results: Console) -> None:
@@ -93,7 +93,7 @@ class PlainReporter:
         self._progress.print(Text(printable(line)), soft_wrap=True)
 
 
-class LiveReporter:
+class LiveReporter(Reporter):
     """A table that redraws itself."""
 
     def __init__(self, progress: Console, results: Console) -> None:

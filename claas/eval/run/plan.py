@@ -22,7 +22,7 @@ from claas.results.criteria import threshold_of
 from claas.results.evidence import by_item
 from claas.results.keys import Criterion, judged
 from claas.results.means import detectable_distance
-from claas.results.records import USER, AdapterVersion, Baseline, Record, Transcript, utc_now
+from claas.results.records import SAMPLED, USER, AdapterVersion, Baseline, Record, Transcript, utc_now
 from claas.results.run_files import PreferenceRecords, RunFiles
 from claas.results.settings import EvalConfig
 from claas.results.statistics import POWER, retention_interval, wilson
@@ -67,14 +67,11 @@ async def plan_of(config: EvalConfig, tracks: Sequence[Track], metrics: Mapping[
     detectable: dict[str, dict[str, Detectable]] = {}
     for track in tracks:
         counted = _Counted(config, track, measured_of(track, metrics))
-        await counted.count()
-        requests += counted.requests
-        requests["sample"] += sum(map(len, track.rounds))
-        if config.user.kind == LLM:
-            requests[USER] += sum(item.feedback is not None for items in track.rounds for item in items)
+        baseline = await counted.count()
+        requests += sum(counted.requests, Counter[str]())
         measurements += counted.measurements
         if track.control_of is None:
-            detectable[track.name] = counted.detectable
+            detectable[track.name] = counted.detectable(baseline.rollouts)
     tokens, seconds = _from_records(config, tracks, requests)
     return RunPlan(
         updates=sum(track.num_steps for track in tracks),
@@ -88,21 +85,27 @@ async def plan_of(config: EvalConfig, tracks: Sequence[Track], metrics: Mapping[
     )
 
 
+async def planned_requests(config: EvalConfig, track: Track, metrics: Mapping[str, Metric]) -> list[int]:
+    """How many requests a track's baseline makes, and each of its steps; `config` is resolved."""
+    counted = _Counted(config, track, measured_of(track, metrics))
+    await counted.count()
+    return [each.total() for each in counted.requests]
+
+
 @dataclass
 class _Counted:
-    """The requests of one track, and how many items each criterion is estimated from."""
+    """The requests of one track by metric, of its baseline and of each step, and how many measurements there are."""
 
     config: EvalConfig
     track: Track
     metrics: Mapping[str, Metric]
-    requests: Counter[str] = field(default_factory=Counter[str])
-    measurements: int = 0
-    detectable: dict[str, Detectable] = field(default_factory=dict[str, Detectable])
+    requests: list[Counter[str]] = field(default_factory=list[Counter[str]])
+    measurements: int = 1
 
-    async def count(self) -> None:
+    async def count(self) -> Baseline:
         """Measure the baseline and every step on answers that stand for nothing; equal steps are measured once."""
         baseline = await self._measure(None, None)
-        self.detectable = self._detectable(baseline.rollouts)
+        self.requests.append(_by_metric(baseline.rollouts))
         by_due: dict[tuple[str, ...], Counter[str]] = {}
         checkpoints = self.track.checkpoints(self.config)
         for step in range(self.track.num_steps):
@@ -110,8 +113,14 @@ class _Counted:
             names = tuple(name for name, metric in due.items() if metric.due(step, checkpoints))
             if names not in by_due:
                 by_due[names] = _by_metric((await self._measure(step, baseline)).rollouts)
-            self.requests += by_due[names]
+            self.requests.append(by_due[names] + self._to_train(step))
             self.measurements += bool(names)
+        return baseline
+
+    def _to_train(self, step: int) -> Counter[str]:
+        items = self.track.rounds[step]
+        heard = [item for item in items if item.feedback is not None] if self.config.user.kind == LLM else []
+        return Counter({SAMPLED: len(items), USER: len(heard)})
 
     async def _measure(self, step: int | None, baseline: Baseline | None) -> Baseline:
         adapter = AdapterVersion(lora_id="planned", version=0 if step is None else step + 1, digest="")
@@ -126,9 +135,6 @@ class _Counted:
         )
         due = self.track.metrics_at(step, self.metrics, self.config)
         found = await measure_all(due, subject, self.track.checkpoints(self.config))
-        if step is None:
-            self.requests += _by_metric(found.rollouts)
-            self.measurements += 1
         return Baseline(
             preference=self.track.preference.name,
             timestamp=utc_now(),
@@ -140,7 +146,8 @@ class _Counted:
             tokens={},
         )
 
-    def _detectable(self, rollouts: Sequence[Transcript]) -> dict[str, Detectable]:
+    def detectable(self, rollouts: Sequence[Transcript]) -> dict[str, Detectable]:
+        """What each criterion can show with as many items as the baseline's `rollouts` have."""
         keys = [key for metric in self.metrics.values() for key in declared(metric, self.track.preference)]
         found: dict[str, Detectable] = {}
         for key, criterion in judged(keys):

@@ -5,13 +5,19 @@ from pathlib import Path
 from typing import Protocol
 
 from claas.results.keys import Key
-from claas.results.records import Baseline, StepRecord
+from claas.results.records import Baseline, StepRecord, Transcript
 from claas.results.settings import EvalConfig
 from claas.results.summary import RunResults
 
 
 class Reporter(Protocol):
     """Every method returns at once and raises nothing; one that a subclass leaves out does nothing."""
+
+    counts_requests = False
+    """Whether it is told of every request, and how many there will be; counting those takes a moment."""
+
+    def doing(self, what: str) -> None:
+        """What the run as a whole is busy with besides its preferences, such as loading the model; empty: nothing."""
 
     def run_started(
         self, config: EvalConfig, run_dir: Path, keys: Mapping[str, Sequence[Key]], planned: Mapping[str, int]
@@ -22,6 +28,15 @@ class Reporter(Protocol):
     def preference_started(self, name: str, resumed_at: int) -> None:
         """Work on a preference begins, `resumed_at` of its steps being on record from before."""
 
+    def requests_planned(self, name: str, requests: Sequence[int]) -> None:
+        """How many requests a preference makes in all: for its baseline, and for each of its steps."""
+
+    def steps_found(self, name: str, steps: Sequence[StepRecord]) -> None:
+        """The steps on record from before, where there are any; its baseline is told after them."""
+
+    def request_ended(self, name: str, request: Transcript) -> None:
+        """A request of a preference was answered, or lost."""
+
     def baseline_measured(self, name: str, baseline: Baseline) -> None:
         """Version 0 was measured; on a resumed preference, read back from its record."""
 
@@ -30,6 +45,9 @@ class Reporter(Protocol):
 
     def preference_ended(self, name: str, failure: str | None) -> None:
         """Every planned step is on record, or `failure` says why not."""
+
+    def stopping(self) -> None:
+        """Somebody asked the run to stop, which it does once what cannot be broken off has ended."""
 
     def run_finished(self, results: RunResults) -> None:
         """Everything is written."""

@@ -4,12 +4,13 @@ import hashlib
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 
 from claas.core.checks import adapter_id
 from claas.core.concurrency import both
 from claas.core.errors import InvalidInput, NotFound, StackError
-from claas.eval.metrics.metric import Metric, Subject, declared, seed_for
+from claas.eval.metrics.metric import Metric, Subject, declared, seed_for, unheard
 from claas.eval.metrics.preference import Preference
 from claas.eval.protocols.arms import measured_of
 from claas.eval.protocols.tracks import Track
@@ -96,6 +97,7 @@ class TrackRun:
             run_seed=self.config.seed,
             max_tokens=self.config.max_tokens,
             last_answers=dict(self.last_answers),
+            heard=partial(self.reporter.request_ended, self.track.name),
         )
 
     async def measure(self, adapter: AdapterVersion, step: int | None) -> tuple[Measured, Canary]:
@@ -104,12 +106,13 @@ class TrackRun:
         assert self.config.base_model is not None, "a run's configuration is resolved"
         base_model, before = self.config.base_model, None if step is None else self.ledger.update(step)[0].adapter
         with_chat = self.config.openclaw_url is None
+        checked = replace(subject, heard=unheard)
         measured, canary = await both(
             measure_all(track.metrics_at(step, self.metrics, self.config), subject, track.checkpoints(self.config)),
-            score_canary(subject, base_model, self._canary_text, before, with_chat=with_chat),
+            score_canary(checked, base_model, self._canary_text, before, with_chat=with_chat),
         )
         if with_chat:
-            answers = await check_answers(subject, base_model, before, measured.rollouts)
+            answers = await check_answers(checked, base_model, before, measured.rollouts)
             canary = canary.model_copy(update={"answers": answers})
         self.canaries.add(adapter, canary, measured.rollouts)
         self.last_answers |= greedy_answers(measured.rollouts)
@@ -189,6 +192,8 @@ async def start(run: TrackRun) -> None:
     """Leave `run` with a baseline. That is of version 0, so it is measured before the adapter is trained at all."""
     _require_same_content(run)
     run.reporter.preference_started(run.track.name, run.steps_recorded)
+    if run.steps_before:
+        run.reporter.steps_found(run.track.name, run.steps_before)
     if run.baseline is None:
         run.baseline, run.resumed = await _measure_baseline(run), False
 
