@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from claas.results import summary
 from claas.results.efficiency import flip_of
 from claas.results.records import History
 from claas.results.run_files import RESERVED, PreferenceRecords
+from claas.results.sessions import session
 from claas.results.settings import PARAPHRASE, EvalConfig
 from claas.results.summary import RunResults
 from claas.results.transfer import BWT
@@ -63,12 +64,14 @@ async def run_harness(
     """
     config, tracks, metrics = prepare(config)
     code = code_of(config, tracks, metrics)
-    with open_run(config, code, [track.planned() for track in tracks]) as run:
+    with ExitStack() as held:
+        run = held.enter_context(open_run(config, code, [track.planned() for track in tracks]))
         records = {track.name: PreferenceRecords.read_whole(run.files.preference(track.name)) for track in tracks}
         unfinished = any(not records[track.name].is_complete(track.num_steps) for track in tracks)
         if unfinished:
             run = run.made_with(code, {name: record.next_step for name, record in records.items()})
         run = run.recorded()
+        held.enter_context(session(run.files.sessions))
         work = _Work(run, tracks, metrics, records, reporter or Silent())
         keys = {track.name: declared_keys(measured_of(track, metrics), track.preference) for track in tracks}
         work.reporter.run_started(run.config, run.files.root, keys, {track.name: track.num_steps for track in tracks})

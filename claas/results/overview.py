@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
@@ -14,9 +14,10 @@ from pydantic import Field
 from claas.core.errors import ClaasError
 from claas.results.keys import Key, Role, judged, with_role
 from claas.results.points import INDEX_VERSION, Stamp, read_cached, read_measurement, write_cached
-from claas.results.records import Baseline, History, Record, Status, StepRecord
-from claas.results.run_files import RESERVED
+from claas.results.records import History, Record, Status
+from claas.results.run_files import RESERVED, RunFiles
 from claas.results.run_index import FOLDER, Folder, RunIndex, errors_named_after, read_run
+from claas.results.sessions import Span, time_of, united, wall_clock
 from claas.results.settings import FEEDBACK
 from claas.results.summary import FILE_NAME, PreferenceSummary, build_summary
 from claas.results.verdict import Verdict
@@ -56,7 +57,9 @@ class PreferenceRow(Record):
 
 
 class RunRow(Record):
-    """One run. `seconds` is the time from step to step, pauses left out; `cost` in the currency of its prices."""
+    """One run. `seconds` is how long it was worked on, pauses left out, and `busy_s` how long its preferences were,
+    one by one, which is more where they are trained side by side; `worked` is when. `cost` is in the currency of its
+    prices."""
 
     run_id: str
     created: str
@@ -71,6 +74,8 @@ class RunRow(Record):
     planned: int
     tokens: int = Field(lt=2**63)
     seconds: float
+    busy_s: float
+    worked: tuple[tuple[str, str], ...]
     cost: float | None
     problems: tuple[str, ...]
 
@@ -120,7 +125,7 @@ def _listed(folder: Folder, until: float) -> Listed:
             stamps = _stamps(folder.path)
             cached = read_cached(folder.path / FOLDER / _ROW, CachedRow)
             if cached is not None and (cached.index_version, cached.stamps) == (INDEX_VERSION, stamps):
-                return Listed(folder.name, cached.row)
+                return Listed(folder.name, _timed(cached.row, folder.path))
             if time.monotonic() > until:
                 return Listed(folder.name, None)
             return Listed(folder.name, _made(read_run(folder.name, folder.path), stamps))
@@ -154,7 +159,8 @@ def overview(run: RunIndex) -> RunRow:
     summary = run.summary
     records = [record for history in run.histories.values() for record in (history.baseline, *history.steps) if record]
     tokens = sum(amount for record in records for amount in record.tokens.values())
-    return RunRow(
+    worked = united(span for history in run.histories.values() for span in _spans(history))
+    row = RunRow(
         run_id=run.manifest.run_id,
         created=run.manifest.created,
         base_model=str(run.config.base_model),
@@ -167,10 +173,20 @@ def overview(run: RunIndex) -> RunRow:
         updates=sum(len(history.steps) for history in run.histories.values()),
         planned=sum(run.planned_steps(track.name) for track in run.tracks),
         tokens=tokens,
-        seconds=sum(map(seconds, run.histories.values())),
+        seconds=0.0,
+        busy_s=sum(map(seconds, run.histories.values())),
+        worked=tuple((start.isoformat(), end.isoformat()) for start, end in worked),
         cost=summary.cost if summary else None,
         problems=run.problems,
     )
+    return _timed(row, run.files.root)
+
+
+def _timed(row: RunRow, root: Path) -> RunRow:
+    """The row with the wall clock, which its sessions tell: they end after the row may have been kept."""
+    worked = [(time_of(start), time_of(end)) for start, end in row.worked]
+    now = datetime.now(UTC) if row.state is State.RUNNING else None
+    return row.model_copy(update={"seconds": wall_clock(RunFiles(root).sessions, worked, now)})
 
 
 def _preference(run: RunIndex, name: str) -> PreferenceRow:
@@ -209,16 +225,24 @@ def step_seconds(history: History) -> list[float]:
     """
     if history.baseline is None:
         return []
-    times = [_time(record) for record in (history.baseline, *history.steps)]
+    times = [time_of(record.timestamp) for record in (history.baseline, *history.steps)]
     gaps = [(after - before).total_seconds() for before, after in pairwise(times)]
     phases = [sum(step.timing_s.values()) for step in history.steps]
     return [max(0.0, min(gap, phase)) for gap, phase in zip(gaps, phases, strict=True)]
 
 
-def _time(record: Baseline | StepRecord) -> datetime:
-    """When a record was written; in UTC, unless it says otherwise."""
-    time = datetime.fromisoformat(record.timestamp)
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+_LONGEST_S = 1e9
+"""No record took longer: beyond it there is no date."""
+
+
+def _spans(history: History) -> list[Span]:
+    """When each record of a preference was being made; the phases of a baseline may overlap, and count but once."""
+    if history.baseline is None:
+        return []
+    records = (history.baseline, *history.steps)
+    took = [max(history.baseline.timing_s.values(), default=0.0), *step_seconds(history)]
+    ends = [time_of(record.timestamp) for record in records]
+    return [(end - timedelta(seconds=min(taken, _LONGEST_S)), end) for end, taken in zip(ends, took, strict=True)]
 
 
 def summaries(run: RunIndex) -> dict[str, PreferenceSummary]:

@@ -63,6 +63,16 @@ class RunFiles:
         return self.root / "user.jsonl"
 
     @property
+    def sessions(self) -> Path:
+        """When processes worked on this run."""
+        return self.root / "sessions.jsonl"
+
+    @property
+    def labels(self) -> Path:
+        """What a person has noted about this run; nothing that is measured depends on it."""
+        return self.root / "labels.json"
+
+    @property
     def lock(self) -> Path:
         """Held by the process that works on this run."""
         return self.root / ".lock"
@@ -72,7 +82,7 @@ class RunFiles:
         return PreferenceFiles(self.root / name)
 
 
-RESERVED = frozenset({"plots", "stack", "user.jsonl"})
+RESERVED = frozenset({"plots", "stack", "user.jsonl", "sessions.jsonl", "labels.json"})
 """Names in a run folder that no preference can have."""
 
 
