@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from claas.results.manifest import MAY_DIFFER, Manifest, flat_settings
+from claas.results.manifest import MAY_DIFFER, Manifest, flat_settings, written
 from claas.results.records import Metadata
 from claas.results.settings import recorded_config
 
@@ -44,7 +44,7 @@ def seeds_of_one_configuration(manifests: Sequence[Manifest]) -> list[tuple[int,
     groups: dict[str, dict[str, int]] = {}
     for place, manifest in enumerate(manifests):
         settings = {name: value for name, value in (_settings(manifest) | _code(manifest)).items() if _matters(name)}
-        seed = _text(settings.pop("seed", None))
+        seed = written(settings.pop("seed", None))
         groups.setdefault(json.dumps(settings, sort_keys=True), {}).setdefault(seed, place)
     return [tuple(seeds.values()) for seeds in groups.values() if len(seeds) >= 3]
 
@@ -80,16 +80,11 @@ def _names(runs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _distinction(name: str, runs: Sequence[Mapping[str, Any]]) -> Distinction | None:
-    written = {json.dumps(values[name], sort_keys=True) if name in values else None for values in runs}
-    if len(written) == 1:
+    texts = {json.dumps(values[name], sort_keys=True) if name in values else None for values in runs}
+    if len(texts) == 1:
         return None
-    return Distinction(name, tuple(_text(run[name]) if name in run else None for run in runs), _matters(name))
+    return Distinction(name, tuple(written(run[name]) if name in run else None for run in runs), _matters(name))
 
 
 def _matters(name: str) -> bool:
     return _HARMLESS.isdisjoint({name, name.partition(".")[0]})
-
-
-def _text(value: object) -> str:
-    """The value as it is written on the command line, where a text has no quotes."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -8,12 +8,9 @@ from typing import Any
 from claas.core.checks import one_of
 from claas.core.errors import NotFound
 from claas.dashboard.pages import ROOT, Addresses, render
+from claas.results.listing import STATES, VERDICTS, ListQuery
 from claas.results.overview import Listed, RunRow, State, listed
 from claas.results.run_index import find_runs
-from claas.results.verdict import Verdict
-
-STATES = tuple(state.value for state in State)
-VERDICTS = tuple(verdict.value for verdict in Verdict)
 
 NEW_ROWS_S = 0.7
 """For how long one page reads runs that no page has shown before; the next one goes on with the rest."""
@@ -36,21 +33,22 @@ def runs_page(results: Path, addresses: Addresses, query: "RunQuery") -> str:
 
 @dataclass(frozen=True)
 class RunQuery:
-    """What to list. `q`: words that must all occur in the run's name, model or preferences. `state` and `verdict`:
-    only those; "" means any. `sort`: a key of `SORTS`, turned round by `descending`. `page` counts from 1.
+    """What to list (`ListQuery`, `tag` being one or more words). `sort`: a key of `SORTS`, turned round by
+    `descending`. `page` counts from 1.
     """
 
     q: str = ""
     state: str = ""
     verdict: str = ""
+    tag: str = ""
+    archived: bool = False
     sort: str = "started"
     descending: bool = True
     page: int = 1
     per_page: int = 50
 
     def __post_init__(self) -> None:
-        one_of("state", self.state, ("", *STATES))
-        one_of("verdict", self.verdict, ("", *VERDICTS))
+        _ = self.wanted
         one_of("sort", self.sort, tuple(SORTS))
 
     def on(self, page: int) -> "RunQuery":
@@ -66,16 +64,10 @@ class RunQuery:
         defaults = asdict(RunQuery())
         return {name: value for name, value in asdict(self).items() if value != defaults[name]}
 
-    def matches(self, listed: Listed) -> bool:
-        """Whether the list has this folder."""
-        row = listed.row
-        text = [listed.name, *((row.base_model, *(preference.name for preference in row.preferences)) if row else ())]
-        folded = " ".join(text).casefold()
-        return (
-            all(word in folded for word in self.q.casefold().split())
-            and self.state in ("", listed.state.value)
-            and (not self.verdict or (row is not None and row.verdict is not None and row.verdict == self.verdict))
-        )
+    @property
+    def wanted(self) -> ListQuery:
+        """Which runs; `InvalidInput` for a state or a verdict that there is not."""
+        return ListQuery(self.q, self.state, self.verdict, tuple(self.tag.split()), self.archived)
 
 
 @dataclass(frozen=True)
@@ -99,7 +91,7 @@ class RunPage:
 
 def page_of_runs(folders: Sequence[Listed], query: RunQuery) -> RunPage:
     """The page that is asked for; `NotFound` beyond the last. What has no row comes last, however it is sorted."""
-    matching = [folder for folder in folders if query.matches(folder)]
+    matching = [folder for folder in folders if query.wanted.matches(folder)]
     pages = max(1, -(-len(matching) // query.per_page))
     if query.page > pages:
         raise NotFound(f"page={query.page} is beyond the last page of the runs, which is page={pages}")

@@ -1,5 +1,6 @@
 """What a run was asked for, by which code; and whether it may be continued by what is asked for now."""
 
+import json
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -203,6 +204,11 @@ def flat_settings(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]
         name = f"{prefix}{key}"
         flat |= flat_settings(cast(dict[str, Any], value), f"{name}.") if isinstance(value, dict) else {name: value}
     return flat
+
+
+def written(value: object) -> str:
+    """A setting's value as it is given on the command line, where a text has no quotes."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def measured_settings(config: EvalConfig) -> dict[str, Any]:

@@ -69,6 +69,14 @@ def compact(count: float) -> str:
     return f"{count:.0f}"
 
 
+def disk_size(size: float) -> str:
+    """Bytes on a disk, in units of a thousand: 812 B, 3.4 kB, 29 MB."""
+    for unit, letters in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if size >= unit:
+            return f"{size / unit:.{1 if size < 10 * unit else 0}f} {letters}"
+    return f"{size:.0f} B"
+
+
 def duration(seconds: float) -> str:
     """0:07, 12:30, 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -11,8 +11,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from claas.core.errors import ClaasError
+from claas.core.errors import ClaasError, InvalidInput
 from claas.results.keys import Key, Role, judged, with_role
+from claas.results.labels import NO_LABELS, Labels, read_labels
+from claas.results.manifest import measured_settings, written
 from claas.results.points import INDEX_VERSION, Stamp, read_cached, read_measurement, write_cached
 from claas.results.records import History, Record, Status
 from claas.results.run_files import RESERVED, RunFiles
@@ -58,14 +60,15 @@ class PreferenceRow(Record):
 
 class RunRow(Record):
     """One run. `seconds` is how long it was worked on, pauses left out, and `busy_s` how long its preferences were,
-    one by one, which is more where they are trained side by side; `worked` is when. `cost` is in the currency of its
-    prices."""
+    one by one, which is more where they are trained side by side; `worked` is when. `settings` are those that may
+    change what is measured, as they are given on the command line. `cost` is in the currency of its prices."""
 
     run_id: str
     created: str
     base_model: str
     mode: str
     seed: int
+    settings: dict[str, str]
     arm: str = FEEDBACK
     state: State
     verdict: Verdict | None
@@ -90,11 +93,15 @@ class CachedRow(Record):
 
 @dataclass(frozen=True)
 class Listed:
-    """A folder of the list: its row, or the problem for which it has none; neither where it has yet to be read."""
+    """A folder of the list: its row, or the problem for which it has none; neither where it has yet to be read.
+
+    `labels` are what a person has noted about it.
+    """
 
     name: str
     row: RunRow | None
     problem: str | None = None
+    labels: Labels = NO_LABELS
 
     @property
     def state(self) -> State:
@@ -125,12 +132,32 @@ def _listed(folder: Folder, until: float) -> Listed:
             stamps = _stamps(folder.path)
             cached = read_cached(folder.path / FOLDER / _ROW, CachedRow)
             if cached is not None and (cached.index_version, cached.stamps) == (INDEX_VERSION, stamps):
-                return Listed(folder.name, _timed(cached.row, folder.path))
+                return _labelled(folder, _timed(cached.row, folder.path))
             if time.monotonic() > until:
                 return Listed(folder.name, None)
-            return Listed(folder.name, _made(read_run(folder.name, folder.path), stamps))
+            return _labelled(folder, _made(read_run(folder.name, folder.path), stamps))
     except ClaasError as error:
         return Listed(folder.name, None, str(error))
+
+
+def _labelled(folder: Folder, row: RunRow) -> Listed:
+    """The row with what a person has noted; where that cannot be read, it says so."""
+    try:
+        return Listed(folder.name, row, labels=read_labels(folder.path))
+    except InvalidInput as error:
+        return Listed(folder.name, row.model_copy(update={"problems": (*row.problems, str(error))}))
+
+
+_SHOWN_OTHERWISE = frozenset({"preferences", "checkpoints"})
+"""What a list shows of every run, and what follows from the number of steps."""
+
+
+def differing(rows: Sequence[RunRow]) -> list[str]:
+    """The settings in which these runs are not all the same, by dotted name; what a list shows of each is left out."""
+    names = dict.fromkeys(name for row in rows for name in row.settings)
+    return [
+        name for name in names if name not in _SHOWN_OTHERWISE and len({row.settings.get(name) for row in rows}) > 1
+    ]
 
 
 def cache_row(run: RunIndex) -> None:
@@ -166,6 +193,7 @@ def overview(run: RunIndex) -> RunRow:
         base_model=str(run.config.base_model),
         mode=run.config.mode,
         seed=run.config.seed,
+        settings={name: written(value) for name, value in measured_settings(run.config).items()},
         arm=run.config.arm,
         state=State(run.status) if run.status else State.STOPPED,
         verdict=summary.verdict if summary and run.status is Status.COMPLETE else None,

@@ -32,7 +32,7 @@ def run(name: str, **changed: Any) -> Listed:
     fields: dict[str, Any] = {
         "run_id": name, "created": "2026-01-01T00:00:00+00:00", "base_model": "claas-tiny", "mode": "local", "seed": 1,
         "state": State.COMPLETE, "verdict": Verdict.PASS, "preferences": (preference(),), "updates": 1, "planned": 2,
-        "tokens": 3, "seconds": 4.0, "busy_s": 4.0, "worked": (), "cost": None, "problems": (),
+        "tokens": 3, "settings": {}, "seconds": 4.0, "busy_s": 4.0, "worked": (), "cost": None, "problems": (),
     }  # fmt: skip
     return Listed(name, RunRow(**fields | changed))
 

@@ -1,0 +1,176 @@
+"""`python -m claas.results COMMAND ...`: runs listed, labelled, and their room on the disk given back."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from claas.core.command_line import ended, say
+from claas.core.errors import ExitCode, InvalidInput, NotFound
+from claas.results.labels import change_labels
+from claas.results.numbers import disk_size
+from claas.results.upkeep import delete, free, parts_of, require_deletable, require_run
+
+RUNS = Path("data/evals")
+"""Where runs are, unless a folder is named."""
+
+Does: TypeAlias = Callable[[argparse.Namespace], ExitCode | None]
+
+_MODULE = "claas.results"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The `ExitCode`, that of a mistake also where a deletion was not confirmed."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    changes = _tags_in(given)
+    asked = _parser().parse_args([each for each in given if each not in changes])
+    asked.changes = changes
+    command: Does = asked.does
+    return ended(_MODULE, lambda: command(asked) or ExitCode.COMPLETE)
+
+
+def _tags_in(given: Sequence[str]) -> list[str]:
+    """What `tag` is to add and to take away, `+best -old`: argparse would take the latter for an option."""
+    if given[:1] != ["tag"]:
+        return []
+    return [each for each in given[1:] if each[:1] in ("+", "-") and each not in ("-h", "--help")]
+
+
+def _list(asked: argparse.Namespace) -> None:
+    from claas.results.listing import ListQuery, print_list  # reads records, which takes more than the rest needs
+
+    query = ListQuery(asked.search, asked.state, asked.verdict, tuple(asked.tag), asked.archived)
+    print_list(asked.folder, query, as_json=asked.json)
+
+
+def _tag(asked: argparse.Namespace) -> None:
+    add = [each[1:] for each in asked.changes if each[0] == "+"]
+    remove = [each[1:] for each in asked.changes if each[0] == "-"]
+    for root in _roots(asked.run):
+        print(f"{root}: {' '.join(change_labels(root, add, remove).tags) or 'no tags'}")
+
+
+def _note(asked: argparse.Namespace) -> None:
+    print(change_labels(_root(asked.run), note=asked.text).note or "no note")
+
+
+def _archive(asked: argparse.Namespace) -> None:
+    for root in _roots(asked.run):
+        change_labels(root, archived=asked.archived)
+        print(f"{root}: {'left out of lists' if asked.archived else 'in lists again'}; nothing was moved")
+
+
+def _free(asked: argparse.Namespace) -> ExitCode | None:
+    roots = _roots(asked.run)
+    for root in roots:
+        require_run(root)
+        size = sum(part.size for part in parts_of(root) if part.name == "stack")
+        print(f"{root}: {disk_size(size)} in stack; records, pictures and report stay")
+    lost = "they could not go on, and no benchmark could be run on their adapters"
+    if not _confirmed(asked.yes, f"delete the adapters of {_counted(roots)} for good? {lost}"):
+        return ExitCode.MISTAKE
+    for root in roots:
+        print(f"{root}: the disk has {disk_size(free(root))} back")
+    return None
+
+
+def _delete(asked: argparse.Namespace) -> ExitCode | None:
+    roots = _roots(asked.run)
+    whole = 0
+    for root in roots:
+        others = require_deletable(root, with_others=asked.with_others)
+        parts = parts_of(root)
+        whole += sum(part.size for part in parts)
+        print(f"{root}: {', '.join(f'{part.name} {disk_size(part.size)}' for part in parts)}")
+        if others:
+            print(f"{root}: no part of the run, and deleted with it: {', '.join(others)}")
+    if not _confirmed(asked.yes, f"delete {_counted(roots)}, {disk_size(whole)}, for good?"):
+        return ExitCode.MISTAKE
+    for root in roots:
+        print(f"{root}: deleted; the disk has {disk_size(delete(root, with_others=asked.with_others))} back")
+    return None
+
+
+def _roots(given: Sequence[str]) -> list[Path]:
+    """Each run's folder, once."""
+    return list(dict.fromkeys(map(_root, given)))
+
+
+def _root(given: str) -> Path:
+    """A run's folder, or that of the run of this name where runs are."""
+    for path in (Path(given).expanduser(), RUNS / given):
+        if path.is_dir():
+            return path
+    raise NotFound(f"there is no folder {given}, nor {RUNS / given}; name a run's folder")
+
+
+def _counted(roots: Sequence[Path]) -> str:
+    return "1 run" if len(roots) == 1 else f"{len(roots)} runs"
+
+
+def _confirmed(yes: bool, question: str) -> bool:
+    """Whether it is wanted; where nobody can be asked, only `--yes` says so."""
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise InvalidInput("nobody is there to confirm this; add --yes")
+    print(f"{question} [y/N] ", end="", flush=True)
+    if sys.stdin.readline().strip().lower() in ("y", "yes"):
+        return True
+    say(_MODULE, "nothing was deleted")
+    return False
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"python -m {_MODULE}", description="Runs listed, labelled and kept tidy.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(
+        name: str, does: Callable[[argparse.Namespace], ExitCode | None], purpose: str
+    ) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
+        made.set_defaults(does=does)
+        return made
+
+    def runs(made: argparse.ArgumentParser, nargs: str | None = "+") -> None:
+        made.add_argument("run", nargs=nargs, metavar="RUN", help=f"a run's folder, or its name below {RUNS}")
+
+    listed = command("list", _list, "the runs below a folder, newest first, with what they differ in")
+    listed.add_argument("folder", nargs="?", type=Path, default=RUNS, metavar="FOLDER", help=f"by default {RUNS}")
+    listed.add_argument(
+        "--search", "-q", default="", metavar="WORDS", help="in name, settings, preferences, tags, note"
+    )
+    listed.add_argument("--state", default="", help="complete, running, stopped, failed or unreadable")
+    listed.add_argument("--verdict", default="", help="pass, fail or inconclusive")
+    listed.add_argument("--tag", action="append", default=[], help="only runs that have it; may be given again")
+    listed.add_argument("--archived", action="store_true", help="those that are archived, and no others")
+    listed.add_argument("--json", action="store_true", help="one JSON object on standard output")
+
+    tag = command("tag", _tag, "tags added and taken away, as in: tag RUN +best -old; without any, those there are")
+    runs(tag)
+    tag.usage = f"python -m {_MODULE} tag [-h] RUN [RUN ...] [+TAG ...] [-TAG ...]"
+
+    note = command("note", _note, "a note on a run set, or shown where no text is given; '' takes it away")
+    runs(note, None)
+    note.add_argument("text", nargs="?", metavar="TEXT")
+
+    for name, archived, purpose in (
+        ("archive", True, "runs left out of lists; nothing is moved or changed"),
+        ("unarchive", False, "archived runs in lists again"),
+    ):
+        made = command(name, _archive, purpose)
+        runs(made)
+        made.set_defaults(archived=archived)
+
+    freed = command("free", _free, "the adapters of finished runs deleted: most of their room; records stay")
+    deleted = command("delete", _delete, "runs deleted for good, after a look at what goes")
+    for made in (freed, deleted):
+        runs(made)
+        made.add_argument("--yes", "-y", action="store_true", help="do not ask")
+    deleted.add_argument("--with-others", action="store_true", help="also what is in the folder and no part of a run")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
