@@ -76,7 +76,7 @@ def _sources(parts: Iterable[object]) -> tuple[dict[str, str], dict[str, str]]:
             continue
         source = _read(name)
         digests[name] = NO_SOURCE if source is None else hashlib.sha256(source).hexdigest()
-        imported = set(_imported_by(name, source or b""))
+        imported = _imported_by(getattr(sys.modules.get(name), "__package__", None) or "", source or b"")
         waiting |= imported | _STARTED_BY.get(name, set())
         for package in {each.partition(".")[0] for each in imported} - sys.stdlib_module_names:
             with suppress(metadata.PackageNotFoundError):  # one of the user's own, or called otherwise than its module
@@ -151,16 +151,18 @@ def _read(name: str) -> bytes | None:
         return None
 
 
-def _imported_by(name: str, source: bytes) -> Iterator[str]:
-    """Every module that a module's source imports, wherever in it; what is imported from a module may be one, too."""
-    package = getattr(sys.modules.get(name), "__package__", None) or ""
+@functools.lru_cache(maxsize=1024)
+def _imported_by(package: str, source: bytes) -> frozenset[str]:
+    """Every module that the source of one of `package` imports, wherever in it; what is imported from a module may be
+    one, too."""
+    imported = set[str]()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            imported |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = resolve_name("." * node.level + (node.module or ""), package) if node.level else node.module or ""
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            imported |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return frozenset(imported)
 
 
 def _package_digest(name: str) -> str:
