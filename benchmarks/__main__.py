@@ -28,6 +28,7 @@ BENCHMARKS = {
     "real_model": in_own_process("benchmarks.real_model"),
     "load": in_own_process("benchmarks.load"),
     "pages": in_own_process("benchmarks.pages"),
+    "frames": in_own_process("benchmarks.frames"),
     "tinker": in_own_process("benchmarks.tinker"),
     "bench": in_own_process("benchmarks.bench"),
     "calibration": in_own_process("benchmarks.calibration"),

@@ -31,7 +31,7 @@ COMMANDS = {
     "recompute": Door("claas.eval.recompute.__main__", "a run's numbers once more, from its transcripts"),
     "audit": Door("claas.eval.audit", "whether a preference's verifier tells its own examples apart"),
     "report": Door("claas.dashboard.__main__", "write the page of a run into its folder"),
-    "results": Door("claas.results.__main__", "runs listed, tagged, archived, deleted"),
+    "results": Door("claas.results.__main__", "runs listed, exported, tagged, archived, deleted"),
     "api": Door("claas.api.__main__", "serve the API and the pages"),
     "openclaw": Door("claas.openclaw.__main__", "an OpenClaw gateway in front of the API"),
     "bench": Door("claas.bench.__main__", "standard benchmarks of a model and its adapters"),

@@ -57,6 +57,7 @@ EXTRAS = (
     ("bench", ("lm-eval",), "standard benchmarks", False),
     ("tinker", ("tinker",), "mode=tinker: training and sampling at a service", False),
     ("modal", ("modal",), "mode=modal: a GPU by the second", False),
+    ("data", ("pandas", "pyarrow"), "runs as pandas frames and parquet files", False),
     ("sweeps", ("hydra-joblib-launcher", "hydra-submitit-launcher", "hydra-optuna-sweeper"), "sweeps elsewhere", False),
 )
 PROGRAMS = {"node": "python -m claas.openclaw", "vllm": "mode=vllm, where it starts the server itself"}

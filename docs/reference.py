@@ -27,6 +27,7 @@ from claas.eval.config.catalog import known_metrics, known_preferences, load_met
 from claas.eval.metrics.metric import declared
 from claas.results.aggregate import Aggregate
 from claas.results.benchmarks import BenchmarkItem, BenchmarkRuns, EvalResult, PartialRun
+from claas.results.columns import FRAMES_VERSION, TABLES
 from claas.results.endpoint import EndpointReply
 from claas.results.judge_results import JudgeResult
 from claas.results.judging import JudgeCall
@@ -96,6 +97,7 @@ def reference() -> str:
             *exit_codes(),
             *errors(),
             *records("Files of a run and their keys", RECORDS),
+            *frames(),
             *records("What runs of several seeds show together", AGGREGATE_RECORDS),
             *records("Files of benchmark runs and their keys", BENCHMARK_RECORDS),
         ]
@@ -173,6 +175,20 @@ def records(title: str, files: Sequence[tuple[str, type[BaseModel]]]) -> Iterato
         shared += [each for each in models_in(model) if each not in shared]
     for model in shared:
         yield from record(title_of(model), model)
+
+
+def frames() -> Iterator[str]:
+    """The columns of every frame that runs are read as."""
+    yield from heading("Frames of `claas.results`")
+    yield (
+        f"Version {FRAMES_VERSION}, as in `frame.attrs`. [Results as data](data.md) shows how to use them. `runs` has "
+        "a column more for every setting that is not the same in all runs."
+    )
+    yield ""
+    for name, columns in TABLES.items():
+        yield from heading(f"`results.{name}`", 3)
+        rows = [(f"`{each.name}`", f"`{each.kind}`", escaped(each.meaning)) for each in columns]
+        yield from table(("column", "dtype", "meaning"), rows)
 
 
 def record(title: str, model: type[BaseModel]) -> Iterator[str]:

@@ -170,3 +170,8 @@ def looks_special(token: str) -> bool:
     White space around it does not matter, and none is inside: what no text shows is no place for a text.
     """
     return _SPECIAL.fullmatch(token.strip()) is not None
+
+
+def as_no_formula(value: object) -> object:
+    """A cell of a CSV file: a text that a spreadsheet would take for a formula is quoted, as OWASP has it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

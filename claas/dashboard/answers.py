@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from claas.dashboard.pages import title
-from claas.results.criteria import threshold_of
 from claas.results.efficiency import Reached
+from claas.results.estimates import threshold_of
 from claas.results.keys import Criterion, Key, Question, Role, judged, titles, with_role
 from claas.results.numbers import number, percent
 from claas.results.records import History, Status

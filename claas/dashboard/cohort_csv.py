@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Iterator
 
+from claas.core.text import as_no_formula
 from claas.dashboard.cohort import Cohort, CohortRow, Table
 
 _COLUMNS = (
@@ -20,7 +21,7 @@ def cohort_csv(cohort: Cohort) -> str:
     lines = csv.writer(text, lineterminator="\r\n")
     lines.writerow(_COLUMNS)
     for number, table in enumerate(cohort.tables, start=1):
-        lines.writerows(map(_safe, line) for line in _lines(number, table))
+        lines.writerows(map(as_no_formula, line) for line in _lines(number, table))
     return text.getvalue()
 
 
@@ -46,8 +47,3 @@ def _difference(row: CohortRow, task: str) -> tuple[object, ...]:
     change, base = found.difference, row.base and row.base.name
     interval = change.ci or (None, None)
     return (base, change.difference, *interval, change.p, row.p_holm[task], change.lost, change.gained, None)
-
-
-def _safe(value: object) -> object:
-    """A text that a spreadsheet would take for a formula is quoted, as OWASP has it."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

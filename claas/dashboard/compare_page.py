@@ -23,7 +23,7 @@ from claas.results.comparison import (
     spread_over_seeds,
     value,
 )
-from claas.results.criteria import Estimate
+from claas.results.estimates import Estimate
 from claas.results.manifest import Manifest
 from claas.results.numbers import common_decimals
 from claas.results.overview import last_measured

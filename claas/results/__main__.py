@@ -1,4 +1,4 @@
-"""`python -m claas.results COMMAND ...`: runs listed, labelled, and their room on the disk given back."""
+"""`python -m claas.results COMMAND ...`: runs listed, exported, labelled, and their room on the disk given back."""
 
 import argparse
 import sys
@@ -42,6 +42,13 @@ def _list(asked: argparse.Namespace) -> None:
 
     query = ListQuery(asked.search, asked.state, asked.verdict, tuple(asked.tag), asked.archived)
     print_list(asked.folder, query, as_json=asked.json)
+
+
+def _export(asked: argparse.Namespace) -> None:
+    from claas.results.export import export  # reads records, too
+
+    for path in export([_root(each) for each in asked.run], asked.to, asked.output, with_samples=asked.samples):
+        print(path)
 
 
 def _tag(asked: argparse.Namespace) -> None:
@@ -123,7 +130,9 @@ def _confirmed(yes: bool, question: str) -> bool:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"python -m {_MODULE}", description="Runs listed, labelled and kept tidy.")
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {_MODULE}", description="Runs listed, exported, labelled and kept tidy."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(
@@ -146,6 +155,14 @@ def _parser() -> argparse.ArgumentParser:
     listed.add_argument("--tag", action="append", default=[], help="only runs that have it; may be given again")
     listed.add_argument("--archived", action="store_true", help="those that are archived, and no others")
     listed.add_argument("--json", action="store_true", help="one JSON object on standard output")
+
+    exported = command("export", _export, "runs as tables, which docs/reference.md describes column by column")
+    exported.add_argument("run", nargs="+", metavar="RUNS", help="runs, or folders that they are in")
+    exported.add_argument("--to", choices=("parquet", "csv"), default="parquet", help="by default parquet")
+    exported.add_argument(
+        "--output", type=Path, default=Path("frames"), metavar="DIR", help="where to write, by default frames"
+    )
+    exported.add_argument("--samples", action="store_true", help="every transcript, too")
 
     tag = command("tag", _tag, "tags added and taken away, as in: tag RUN +best -old; without any, those there are")
     runs(tag)

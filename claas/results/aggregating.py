@@ -16,9 +16,9 @@ from claas.results.aggregate import (
     SeedsVariance,
     SettingOverSeeds,
 )
-from claas.results.criteria import threshold_of
 from claas.results.crossed import ENOUGH_SEEDS, FEWEST_SEEDS, Crossed
 from claas.results.efficiency import Efficiency, efficiency_of
+from claas.results.estimates import threshold_of
 from claas.results.keys import Criterion, Key, Range, judged
 from claas.results.over_seeds import SeedItems, SeedsEstimate, difference_over_seeds, estimate_over_seeds
 from claas.results.records import History

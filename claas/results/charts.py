@@ -5,7 +5,7 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from claas.results.criteria import estimate, threshold_of
+from claas.results.estimates import estimate, threshold_of
 from claas.results.keys import Criterion, Key, Question, in_picture, judged
 from claas.results.records import History, Transcript
 from claas.results.statistics import Interval

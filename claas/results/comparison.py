@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import zip_longest
 from statistics import fmean, stdev
 
-from claas.results.criteria import Estimate, difference_interval, mean_of
+from claas.results.estimates import Estimate, difference_interval, mean_of
 from claas.results.evidence import ByItem, alike, by_item, item_of
 from claas.results.items import ItemChanges, changes_between
 from claas.results.keys import Items, Key, sets_of_items

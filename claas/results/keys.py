@@ -4,7 +4,7 @@ criterion it is judged by.
 A metric keeps these declarations beside its code, as `keys`. They are data and nothing else, so that a run can record
 them: whatever judges, draws or lists numbers goes by a run's own declarations and knows no metric by name. How an item
 gets its value, and how a criterion is estimated, are named functions in `claas.results.evidence` and
-`claas.results.criteria`.
+`claas.results.estimates`.
 """
 
 from collections.abc import Iterable, Sequence

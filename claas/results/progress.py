@@ -6,7 +6,7 @@ from statistics import fmean
 
 from rich.text import Text
 
-from claas.results.criteria import is_beyond, threshold_of
+from claas.results.estimates import is_beyond, threshold_of
 from claas.results.keys import Key
 from claas.results.numbers import duration
 from claas.results.records import Baseline, Counts, StepRecord, flat, total_counts

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from claas.core.errors import StackError
-from claas.results.criteria import threshold_of
 from claas.results.decision import PairedScores, TaskDelta, deltas
+from claas.results.estimates import threshold_of
 from claas.results.evidence import by_item, paired
 from claas.results.keys import Criterion, Items, Key, judged
 from claas.results.numbers import fixed, signed

@@ -10,9 +10,9 @@ from pydantic import Field
 
 from claas.core.files import dump_json, write_atomically
 from claas.results.code import Change, said_of
-from claas.results.criteria import change_interval, threshold_of
 from claas.results.effects import ArmEffect, effects_of
 from claas.results.efficiency import Efficiency, efficiency_of
+from claas.results.estimates import change_interval, threshold_of
 from claas.results.manifest import PlannedTrack, planned_tracks
 from claas.results.records import (
     SCHEMA_VERSION,

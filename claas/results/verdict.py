@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from claas.results.criteria import Estimate, change_interval, estimate, formula_of, threshold_of
+from claas.results.estimates import Estimate, change_interval, estimate, formula_of, threshold_of
 from claas.results.items import ItemChanges, item_changes
 from claas.results.keys import Criterion, Key, Role, judged, with_role
 from claas.results.means import fewest_identical

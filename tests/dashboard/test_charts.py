@@ -16,7 +16,7 @@ import claas.dashboard
 from claas.dashboard.charts import Chart, Charts, charts_of
 from claas.dashboard.pages import TEMPLATES
 from claas.results.charts import COLOURS, from_transcripts, intervals_of
-from claas.results.criteria import estimate
+from claas.results.estimates import estimate
 from claas.results.keys import judged
 from claas.results.records import History, flat
 from claas.results.statistics import Interval

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from claas.results.criteria import estimate, is_beyond
+from claas.results.estimates import estimate, is_beyond
 from claas.results.items import flips
 from claas.results.keys import Criterion, Items, Key
 from claas.results.records import AdapterVersion, Baseline, StepRecord, Transcript

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claas.core.errors import InvalidInput, NotFound
-from claas.results.criteria import estimate
+from claas.results.estimates import estimate
 from claas.results.keys import judged, keys_of_schema_1
 from claas.results.points import Points, read_cached, read_measurement, read_points, write_cached
 from claas.results.records import flat

@@ -22,7 +22,7 @@ from claas.core.text import folded
 from claas.core.yaml_files import ConfigDir
 from claas.eval.metrics.metric import Metric, declared
 from claas.eval.metrics.preference import Form, LogprobPair, NonAnswer, Opposite, OutOfScope, Preference, Verifier
-from claas.results.criteria import require_threshold, threshold_of
+from claas.results.estimates import require_threshold, threshold_of
 from claas.results.keys import Criterion, Key, judged
 from claas.results.settings import CONFIDENCE, confidence_of
 

@@ -18,7 +18,7 @@ from claas.eval.protocols.arms import measured_of
 from claas.eval.protocols.tracks import Track
 from claas.eval.run.measuring import measure_all, tokens
 from claas.eval.stacks.stack import Answer, Completion, CompletionScore, Continuation, Reading, Stack, TokenizedText
-from claas.results.criteria import threshold_of
+from claas.results.estimates import threshold_of
 from claas.results.evidence import by_item
 from claas.results.keys import Criterion, judged
 from claas.results.means import detectable_distance

@@ -12,7 +12,7 @@ from claas.eval.metrics.capability import General
 from claas.eval.metrics.drawn_cases import TASKS, drawn
 from claas.eval.metrics.preference import Form, Preference
 from claas.eval.metrics.verifiers import NoEmojiVerifier
-from claas.results.criteria import estimate
+from claas.results.estimates import estimate
 from claas.results.items import Answers, changes_between
 from claas.results.records import Counts
 from tests.eval.metrics.subjects import measure, subject
