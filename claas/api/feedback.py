@@ -58,18 +58,16 @@ class Feedback:
         _require_one_batch(request.requests)
         require_trainable(self._mode, request.requests[0].training)
         lora_id = await own_id(self._engine, request.requests[0].lora_id)
-        await self._engine.resolve(lora_id)
+        await self._engine.resolve(lora_id, request.from_version)
         items = [item.model_copy(update={"lora_id": lora_id}) for item in request.requests]
         if key is None:
-            return await self._train(await self._find_all(items), request.orchestration, f"unkeyed-{uuid4().hex}")
+            return await self._train(await self._find_all(items), request, f"unkeyed-{uuid4().hex}")
         lock = self._under_way.setdefault(key, asyncio.Lock())
         async with lock:
-            return await self._train_once(items, request.orchestration, key)
+            return await self._train_once(items, request, key)
 
-    async def _train_once(
-        self, items: Sequence[FeedbackItem], orchestration: Orchestration, key: str
-    ) -> FeedbackResponse:
-        fingerprint = fingerprint_of(items)
+    async def _train_once(self, items: Sequence[FeedbackItem], request: FeedbackRequest, key: str) -> FeedbackResponse:
+        fingerprint = fingerprint_of(items, request.from_version)
         used = await self._used(key)
         if used is not None and used.fingerprint != fingerprint:
             trained = "" if used.response is not None else ", of which no update is on record"
@@ -79,7 +77,7 @@ class Feedback:
         matched = await self._find_all(items)
         # Written before training, so that even after a crash the key cannot be used for other feedback.
         await self._used_keys.write(KeyUse(key=key, fingerprint=fingerprint))
-        response = await self._train(matched, orchestration, key)
+        response = await self._train(matched, request, key)
         await self._used_keys.write(KeyUse(key=key, fingerprint=fingerprint, response=response))
         return response
 
@@ -94,7 +92,7 @@ class Feedback:
             return None
         return used if weights.digest == used.response.digest else None
 
-    async def _train(self, matched: "Sequence[_Matched]", orchestration: Orchestration, key: str) -> FeedbackResponse:
+    async def _train(self, matched: "Sequence[_Matched]", request: FeedbackRequest, key: str) -> FeedbackResponse:
         started = time.perf_counter()
         lora_id, training = matched[0].item.lora_id, matched[0].item.training
         request_id = f"feedback-{uuid4().hex}"
@@ -106,11 +104,12 @@ class Feedback:
             lora_id=lora_id,
             training=training,
             items=[_logged(each) for each in matched],
+            from_version=request.from_version,
         )
         async with FailureLogged(self._log, path, entry):
             taught = [await _training_item(self._engine, each) for each in matched]
-            async with _asleep(self._engine, orchestration) as pause:
-                update = await self._engine.update(lora_id, taught, training, key)
+            async with _asleep(self._engine, request.orchestration) as pause:
+                update = await self._engine.update(lora_id, taught, training, key, request.from_version)
         response = _response(update, pause, request_id, lora_id, str(path), started, len(matched))
         await self._log.write(path, _finished(entry, update, response))
         return response
@@ -191,7 +190,7 @@ def _require_one_batch(items: Sequence[FeedbackItem]) -> None:
             )
 
 
-def fingerprint_of(items: Sequence[FeedbackItem]) -> str:
+def fingerprint_of(items: Sequence[FeedbackItem], from_version: int | None = None) -> str:
     """A digest of the feedback, its settings and the texts it is about, whichever recordings of these are meant.
 
     What earlier versions did not have is no part of it where it says nothing, so that their keys are still known.
@@ -204,6 +203,8 @@ def fingerprint_of(items: Sequence[FeedbackItem]) -> str:
         if item.training.objective == SDPO:
             left_out["training"] = {"objective"}
         digest.update(item.model_dump_json(exclude=left_out).encode() + b"\n")
+    if from_version is not None:
+        digest.update(b"%d" % from_version)
     return digest.hexdigest()
 
 

@@ -17,13 +17,15 @@ from claas.api.errors import error_response
 from claas.core.errors import Forbidden
 from claas.core.settings import API_KEY_VARIABLE
 
-_OPEN_PATHS = ("/", "/health")
+_OPEN_PATHS = ("/", "/health", "/v1/chat")
+_SCRIPTS = "/v1/eval/assets/"
 _PAGES = ("/v1/eval", "/v1/bench", "/v1/dashboard", "/docs")
 
 
 class BearerAuth:
     """ASGI middleware: every path but `/` and `/health` needs `Authorization: Bearer <key>`.
 
+    The chat page and the scripts of pages, which hold no data, do not: that page asks for the key, and sends it itself.
     Pages take the key as the password of HTTP Basic, too, since that is what browsers can ask for. Nothing else does: a
     browser sends such a password along with whatever another site makes it ask for.
     """
@@ -33,7 +35,7 @@ class BearerAuth:
         self._api_key = api_key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in _OPEN_PATHS or self._admits(scope):
+        if scope["type"] != "http" or _is_open(scope) or self._admits(scope):
             await self._app(scope, receive, send)
             return
         message = f"this API needs the header 'Authorization: Bearer <key>' with the key in its {API_KEY_VARIABLE}"
@@ -47,6 +49,11 @@ class BearerAuth:
         if scheme.lower() == b"basic" and _is_page(scope):
             return hmac.compare_digest(_password(token), self._api_key)
         return hmac.compare_digest(token.strip(), self._api_key) and scheme.lower() == b"bearer"
+
+
+def _is_open(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return path in _OPEN_PATHS or path.startswith(_SCRIPTS)
 
 
 def _header_values(scope: Scope, name: bytes) -> list[bytes]:

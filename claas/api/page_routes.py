@@ -7,17 +7,29 @@ from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
+from pydantic import AfterValidator
 
 from claas.api.errors import error_body
 from claas.api.services import Served, Services
+from claas.core.checks import alias_name
 from claas.core.concurrency import Threads
 from claas.core.errors import ClaasError
 from claas.dashboard.assets import ASSET_HEADERS, ASSETS_ADDRESS, asset_served_as
 from claas.dashboard.benchmark_item_page import ItemFilter, ItemQuery
+from claas.dashboard.chat_page import CHAT_PAGE_HEADERS, chat_page
 from claas.dashboard.cohort_page import CohortAddresses, CohortQuery, benchmark_item_page, cohort_csv_of, cohort_page
 from claas.dashboard.compare_page import compare_page, require_comparable
 from claas.dashboard.feedback import feedback_page
-from claas.dashboard.pages import BENCH_ROOT, CHART_PAGE_HEADERS, PAGE_HEADERS, ROOT, Addresses, error_page, render
+from claas.dashboard.pages import (
+    BENCH_ROOT,
+    CHART_PAGE_HEADERS,
+    CHAT,
+    PAGE_HEADERS,
+    ROOT,
+    Addresses,
+    error_page,
+    render,
+)
 from claas.dashboard.run_list import RunQuery, runs_page
 from claas.dashboard.run_page import plot_file, run_page
 from claas.dashboard.step_choice import StepQuery, TranscriptFilter
@@ -53,6 +65,15 @@ async def dashboard(served: Served, page: Page = 1, per_page: PerPage = 20) -> H
     """The feedback log as a page, newest batch first."""
     shown = await _THREADS.run(feedback_page, served.feedback_log.directory, page, per_page)
     return HTMLResponse(shown, headers=PAGE_HEADERS)
+
+
+AliasName = Annotated[str, Query(description="the alias to talk to and to teach"), AfterValidator(alias_name)]
+
+
+@router.get(CHAT, response_model=None, responses={200: {"content": {"text/html": {}}}})
+async def chat(alias: AliasName = "assistant") -> HTMLResponse:
+    """A chat in which feedback changes the weights, as a page."""
+    return HTMLResponse(chat_page(alias), headers=CHAT_PAGE_HEADERS)
 
 
 eval_router = APIRouter(prefix=ROOT)

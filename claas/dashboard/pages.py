@@ -31,7 +31,8 @@ from claas.results.numbers import (
 
 ROOT = "/v1/eval"
 BENCH_ROOT = "/v1/bench"
-SECTIONS = {"Runs": ROOT, "Benchmarks": BENCH_ROOT, "Feedback": "/v1/dashboard"}
+CHAT = "/v1/chat"
+SECTIONS = {"Runs": ROOT, "Benchmarks": BENCH_ROOT, "Chat": CHAT, "Feedback": "/v1/dashboard"}
 """What every page links to, by title."""
 
 
@@ -131,10 +132,10 @@ def policy_hash(inline: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()}"
 
 
-def _headers(style_hashes: Sequence[str], *more: str) -> dict[str, str]:
-    """The style sheets of these hashes are allowed, and what `more` says; nothing else is."""
-    styles = " ".join(f"'{digest}'" for digest in style_hashes)
-    rules = ["default-src 'none'", f"style-src {styles}", "img-src 'self'", *more]
+def page_headers(styles: Sequence[str], *more: str) -> dict[str, str]:
+    """Our own style sheet and those of these hashes are allowed, and what `more` says; nothing else is."""
+    allowed = " ".join(f"'{digest}'" for digest in (policy_hash(_STYLE), *styles))
+    rules = ["default-src 'none'", f"style-src {allowed}", "img-src 'self'", *more]
     return {
         "Content-Security-Policy": "; ".join(
             [*rules, "base-uri 'none'", "form-action 'self'", "frame-ancestors 'none'"]
@@ -190,13 +191,9 @@ _STYLE = "".join(files("claas.dashboard").joinpath("templates", name).read_text(
 TEMPLATES = _templates()
 """Every template; `render` makes whole pages of them."""
 
-PAGE_HEADERS = _headers([policy_hash(_STYLE)])
+PAGE_HEADERS = page_headers([])
 """What a page is sent with that runs nothing: no scripts, no frames, nothing from elsewhere; forms go to the API."""
 
-CHART_PAGE_HEADERS = _headers(
-    [policy_hash(_STYLE), policy_hash(""), PLOTLY_STYLE_HASH],
-    "script-src 'self'",
-    "connect-src 'self'",
-)
+CHART_PAGE_HEADERS = page_headers([policy_hash(""), PLOTLY_STYLE_HASH], "script-src 'self'", "connect-src 'self'")
 """What a page with charts is sent with: it runs the API's own scripts and no inline one. Plotly adds an empty style
 sheet, which it fills by CSSOM, and that of maps, which it draws too."""

@@ -335,8 +335,15 @@ class Engine(Protocol):
         """
         ...
 
-    async def update(self, lora_id: str, items: Sequence[TrainingItem], training: TrainingConfig, key: str) -> Update:
-        """One SDPO update of the newest version, making the next one, exactly once per `key`.
+    async def update(
+        self,
+        lora_id: str,
+        items: Sequence[TrainingItem],
+        training: TrainingConfig,
+        key: str,
+        from_version: int | None = None,
+    ) -> Update:
+        """One update of the newest version, or of `from_version`, making the next one, exactly once per `key`.
 
         The key and the receipt are stored inside the new version, in the same atomic step, so that a crash
         between training and answering can neither lose nor repeat the update.

@@ -88,22 +88,32 @@ class Learner(ABC, Generic[V]):
         """Version 0 with given weights. Raises `InvalidInput` where the engine cannot take any."""
         raise InvalidInput("adapters of others are imported with mode=local and mode=modal only")
 
-    async def update(self, lora_id: str, items: Sequence[TrainingItem], training: TrainingConfig, key: str) -> Update:
+    async def update(
+        self,
+        lora_id: str,
+        items: Sequence[TrainingItem],
+        training: TrainingConfig,
+        key: str,
+        from_version: int | None = None,
+    ) -> Update:
         """The receipt of the version that `key` made, now or before. A failure leaves the newest one as it was."""
         made = self.store.made_by(lora_id, key)
         if made is not None:
             return made.receipt(replayed=True)
-        newest = self.store.get(lora_id)
-        newest.require_base(self.base)
-        return (await self._next(newest, items, training, key)).receipt()
+        parent = self.store.get(lora_id, from_version)
+        parent.require_base(self.base)
+        number = self.store.versions(lora_id)[-1].version + 1
+        return (await self._next(parent, number, items, training, key)).receipt()
 
     @abstractmethod
     async def delete(self, lora_id: str) -> bool:
         """Remove an adapter and all its versions; False when there was none."""
 
     @abstractmethod
-    async def _next(self, newest: V, items: Sequence[TrainingItem], training: TrainingConfig, key: str) -> V:
-        """Make the version after `newest`."""
+    async def _next(
+        self, parent: V, number: int, items: Sequence[TrainingItem], training: TrainingConfig, key: str
+    ) -> V:
+        """Make version `number` from `parent`."""
 
     def _example(self, item: TrainingItem, training: TrainingConfig) -> TrainingExample:
         """`item` with the prompt of its teacher. Raises `PromptTooLong` where that is beyond the window.
@@ -180,9 +190,18 @@ class VersionedEngine(Generic[V]):
         """The weights of an adapter's `version`, or of its newest; of the base model when `lora_id` is None."""
         return self._base if lora_id is None else self._store.get(lora_id, version).weights
 
-    async def update(self, lora_id: str, items: Sequence[TrainingItem], training: TrainingConfig, key: str) -> Update:
-        """One SDPO update of the newest version, making the next one, exactly once per `key`."""
-        return await self._exclusively(lora_id, lambda: self._learner.update(lora_id, items, training, key))
+    async def update(
+        self,
+        lora_id: str,
+        items: Sequence[TrainingItem],
+        training: TrainingConfig,
+        key: str,
+        from_version: int | None = None,
+    ) -> Update:
+        """One update of the newest version, or of `from_version`, making the next one, exactly once per `key`."""
+        return await self._exclusively(
+            lora_id, lambda: self._learner.update(lora_id, items, training, key, from_version)
+        )
 
     async def init_adapter(self, spec: AdapterSpec) -> Weights:
         """Create version 0, which answers exactly as the base model, unless just that exists."""

@@ -68,10 +68,15 @@ class Orchestration(RequestBody):
 
 
 class FeedbackRequest(RequestBody):
-    """One batch for one adapter; all items share `lora_id` and `training`."""
+    """One batch for one adapter; all items share `lora_id` and `training`.
+
+    `from_version` is what learns: the newest version where it is left out. With an earlier one, what was learnt after
+    it is not in the version that is made.
+    """
 
     requests: list[FeedbackItem] = Field(min_length=1, max_length=64)
     orchestration: Orchestration = Field(default_factory=Orchestration)
+    from_version: Count | None = None
 
 
 class DistillResult(Body):
@@ -129,7 +134,8 @@ class FeedbackLogEntry(Body):
     """One batch. `version`, `digest` and `timing_ms` are None when no update was made; `errors` says why.
 
     `metrics` holds what the algorithm reported as numbers; one that was not a number is named in `errors` instead.
-    `replayed`: the update had been made before under this key, and this batch trained nothing.
+    `from_version` is what was to learn, None the newest. `replayed`: the update had been made before under this key,
+    and this batch trained nothing.
     """
 
     schema_version: int = 1
@@ -139,6 +145,7 @@ class FeedbackLogEntry(Body):
     lora_id: str
     training: TrainingConfig
     items: list[LoggedItem]
+    from_version: int | None = None
     version: int | None = None
     digest: str | None = None
     replayed: bool = False

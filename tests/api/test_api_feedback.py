@@ -234,6 +234,22 @@ async def test_an_answer_is_trained_under_the_conversation_that_is_named(tmp_pat
     assert [turn.text for turn in logged.conversation] == ["Be kind.", "Hi"]
 
 
+async def test_feedback_teaches_the_version_that_is_named(tmp_path: Path, engine: FakeEngine) -> None:
+    async with serving(tmp_path, engine) as api:
+        about = item("Hi", await api.said("Hi"))
+        await api.feedback(about)
+        body = {"requests": [about], "from_version": 0}
+        headers = {"Idempotency-Key": "once"}
+        receipt = ok(await api.http.post("/v1/feedback", json=body, headers=headers))
+        assert receipt["version"] == 2
+        assert logged_at(receipt["feedback_log_path"]).from_version == 0
+        assert ok(await api.http.post("/v1/feedback", json=body, headers=headers)) == receipt
+        other = await api.http.post("/v1/feedback", json={**body, "from_version": 1}, headers=headers)
+        assert "used for other feedback" in error(other, 409)
+        assert "no version 7" in error(await api.http.post("/v1/feedback", json={**body, "from_version": 7}), 404)
+    assert [each.from_version for each in engine.trained] == [None, 0]
+
+
 async def test_a_conversation_beyond_the_window_trains_nothing(tmp_path: Path, engine: FakeEngine) -> None:
     async with serving(tmp_path, engine) as api:
         long = [{"role": "user", "content": "x" * (engine.longest_prompt + 1)}]

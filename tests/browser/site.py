@@ -15,8 +15,8 @@ from tests.fakes.engine import FakeEngine
 class Site:
     """What is served below `url`: the runs in `results`. Everything else that the API keeps is in `scratch`."""
 
-    def __init__(self, results: Path, scratch: Path) -> None:
-        self.results, self._scratch = results, scratch
+    def __init__(self, results: Path, scratch: Path, api_key: str | None = None) -> None:
+        self.results, self._scratch, self._api_key = results, scratch, api_key
         self._port = 0
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
@@ -41,7 +41,7 @@ class Site:
             store_dir=str(self._scratch / "store"),
             feedback_log_dir=str(self._scratch / "log"),
         )
-        app = create_app(FakeEngine(self._scratch / "engine"), config)
+        app = create_app(FakeEngine(self._scratch / "engine"), config, api_key=self._api_key)
         self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
         self._thread = threading.Thread(target=self._run, args=(self._server, listener))
         self._thread.start()

@@ -20,6 +20,7 @@ PAGES = {
     "baseline": address("/step", run=GOLDEN, preference="concise", metric="collapse/sample"),
     "compare": address("/compare", run=SEEDS),
     "feedback": "/v1/dashboard",
+    "chat": "/v1/chat?alias=untaught",
     "benchmarks": BENCH,
     "benchmark items": f"{BENCH}/items?run=sft&task=mmlu",
 }

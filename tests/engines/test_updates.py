@@ -68,6 +68,19 @@ async def test_the_same_updates_give_the_same_bits_interrupted_or_not(open_engin
     assert len(set(digests[0])) == 3
 
 
+async def test_an_earlier_version_learns_as_if_nothing_had_come_after_it(engine: Any) -> None:
+    await engine.init_adapter(SMALL)
+    batch = await some_items(engine)
+    first = await engine.update(SMALL.lora_id, batch, QUICK, "first")
+    undone = await engine.update(SMALL.lora_id, batch, replace(QUICK, learning_rate=0.01), "undone")
+    again = await engine.update(SMALL.lora_id, batch, QUICK, "again", from_version=0)
+    assert (again.weights.version, again.weights.digest) == (3, first.weights.digest)
+    assert again.weights.digest != undone.weights.digest
+    with pytest.raises(NotFound, match="no version 9"):
+        await engine.update(SMALL.lora_id, batch, QUICK, "none", from_version=9)
+    assert (await engine.resolve(SMALL.lora_id)).version == 3
+
+
 async def test_an_update_does_not_depend_on_what_is_decoded_meanwhile_or_trained_before(
     open_engine: Any, tmp_path: Path
 ) -> None:

@@ -44,6 +44,7 @@ class Trained:
     items: tuple[TrainingItem, ...]
     training: TrainingConfig
     key: str
+    from_version: int | None = None
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,14 @@ class FakeEngine:
         logprob = -0.5 - _moved(weights)
         return [ContinuationScore((logprob,) * len(each), (False,) * len(each)) for each in continuations]
 
-    async def update(self, lora_id: str, items: Sequence[TrainingItem], training: TrainingConfig, key: str) -> Update:
+    async def update(
+        self,
+        lora_id: str,
+        items: Sequence[TrainingItem],
+        training: TrainingConfig,
+        key: str,
+        from_version: int | None = None,
+    ) -> Update:
         versions = self._versions(lora_id)
         if (first := self.receipts.get((lora_id, key))) is not None:
             return replace(first, replayed=True)
@@ -189,7 +197,7 @@ class FakeEngine:
         update = Update(weights, dict(self.metrics), {"distill": 3.0, "save": 2.0, "logprobs": 1.0})
         versions.append(weights)
         self.receipts[lora_id, key] = update
-        self.trained.append(Trained(lora_id, tuple(items), training, key))
+        self.trained.append(Trained(lora_id, tuple(items), training, key, from_version))
         self.after_save()
         return update
 

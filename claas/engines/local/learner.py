@@ -85,9 +85,9 @@ class LocalLearner(Learner[LocalVersion]):
         self._thread.close()
 
     async def _next(
-        self, newest: LocalVersion, items: Sequence[TrainingItem], training: TrainingConfig, key: str
+        self, parent: LocalVersion, number: int, items: Sequence[TrainingItem], training: TrainingConfig, key: str
     ) -> LocalVersion:
-        return await self._in_thread("the update", lambda: self._trained(newest, items, training, key))
+        return await self._in_thread("the update", lambda: self._trained(parent, number, items, training, key))
 
     async def _in_thread(self, what: str, work: Callable[[], T]) -> T:
         job = LearnJob(what, work)
@@ -114,22 +114,20 @@ class LocalLearner(Learner[LocalVersion]):
         return self._save(lora_id, 0, shape, weights, {}, None, {}, Clock())
 
     def _trained(
-        self, newest: LocalVersion, items: Sequence[TrainingItem], training: TrainingConfig, key: str
+        self, parent: LocalVersion, number: int, items: Sequence[TrainingItem], training: TrainingConfig, key: str
     ) -> LocalVersion:
         clock = Clock()
         with clock.timing("load"):
-            model = self._adapted(newest.shape)
-            load_adapter(model, from_bytes(self._store.read_adapter(newest)))
+            model = self._adapted(parent.shape)
+            load_adapter(model, from_bytes(self._store.read_adapter(parent)))
             rate = training.learning_rate or default_learning_rate(self.base.base_model)
             optimizer = new_optimizer(trainable_parameters(model), rate)
-            state = self._store.read_optimizer(newest)
+            state = self._store.read_optimizer(parent)
             load_optimizer_tensors(optimizer, {} if state is None else from_bytes(state))
         with clock.timing("distill"):
             metrics = run_update(model, optimizer, [self._example(item, training) for item in items], training)
         tensors, state = _tensors(model), optimizer_tensors(optimizer)
-        return self._save(
-            newest.lora_id, newest.version + 1, newest.shape, to_bytes(tensors), state, key, metrics, clock
-        )
+        return self._save(parent.lora_id, number, parent.shape, to_bytes(tensors), state, key, metrics, clock)
 
     def _adapted(self, shape: LoraShape) -> PeftModel:
         """The base model with an adapter of `shape`, whose values are whatever was trained last."""

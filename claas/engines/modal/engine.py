@@ -170,13 +170,20 @@ class ModalEngine:
         """Log probabilities of each continuation after `prompt`, which is read once for all of them."""
         return await self._service.call("score_continuations", weights, prompt, continuations)
 
-    async def update(self, lora_id: str, items: Sequence[TrainingItem], training: TrainingConfig, key: str) -> Update:
-        """One SDPO update of the newest version, making the next one, exactly once per `key`.
+    async def update(
+        self,
+        lora_id: str,
+        items: Sequence[TrainingItem],
+        training: TrainingConfig,
+        key: str,
+        from_version: int | None = None,
+    ) -> Update:
+        """One update of the newest version, or of `from_version`, making the next one, exactly once per `key`.
 
         It goes on in the app when the caller is gone or out of time; asked again with its key, it returns its receipt.
         """
         async with self._locks.holding(lora_id):
-            return await self._service.call("update", lora_id, items, training, key)
+            return await self._service.call("update", lora_id, items, training, key, from_version)
 
     async def init_adapter(self, spec: AdapterSpec) -> Weights:
         """Create version 0, which answers exactly as the base model, unless just that exists."""

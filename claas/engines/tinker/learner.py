@@ -64,13 +64,13 @@ class TinkerLearner(Learner[TinkerVersion]):
         return (await self._save(run, spec.lora_id, 0, spec.rank, None, {}, clock, spec.seed)).weights
 
     async def _next(
-        self, newest: TinkerVersion, items: Sequence[TrainingItem], training: TrainingConfig, key: str
+        self, parent: TinkerVersion, number: int, items: Sequence[TrainingItem], training: TrainingConfig, key: str
     ) -> TinkerVersion:
         require_trainable("tinker", training)
         examples = await TEXT_THREADS.run(lambda: [self._example(item, training) for item in items])
         clock = Clock()
         with clock.timing("logprobs"):
-            made, run = await both(self._data(examples, newest, training), self._run(newest))
+            made, run = await both(self._data(examples, parent, training), self._run(parent))
         tokens = int(made.metrics["tokens_processed"])
         loss = "cross_entropy" if training.objective == SFT else "importance_sampling"
         rate = training.learning_rate or default_learning_rate(self.base.base_model)
@@ -79,8 +79,8 @@ class TinkerLearner(Learner[TinkerVersion]):
             bound = training.max_grad_norm * tokens
             steps = await run.train(made.data, loss, training.steps_per_batch, rate, bound)
         metrics = {**made.metrics, **_step_metrics(steps, tokens), **_billed(examples, training)}
-        record = await self._save(run, newest.lora_id, newest.version + 1, newest.rank, key, metrics, clock)
-        await self._give_up_old(newest.lora_id)
+        record = await self._save(run, parent.lora_id, number, parent.rank, key, metrics, clock)
+        await self._give_up_old(parent.lora_id)
         return record
 
     async def delete(self, lora_id: str) -> bool:
@@ -115,29 +115,29 @@ class TinkerLearner(Learner[TinkerVersion]):
             await self._disk.run(self._store.needed, [path])
 
     async def _data(
-        self, examples: Sequence[TrainingExample], newest: TinkerVersion, training: TrainingConfig
+        self, examples: Sequence[TrainingExample], parent: TinkerVersion, training: TrainingConfig
     ) -> Advantages:
         """What the service trains on; SDPO has the answers scored for it first."""
         if training.objective == SFT:
             return as_they_are(examples)
-        judged = await together(self._judged(each, newest) for each in examples)
+        judged = await together(self._judged(each, parent) for each in examples)
         return await TEXT_THREADS.run(advantages, examples, judged, training.is_clip)
 
-    async def _judged(self, example: TrainingExample, newest: TinkerVersion) -> Judged:
+    async def _judged(self, example: TrainingExample, parent: TinkerVersion) -> Judged:
         """The response under the student and under the teacher, asked for together."""
         student, teacher = await both(
-            self._service.logprobs(newest.sampler_path, (*example.prompt_ids, *example.token_ids)),
+            self._service.logprobs(parent.sampler_path, (*example.prompt_ids, *example.token_ids)),
             self._service.logprobs(None, (*example.teacher_prompt_ids, *example.token_ids)),
         )
         length = len(example.token_ids)
         return Judged(example.logprobs, tuple(student[-length:]), tuple(teacher[-length:]))
 
-    async def _run(self, newest: TinkerVersion) -> TrainingRun:
-        """A run that stands where `newest` does. It is in no store while it trains, so that a failure drops it."""
-        path, run = self._warm.pop(newest.lora_id, ("", None))
-        if run is not None and path == newest.state_path:
+    async def _run(self, parent: TinkerVersion) -> TrainingRun:
+        """A run that stands where `parent` does. It is in no store while it trains, so that a failure drops it."""
+        path, run = self._warm.pop(parent.lora_id, ("", None))
+        if run is not None and path == parent.state_path:
             return run
-        return await self._service.restored_run(newest.state_path)
+        return await self._service.restored_run(parent.state_path)
 
     async def _save(
         self,

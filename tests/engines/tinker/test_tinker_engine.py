@@ -115,6 +115,18 @@ async def test_the_window_is_the_models_where_the_service_tells_none(open_tinker
     assert (await open_tinker()).window == 2048
 
 
+async def test_an_earlier_version_learns_from_its_own_checkpoint(open_tinker: Any, fake: FakeTinker) -> None:
+    engine = await open_tinker()
+    await engine.init_adapter(AdapterSpec(LORA, rank=8))
+    taken = await batch(engine)
+    await engine.update(LORA, taken, QUICK, "first")
+    assert fake.bodies("load_weights") == []
+    made = await engine.update(LORA, taken, QUICK, "second", from_version=0)
+    assert made.weights.version == 2
+    (restored,) = fake.bodies("load_weights")
+    assert "000000" in restored["path"]
+
+
 async def test_an_update_trains_on_teacher_less_student(open_tinker: Any, fake: FakeTinker) -> None:
     engine = await open_tinker()
     await engine.init_adapter(AdapterSpec(LORA, rank=8, seed=3))
