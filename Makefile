@@ -55,8 +55,8 @@ browser: install  ## the tests of the pages in headless Chromium, which has to b
 test: install  ## the default test suite
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
-reference: install  ## write docs/reference.md anew from what the code says of itself
-	$(BIN)/python -m docs.reference
+reference: install  ## write docs/reference.md and configs/schema anew from what the code says of itself
+	$(BIN)/python -m docs.reference && $(BIN)/python -m docs.schema
 
 check: install  ## format, lint, types and tests
 	$(BIN)/ruff format --check .

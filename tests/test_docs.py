@@ -2,12 +2,15 @@
 
 import importlib
 import importlib.util
+import json
 import re
 import shlex
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from tests.test_architecture import ALLOWED
 
@@ -102,3 +105,17 @@ def anchors(page: Path) -> set[str]:
     """The anchors that GitHub gives the headings of a page."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_notebook_runs_from_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last cell shows answers that only followed the preference after the last update."""
+    notebook = json.loads((ROOT / "docs" / "results.ipynb").read_text(encoding="utf-8"))
+    monkeypatch.chdir(ROOT / "docs")
+    monkeypatch.setattr("matplotlib.pyplot.figure", lambda **settings: Figure(**settings))
+    names: dict[str, Any] = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+    assert set(names["heldout"]["update"]) == {0, 1, 2, 3, 4}
+    assert len(names["axes"].lines) == len(names["runs"]) == 2
+    assert 0 < len(names["gained"]) < 16

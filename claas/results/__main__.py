@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from claas.core.command_line import ended, say
 from claas.core.errors import ExitCode, InvalidInput, NotFound
+from claas.core.settings import config_root
 from claas.results.labels import change_labels
 from claas.results.numbers import disk_size
 from claas.results.upkeep import delete, free, parts_of, require_deletable, require_run
@@ -49,6 +50,10 @@ def _export(asked: argparse.Namespace) -> None:
 
     for path in export([_root(each) for each in asked.run], asked.to, asked.output, with_samples=asked.samples):
         print(path)
+
+
+def _schema(asked: argparse.Namespace) -> None:
+    print(config_root() / "schema" / f"{asked.of}.json")
 
 
 def _tag(asked: argparse.Namespace) -> None:
@@ -163,6 +168,9 @@ def _parser() -> argparse.ArgumentParser:
         "--output", type=Path, default=Path("frames"), metavar="DIR", help="where to write, by default frames"
     )
     exported.add_argument("--samples", action="store_true", help="every transcript, too")
+
+    schema = command("schema", _schema, "where the JSON schema of a file is, for editors and other programs")
+    schema.add_argument("of", choices=("preference", "config", "summary", "metadata", "baseline", "step"))
 
     tag = command("tag", _tag, "tags added and taken away, as in: tag RUN +best -old; without any, those there are")
     runs(tag)

@@ -64,48 +64,71 @@ def working_directory_importable() -> Generator[None, None, None]:
         sys.path.remove(here)
 
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Text = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1), Field(json_schema_extra={"pattern": r"\S"})
+]
 
 
 class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+_TARGET = {"properties": {"_target_": {"type": "string"}}, "required": ["_target_"]}
+"""What the JSON schema says of a class to be made; its other keys are the class's own arguments."""
+
+
 class _Message(_Closed):
+    """One turn of a conversation."""
+
     role: Text
     content: Text
 
 
 class _Pair(_Closed):
+    """An answer with the preference and one without, to the same conversation."""
+
     prompt_messages: list[_Message] = Field(min_length=1)
     positive_response: Text
     negative_response: Text
-    told_apart: bool = True
+    told_apart: bool = Field(
+        default=True, description="false where they differ in something that the verifier is not meant to see"
+    )
 
 
 class _Opposite(_Closed):
+    """What a user says who wants the contrary from now on, for protocol=flip."""
+
     feedback_string: Text
-    verifier: dict[str, Any]
+    verifier: dict[str, Any] = Field(json_schema_extra=_TARGET)
 
 
-class _PreferenceFile(_Closed):
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
-    feedback_string: Text
-    verifier: dict[str, Any]
-    logprob_pairs: list[_Pair] = Field(min_length=1)
-    probe_prompts: list[Text] = Field(min_length=1)
-    heldout_prompts: list[Text] = []
-    feedback_paraphrases: list[Text] = []
-    out_of_scope_prompts: list[Text] = []
-    out_of_scope_verifier: dict[str, Any] | None = None
-    acceptable: list[NonAnswer] = []
+class PreferenceFile(_Closed):
+    """A preference: what the user wants, how to tell whether an answer shows it, and the prompts that ask."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)] = Field(
+        description="as in preferences=[name]; the file should be called so, too"
+    )
+    feedback_string: Text = Field(description="what the user says of every answer")
+    verifier: dict[str, Any] = Field(
+        description="_target_ names a callable of the response that returns a VerifierResult; other keys are arguments",
+        json_schema_extra=_TARGET,
+    )
+    logprob_pairs: list[_Pair] = Field(min_length=1, description="answers with the preference and without")
+    probe_prompts: list[Text] = Field(min_length=1, description="feedback is given on answers to these")
+    heldout_prompts: list[Text] = Field(default=[], description="never trained on; at least 16 for a verdict")
+    feedback_paraphrases: list[Text] = Field(default=[], description="for feedback_variation=paraphrase")
+    out_of_scope_prompts: list[Text] = Field(default=[], description="whose users ask for the opposite")
+    out_of_scope_verifier: dict[str, Any] | None = Field(
+        default=None, description="1 when such a user got what they asked for", json_schema_extra=_TARGET
+    )
+    acceptable: list[NonAnswer] = Field(default=[], description="non-answers that show this preference after all")
     opposite: _Opposite | None = None
-    touches: list[Form] = []
+    touches: list[Form] = Field(default=[], description="the forms that the preference is about")
 
 
 def read_preference(path: Path) -> Preference:
     """The preference in that file. `InvalidInput` with one line on the first mistake."""
-    file = yaml_files.checked(_PreferenceFile, yaml_files.read(path), path)
+    file = yaml_files.checked(PreferenceFile, yaml_files.read(path), path)
     _require_distinct_sides(file, path)
     _require_no_overlap(file, path)
     return Preference(
@@ -129,7 +152,7 @@ def _opposite(given: _Opposite | None, path: Path) -> Opposite | None:
     return Opposite(given.feedback_string, _verifier(given.verifier, f"{path}: opposite.verifier"))
 
 
-def _out_of_scope(file: _PreferenceFile, path: Path) -> OutOfScope | None:
+def _out_of_scope(file: PreferenceFile, path: Path) -> OutOfScope | None:
     prompts, verifier = file.out_of_scope_prompts, file.out_of_scope_verifier
     if verifier is None and not prompts:
         return None
@@ -151,13 +174,13 @@ def _pair(pair: _Pair) -> LogprobPair:
     return LogprobPair(messages, pair.positive_response, pair.negative_response, pair.told_apart)
 
 
-def _require_distinct_sides(file: _PreferenceFile, path: Path) -> None:
+def _require_distinct_sides(file: PreferenceFile, path: Path) -> None:
     for index, pair in enumerate(file.logprob_pairs):
         if pair.positive_response == pair.negative_response:
             raise InvalidInput(f"{path}: logprob_pairs.{index}: positive and negative response are the same")
 
 
-def _require_no_overlap(file: _PreferenceFile, path: Path) -> None:
+def _require_no_overlap(file: PreferenceFile, path: Path) -> None:
     """A prompt belongs to one kind; wording decides, so that "Hi!" and "hi" are the same prompt."""
     probe, heldout, out_of_scope = file.probe_prompts, file.heldout_prompts, file.out_of_scope_prompts
     for prompt in _shared(probe, heldout):
