@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from claas.core.errors import StackError
 from claas.core.settings import TrainingConfig
 from claas.eval.run.canaries import ROUNDING, Canaries
-from claas.eval.run.canary import EARLIER_TEXT, canary_text
+from claas.eval.run.canary import EARLIER_TEXT, canary_text, readable
 from claas.eval.runner import run_harness
-from claas.eval.stacks.stack import CompletionScore, LostAnswer, WrongWeights
+from claas.eval.stacks.stack import Answer, CompletionScore, LostAnswer, WrongWeights
 from claas.results.records import AdapterVersion, Canary
 from claas.results.settings import EvalConfig
 from tests.eval.record_files import change
@@ -156,6 +156,53 @@ def test_answers_that_cannot_be_scored_token_by_token_are_said_to_be_unchecked(t
     assert [record["canary"]["chat"]["error"] for record in (found["baseline"], *found["steps"])] == [
         "read again, the answer is made of other tokens"
     ] * 2
+
+
+class SplitsEmoji(Halting):
+    """Ends answers in an emoji of three tokens; reads U+FFFD, as each of them is written, as one unlikely token."""
+
+    async def answer(self, adapter: Any, prompt: str, **how: Any) -> Answer:
+        said = await super().answer(adapter, prompt, **how)
+        words = (*_spaced(said.text), *["\N{REPLACEMENT CHARACTER}"] * 3)
+        return replace(
+            said,
+            text=f"{said.text}\N{GLOWING STAR}",
+            tokens=words,
+            logprobs=(*said.logprobs, -1.0, -1.0, -1.0),
+            completion_tokens=len(words),
+        )
+
+    async def score(self, adapter: Any, messages: Any, completion: str) -> CompletionScore:
+        text, parts, _ = completion.partition("\N{REPLACEMENT CHARACTER}")
+        scored = await super().score(adapter, messages, text)
+        if not parts:
+            return replace(scored, tokens=(*_spaced(text), "<end>"))
+        size = len(completion) - len(text)
+        tokens, logprobs = (*_spaced(text), *[parts] * size), (*scored.logprobs[:-1], *[-9.0] * size)
+        return replace(scored, tokens=tokens, logprobs=logprobs)
+
+
+def _spaced(text: str) -> list[str]:
+    first, *others = text.split()
+    return [first, *(f" {word}" for word in others)]
+
+
+def test_an_answer_is_checked_up_to_the_first_character_that_takes_several_tokens(tmp_path: Path) -> None:
+    asyncio.run(run(SplitsEmoji(talkative()), settings(tmp_path / "run", num_steps=2)))
+    found = outcome(tmp_path / "run")
+    for record in (found["baseline"], *found["steps"]):
+        chat = record["canary"]["chat"]
+        said = chat["answers"][chat["scored"]]
+        assert said["tokens"][-3:] == ["\N{REPLACEMENT CHARACTER}"] * 3
+        assert {len(scores) for scores in chat["scores"].values()} == {len(said["tokens"]) - 3}
+        assert chat["scores"][f"eval-kuro-run@{record['adapter']['version']}"] == said["logprobs"][:-3]
+
+
+def test_before_a_part_of_a_character_tokens_can_be_read_again() -> None:
+    part = "\N{REPLACEMENT CHARACTER}"
+    assert readable(["Well", ",", part, part, part, " yes"]) == ["Well", ","]
+    assert readable([f" {part}", "yes"]) == []
+    assert readable(["All", " of", " it"]) == ["All", " of", " it"]
 
 
 class LosesCanaries(Halting):

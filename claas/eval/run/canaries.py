@@ -105,11 +105,14 @@ class Canaries:
     def _require_own_words(
         self, adapter: AdapterVersion, answer: Transcript, scores: Mapping[str, Sequence[float]]
     ) -> None:
-        """An answer must have its version's scores, and not those of the version before or the base model."""
+        """An answer must have its version's scores, and not those of the version before or the base model.
+
+        Scores are of its tokens up to the first that cannot be read again.
+        """
         own = scores.get(adapter.model)
         if own is None:
             return
-        sampled, weights = answer.logprobs or [], self._weights[adapter.model]
+        sampled, weights = (answer.logprobs or [])[: len(own)], self._weights[adapter.model]
         far = _apart(sampled, own)
         for model, score in scores.items():
             if weights == self._weights.get(model, _BASE):

@@ -7,9 +7,11 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import takewhile
 
 from claas.core.concurrency import both, together
 from claas.core.errors import StackError
+from claas.core.text import PART_OF_A_CHARACTER
 from claas.eval.metrics.metric import Subject, seed_for
 from claas.eval.run.canaries import is_apart
 from claas.eval.run.measuring import allowed_share
@@ -102,7 +104,7 @@ def drawn_answers(subject: Subject, measured: Sequence[Transcript]) -> list[Tran
 async def _check_answer(subject: Subject, answer: Transcript, others: Sequence[AdapterVersion]) -> RescoredAnswer:
     scores, error = await _score_again(subject, answer, ())
     own = scores.get(subject.adapter.model)
-    if own is not None and is_apart(answer.logprobs or (), own):
+    if own is not None and is_apart((answer.logprobs or ())[: len(own)], own):
         scores, error = await _score_again(subject, answer, others)
     return RescoredAnswer(metric=answer.metric, item=answer.item, scores=scores, error=error)
 
@@ -117,10 +119,12 @@ def _others(base_model: str, before: AdapterVersion | None) -> list[AdapterVersi
 async def _score_again(
     subject: Subject, answer: Transcript, others: Sequence[AdapterVersion]
 ) -> tuple[dict[str, list[float]], str | None]:
-    """The scores of an answer's tokens by the subject and by `others`, by model; without any, and why not."""
-    tokens = answer.tokens
-    if not tokens:
+    """The scores of an answer's readable tokens by the subject and by `others`, by model; without any, and why not."""
+    if not answer.tokens:
         return {}, answer.error or "the stack does not tell the tokens of its answers"
+    tokens = readable(answer.tokens)
+    if not tokens:
+        return {}, "the answer begins with a part of a character, which no text spells"
     if answer.rollout_id is None:
         return await _read_again(subject, answer, tokens, others)
     completion = _completion(answer, tokens)
@@ -150,6 +154,14 @@ async def _read_again(
     return {each.adapter.model: read.logprobs[-len(tokens) :] for each, read in scored if read.logprobs}, None
 
 
+def readable(tokens: Sequence[str]) -> list[str]:
+    """The tokens before the first that is only a part of a character: written out, they are those tokens again.
+
+    An emoji may be three tokens. Each reads as U+FFFD, and so do those of other characters, and that character itself.
+    """
+    return list(takewhile(lambda token: PART_OF_A_CHARACTER not in token, tokens))
+
+
 async def sample_chat(subject: Subject) -> list[tuple[Transcript, Answer | None]]:
     """Two short answers at temperature 1 under different seeds, to another probe prompt at every step."""
     prompts, turn = subject.preference.probe_prompts, 0 if subject.step is None else subject.step + 1
@@ -158,8 +170,12 @@ async def sample_chat(subject: Subject) -> list[tuple[Transcript, Answer | None]
 
 
 def _completion(answer: Transcript, tokens: Sequence[str]) -> str:
-    """What to score of an answer: its text or, where its thinking was taken out of that, what its tokens spell."""
-    said, text = tokens[:-1] if answer.finish_reason == "stop" else tokens, answer.response or ""
+    """What to score of an answer: its text or, where that is not what its tokens spell, these.
+
+    Thinking is taken out of a text, and only a beginning of `tokens` may be readable.
+    """
+    ended = answer.finish_reason == "stop" and len(tokens) == len(answer.tokens or ())
+    said, text = tokens[:-1] if ended else tokens, answer.response or ""
     whole = {"".join("".join(turn).split()) for turn in (said, tokens)}
     return text if "".join(text.split()) in whole else "".join(said)
 
