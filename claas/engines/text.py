@@ -6,7 +6,8 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import takewhile
 from typing import Any, Protocol, TypeAlias, cast
 
 from pydantic import JsonValue
@@ -92,6 +93,12 @@ class ChatFormat:
         if end is None:
             end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else min(stops)
         return cls(tokenizer, template, frozenset(stops), end)
+
+    @cached_property
+    def opening(self) -> list[int]:
+        """The tokens that every conversation begins with which begins with the user."""
+        one, other = (self.prompt_ids(({"role": "user", "content": said},)) for said in ("hi", "What?"))
+        return [token for token, _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))]
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """The tokens that the answer to `messages` continues: remembered, as many are asked again."""

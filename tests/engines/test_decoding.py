@@ -182,3 +182,27 @@ async def test_an_urgent_answer_comes_before_others_and_is_the_same(
     urgent = await engine.sample(base, user(PROMPTS[3]), SamplingParams(60, 1.0, seed=3, urgent=True))
     assert 2 not in ended
     assert [*await asyncio.gather(*tasks), urgent] == alone
+
+
+def test_what_conversations_begin_with_is_read_once_for_each_version(base: Any) -> None:
+    from claas.engines.local.decode import DecodeJob, Decoder
+    from claas.engines.local.llama import forwards_of
+    from claas.engines.local.lora import base_weights
+
+    weights, fed = base_weights(base), list[tuple[int, int]]()
+    (forward,) = forwards_of(base, weights, 1)
+
+    def counting(ids: torch.Tensor, *rest: Any) -> torch.Tensor:
+        fed.append((ids.shape[0], ids.shape[1]))
+        return forward(ids, *rest)
+
+    decoder = Decoder(counting, base.device, base.chat.stop_ids, base.chat.text, base.chat.opening)
+    jobs = [DecodeJob(base.chat.prompt_ids(user(prompt)), weights, SamplingParams(1)) for prompt in PROMPTS[:2]]
+    decoder.admit(jobs[:1])
+    decoder.admit(jobs[1:])
+    assert len(base.chat.opening) == 17
+    assert fed == [(1, 16), (1, 16), (1, 16)]  # the opening, and what is left of two prompts of 32 tokens at most
+    fed.clear()
+    other = DecodeJob(base.chat.prompt_ids(user(PROMPTS[0]))[1:], weights, SamplingParams(1))
+    decoder.admit([other])
+    assert fed == [(1, 32)]  # it begins otherwise

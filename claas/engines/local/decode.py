@@ -7,13 +7,15 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 from typing import Literal, cast
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from claas.engines.base import SamplingParams
-from claas.engines.local.forward import Forward, SlotCache, round_up
+from claas.engines.local.forward import Forward, PrefixCache, SlotCache, round_up
 from claas.engines.local.linear import ModelWeights, Segment
+from claas.engines.local.model import STRIDE
 from claas.engines.local.prediction import Prediction
 from claas.engines.versioned import MOST_TOP_LOGPROBS, SampledIds, ScoredIds
 
@@ -88,16 +90,24 @@ class Decoder:
     """The rows being decoded. Synchronous; one thread.
 
     A row's tokens and logprobs do not depend on the other rows: every operation works row by row, on shapes that
-    give the same bits for any number of rows.
+    give the same bits for any number of rows. Of prompts that begin with `opening`, as much of it as `STRIDE` divides
+    is read once for each version, by itself: whether a prompt is among them follows from the prompt alone.
     """
 
     def __init__(
-        self, forward: Forward, device: torch.device, stop_ids: frozenset[int], text: Callable[[Sequence[int]], str]
+        self,
+        forward: Forward,
+        device: torch.device,
+        stop_ids: frozenset[int],
+        text: Callable[[Sequence[int]], str],
+        opening: Sequence[int] = (),
     ) -> None:
         self._forward = forward
         self._device = device
         self._stop_ids = stop_ids
         self._text = text
+        self._opening = list(opening[: len(opening) // STRIDE * STRIDE])
+        self._openings = WeakKeyDictionary[ModelWeights, PrefixCache]()
         self._cache = SlotCache()
         self._rows: list[DecodeJob] = []  # by slot
 
@@ -109,12 +119,12 @@ class Decoder:
     @torch.inference_mode()
     def admit(self, jobs: Iterable[DecodeJob]) -> None:
         """Run the prompts and sample each job's first token."""
-        ordered = sorted(jobs, key=_prompt_group)
-        for (_, length), same in groupby(ordered, _prompt_group):
+        ordered = sorted(jobs, key=self._prompt_group)
+        for (_, first, length), same in groupby(ordered, self._prompt_group):
             together = list(same)
-            size = max(1, _PREFILL_TOKENS // length)
+            size = max(1, _PREFILL_TOKENS // (length - first))
             for start in range(0, len(together), size):
-                self._prefill(together[start : start + size], length)
+                self._prefill(together[start : start + size], first, length)
         self._leave()
 
     @torch.inference_mode()
@@ -153,19 +163,40 @@ class Decoder:
         """Forget all rows, whose jobs have failed."""
         self._arrange([])
 
-    def _prefill(self, jobs: list[DecodeJob], length: int) -> None:
+    def _prompt_group(self, job: DecodeJob) -> tuple[int, int, int]:
+        """Prompts run together that have the same weights, as many tokens read before, and the same padded length."""
+        size = len(self._opening)
+        opens = len(job.prompt_ids) > size and job.prompt_ids[:size] == self._opening
+        return id(job.weights), size if opens else 0, round_up(len(job.prompt_ids))
+
+    def _prefill(self, jobs: list[DecodeJob], first: int, length: int) -> None:
+        """Read the prompts from position `first` on, padded to `length`."""
+        weights = jobs[0].weights
+        opening = self._opening_of(weights) if first else None
         slots = [len(self._rows) + index for index in range(len(jobs))]
-        ids = torch.zeros(len(jobs), length, dtype=torch.long)
-        keep = torch.zeros(len(jobs), length, dtype=torch.bool)
+        ids = torch.zeros(len(jobs), length - first, dtype=torch.long)
+        keep = torch.zeros(ids.shape, dtype=torch.bool)
         for index, job in enumerate(jobs):
-            ids[index, : len(job.prompt_ids)] = torch.tensor(job.prompt_ids)
-            keep[index, len(job.prompt_ids) - 1] = True
-        self._cache.prefilling(slots, length, self._device)
-        positions = torch.arange(length, device=self._device).expand(len(jobs), -1)
-        segments = [Segment(jobs[0].weights, len(jobs))]
+            ids[index, : len(job.prompt_ids) - first] = torch.tensor(job.prompt_ids[first:])
+            keep[index, len(job.prompt_ids) - first - 1] = True
+        self._cache.prefilling(slots, length, self._device, opening)
+        positions = torch.arange(first, length, device=self._device).expand(len(jobs), -1)
+        segments = [Segment(weights, len(jobs))]
         logits = self._forward(ids.to(self._device), positions, length, keep.to(self._device), segments, self._cache)
         self._rows.extend(jobs)
         self._extend(jobs, [()] * len(jobs), logits)
+
+    def _opening_of(self, weights: ModelWeights) -> PrefixCache:
+        """The opening as these weights read it, once."""
+        read = self._openings.get(weights)
+        if read is None:
+            read, ids = PrefixCache(), self._tensor(self._opening)[None]
+            last = torch.zeros(ids.shape, dtype=torch.bool, device=self._device)
+            last[:, -1] = True
+            positions = torch.arange(ids.shape[1], device=self._device)[None]
+            self._forward(ids, positions, ids.shape[1], last, [Segment(weights, 1)], read)
+            self._openings[weights] = read
+        return read
 
     def _extend(self, rows: Sequence[DecodeJob], predicted: Sequence[Sequence[int]], logits: Tensor) -> None:
         """Sample the next tokens of `rows` from their logits (N, V).
@@ -217,11 +248,6 @@ class Decoder:
 
     def _tensor(self, values: list[int]) -> Tensor:
         return torch.tensor(values, device=self._device)
-
-
-def _prompt_group(job: DecodeJob) -> tuple[int, int]:
-    """Prompts run together when they have the same weights and the same padded length."""
-    return id(job.weights), round_up(len(job.prompt_ids))
 
 
 def _segments(rows: Sequence[DecodeJob], predicted: Sequence[Sequence[int]]) -> list[Segment]:

@@ -64,7 +64,10 @@ class LocalEngine(VersionedEngine[LocalVersion]):
         # Where one operation runs on one core, as many threads of each kind as there are cores, up to a few.
         threads = min(os.cpu_count() or 1, _MOST_THREADS) if base.packed else 1
         forwards = forwards_of(base, self._adapters.of_base, 2 * threads)
-        decoders = [Decoder(forward, base.device, base.chat.stop_ids, base.chat.text) for forward in forwards[:threads]]
+        chat = base.chat
+        decoders = [
+            Decoder(forward, base.device, chat.stop_ids, chat.text, chat.opening) for forward in forwards[:threads]
+        ]
         self._batcher = Batcher(decoders, max_batch_rows)
         self._scorer = Scorer(forwards[threads:], base.device, base.config.vocab_size)
 

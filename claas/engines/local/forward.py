@@ -31,12 +31,21 @@ class SlotCache(Cache):
         self._columns = 0
         self._slots = torch.zeros(0, 1, dtype=torch.long)
         self._positions: Tensor | None = None
+        self._opening: PrefixCache | None = None
         self._apart = False
         self._length = 0
 
-    def prefilling(self, slots: Sequence[int], length: int, device: torch.device) -> None:
-        """The next pass writes positions 0..length-1 of `slots`, and attends to nothing else."""
+    def prefilling(
+        self, slots: Sequence[int], length: int, device: torch.device, opening: "PrefixCache | None" = None
+    ) -> None:
+        """The next pass writes positions 0..length-1 of `slots`, and attends to nothing else.
+
+        Where all begin with an `opening` that was read before, the pass is fed what follows it.
+        """
         self._reserve(max(slots) + 1, length)
+        self._opening = opening
+        if opening is not None:
+            opening.continuing(torch.zeros(len(slots), dtype=torch.long, device=device))
         self._slots = torch.tensor(slots, device=device)[:, None]
         self._positions, self._apart = None, False
         self._length = length
@@ -81,6 +90,8 @@ class SlotCache(Cache):
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
         """Write a layer's new keys and values (B, heads, T, size) and return those to attend to."""
+        if self._positions is None and self._opening is not None:
+            key_states, value_states = self._opening.update(key_states, value_states, layer_idx)
         self._write(self._keys, layer_idx, key_states)
         self._write(self._values, layer_idx, value_states)
         if self._positions is None:

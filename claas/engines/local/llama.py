@@ -91,6 +91,7 @@ class LlamaForward:
     ) -> Tensor:
         self._router.route(segments)
         tokens, alone = _Ragged(keep, rounded=len(segments) == 1), isinstance(cache, SlotCache) and cache.steps
+        wanted, count = tokens.wanted(keep)
         hidden = {window: mask(positions, length, self._embedding.dtype, window) for window in self._windows}
         x = F.embedding(tokens.pack(ids), self._embedding)  # (N, H)
         places = tokens.pack(positions).clamp_max(len(self._cos) - 1)  # padding may stand beyond the window
@@ -102,9 +103,11 @@ class LlamaForward:
                 k, v = cache.update(k, v, index)
             attended = layer.attend(tokens.pad(q), k, v, hidden[layer.window], alone=alone)
             attended = tokens.pack(attended)  # (N, Q * D)
+            if layer is self._layers[-1] and wanted is not None:  # nothing reads the others any more
+                x, attended = x[wanted], attended[wanted]
             x = x + self._router.linear(layer.o, attended)
             x = x + self._feed_forward(layer, layer.before_mlp(x))
-        return self._head(self._norm(x[tokens.pack(keep)]))
+        return self._head(self._norm(x))[:count]
 
     def _projected(self, layer: "_Layer", x: Tensor, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (N, Q, D), keys and values (N, K, D) of N tokens (N, H), the first two rotated."""
@@ -130,11 +133,21 @@ class _Ragged:
 
     def __init__(self, keep: Tensor, *, rounded: bool) -> None:
         self._shape = keep.shape
+        self._rounded = rounded and not keep.is_cuda
         self._matter = keep.flip(1).cummax(1).values.flip(1) if keep.shape[1] > 1 else None
-        if self._matter is not None and rounded and not keep.is_cuda:
+        if self._matter is not None and self._rounded:
             count = int(self._matter.sum())
             padding = (~self._matter).flatten().nonzero()[: -count % _ROUND if count > _ROUND else 0, 0]
             self._matter.view(-1)[padding] = True
+
+    def wanted(self, keep: Tensor) -> tuple[Tensor | None, int]:
+        """Where the kept of the packed tokens are, None for all, and how many. What rounds them comes after them."""
+        kept = self.pack(keep)
+        indices = kept.nonzero()[:, 0]
+        count = len(indices)
+        if count == len(kept):
+            return None, count
+        return F.pad(indices, (0, -count % _ROUND if self._rounded and count > _ROUND else 0)), count
 
     def pack(self, padded: Tensor) -> Tensor:
         """(B, T, ...) → (N, ...)."""

@@ -134,7 +134,8 @@ def _job(base: LoadedModel, length: int, weights: ModelWeights) -> DecodeJob:
 
 def _decode(base: LoadedModel, weights: ModelWeights, jobs: Sequence[DecodeJob]) -> None:
     (forward,) = forwards_of(base, weights, 1)
-    decoder = Decoder(forward, base.device, frozenset(), base.chat.text)
+    opening = max((job.prompt_ids for job in jobs if len(job.prompt_ids) <= _WHOLE), key=len)  # some read in two parts
+    decoder = Decoder(forward, base.device, frozenset(), base.chat.text, opening)
     decoder.admit(jobs)
     while decoder.rows:
         decoder.step()
