@@ -12,8 +12,9 @@ from torch import Tensor
 LinearOp: TypeAlias = Callable[[Tensor], Tensor]
 """(..., in) → (..., out)."""
 
-_FEWEST_ROWS = 4
-"""Below this many rows CPU libraries switch to a kernel that rounds differently (measured with MKL)."""
+_ROWS = 4
+"""CPU libraries multiply so many rows at a time, each of several threads its share of them, and round what is left of
+fewer differently (measured with MKL on 1 to 8 threads)."""
 _WIDE = 1024
 """Inputs beyond which a row alone is multiplied in parts, and so rounded differently (measured with oneDNN)."""
 
@@ -32,9 +33,10 @@ def linear_op(weight: Tensor, bias: Tensor | None, *, pack: bool) -> LinearOp:
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`F.linear`, each row of whose result is the same bits however many rows there are."""
     rows = x.shape[:-1].numel()
-    if rows >= _FEWEST_ROWS or x.is_cuda:
+    missing = -rows % _ROWS
+    if not missing or x.is_cuda:
         return F.linear(x, weight, bias)
-    padded = F.pad(x.reshape(rows, x.shape[-1]), (0, 0, 0, _FEWEST_ROWS - rows))
+    padded = F.pad(x.reshape(rows, x.shape[-1]), (0, 0, 0, missing))
     return F.linear(padded, weight, bias)[:rows].reshape(*x.shape[:-1], weight.shape[0])
 
 
