@@ -126,6 +126,12 @@ class EvalConfig:
         None, "a running CLaaS API, such as http://127.0.0.1:8080; null hosts one in this process"
     )
     base_model: str | None = setting(None, "null: the mode's default")
+    dtype: str | None = setting(
+        None,
+        "mode=local: what the base model's weights are held in; null: bfloat16 on a GPU, float32 on a CPU, where "
+        "bfloat16 needs AVX-512 BF16 or AMX and takes half the memory",
+        choices=("float32", "bfloat16"),
+    )
     preferences: list[str] = setting(
         ["concise", "no_emoji", "identity"], "names of preference/*.yaml, or paths of such files"
     )
@@ -250,6 +256,11 @@ class EvalConfig:
             in_range("fail_on_error", self.fail_on_error, 0.0, 1.0)
         if self.chat_template_kwargs and self.openclaw_url is not None:
             raise InvalidInput("chat_template_kwargs cannot be told through a gateway; leave it out or openclaw_url")
+        if self.dtype is not None and (self.mode != "local" or self.claas_url is not None):
+            raise InvalidInput(
+                f"dtype={self.dtype} is of a model that the run holds itself, with mode=local and no claas_url; leave "
+                "it out, or start that API with it: python -m claas.api dtype=..."
+            )
         _check_criteria(self.criteria)
         if self.user.budget is not None and not (self.prices and self.prices.user_prompt + self.prices.user_completion):
             raise InvalidInput(

@@ -14,6 +14,7 @@ from claas.core.errors import InvalidInput
 from claas.core.settings import TrainingConfig, config_root
 from claas.eval.__main__ import main
 from claas.eval.config.compose import compose
+from claas.eval.stacks.embedded import api_config
 from claas.results.settings import EvalConfig, Prices, eval_config
 from claas.results.user import UserConfig
 
@@ -251,3 +252,14 @@ def test_an_experiment_is_what_suits_it_and_arguments_go_before_it() -> None:
     assert job.config.resolved().training.learning_rate == 1e-4
     with pytest.raises(InvalidInput, match="unknown experiment 'smollm3'; known: lr_search, smollm2"):
         compose(["experiment=smollm3"])
+
+
+@pytest.mark.parametrize("elsewhere", [{"mode": "tinker"}, {"claas_url": "http://127.0.0.1:8080"}])
+def test_the_weights_of_another_api_are_held_as_that_says(elsewhere: dict[str, str]) -> None:
+    with pytest.raises(InvalidInput, match="dtype=bfloat16 is of a model that the run holds itself"):
+        EvalConfig(dtype="bfloat16", **elsewhere)
+
+
+def test_an_api_that_a_run_hosts_holds_its_weights_as_the_run_says(tmp_path: Path) -> None:
+    assert api_config(EvalConfig(dtype="bfloat16"), tmp_path).dtype == "bfloat16"
+    assert api_config(EvalConfig(), tmp_path).dtype is None

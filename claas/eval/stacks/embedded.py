@@ -33,20 +33,25 @@ _log = logging.getLogger(__name__)
 @asynccontextmanager
 async def hosted_client(config: EvalConfig, store_dir: Path) -> AsyncGenerator[HttpClient, None]:
     """Requests to the API of `config.mode`, with adapters, rollouts and receipts in `store_dir`."""
-    settings = ApiConfig(
-        mode=config.mode,
-        base_model=config.base_model,
-        store_dir=str(store_dir),
-        feedback_log_dir=str(store_dir / "feedback"),
-        max_body_bytes=_MOST_BYTES,
-    )
-    async with _running(settings) as app:
+    async with _running(api_config(config, store_dir)) as app:
         # A bug in the app becomes an HTTP 500, as it would on a socket, and its traceback goes to the log.
         transport = httpx.ASGITransport(app=_logged(app), raise_app_exceptions=False)
         patience_s = min(config.retry_for_s, _HICCUP_S) if config.mode in ("local", "vllm") else config.retry_for_s
         retries = Retries(for_s=patience_s)
         async with api_client(_ADDRESS, config, transport=transport, retries=retries) as client:
             yield client
+
+
+def api_config(config: EvalConfig, store_dir: Path) -> ApiConfig:
+    """What a run says of the API that it hosts."""
+    return ApiConfig(
+        mode=config.mode,
+        base_model=config.base_model,
+        dtype=config.dtype,
+        store_dir=str(store_dir),
+        feedback_log_dir=str(store_dir / "feedback"),
+        max_body_bytes=_MOST_BYTES,
+    )
 
 
 @asynccontextmanager
