@@ -159,17 +159,13 @@ class Collapse:
     async def measure(self, subject: Subject) -> Measurement:
         """Sample, and compare with baseline."""
         before = _at_baseline(subject.baseline)
-        top = 0 if before and before.get("entropy_is_lower_bound") == 0.0 else _TOP
         prompts = (*subject.preference.probe_prompts, *subject.preference.heldout_prompts)
         items = [
             (f"sample/{i}/{k}", prompt)
             for i, prompt in enumerate(prompts[: self.max_prompts])
             for k in range(self.samples)
         ]
-        asked = await together(
-            subject.answer("collapse", *item, temperature=self.temperature, top_logprobs=top) for item in items
-        )
-        bound = _is_bound(before, [answer for _, answer in asked if answer is not None])
+        asked, bound = await self._asked(subject, items, (before or {}).get("entropy_is_lower_bound"))
         transcripts = [_with_entropy(transcript, answer, bound) for transcript, answer in asked]
         transcripts += await frozen_scores(subject, "collapse", _FROZEN, transcripts[:: self.samples])
         values = {
@@ -181,6 +177,30 @@ class Collapse:
         }
         values |= self._against(values if before is None else before, values, _moved(transcripts, subject.baseline))
         return Measurement({"collapse": values}, {"collapse": counted(transcripts)}, tuple(transcripts))
+
+    async def _asked(
+        self, subject: Subject, items: Sequence[tuple[str, str]], decided: float | None
+    ) -> tuple[list[tuple[Transcript, Answer | None]], bool | None]:
+        """The answers, and whether their entropies are lower bounds: as at baseline, else as the first answers tell.
+
+        The likeliest tokens, many times an answer's size, are asked for only where the entropy has to come from them.
+        """
+
+        async def ask(some: Sequence[tuple[str, str]], top: int) -> list[tuple[Transcript, Answer | None]]:
+            asking = (
+                subject.answer("collapse", *each, temperature=self.temperature, top_logprobs=top) for each in some
+            )
+            return await together(asking)
+
+        if decided is not None:
+            return await ask(items, _TOP if decided else 0), decided == 1.0
+        first = await ask(items[:1], _TOP)
+        if any(answer is not None and answer.mean_entropy is not None for _, answer in first):
+            return first + await ask(items[1:], 0), False
+        asked = first + await ask(items[1:], _TOP)
+        answers = [answer for _, answer in asked if answer is not None]
+        bound = any(answer.mean_entropy is None for answer in answers if answer.logprobs) if answers else None
+        return asked, bound
 
     def _against(
         self, before: Mapping[str, float | None], now: Mapping[str, float | None], drift: float | None
@@ -204,14 +224,6 @@ def _at_baseline(baseline: Baseline | None) -> Mapping[str, float | None] | None
         return None
     values = baseline.eval.get("collapse")
     return values if isinstance(values, dict) else {}
-
-
-def _is_bound(before: Mapping[str, float | None] | None, answers: Sequence[Answer]) -> bool | None:
-    """Whether entropies are lower bounds: as at baseline, else unless every answer tells the full one."""
-    decided = (before or {}).get("entropy_is_lower_bound")
-    if decided is not None:
-        return decided == 1.0
-    return any(answer.mean_entropy is None for answer in answers if answer.logprobs) if answers else None
 
 
 def _with_entropy(transcript: Transcript, answer: Answer | None, bound: bool | None) -> Transcript:

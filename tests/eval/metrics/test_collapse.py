@@ -92,10 +92,10 @@ def _plogp(p: float | None) -> float:
 
 
 def test_likely_tokens_are_asked_for_only_where_entropy_needs_them() -> None:
-    for entropy, asked_for in ((1.5, 0), (None, 20)):
+    for entropy, asked_for in ((1.5, 0), (None, 20)):  # the first answer tells
         before, after = in_turn("a", "b", "c", entropy=entropy), in_turn("a", "b", "c", entropy=entropy)
         found = measured_again(Collapse(), before, after, ONE_PROMPT)
-        assert {asked.top_logprobs for asked in before.asked if asked.kind == "answer"} == {20}
+        assert [asked.top_logprobs for asked in before.asked if asked.kind == "answer"] == [20, asked_for, asked_for]
         assert {asked.top_logprobs for asked in after.asked if asked.kind == "answer"} == {asked_for}
         assert values_of(found.values["collapse"])["entropy_ratio_to_baseline"] == pytest.approx(1.0)
 
