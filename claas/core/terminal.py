@@ -1,7 +1,10 @@
 """Tables at a terminal, all of one look."""
 
 import os
+import re
+import sys
 from collections.abc import Collection
+from typing import IO, Any, cast
 
 from rich import box
 from rich.console import Console
@@ -13,8 +16,21 @@ _WIDTH = 110
 
 
 def results_console(width: int = _WIDTH) -> Console:
-    """Standard output: as wide as the terminal, or `width` where it is none."""
-    return Console(width=None if os.isatty(1) else width, highlight=False)
+    """Standard output: as wide as the terminal; where it is none `width`, and without blanks at the ends of lines."""
+    if os.isatty(1):
+        return Console(highlight=False)
+    return Console(file=cast(IO[str], _WithoutTrailingBlanks()), width=width, highlight=False)
+
+
+class _WithoutTrailingBlanks:
+    """Standard output, whatever that is when something is written."""
+
+    def write(self, text: str) -> int:
+        sys.stdout.write(re.sub(r" +(?=\n)", "", text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stdout, name)
 
 
 def plain_table(*columns: str, left: Collection[str] = ()) -> Table:

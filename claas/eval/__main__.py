@@ -10,12 +10,12 @@ from rich.console import Console
 from claas.core.command_line import Job
 from claas.core.errors import ClaasError, ExitCode
 from claas.eval.config.compose import COMMAND, compose
-from claas.eval.job import run_job, tell, until_terminated
+from claas.eval.job import tell, until_terminated
 from claas.eval.reporters.plan_table import plan_report
 from claas.eval.run.folder import new_folder
 from claas.eval.run.plan import plan_of
 from claas.eval.runner import prepare
-from claas.eval.sweep import placed, run_elsewhere, search, show_sweep
+from claas.eval.sweep import placed, run_elsewhere, run_here, search, show_sweep
 from claas.results.settings import PILOT, EvalConfig
 
 
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _plan(job)
             return ExitCode.COMPLETE
         jobs = placed(jobs)
-        ended = [run_job(job) for job in jobs] if plugins is None else run_elsewhere(plugins, jobs)
+        ended = run_here(jobs) if plugins is None else run_elsewhere(plugins, jobs)
         if len(whole := [each.folder for each in ended if each.summary is not None]) > 1:
             show_sweep(whole)
     except ClaasError as error:

@@ -3,8 +3,11 @@
 import asyncio
 import shlex
 import signal
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from claas.core.command_line import Job, override_value, say
 from claas.core.errors import ExitCode, StackError
@@ -24,12 +27,15 @@ class Ended:
     summary: Summary | None = None
 
 
-def run_job(job: Job[EvalConfig]) -> Ended:
-    """Run once; a `ClaasError` other than `StackError` is for the user to correct. Its folder must have been chosen."""
+def run_job(job: Job[EvalConfig], title: str = "") -> Ended:
+    """Run once; a `ClaasError` other than `StackError` is for the user to correct. Its folder must have been chosen.
+
+    `title` says which run of a sweep it is.
+    """
     config = job.config
     folder = Path(str(config.output_dir))
     try:
-        results = asyncio.run(until_terminated(config))
+        results = asyncio.run(until_terminated(config, title or job.name))
     except (StackError, asyncio.CancelledError) as error:
         tell(str(error) or "terminated")
         _say_how_to_resume(job)
@@ -47,13 +53,36 @@ def run_job(job: Job[EvalConfig]) -> Ended:
     return Ended(ExitCode.NOT_PASSED if failed else ExitCode.COMPLETE, folder, results.summary)
 
 
-async def until_terminated(config: EvalConfig, *, pilot: bool = False) -> RunResults:
-    """Run; SIGTERM cancels it, as Ctrl-C does, so that everything is closed in order."""
-    running = asyncio.current_task()
+async def until_terminated(config: EvalConfig, title: str = "", *, pilot: bool = False) -> RunResults:
+    """Run; SIGTERM cancels it, as Ctrl-C does, so that everything is closed in order, and either is said at once."""
+    running, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert running is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
-    with console_reporter() as reporter:
-        return await run_harness(config, reporter, pilot=pilot)
+    with console_reporter(title=title) as reporter:
+
+        def terminate() -> None:
+            reporter.stopping()
+            running.cancel()
+
+        loop.add_signal_handler(signal.SIGTERM, terminate)
+        with _told_of_interrupts(lambda: loop.call_soon_threadsafe(reporter.stopping)):
+            return await run_harness(config, reporter, pilot=pilot)
+
+
+@contextmanager
+def _told_of_interrupts(tell: Callable[[], object]) -> Generator[None]:
+    """Ctrl-C does what it did before, and is told besides."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        tell()
+        if callable(before):
+            before(number, frame)
+
+    signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def tell(message: str) -> None:

@@ -46,6 +46,15 @@ def placed(jobs: Sequence[Job[EvalConfig]]) -> list[Job[EvalConfig]]:
     return found
 
 
+def run_here(jobs: Sequence[Job[EvalConfig]]) -> list[Ended]:
+    """How the runs of these jobs ended, one after another."""
+    several = len(jobs) > 1
+    return [
+        run_job(job, f"run {place} of {len(jobs)}: {job.name}" if several else "")
+        for place, job in enumerate(jobs, start=1)
+    ]
+
+
 def run_elsewhere(plugins: PluggedIn, jobs: Sequence[Job[EvalConfig]]) -> list[Ended]:
     """How the runs of these jobs ended, taken by a launcher to where it runs them."""
     task = partial(_launched, {str(job.config.output_dir): job for job in jobs})

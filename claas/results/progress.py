@@ -4,8 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from rich.text import Text
-
 from claas.results.estimates import is_beyond, threshold_of
 from claas.results.keys import Key
 from claas.results.numbers import duration
@@ -82,17 +80,6 @@ class ProgressLine:
         if key.criterion is None:
             return now == 1.0
         return is_beyond(key.criterion, now, self._at_baseline.get(key.key), threshold_of(key.criterion, self.criteria))
-
-    def remark(self) -> Text:
-        """State, failure and alarms, the bad ones in red."""
-        if self.failure is not None:
-            return Text(f"failed: {printable(self.failure)}", style="red", overflow="ellipsis", no_wrap=True)
-        words = Text(self.state, style="green" if self.state == "done" else "dim")
-        for alarm in self.alarms():
-            words.append(f"  {alarm}", style="bold red")
-        if losses := lost(self.all_counts):
-            words.append(f"  {printable(losses)}", style="yellow")
-        return words
 
     def cell(self, column: Key) -> str:
         """The number as the table shows it, a dash where there is none."""

@@ -13,6 +13,7 @@ from claas.results.code import Change, said_of
 from claas.results.effects import ArmEffect, effects_of
 from claas.results.efficiency import Efficiency, efficiency_of
 from claas.results.estimates import change_interval, threshold_of
+from claas.results.keys import Key
 from claas.results.manifest import PlannedTrack, planned_tracks
 from claas.results.records import (
     SCHEMA_VERSION,
@@ -286,6 +287,11 @@ class RunResults:
     preferences: Mapping[str, History]
     summary: Summary
     new_steps: int
+
+    @property
+    def keys(self) -> dict[str, Sequence[Key]]:
+        """What is declared of each preference's numbers."""
+        return {name: history.keys for name, history in self.preferences.items()}
 
     @property
     def failures(self) -> dict[str, str]:

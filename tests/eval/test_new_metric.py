@@ -88,7 +88,7 @@ def test_the_terminal_shows_it_while_the_run_goes_on_and_in_the_verdict(
     assert "polite 0.00" in shown(screen["progress"])
     assert "calm: step 2/2  held-out" in shown(screen["progress"])
     assert "polite 1.00" in shown(screen["progress"])
-    assert re.search(r"politeness +1\.000 +0\.\d+ to 1\.000 +>= 0\.6 +4", shown(screen["results"]))
+    assert re.search(r"politeness +0\.000 +1\.000 +0\.\d+ to 1\.000 +>= 0\.6 +4", shown(screen["results"]))
     assert results.new_steps == 2
 
 
