@@ -20,6 +20,7 @@ from claas.dashboard.chat_page import CHAT_PAGE_HEADERS, chat_page
 from claas.dashboard.cohort_page import CohortAddresses, CohortQuery, benchmark_item_page, cohort_csv_of, cohort_page
 from claas.dashboard.compare_page import compare_page, require_comparable
 from claas.dashboard.feedback import feedback_page
+from claas.dashboard.foreign_page import foreign_run_page
 from claas.dashboard.pages import (
     BENCH_ROOT,
     CHART_PAGE_HEADERS,
@@ -34,6 +35,7 @@ from claas.dashboard.run_list import RunQuery, runs_page
 from claas.dashboard.run_page import plot_file, run_page
 from claas.dashboard.step_choice import StepQuery, TranscriptFilter
 from claas.dashboard.step_page import recorded_step_page
+from claas.results.foreign import is_of_kfallah_claas, read_foreign_run
 from claas.results.run_index import RunIndex, read_run, results_folder, run_folder
 from claas.wire import Count
 from claas.wire.adapters import ErrorBody
@@ -116,8 +118,14 @@ async def run_details(
     served: Served, run: Run, results_dir: ResultsDir = None, if_none_match: IfNoneMatch = None
 ) -> Response:
     """One run as a page; 304 while it is what the client has."""
-    reply = await _page(lambda: run_page(_run(served, results_dir, run), Addresses(results_dir)), CHART_PAGE_HEADERS)
-    return _unless_known(reply, if_none_match)
+
+    def make() -> str:
+        folder = _folder(served, results_dir, run)
+        if not (folder / "config.json").exists() and is_of_kfallah_claas(folder):
+            return foreign_run_page(read_foreign_run(run, folder), Addresses(results_dir))
+        return run_page(read_run(run, folder), Addresses(results_dir))
+
+    return _unless_known(await _page(make, CHART_PAGE_HEADERS), if_none_match)
 
 
 @eval_router.get("/compare", response_model=None, responses=_HTML)

@@ -4,8 +4,9 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from claas.core.checks import first_problem
 from claas.core.errors import NotFound, StackError
@@ -20,6 +21,38 @@ class Unreadable:
 
     file: str
     reason: str
+
+
+class ForeignItem(BaseModel):
+    """What was said of one answer."""
+
+    prompt: str
+    response: str
+    feedback: str
+
+
+class ForeignResult(BaseModel):
+    """What the update reported, of which the numbers are shown."""
+
+    metadata: dict[str, Any] = Field(default_factory=dict[str, Any])
+
+
+class ForeignBatch(BaseModel):
+    """A batch in the log of kfallah/CLaaS, which is shown and used for nothing else."""
+
+    request_id: str
+    timestamp_utc: str
+    status: str
+    lora_id: str
+    requests: list[ForeignItem]
+    distill_result: ForeignResult | None = None
+    error: str | None = None
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The numbers that the update reported."""
+        reported = self.distill_result.metadata if self.distill_result else {}
+        return {name: float(value) for name, value in reported.items() if isinstance(value, int | float)}
 
 
 @dataclass(frozen=True)
@@ -38,7 +71,7 @@ class BatchPage:
         return max(1, -(-self.total // self.per_page))
 
     @property
-    def batches(self) -> Iterator[FeedbackLogEntry | Unreadable]:
+    def batches(self) -> Iterator[FeedbackLogEntry | ForeignBatch | Unreadable]:
         """What the page's files hold, each read when it is asked for."""
         return (_read(self.directory / name) for name in self.names)
 
@@ -62,7 +95,7 @@ def _names(directory: Path) -> list[str]:
         raise StackError(f"cannot read the feedback log {directory}: {error.strerror or error}") from error
 
 
-def _read(path: Path) -> FeedbackLogEntry | Unreadable:
+def _read(path: Path) -> FeedbackLogEntry | ForeignBatch | Unreadable:
     name = path.name.encode(errors="replace").decode()
     try:
         content = read_bytes(path)
@@ -71,9 +104,13 @@ def _read(path: Path) -> FeedbackLogEntry | Unreadable:
     try:
         return FeedbackLogEntry.model_validate_json(content)
     except ValidationError as error:
-        if b'"timestamp_utc"' in content:  # which only that project's log has
-            return Unreadable(name, "a batch of kfallah/CLaaS, whose log has another form")
-        return Unreadable(name, first_problem(error))
+        problem = first_problem(error)
+    if b'"timestamp_utc"' not in content:  # which only that other project's log has
+        return Unreadable(name, problem)
+    try:
+        return ForeignBatch.model_validate_json(content)
+    except ValidationError as error:
+        return Unreadable(name, f"a batch of kfallah/CLaaS that cannot be read: {first_problem(error)}")
 
 
 def feedback_page(directory: Path, page: int, per_page: int) -> str:

@@ -6,9 +6,9 @@ Everything but samples comes from the runs' indices, so that no transcript is re
 import json
 import math
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -16,12 +16,13 @@ from typing import Any, cast
 from claas.core.errors import ClaasError, InvalidInput, MissingExtra
 from claas.results.charts import Panel, pictures
 from claas.results.columns import CRITERIA, FRAMES_VERSION, RUNS, SAMPLES, STEPS, Column
+from claas.results.foreign import OF_KFALLAH_CLAAS, ForeignRun, is_of_kfallah_claas, read_foreign_run
 from claas.results.keys import judged
 from claas.results.labels import NO_LABELS, read_labels
 from claas.results.manifest import PlannedTrack, flat_settings
 from claas.results.overview import State, overview, summaries
 from claas.results.points import read_measurement
-from claas.results.records import SAMPLED, Baseline, History, StepRecord, Transcript
+from claas.results.records import SAMPLED, Baseline, History, StepRecord, Transcript, flat
 from claas.results.run_index import Folder, RunIndex, errors_named_after, find_runs, read_run
 from claas.results.settings import FEEDBACK, ISOLATED, SFT, EvalConfig
 from claas.results.transfer import BWT
@@ -41,7 +42,7 @@ def runs_frame(places: Places, *, all_settings: bool = False) -> Any:
     rows: list[Row] = []
     settings: list[Mapping[str, Any]] = []
     for folder, run in _read(places):
-        rows.append(_run_row(folder, run) if isinstance(run, RunIndex) else _unreadable_row(folder, run))
+        rows.append(_run_row(folder, run) if isinstance(run, RunIndex) else _other_row(folder, run))
         settings.append(flat_settings(asdict(run.config)) if isinstance(run, RunIndex) else {})
     frame = _frame(RUNS, rows)
     known = [each for each in settings if each]
@@ -54,37 +55,49 @@ def runs_frame(places: Places, *, all_settings: bool = False) -> Any:
 
 def steps_frame(places: Places) -> Any:
     """One row a measurement and number, and a training figure."""
-    return _frame(STEPS, (row for run in _readable(places) for row in _step_rows(run)))
+    return _frame(STEPS, (row for run in _readable(places) for row in _of(run, _step_rows, _foreign_step_rows)))
 
 
 def samples_frame(places: Places, updates: Collection[int] | None = None) -> Any:
     """One row a transcript, of the measurements after so many updates; of all where that is None."""
-    return _frame(SAMPLES, (row for run in _readable(places) for row in _sample_rows(run, updates)))
+    ours, theirs = partial(_sample_rows, updates=updates), partial(_foreign_sample_rows, updates=updates)
+    return _frame(SAMPLES, (row for run in _readable(places) for row in _of(run, ours, theirs)))
 
 
 def criteria_frame(places: Places) -> Any:
     """One row a criterion, as it stands."""
-    return _frame(CRITERIA, (row for run in _readable(places) for row in _criterion_rows(run)))
+    runs = (run for run in _readable(places) if isinstance(run, RunIndex))
+    return _frame(CRITERIA, (row for run in runs for row in _criterion_rows(run)))
 
 
-def _read(places: Places) -> Iterator[tuple[Folder, RunIndex | str]]:
+def _of(
+    run: RunIndex | ForeignRun,
+    ours: Callable[[RunIndex], Iterator[Row]],
+    theirs: Callable[[ForeignRun], Iterator[Row]],
+) -> Iterator[Row]:
+    return ours(run) if isinstance(run, RunIndex) else theirs(run)
+
+
+def _read(places: Places) -> Iterator[tuple[Folder, RunIndex | ForeignRun | str]]:
     """Every folder with its run, or the reason why it is none."""
     for folder in _folders(places):
-        if folder.problem is not None:
+        if folder.problem == OF_KFALLAH_CLAAS:
+            yield folder, read_foreign_run(folder.name, folder.path)
+        elif folder.problem is not None:
             yield folder, folder.problem
-            continue
-        try:
-            yield folder, read_run(folder.name, folder.path)
-        except ClaasError as error:
-            yield folder, str(error)
+        else:
+            try:
+                yield folder, read_run(folder.name, folder.path)
+            except ClaasError as error:
+                yield folder, str(error)
 
 
-def _readable(places: Places) -> Iterator[RunIndex]:
+def _readable(places: Places) -> Iterator[RunIndex | ForeignRun]:
     """Every run that can be read. A run that was named and cannot is an `InvalidInput`; of others a warning tells."""
     given = _as_paths(places)
     left_out: list[str] = []
     for folder, run in _read(given):
-        if isinstance(run, RunIndex):
+        if not isinstance(run, str):
             left_out += [f"{folder.name}: {problem}" for problem in run.problems]
             yield run
         elif folder.path in given:
@@ -103,7 +116,7 @@ def _folders(places: Places) -> list[Folder]:
     for place in _as_paths(places):
         if not place.is_dir():
             raise InvalidInput(f"there is no folder {place}; name runs, or a folder that they are in")
-        inside = [Folder(place.resolve().name, place)] if (place / "config.json").is_file() else _below(place)
+        inside = _at(place) or _below(place)
         for folder in inside:
             found.setdefault(folder.path.resolve(), folder)
     names = [folder.name for folder in found.values()]
@@ -111,6 +124,13 @@ def _folders(places: Places) -> list[Folder]:
         folder if names.count(folder.name) == 1 else Folder(str(folder.path), folder.path, folder.problem)
         for folder in found.values()
     ]
+
+
+def _at(place: Path) -> list[Folder]:
+    name = place.resolve().name
+    if (place / "config.json").is_file():
+        return [Folder(name, place)]
+    return [Folder(name, place, OF_KFALLAH_CLAAS)] if is_of_kfallah_claas(place) else []
 
 
 def _below(place: Path) -> list[Folder]:
@@ -148,13 +168,18 @@ def _run_row(folder: Folder, run: RunIndex) -> Row:
     )
 
 
-def _unreadable_row(folder: Folder, problem: str) -> Row:
+def _other_row(folder: Folder, run: ForeignRun | str) -> Row:
     known: dict[str, Any] = {
         "run": folder.name,
         "state": State.UNREADABLE.value,
-        "problem": problem,
+        "problem": run,
         "path": str(folder.path),
     }
+    if isinstance(run, ForeignRun):
+        updates = sum(len(history.steps) for history in run.histories.values())
+        known |= {"state": State.FOREIGN.value, "problem": "; ".join([OF_KFALLAH_CLAAS, *run.problems])}
+        known |= {"seed": run.seed, "preferences": ", ".join(run.histories), "updates": updates}
+        known |= {name: run.config.get(name) for name in ("mode", "base_model")}
     return tuple(known.get(column.name) for column in RUNS)
 
 
@@ -281,6 +306,31 @@ def _sample_row(each: Transcript, feedback: Mapping[str, str | None]) -> Row:
         *(None if each.logprobs is None else math.fsum(each.logprobs), each.mean_entropy, each.rollout_id),
         json.dumps(verdict, ensure_ascii=False) if verdict else None,
     )
+
+
+def _foreign(run: ForeignRun) -> Iterator[tuple[Row, int, Baseline | StepRecord]]:
+    """Every measurement, with what its rows begin with; of no adapter is known which version it was."""
+    for name, history in run.histories.items():
+        start = (run.name, run.seed, None, FEEDBACK, None, name, name)
+        if history.baseline:
+            yield (*start, None, 0, None, None), 0, history.baseline
+        for step in history.steps:
+            yield (*start, name, step.step + 1, None, None), step.step + 1, step
+
+
+def _foreign_step_rows(run: ForeignRun) -> Iterator[Row]:
+    for head, _, record in _foreign(run):
+        place = (*head, record.timestamp or None)
+        for key, value in flat(record.eval).items():
+            yield (*place, "eval", key, value, None, None)
+        for source, numbers in _figures(record):
+            yield from ((*place, source, key, value, None, None) for key, value in numbers.items())
+
+
+def _foreign_sample_rows(run: ForeignRun, updates: Collection[int] | None) -> Iterator[Row]:
+    for head, after, record in _foreign(run):
+        if updates is None or after in updates:
+            yield from ((*head, *_sample_row(each, {})) for each in record.rollouts)
 
 
 def _criterion_rows(run: RunIndex) -> Iterator[Row]:

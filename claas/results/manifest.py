@@ -15,9 +15,10 @@ from pydantic import JsonValue
 
 import claas
 from claas.core.errors import InvalidInput
-from claas.core.files import open_file, read_text, write_atomically
+from claas.core.files import read_text, write_atomically
 from claas.core.settings import MODES
 from claas.results.code import Change, Code
+from claas.results.foreign import OF_KFALLAH_CLAAS, is_of_kfallah_claas
 from claas.results.records import SCHEMA_VERSION, Record
 from claas.results.run_files import RunFiles, parsed
 from claas.results.settings import FEEDBACK, IN_CONTEXT_HISTORY, ISOLATED, EvalConfig, recorded_config, spread
@@ -153,21 +154,6 @@ def read_manifest(files: RunFiles) -> Manifest:
             else f"{files.root} is not a run's folder: it holds no {files.config.name}"
         )
     return parsed(files.config, read_text(files.config), Manifest)
-
-
-OF_KFALLAH_CLAAS = "a run of kfallah/CLaaS, whose records have another form and cannot be read here"
-
-
-def is_of_kfallah_claas(folder: Path) -> bool:
-    """Whether that project's harness wrote what is in a folder without a config.json.
-
-    Its steps are objects that start with the preference, where ours start with the version of their form.
-    """
-    for steps in sorted(folder.glob("*/steps.jsonl")):
-        with suppress(OSError), open_file(steps) as file:
-            if file.read(64).replace(b" ", b"").startswith(b'{"preference":'):
-                return True
-    return False
 
 
 def write_manifest(files: RunFiles, manifest: Manifest) -> None:

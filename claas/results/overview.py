@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import Field
 
 from claas.core.errors import ClaasError, InvalidInput
+from claas.results.foreign import OF_KFALLAH_CLAAS
 from claas.results.keys import Key, Role, judged, with_role
 from claas.results.labels import NO_LABELS, Labels, read_labels
 from claas.results.manifest import measured_settings, written
@@ -33,6 +34,7 @@ class State(StrEnum):
     FAILED = "failed"
     STOPPED = "stopped"
     UNREADABLE = "unreadable"
+    FOREIGN = "foreign"
     WAITING = "waiting"
 
 
@@ -105,9 +107,11 @@ class Listed:
 
     @property
     def state(self) -> State:
-        """A folder without a row is unreadable, or has yet to be read."""
+        """A folder without a row is unreadable, another project's, or has yet to be read."""
         if self.row is not None:
             return self.row.state
+        if self.problem == OF_KFALLAH_CLAAS:
+            return State.FOREIGN
         return State.WAITING if self.problem is None else State.UNREADABLE
 
 

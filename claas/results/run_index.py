@@ -13,12 +13,11 @@ from pydantic import ValidationError
 from claas.core.checks import first_problem
 from claas.core.errors import BadRequest, ClaasError, InvalidInput, NotFound, StackError
 from claas.core.files import is_locked, read_text
+from claas.results.foreign import OF_KFALLAH_CLAAS, is_of_kfallah_claas
 from claas.results.keys import Key
 from claas.results.manifest import (
-    OF_KFALLAH_CLAAS,
     Manifest,
     PlannedTrack,
-    is_of_kfallah_claas,
     planned_tracks,
     read_manifest,
 )

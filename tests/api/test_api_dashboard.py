@@ -170,7 +170,7 @@ async def test_files_that_are_no_batches_are_named_and_the_others_shown(tmp_path
     async with serving(tmp_path) as api:
         page = await page_of(api)
     assert page.count("no batch of this version") == 6
-    assert "a batch of kfallah/CLaaS, whose log has another form" in page
+    assert "a batch of kfallah/CLaaS that cannot be read: " in page
     assert shown_prompts(page) == ["Prompt 0"]
 
 

@@ -12,12 +12,11 @@ from claas.core.errors import InvalidInput
 from claas.core.files import locked, read_text
 from claas.eval.run.canaries import Canaries
 from claas.results.code import Change, Code, differences
+from claas.results.foreign import OF_KFALLAH_CLAAS, is_of_kfallah_claas
 from claas.results.manifest import (
-    OF_KFALLAH_CLAAS,
     Manifest,
     PlannedTrack,
     continued,
-    is_of_kfallah_claas,
     new_manifest,
     require_same_tracks,
     write_manifest,
@@ -169,7 +168,7 @@ def _require_empty(files: RunFiles) -> None:
     """Refuse a folder of other things, which is not a run that has yet to start."""
     other = sorted(path.name for path in files.root.iterdir() if not path.name.startswith("."))
     if is_of_kfallah_claas(files.root):
-        raise InvalidInput(f"output_dir {files.root} holds {OF_KFALLAH_CLAAS}, or continued; choose another")
+        raise InvalidInput(f"output_dir {files.root} holds {OF_KFALLAH_CLAAS}; choose another")
     if other:
         raise InvalidInput(
             f"output_dir {files.root} holds {other[0]!r} but no config.json, so it is no run's folder; choose another, "
