@@ -20,7 +20,7 @@ from claas.api.services import Served
 from claas.core.checks import adapter_id, alias_name, served_name
 from claas.core.errors import Conflict, Forbidden, InvalidInput, NotFound, StackError
 from claas.core.text import quoted
-from claas.engines.base import AdapterSpec, Weights
+from claas.engines.base import AdapterSpec, CheckpointImporter, Weights
 from claas.engines.store import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from claas.wire import Count
 from claas.wire.adapters import (
@@ -63,11 +63,16 @@ async def init(request: LoraInitRequest, served: Served) -> Response:
 
 @router.post("/v1/lora/import", response_model=LoraVersion)
 async def import_adapter(request: LoraImportRequest, served: Served) -> Response:
-    """Version 0 of a new adapter, with the weights of a plain LoRA in PEFT's format; the same again makes nothing."""
-    lora_id = adapter_id(request.lora_id)
-    weights = await asyncio.to_thread(_decoded, request.weights)
+    """Version 0 of a new adapter, with the weights of somebody else's; the same again makes nothing."""
+    lora_id, engine = adapter_id(request.lora_id), served.engine
+    if request.checkpoint is not None:
+        if not isinstance(engine, CheckpointImporter):
+            raise InvalidInput(f"checkpoint: there are none with mode={served.mode}; give config and weights")
+        async with served.models.making(lora_id):
+            return reply(_version(lora_id, await engine.import_checkpoint(lora_id, request.checkpoint)))
+    weights = await asyncio.to_thread(_decoded, request.weights or "")
     async with served.models.making(lora_id):
-        made = await served.engine.import_adapter(lora_id, request.config, weights)
+        made = await engine.import_adapter(lora_id, request.config or {}, weights)
     return reply(_version(lora_id, made))
 
 

@@ -400,6 +400,19 @@ class Sleeper(Protocol):
         ...
 
 
+@runtime_checkable
+class CheckpointImporter(Protocol):
+    """An engine whose service has checkpoints of others, by their paths. Most have none."""
+
+    async def import_checkpoint(self, lora_id: str, path: str) -> Weights:
+        """Create version 0 from a checkpoint, which stays as it is; the same again makes nothing.
+
+        Raises `Conflict` where the id exists otherwise, `NotFound` where there is no such checkpoint, `InvalidInput`
+        for one of another base model, or that cannot be trained.
+        """
+        ...
+
+
 def require_window(prompt_tokens: int, answer_tokens: int, *, window: int, base_model: str) -> None:
     """Raise `PromptTooLong` where a prompt with so many tokens after it is beyond the window."""
     if prompt_tokens + answer_tokens > window:

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
+from claas.core.errors import InvalidInput
 from claas.wire import Body, Count, OpenAIBody, RequestBody
 
 SERVICE_NAME = "claas"
@@ -93,14 +94,23 @@ class LoraInitRequest(RequestBody):
 
 
 class LoraImportRequest(RequestBody):
-    """A new adapter with the weights of a plain LoRA in PEFT's format.
+    """A new adapter with the weights of a plain LoRA in PEFT's format, or of a checkpoint at the engine's service.
 
-    `config` is what its adapter_config.json holds, `weights` its adapter_model.safetensors in base64.
+    `config` is what its adapter_config.json holds, `weights` its adapter_model.safetensors in base64. `checkpoint`, in
+    place of both: with mode=tinker, `tinker://<run>/weights/<name>`.
     """
 
     lora_id: str
-    config: dict[str, JsonValue]
-    weights: str
+    config: dict[str, JsonValue] | None = None
+    weights: str | None = None
+    checkpoint: str | None = None
+
+    @model_validator(mode="after")
+    def _from_one_place(self) -> "LoraImportRequest":
+        given = (self.config is not None, self.weights is not None, self.checkpoint is not None)
+        if given not in ((True, True, False), (False, False, True)):
+            raise InvalidInput("give config and weights, or a checkpoint and neither")
+        return self
 
 
 class LoraVersion(Body):

@@ -99,6 +99,13 @@ async def test_an_adapter_of_others_is_imported_once(tmp_path: Path, engine: Fak
         ({"weights": "AAE"}, 422, "weights must be a safetensors file in base64"),
         ({"weights": "/etc/passwd"}, 422, "weights must be a safetensors file in base64"),
         ({"config": "adapter_config.json"}, 422, "config"),
+        ({"checkpoint": "tinker://run/weights/final"}, 422, "give config and weights, or a checkpoint and neither"),
+        ({"weights": None}, 422, "give config and weights, or a checkpoint and neither"),
+        (
+            {"weights": None, "config": None, "checkpoint": "tinker://run/weights/final"},
+            422,
+            "checkpoint: there are none with mode=local; give config and weights",
+        ),
         ({"folder": "/etc"}, 422, "folder: unknown field"),
         ({"lora_id": "../x"}, 422, "invalid adapter id"),
         ({"lora_id": BASE_MODEL}, 409, "base model's name"),

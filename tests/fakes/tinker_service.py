@@ -190,6 +190,13 @@ def app_of(fake: FakeTinker) -> FastAPI:
         name = (await request.json())["model_id"]
         return {"model_id": name, "model_data": {"model_name": fake.models[0]}}
 
+    @app.post("/api/v1/weights_info")
+    async def weights_info(request: Request) -> Any:
+        path = (await request.json())["tinker_path"]
+        if path not in fake.checkpoints:
+            raise HTTPException(404, f"no checkpoint {path}")
+        return {"base_model": fake.models[1 if "other" in path else 0], "is_lora": True, "lora_rank": 16}
+
     @app.post("/api/v1/load_weights")
     async def load_weights(request: Request) -> Any:
         body = await request.json()

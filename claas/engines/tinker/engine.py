@@ -84,6 +84,10 @@ class TinkerEngine(RemoteEngine[TinkerVersion]):
         sampled = await self._service.sample(self._path(weights), prompt_ids, params, sorted(self._chat.stop_ids))
         return await self._sample(weights, prompt_ids, self._stopped(sampled, params.stop), params.stop)
 
+    async def import_checkpoint(self, lora_id: str, path: str) -> Weights:
+        """Create version 0 from a checkpoint of the service, unless just that exists."""
+        return await self._exclusively(lora_id, lambda: self._trainer.import_checkpoint(lora_id, path))
+
     async def export_adapter(self, lora_id: str, version: int | None = None) -> Path:
         """A directory with the version as PEFT loads it, downloaded once."""
         record = self._store.get(lora_id, version)

@@ -1,10 +1,13 @@
 """Updates at the service: from the newest version of an adapter and a batch of feedback to its next version."""
 
 import logging
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from statistics import fmean
+
+from pydantic import JsonValue
 
 from claas.core.checks import served_name
 from claas.core.concurrency import TEXT_THREADS, Threads, both, together
@@ -20,6 +23,7 @@ from claas.training.token_advantages import Advantages, Judged, advantages, as_t
 
 _MOST_WARM = 8
 _NAME_CHARACTERS = 80
+_STATE = re.compile(r"tinker://[^/\s]+/weights/[^/\s]+")
 _log = logging.getLogger(__name__)
 
 
@@ -62,6 +66,31 @@ class TinkerLearner(Learner[TinkerVersion]):
         with clock.timing("load"):
             run = await self._service.new_run(spec.rank, spec.seed)
         return (await self._save(run, spec.lora_id, 0, spec.rank, None, {}, clock, spec.seed)).weights
+
+    async def import_adapter(self, lora_id: str, config: Mapping[str, JsonValue], weights: bytes) -> Weights:
+        """Files cannot be brought to the service."""
+        raise InvalidInput("with mode=tinker a checkpoint of the service is imported, by its path: give checkpoint")
+
+    async def import_checkpoint(self, lora_id: str, path: str) -> Weights:
+        """Version 0 from a checkpoint of another run, copied, so that deleting the adapter leaves that as it is."""
+        if not _STATE.fullmatch(path):
+            raise InvalidInput(
+                f"checkpoint {path!r} is no training state; give the path of one, tinker://<run>/weights/<name>"
+            )
+        known = self._store.get(lora_id, 0) if lora_id in self._store.adapters() else None
+        if known is not None and known.source == path:
+            return known.weights
+        self._store.require_new(lora_id)
+        info = await self._service.weights_info(path)
+        if info.base_model != self.base.base_model or not info.is_lora or info.lora_rank is None:
+            kind = "LoRA" if info.is_lora else "full weights"
+            raise InvalidInput(
+                f"checkpoint {path!r} is {kind} of {info.base_model!r}, not LoRA of {self.base.base_model!r}"
+            )
+        clock = Clock()
+        with clock.timing("load"):
+            run = await self._service.restored_run(path)
+        return (await self._save(run, lora_id, 0, info.lora_rank, None, {}, clock, source=path)).weights
 
     async def _next(
         self, parent: TinkerVersion, number: int, items: Sequence[TrainingItem], training: TrainingConfig, key: str
@@ -149,6 +178,7 @@ class TinkerLearner(Learner[TinkerVersion]):
         metrics: Mapping[str, float],
         clock: Clock,
         seed: int | None = None,
+        source: str | None = None,
     ) -> TinkerVersion:
         """Make the checkpoints of a version and put it on record."""
         name = _name(lora_id, version)
@@ -170,6 +200,7 @@ class TinkerLearner(Learner[TinkerVersion]):
                 timing_ms=clock.timing_ms,
                 created=datetime.now(UTC).isoformat(),
                 seed=seed,
+                source=source,
             )
             await self._disk.run(self._store.commit, record)
             await self._disk.run(self._store.needed, expected)

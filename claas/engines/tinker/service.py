@@ -141,6 +141,10 @@ class TinkerService:
         )
         return TrainingRun(self, await self.within("making an adapter", made))
 
+    async def weights_info(self, state_path: str) -> types.WeightsInfoResponse:
+        """Of which model a checkpoint is, and its rank. Raises `NotFound` where there is none."""
+        return await self.within("reading a checkpoint", self._rest.get_weights_info_by_tinker_path(state_path))
+
     async def restored_run(self, state_path: str) -> TrainingRun:
         """A run that continues from a checkpoint, optimiser included."""
         made = self._session.create_training_client_from_state_with_optimizer(state_path)

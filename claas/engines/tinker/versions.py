@@ -27,13 +27,15 @@ _MODULE = re.compile(r"\.([^.]+)\.lora_[AB]\.")
 class TinkerVersion(StoredVersion):
     """Where the service has one version: weights and optimiser at `state_path`, to answer with at `sampler_path`.
 
-    `kept` is False once these checkpoints were given up; the receipt stays. `seed` is that of version 0, else None.
+    `kept` is False once these checkpoints were given up; the receipt stays. `seed` is that of version 0, else None, and
+    `source` the checkpoint that it was imported from.
     """
 
     state_path: str
     sampler_path: str
     kept: bool = True
     seed: int | None = None
+    source: str | None = None
 
     @property
     def weights(self) -> Weights:

@@ -312,11 +312,51 @@ async def test_a_shape_that_the_service_has_not_is_refused(
     assert fake.runs == {}
 
 
-async def test_an_adapter_of_others_is_not_taken(open_tinker: Any, fake: FakeTinker) -> None:
+async def test_files_of_others_are_not_taken(open_tinker: Any, fake: FakeTinker) -> None:
     engine = await open_tinker()
-    with pytest.raises(InvalidInput, match="imported with mode=local and mode=modal only"):
+    with pytest.raises(InvalidInput, match="a checkpoint of the service is imported, by its path"):
         await engine.import_adapter("mine", {"peft_type": "LORA"}, b"")
     assert await engine.list_adapters() == []
+
+
+async def test_a_checkpoint_of_others_is_taught_on_and_left_as_it_is(open_tinker: Any, fake: FakeTinker) -> None:
+    theirs = "tinker://run-of-theirs/weights/final"
+    fake.checkpoints[theirs] = 5
+    engine = await open_tinker()
+    mine = await engine.import_checkpoint(LORA, theirs)
+    assert (mine.lora_id, mine.version) == (LORA, 0)
+    score = await engine.score(mine, user("What is rain?"), "Water.")
+    prompt = chat().prompt_ids(user("What is rain?"))
+    assert score.logprobs == pytest.approx(logprobs([*prompt, *completion_ids("Water.")], 5)[len(prompt) - 1 :])
+    assert (await engine.update(LORA, await batch(engine), QUICK, "key")).weights.version == 1
+    asked = len(fake.asked)
+    for again in (engine, await open_tinker()):
+        assert await again.import_checkpoint(LORA, theirs) == mine
+    assert "load_weights" not in [path for path, _ in fake.asked[asked:]]
+    with pytest.raises(Conflict, match="exists already"):
+        await engine.import_checkpoint(LORA, "tinker://another/weights/final")
+    await engine.delete_adapter(LORA)
+    assert fake.checkpoints == {theirs: 5}
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "said"),
+    [
+        ("tinker://run/sampler_weights/final", InvalidInput, "is no training state"),
+        ("/etc/passwd", InvalidInput, "is no training state"),
+        ("tinker://other/weights/final", InvalidInput, "not LoRA of 'claas-tiny'"),
+        ("tinker://run/weights/gone", NotFound, ""),
+    ],
+)
+async def test_a_checkpoint_that_cannot_be_taught_is_refused(
+    open_tinker: Any, fake: FakeTinker, path: str, kind: type[Exception], said: str
+) -> None:
+    fake.checkpoints["tinker://other/weights/final"] = 0
+    engine = await open_tinker()
+    with pytest.raises(kind, match=said):
+        await engine.import_checkpoint(LORA, path)
+    assert await engine.list_adapters() == []
+    assert fake.runs == {}
 
 
 async def test_a_regulariser_that_cannot_be_had_is_refused(open_tinker: Any, fake: FakeTinker) -> None:
