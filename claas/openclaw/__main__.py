@@ -16,7 +16,7 @@ from typing import NoReturn
 from claas.core.errors import ClaasError, InvalidInput, StackError
 from claas.core.files import writing
 from claas.core.settings import API_KEY_VARIABLE, TOKEN_VARIABLE
-from claas.openclaw.configuration import GatewaySettings, configure
+from claas.openclaw.configuration import PUPILS, GatewaySettings, configure
 from claas.openclaw.install import VERSIONS, Installation, install, release
 
 MISTAKE, FAILED = 2, 3
@@ -51,6 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"OpenClaw {settings.version} in front of {settings.api_url} at http://127.0.0.1:{settings.port}",
             flush=True,
         )
+        if settings.feedback:
+            print(
+                f"People chat at http://127.0.0.1:{settings.port}/#token=<{TOKEN_VARIABLE}>, and teach by /feedback",
+                flush=True,
+            )
         _start(settings, installed, configuration, os.environ)
     except ClaasError as error:
         print(f"claas.openclaw: {error}", file=sys.stderr)
@@ -86,11 +91,15 @@ def _require_startable(settings: GatewaySettings, environment: Mapping[str, str]
 def _start(
     settings: GatewaySettings, installed: Installation, configuration: Path, environment: Mapping[str, str]
 ) -> NoReturn:
-    """Become the gateway. Sessions of earlier starts are deleted: each answer leaves one and slows the next."""
+    """Become the gateway.
+
+    Sessions of earlier starts are deleted, unless they are people's: each answer leaves one and slows the next.
+    """
     state = settings.runtime / "state"
     with writing(state):
-        shutil.rmtree(state, ignore_errors=True)
-        state.mkdir()
+        if not settings.feedback:
+            shutil.rmtree(state, ignore_errors=True)
+        state.mkdir(exist_ok=True)
     command = [str(installed.node), str(installed.program), "gateway", "run"]
     try:
         os.chdir(settings.runtime)
@@ -138,6 +147,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--concurrency", type=int, default=default.concurrency, help="answers at once")
     add("--system-prompt", default=default.system_prompt, help="said in place of OpenClaw's own")
     add("--own-system-prompt", action="store_true", help="leave OpenClaw its own, of 6,400 characters and more")
+    add("--feedback", action="store_true", help="for people, who teach it by /feedback")
+    add("--pupil", choices=PUPILS, default=default.pupil, help="who has an adapter of their own to be taught")
+    add("--batch", type=int, default=default.batch, help="feedbacks that are learnt at once")
+    add("--steps", type=int, default=default.steps, help="optimiser steps for each batch")
+    add("--wait-s", type=float, default=default.wait_s, help="how long the chat waits for a lesson before it says so")
     add("--install-only", action="store_true", help="do not start it")
     return parser
 

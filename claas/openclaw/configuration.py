@@ -1,4 +1,4 @@
-"""The gateway's settings, and the files made from them: `openclaw.json`, an empty workspace and a plugin."""
+"""The gateway's settings, and the files made from them: `openclaw.json`, an empty workspace and the plugins."""
 
 import json
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from claas.core.checks import alias_name, in_range
+from claas.core.checks import alias_name, in_range, one_of
 from claas.core.errors import InvalidInput
 from claas.core.files import write_atomically, writing
 from claas.core.settings import DEFAULT_ALIAS
@@ -18,7 +18,11 @@ from claas.openclaw.install import DEFAULT_VERSION, release
 _PROVIDER = "vllm"
 """The provider whose key OpenClaw reads from the environment (`VLLM_API_KEY`); other providers' keys go into a file."""
 
-_PLUGIN = "small-prompt"
+_PROMPT_PLUGIN, _FEEDBACK_PLUGIN = "small-prompt", "claas-feedback"
+_FOLDERS = {_PROMPT_PLUGIN: "plugin", _FEEDBACK_PLUGIN: "feedback_plugin"}
+PUPILS = ("everyone", "conversation", "user")
+"""Who has an adapter to be taught: all together, each conversation, or each user."""
+
 _DECLARED_WINDOW = 65536
 _TIMEOUT_S = 120
 _KEPT_SESSIONS = 200
@@ -33,6 +37,8 @@ class GatewaySettings:
     `alias`: the model id that every request names there. `system_prompt`: replaces OpenClaw's own; None keeps that one,
     whose 6,400 characters and more fit no small window. `temperature`, `max_tokens`: used for every answer (2026.2.25;
     in 2026.9.6 a request may choose). `concurrency`: answers at once; further requests wait in the gateway.
+    `feedback`: it is for people, who teach it by `/feedback`: one of `pupil` each, learning from `batch` feedbacks at
+    once, `steps` optimiser steps for each batch, announced where that takes more than `wait_s`.
     """
 
     version: str = DEFAULT_VERSION
@@ -44,6 +50,11 @@ class GatewaySettings:
     temperature: float = 0.7
     max_tokens: int = 400
     concurrency: int = 32
+    feedback: bool = False
+    pupil: str = "everyone"
+    batch: int = 1
+    steps: int = 8
+    wait_s: float = 20.0
 
     def __post_init__(self) -> None:
         release(self.version)
@@ -51,6 +62,10 @@ class GatewaySettings:
         in_range("temperature", self.temperature, 0.0, 2.0)
         in_range("max_tokens", self.max_tokens, 1)
         in_range("concurrency", self.concurrency, 1)
+        one_of("pupil", self.pupil, PUPILS)
+        in_range("batch", self.batch, 1, 64)
+        in_range("steps", self.steps, 1, 32)
+        in_range("wait_s", self.wait_s, 0.0)
         alias_name(self.alias)
         if self.system_prompt == "":
             raise InvalidInput("system_prompt must say something; to leave OpenClaw's own, ask for that")
@@ -90,7 +105,9 @@ def configure(settings: GatewaySettings) -> Path:
         for name in _WORKSPACE:  # an empty file keeps OpenClaw from writing one of its own, which it adds to its prompt
             (workspace / f"{name}.md").touch()
         (runtime / "home").mkdir(exist_ok=True)
-        shutil.copytree(str(resources.files("claas.openclaw") / "plugin"), runtime / "plugin", dirs_exist_ok=True)
+        for name, folder in _FOLDERS.items():
+            source = str(resources.files("claas.openclaw") / folder)
+            shutil.copytree(source, runtime / "plugins" / name, dirs_exist_ok=True)
     path = runtime / "openclaw.json"
     write_atomically(path, json.dumps(configuration(settings), indent=2) + "\n")
     return path
@@ -105,7 +122,7 @@ def configuration(settings: GatewaySettings) -> Mapping[str, Any]:
             "bind": "loopback",
             "auth": {"mode": "token"},
             "http": {"endpoints": {"chatCompletions": {"enabled": True}}},
-            "controlUi": {"enabled": False},
+            "controlUi": {"enabled": settings.feedback},
         },
         "models": {"mode": "replace", "providers": {_PROVIDER: _provider(settings)}},
         "agents": {"defaults": _agent(settings)},
@@ -115,6 +132,7 @@ def configuration(settings: GatewaySettings) -> Mapping[str, Any]:
         "plugins": _plugins(settings),
         # Each answer to a request without a user leaves a session behind; beyond the cap the oldest go.
         "session": {"maintenance": {"mode": "enforce", "maxEntries": _KEPT_SESSIONS}},
+        **(release(settings.version).hooks if settings.feedback else {}),
         "logging": {"file": str(settings.runtime / "gateway.log")},
         "discovery": {"mdns": {"mode": "off"}},
         "update": {"checkOnStart": False},
@@ -167,14 +185,30 @@ def _agent(settings: GatewaySettings) -> Mapping[str, Any]:
 
 
 def _plugins(settings: GatewaySettings) -> Mapping[str, Any]:
-    slots = {"memory": "none"}
-    if settings.system_prompt is None:
-        return {"enabled": False, "slots": slots}
-    entry = {"enabled": True, "config": {"prompt": settings.system_prompt}, **release(settings.version).plugin}
+    chosen: dict[str, Mapping[str, Any]] = {}
+    if settings.system_prompt is not None:
+        chosen[_PROMPT_PLUGIN] = {"prompt": settings.system_prompt}
+    if settings.feedback:
+        chosen[_FEEDBACK_PLUGIN] = _feedback(settings)
+    own = release(settings.version).plugin
     return {
-        "enabled": True,
-        "allow": [_PLUGIN],
-        "load": {"paths": [str(settings.runtime / "plugin")]},
-        "slots": slots,
-        "entries": {_PLUGIN: entry},
+        "enabled": bool(chosen),
+        "allow": list(chosen),
+        "load": {"paths": [str(settings.runtime / "plugins" / name) for name in chosen]},
+        "slots": {"memory": "none"},
+        "entries": {name: {"enabled": True, "config": config, **own} for name, config in chosen.items()},
+    }
+
+
+def _feedback(settings: GatewaySettings) -> Mapping[str, Any]:
+    """What the plugin's own `configSchema` asks for."""
+    return {
+        "apiUrl": settings.api_url,
+        "provider": _PROVIDER,
+        "alias": settings.alias,
+        "adapter": f"openclaw/{settings.alias}",
+        "pupil": settings.pupil,
+        "batch": settings.batch,
+        "steps": settings.steps,
+        "waitSeconds": settings.wait_s,
     }

@@ -14,6 +14,7 @@ from claas.core.errors import InvalidInput, StackError
 from claas.core.files import writing
 
 DEFAULT_VERSION = "2026.2.25"
+_OWN_HOOKS = ("boot-md", "bootstrap-extra-files", "command-logger", "session-memory")
 _SHOWN_LINES = 12
 _LONGEST_INSTALL_S = 1800
 
@@ -23,7 +24,8 @@ class Release:
     """A release that is known to work: the Node.js it runs on, how npm installs it, and settings that only it needs.
 
     `stubs` are dependencies replaced by an empty package, `overrides` pin the versions of others. `compat`, `agent`,
-    `compaction` and `plugin` are entries of `openclaw.json`: of the model, the agent, its memory and the plugin.
+    `compaction` and `plugin` are entries of `openclaw.json`: of the model, the agent, its memory and the plugins;
+    `hooks` are those that the plugin for feedback needs.
     """
 
     version: str
@@ -35,6 +37,7 @@ class Release:
     agent: Mapping[str, Any] = field(default_factory=dict[str, Any])
     compaction: Mapping[str, Any] = field(default_factory=dict[str, Any])
     plugin: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    hooks: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 _RELEASES = {
@@ -50,6 +53,10 @@ _RELEASES = {
             overrides={"linkedom": "0.18.12"},
             # Else it looks at every turn for something to compact.
             compaction={"reserveTokens": 1, "reserveTokensFloor": 0},
+            # Only these tell which session a message belongs to; those that ship with OpenClaw stay off.
+            hooks={
+                "hooks": {"internal": {"enabled": True, "entries": {name: {"enabled": False} for name in _OWN_HOOKS}}}
+            },
         ),
         Release(
             version="2026.9.6",

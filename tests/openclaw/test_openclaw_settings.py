@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from claas.core.errors import InvalidInput
-from claas.openclaw.configuration import GatewaySettings, configuration, configure
+from claas.openclaw.configuration import PUPILS, GatewaySettings, configuration, configure
 from claas.openclaw.install import VERSIONS
 from claas.results.settings import EvalConfig
 
@@ -32,10 +32,29 @@ def test_the_system_prompt_is_replaced_by_a_plugin_or_left_alone(tmp_path: Path)
     small = configuration(GatewaySettings(folder=tmp_path, system_prompt="Be kind."))["plugins"]
     assert small["entries"]["small-prompt"]["config"] == {"prompt": "Be kind."}
     assert configuration(GatewaySettings(system_prompt=None))["plugins"]["enabled"] is False
+    assert list(small["entries"]) == small["allow"] == ["small-prompt"]
     configure(GatewaySettings(folder=tmp_path))
     (plugin,) = small["load"]["paths"]
     assert json.loads((Path(plugin) / "openclaw.plugin.json").read_text())["id"] == "small-prompt"
     assert "before_prompt_build" in (Path(plugin) / "index.js").read_text()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_people_teach_by_a_plugin_that_is_told_what_its_schema_asks_for(tmp_path: Path, version: str) -> None:
+    settings = GatewaySettings(
+        version=version, folder=tmp_path, feedback=True, pupil="user", batch=4, system_prompt=None
+    )
+    told = configuration(settings)
+    assert told["gateway"]["controlUi"]["enabled"] is True
+    assert told["plugins"]["allow"] == ["claas-feedback"]
+    configure(settings)
+    (folder,) = told["plugins"]["load"]["paths"]
+    schema = json.loads((Path(folder) / "openclaw.plugin.json").read_text())["configSchema"]
+    given = told["plugins"]["entries"]["claas-feedback"]["config"]
+    assert given.keys() == schema["properties"].keys()
+    assert given["pupil"] in schema["properties"]["pupil"]["enum"] == list(PUPILS)
+    assert (given["adapter"], given["alias"], given["batch"]) == ("openclaw/claas", "claas", 4)
+    assert "claas-feedback" not in configuration(GatewaySettings(version=version))["plugins"]["entries"]
 
 
 def test_no_secret_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,6 +75,10 @@ def test_no_secret_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ({"max_tokens": 0}, "max_tokens must be >= 1"),
         ({"concurrency": 0}, "concurrency must be >= 1"),
         ({"alias": "a/b"}, "invalid alias 'a/b'"),
+        ({"pupil": "nobody"}, "unknown pupil 'nobody'"),
+        ({"batch": 0}, "batch must be >= 1"),
+        ({"steps": 33}, "steps must be >= 1 and <= 32"),
+        ({"wait_s": -1.0}, "wait_s must be >= 0"),
         ({"system_prompt": ""}, "system_prompt must say something"),
         ({"api_url": "127.0.0.1:8080"}, "api_url must be an address like"),
         ({"api_url": "http://user:key@host/v1"}, "api_url must be an address like"),

@@ -345,7 +345,7 @@ async def test_a_checkpoint_of_others_is_taught_on_and_left_as_it_is(open_tinker
         ("tinker://run/sampler_weights/final", InvalidInput, "is no training state"),
         ("/etc/passwd", InvalidInput, "is no training state"),
         ("tinker://other/weights/final", InvalidInput, "not LoRA of 'claas-tiny'"),
-        ("tinker://run/weights/gone", NotFound, ""),
+        ("tinker://run/weights/gone", NotFound, "has not what reading a checkpoint needs"),
     ],
 )
 async def test_a_checkpoint_that_cannot_be_taught_is_refused(

@@ -1,0 +1,59 @@
+// /feedback: from what a person wrote to what is said in return.
+
+import { pupilOf } from "./pupils.js";
+import { asked, HELP, learning, marked, NO_ANSWER, NOTHING_TO_UNDO, NOTHING_WAITS, noted, refused, status, wentTo } from "./words.js";
+
+// The command's handler. `tell(context, sessionKey, text)` says something in the chat later.
+export function command(settings, conversations, teacher, tell) {
+  const { waitSeconds = 20 } = settings;
+
+  async function answer(context) {
+    const { kind, feedback, version } = asked(context.args);
+    if (kind === "help") return HELP;
+    const sessionKey = conversations.sessionOf(context);
+    const session = sessionKey ? conversations.of(sessionKey) : {};
+    const pupil = pupilOf(settings, sessionKey ?? "", session.sender);
+    if (kind === "status") return standing(pupil);
+    if (kind === "undo" || kind === "use") return moved(await (kind === "use" ? teacher.go(pupil, version) : teacher.undo(pupil)));
+    if (kind === "teach") {
+      if (!session.answer) return NO_ANSWER;
+      const { waiting, lesson } = await teacher.note(pupil, session.answer, feedback);
+      if (lesson) return inTime(lesson, learning(feedback), (text) => tell(context, sessionKey, text));
+      if (waiting < teacher.batch) return noted(waiting, teacher.batch);
+    } else if (!teacher.of(pupil).waiting.length) return NOTHING_WAITS;
+    return inTime(teacher.learn(pupil), learning(feedback ?? "what waits"), (text) => tell(context, sessionKey, text));
+  }
+
+  async function standing(pupil) {
+    const { inUse, newest } = await teacher.standing(pupil);
+    const { waiting, underWay, last } = teacher.of(pupil);
+    return status({ inUse, newest, waiting: waiting.length, batch: teacher.batch, underWay, last });
+  }
+
+  // The lesson's receipt; where that takes too long `meanwhile`, and the receipt, or what went wrong, is told later.
+  async function inTime(lesson, meanwhile, later) {
+    const late = Symbol("late");
+    let timer;
+    const waited = new Promise((resolve) => (timer = setTimeout(resolve, 1000 * waitSeconds, late)));
+    const first = await Promise.race([lesson, waited]).finally(() => clearTimeout(timer));
+    if (first !== late) return first;
+    lesson.then((receipt) => later(marked(receipt)), (error) => later(marked(failed(error))));
+    return meanwhile;
+  }
+
+  function failed(error) {
+    return refused(error, teacher.api.url);
+  }
+
+  return async (context) => {
+    try {
+      return { text: marked(await answer(context)) };
+    } catch (error) {
+      return { text: marked(failed(error)) };
+    }
+  };
+}
+
+function moved(to) {
+  return to === null ? NOTHING_TO_UNDO : wentTo(to.version, to.newest);
+}
