@@ -29,8 +29,21 @@ for name in ("api", *(f"_core_{mode}_schema" for mode in MODES)):  # what a YAML
 COMMAND = Command("claas.api", ApiConfig, config_root() / "api", "local", _USAGE)
 
 
+_VARIABLES_OF_KFALLAH_CLAAS = {
+    "CLAAS_BASE_MODEL_ID": "say base_model=...",
+    "CLAAS_LORA_ROOT": "say store_dir=..., a folder with a format of its own",
+    "CLAAS_CONFIG_NAME": "say --config-name",
+    "CLAAS_ATTN_IMPLEMENTATION": "the engine decides it",
+    "CLAAS_TINKER_STATE_PATH": "what is at Tinker is on record in store_dir",
+}
+"""What another program reads and this one does not, and what to do instead."""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until a signal; anything but that ends with another `ExitCode`, and a bug with its traceback."""
+    for variable, instead in _VARIABLES_OF_KFALLAH_CLAAS.items():
+        if os.environ.get(variable):
+            say("claas.api", f"{variable} is set, and not read here: {instead}")
     try:
         for job in COMMAND.jobs([*_from_environment(), *(sys.argv[1:] if arguments is None else arguments)]):
             from claas.api.server import serve  # only now: help and mistakes need no server

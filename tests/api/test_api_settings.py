@@ -199,6 +199,16 @@ def test_where_to_listen_may_stand_in_the_environment(
         assert f"\nport: {port}\n" in shown
 
 
+def test_a_variable_that_is_not_read_says_what_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CLAAS_LORA_ROOT", "/loras")
+    main(["--cfg", "job"])
+    assert capsys.readouterr().err == (
+        "claas.api: CLAAS_LORA_ROOT is set, and not read here: say store_dir=..., a folder with a format of its own\n"
+    )
+
+
 KFALLAH_CLAAS = """
 defaults: [_core_local_schema, _self_]
 mode: local
