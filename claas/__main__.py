@@ -32,6 +32,7 @@ COMMANDS = {
     "audit": Door("claas.eval.audit", "whether a preference's verifier tells its own examples apart"),
     "report": Door("claas.dashboard.__main__", "write the page of a run into its folder"),
     "results": Door("claas.results.__main__", "runs listed, exported, tagged, archived, deleted"),
+    "results bundle": Door("claas.dashboard.bundle", "several runs as a folder of pages to share"),
     "api": Door("claas.api.__main__", "serve the API and the pages"),
     "openclaw": Door("claas.openclaw.__main__", "an OpenClaw gateway in front of the API"),
     "bench": Door("claas.bench.__main__", "standard benchmarks of a model and its adapters"),

@@ -51,6 +51,9 @@ class ApiConfig:
     store_dir: str = setting("./data/store", "where adapters, recorded rollouts and receipts are kept")
     feedback_log_dir: str = setting("./data/feedback", "where each batch of feedback is logged, one file each")
     results_dir: str = setting("./data/evals", "whose runs the results browser shows, those in its folders included")
+    edit_labels: bool = setting(
+        True, "whether its clients and pages may set the tags and notes of runs in results_dir, and archive them"
+    )
     bench_dir: str = setting("./results", "the output_dir of claas.bench whose runs /v1/bench shows")
     lock_timeout_s: float = setting(120.0, "how long an update waits for another update of its adapter", low=0.0)
     rollout_capacity: int = setting(

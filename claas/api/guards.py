@@ -19,6 +19,9 @@ from claas.core.settings import API_KEY_VARIABLE
 
 _OPEN_PATHS = ("/", "/health", "/v1/chat")
 _SCRIPTS = "/v1/eval/assets/"
+LABELS = "/labels"
+"""Below `/v1/eval`: what pages themselves may change."""
+
 _PAGES = ("/v1/eval", "/v1/bench", "/v1/dashboard", "/docs")
 
 
@@ -26,8 +29,9 @@ class BearerAuth:
     """ASGI middleware: every path but `/` and `/health` needs `Authorization: Bearer <key>`.
 
     The chat page and the scripts of pages, which hold no data, do not: that page asks for the key, and sends it itself.
-    Pages take the key as the password of HTTP Basic, too, since that is what browsers can ask for. Nothing else does: a
-    browser sends such a password along with whatever another site makes it ask for.
+    Pages take the key as the password of HTTP Basic, too, since that is what browsers can ask for. Nothing else does
+    but the pages' own requests, which name them as their origin: a browser sends such a password along with whatever
+    another site makes it ask for.
     """
 
     def __init__(self, app: ASGIApp, api_key: str) -> None:
@@ -46,7 +50,7 @@ class BearerAuth:
     def _admits(self, scope: Scope) -> bool:
         given = _header_values(scope, b"authorization")
         scheme, _, token = given[0].partition(b" ") if given else (b"", b"", b"")
-        if scheme.lower() == b"basic" and _is_page(scope):
+        if scheme.lower() == b"basic" and (_is_page(scope) or _is_of_a_page(scope)):
             return hmac.compare_digest(_password(token), self._api_key)
         return hmac.compare_digest(token.strip(), self._api_key) and scheme.lower() == b"bearer"
 
@@ -64,6 +68,21 @@ def _header_values(scope: Scope, name: bytes) -> list[bytes]:
 def _is_page(scope: Scope) -> bool:
     path: str = scope["path"]
     return scope["method"] == "GET" and any(path == page or path.startswith(f"{page}/") for page in _PAGES)
+
+
+def _is_of_a_page(scope: Scope) -> bool:
+    """Whether a page of this API asks for this change."""
+    if scope["method"] != "POST" or scope["path"] != f"/v1/eval{LABELS}":
+        return False
+    origin, host = _header_values(scope, b"origin"), _header_values(scope, b"host")
+    return len(origin) == len(host) == 1 and origin[0].partition(b"://")[2] == host[0]
+
+
+def require_own_origin(request: Request) -> None:
+    """`Forbidden` for what a browser sends on behalf of another site; who is no browser names no origin."""
+    origin = request.headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
+        raise Forbidden(f"a page of {origin} may not change what this API keeps")
 
 
 def _password(token: bytes) -> bytes:

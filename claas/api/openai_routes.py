@@ -1,9 +1,10 @@
 """`GET /`, health, models, chat, completions and scores."""
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Header, Request, Response
+from fastapi.responses import HTMLResponse
 
 import claas
 from claas.api.chat import PreparedChat, answer
@@ -15,6 +16,7 @@ from claas.api.stream import chunks, event_stream, while_connected
 from claas.core.concurrency import TEXT_THREADS
 from claas.core.errors import NotFound, StackError
 from claas.core.settings import MODES
+from claas.dashboard.pages import PAGE_HEADERS, home_page
 from claas.engines.base import Health
 from claas.wire.adapters import SERVICE_NAME, HealthResponse, ModelCard, ModelList, ServiceInfo, WorkerHealth
 from claas.wire.chat import (
@@ -32,8 +34,11 @@ _UNAVAILABLE: dict[int | str, dict[str, Any]] = {503: {"model": HealthResponse}}
 
 
 @router.get("/", response_model=ServiceInfo)
-async def introduction(served: Served) -> Response:
-    """Who answers here."""
+async def introduction(served: Served, accept: Annotated[str, Header()] = "") -> Response:
+    """Who answers here: JSON, and for browsers a page that leads to the others."""
+    if "text/html" in accept:
+        page = home_page(served.mode, served.engine.base_model, claas.__version__)
+        return HTMLResponse(page, headers={**PAGE_HEADERS, "Vary": "Accept"})
     return reply(
         ServiceInfo(
             name=SERVICE_NAME,

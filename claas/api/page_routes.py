@@ -9,11 +9,12 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
 from pydantic import AfterValidator
 
-from claas.api.errors import error_body
+from claas.api.errors import error_body, reply
+from claas.api.guards import LABELS, require_own_origin
 from claas.api.services import Served, Services
 from claas.core.checks import alias_name
 from claas.core.concurrency import Threads
-from claas.core.errors import ClaasError
+from claas.core.errors import ClaasError, Forbidden
 from claas.dashboard.assets import ASSET_HEADERS, ASSETS_ADDRESS, asset_served_as
 from claas.dashboard.benchmark_item_page import ItemFilter, ItemQuery
 from claas.dashboard.chat_page import CHAT_PAGE_HEADERS, chat_page
@@ -36,9 +37,11 @@ from claas.dashboard.run_page import plot_file, run_page
 from claas.dashboard.step_choice import StepQuery, TranscriptFilter
 from claas.dashboard.step_page import recorded_step_page
 from claas.results.foreign import is_of_kfallah_claas, read_foreign_run
+from claas.results.labels import change_labels
 from claas.results.run_index import RunIndex, read_run, results_folder, run_folder
 from claas.wire import Count
 from claas.wire.adapters import ErrorBody
+from claas.wire.labels import LabelsRequest, LabelsResponse, RunLabels
 
 router = APIRouter()
 
@@ -98,6 +101,8 @@ async def runs(
     q: str = "",
     state: str = "",
     verdict: str = "",
+    tag: str = "",
+    archived: bool = False,
     sort: str = "started",
     descending: bool = True,
     page: Page = 1,
@@ -107,10 +112,31 @@ async def runs(
     """All runs of a folder as a page, newest first; 304 while it is what the client has."""
 
     def make() -> str:
-        query = RunQuery(q, state, verdict, sort, descending, page, per_page)
+        query = RunQuery(q, state, verdict, tag, archived, sort, descending, page, per_page)
         return runs_page(results_folder(served.results_root, results_dir), Addresses(results_dir), query)
 
     return _unless_known(await _page(make, CHART_PAGE_HEADERS), if_none_match)
+
+
+@eval_router.post(LABELS, response_model=LabelsResponse)
+async def label_runs(served: Served, asked: LabelsRequest, request: Request) -> Response:
+    """Change the tags of runs, their notes, and whether lists leave them out; no measurement is touched."""
+    if not served.edit_labels:
+        raise Forbidden("this API changes no labels: it was started with edit_labels=false")
+    require_own_origin(request)
+    results = results_folder(served.results_root, asked.results_dir)
+
+    def change() -> LabelsResponse:
+        folders = {run: run_folder(results, run) for run in asked.runs}
+        changed = {
+            run: change_labels(folder, asked.add, asked.remove, asked.note, asked.archived)
+            for run, folder in folders.items()
+        }
+        return LabelsResponse(
+            labels={run: RunLabels.model_validate(each.model_dump(mode="json")) for run, each in changed.items()}
+        )
+
+    return reply(await _THREADS.run(change))
 
 
 @eval_router.get("/run", response_model=None, responses=_HTML)
@@ -131,7 +157,9 @@ async def run_details(
 @eval_router.get("/compare", response_model=None, responses=_HTML)
 async def compared_runs(
     served: Served,
-    run: Annotated[list[str], Query(description="two or more; the first is what the others are held against")],
+    run: Annotated[
+        list[str], Query(description="two or more; the first is what the others are held against", default_factory=list)
+    ],
     results_dir: ResultsDir = None,
 ) -> Response:
     """Runs beside each other as a page."""

@@ -30,6 +30,7 @@ class Services:
     feedback_log: FeedbackLog
     results_root: Path
     bench_root: Path
+    edit_labels: bool
     truncate_prompt: bool
     """Whether a chat that does not fit the window is cut instead of refused."""
     unknown_fields: UnknownFields = field(default_factory=UnknownFields)
@@ -60,6 +61,7 @@ def open_services(engine: Engine, config: ApiConfig) -> Services:
         feedback_log=log,
         results_root=Path(config.results_dir),
         bench_root=Path(config.bench_dir),
+        edit_labels=config.edit_labels,
         truncate_prompt=config.truncate_prompt is not None,
     )
 

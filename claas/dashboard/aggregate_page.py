@@ -7,6 +7,7 @@ from pathlib import Path
 from claas.core.files import write_atomically
 from claas.dashboard.pages import render
 from claas.results.aggregate import Aggregate
+from claas.results.keys import keys_of_schema_1, titles
 
 NAME = "aggregate.html"
 
@@ -20,4 +21,4 @@ def write_aggregate_page(folder: Path, made: Aggregate, plots: Mapping[str, byte
 def aggregate_page(made: Aggregate, plots: Mapping[str, bytes]) -> str:
     """The page as HTML."""
     pictures = {name: f"data:image/png;base64,{base64.b64encode(png).decode()}" for name, png in plots.items()}
-    return render("aggregate.html", made=made, pictures=pictures)
+    return render("aggregate.html", made=made, pictures=pictures, titles=titles(keys_of_schema_1()))

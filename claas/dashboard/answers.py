@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from claas.dashboard.pages import title
+from claas.dashboard.pages import title, worded
 from claas.results.efficiency import Reached
 from claas.results.estimates import threshold_of
 from claas.results.keys import Criterion, Key, Question, Role, judged, titles, with_role
@@ -211,7 +211,9 @@ def _how_sure(summary: PreferenceSummary, names: Mapping[str, str]) -> Conclusio
         Verdict.FAIL: "A criterion fails",
         Verdict.INCONCLUSIVE: "Undecided",
     }[summary.verdict]
-    return Conclusion(_SURE, word, (summary.reason, *details), summary.verdict)
+    told = summary.verdict is Verdict.INCONCLUSIVE and 0 < len(undecided) == len(details)
+    reason = () if told else (worded(summary.reason, names),)
+    return Conclusion(_SURE, word, (*reason, *details), summary.verdict)
 
 
 def _word(ruling: Ruling, summary: PreferenceSummary) -> str:

@@ -6,7 +6,13 @@ from functools import cached_property
 
 from claas.core.errors import InvalidInput
 from claas.dashboard.charts import Charts, charts_of
-from claas.dashboard.distinctions import Distinction, distinctions, measured_otherwise, seeds_of_one_configuration
+from claas.dashboard.distinctions import (
+    Distinction,
+    distinctions,
+    measured_otherwise,
+    recorded_in_some,
+    seeds_of_one_configuration,
+)
 from claas.dashboard.pages import Addresses, render
 from claas.results.comparison import (
     Difference,
@@ -24,6 +30,7 @@ from claas.results.comparison import (
     value,
 )
 from claas.results.estimates import Estimate
+from claas.results.keys import keys_of_schema_1, titles
 from claas.results.manifest import Manifest
 from claas.results.numbers import common_decimals
 from claas.results.overview import last_measured
@@ -41,7 +48,7 @@ MOST_ITEMS = 20
 def compare_page(runs: Sequence[RunIndex], addresses: Addresses) -> str:
     """HTML of the comparison with the first run; `InvalidInput` unless there are two or more different runs."""
     with errors_named_after(", ".join(run.name for run in runs)):
-        return comparison_page([_compared(run) for run in runs], _overlaid(runs), addresses)
+        return comparison_page([compared_run(run) for run in runs], overlaid(runs), addresses)
 
 
 def require_comparable(names: Sequence[str]) -> None:
@@ -49,7 +56,10 @@ def require_comparable(names: Sequence[str]) -> None:
     if len(names) > MOST_RUNS:
         raise InvalidInput(f"at most {MOST_RUNS} runs can be compared at once, got {len(names)}")
     if len(names) < 2 or len(set(names)) < len(names):
-        raise InvalidInput(f"a comparison needs two or more different runs, got {', '.join(names) or 'none'}")
+        raise InvalidInput(
+            "a comparison needs two or more different runs: tick them in the list of runs, then compare; "
+            f"asked for {', '.join(names) or 'none'}"
+        )
 
 
 @dataclass(frozen=True)
@@ -64,17 +74,26 @@ class ComparedRun:
     finals: Mapping[str, Finals]
 
 
-def comparison_page(runs: Sequence[ComparedRun], shown: Charts, addresses: Addresses) -> str:
-    """HTML of a comparison, from what there is to compare and its charts."""
+def comparison_page(
+    runs: Sequence[ComparedRun],
+    shown: Charts,
+    addresses: Addresses,
+    *,
+    template: str = "compare.html",
+    most_items: int = MOST_ITEMS,
+    **more: object,
+) -> str:
+    """HTML of a comparison, from what there is to compare and its charts; `more` is for another template."""
     return render(
-        "compare.html",
+        template,
+        **more,
         compared=Comparison(runs),
         shown=shown,
         addresses=addresses,
         remarks=remarks,
         bar=bar,
         summary_of=summary_of,
-        most_items=MOST_ITEMS,
+        most_items=most_items,
     )
 
 
@@ -110,6 +129,27 @@ class Comparison:
     def distinctions(self) -> list[Distinction]:
         """What the runs differ in besides their numbers."""
         return distinctions([run.manifest for run in self.runs.values()])
+
+    @property
+    def recorded_in_some(self) -> list[str]:
+        """Packages and sources that not all runs have on record, each with the runs that do."""
+        return [
+            f"{each.name} {next(filter(None, each.values))} ({', '.join(self._with(each))})"
+            for each in recorded_in_some([run.manifest for run in self.runs.values()])
+        ]
+
+    def _with(self, distinction: Distinction) -> list[str]:
+        return [letter for letter, value in zip(self.runs, distinction.values, strict=True) if value is not None]
+
+    def titled(self, preference: str, key: str) -> str:
+        """A key as people write it."""
+        return next(finals.keys[key].key.title for finals in self.shared[preference] if key in finals.keys)
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Criteria and sets of items as people write them."""
+        keys = [final.key for finals in self._finals.values() for each in finals for final in each.keys.values()]
+        return titles((*keys_of_schema_1(), *keys))
 
     def without(self, name: str) -> list[str]:
         """The names of all runs but one."""
@@ -274,7 +314,7 @@ def summary_of(difference: ItemDifference) -> str:
     )
 
 
-def _compared(run: RunIndex) -> ComparedRun:
+def compared_run(run: RunIndex) -> ComparedRun:
     """Settings, the verdicts that stand, and the last measurements with their transcripts."""
     judged = {name: summary for name in run.points if (summary := run.preference_summary(name)) is not None}
     return ComparedRun(
@@ -287,7 +327,7 @@ def _compared(run: RunIndex) -> ComparedRun:
     )
 
 
-def _overlaid(runs: Sequence[RunIndex]) -> Charts:
+def overlaid(runs: Sequence[RunIndex]) -> Charts:
     """All runs' preferences in the same charts, each curve under its run's letter; criteria are the first run's."""
     owners = {id(history): run for run in runs for history in run.histories.values()}
     curves = {

@@ -32,8 +32,21 @@ def distinctions(manifests: Sequence[Manifest]) -> list[Distinction]:
     settings = [_settings(manifest) for manifest in manifests]
     code = [_code(manifest) for manifest in manifests]
     compared = [_distinction(name, values) for values in (settings, code) for name in _names(values)]
-    differing = [distinction for distinction in compared if distinction is not None]
+    differing = [each for each in compared if each is not None and not _unrecorded(each)]
     return sorted(differing, key=lambda distinction: not distinction.matters)
+
+
+def recorded_in_some(manifests: Sequence[Manifest]) -> list[Distinction]:
+    """Packages and sources that some of these runs say nothing of: they stand on other ones, or are older than that."""
+    code = [_code(manifest) for manifest in manifests]
+    compared = [_distinction(name, code) for name in _names(code)]
+    return [each for each in compared if each is not None and _unrecorded(each)]
+
+
+def _unrecorded(distinction: Distinction) -> bool:
+    """Whether the runs that have it on record agree, and others have not."""
+    of_code = distinction.name.startswith(("package ", "source of "))
+    return of_code and None in distinction.values and len(set(distinction.values)) == 2
 
 
 def seeds_of_one_configuration(manifests: Sequence[Manifest]) -> list[tuple[int, ...]]:

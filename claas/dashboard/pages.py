@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
@@ -43,7 +44,16 @@ def render(template: str, **values: object) -> str:
 
 def error_page(status: int, message: str) -> str:
     """HTML of an error with its cause."""
-    return render("error.html", status=status, message=message, addresses=Addresses())
+    heading = _HEADINGS.get(status, "This page could not be made")
+    return render("error.html", status=status, heading=heading, message=message, addresses=Addresses())
+
+
+_HEADINGS = {400: "Not as it was asked", 404: "Not found", 422: "Not as it was asked"}
+
+
+def home_page(mode: str, base_model: str, version: str) -> str:
+    """HTML of the API's own address."""
+    return render("home.html", mode=mode, base_model=base_model, version=version)
 
 
 NO_QUERY: Mapping[str, object] = {}
@@ -67,16 +77,16 @@ class Addresses:
         """What was measured after so many updates."""
         return self._address("/step", {"run": run, "preference": preference, "updates": updates})
 
-    def transcripts(self, run: str, preference: str, query: Mapping[str, object]) -> str:
-        """Some of a measurement's transcripts."""
+    def transcripts(self, run: str, preference: str, query: Mapping[str, object]) -> str | None:
+        """Some of a measurement's transcripts; None where they are not there to be read."""
         return self._address("/step", {"run": run, "preference": preference, **query})
 
     def steps(self) -> str:
         """What the address of every step begins with."""
         return f"{ROOT}/step?"
 
-    def compare(self, *runs: str) -> str:
-        """Runs beside each other; the first is what the others are held against."""
+    def compare(self, *runs: str) -> str | None:
+        """Runs beside each other; the first is what the others are held against. None where there is no such page."""
         return self._address("/compare", {"run": list(runs)})
 
     def plot(self, run: str, picture: str) -> str:
@@ -102,6 +112,14 @@ def clipped(text: str, most: int = 4000) -> str:
 def title(name: str, titles: Mapping[str, str]) -> str:
     """A criterion or a set of items as people write it: by its declared title, or else its name with spaces."""
     return titles.get(name, name.replace("_", " "))
+
+
+_NAME = re.compile(r"\b[a-z]+(?:_[a-z]+)+\b")
+
+
+def worded(text: str, titles: Mapping[str, str]) -> str:
+    """The text with the names of criteria in it as people write them."""
+    return _NAME.sub(lambda name: title(name[0], titles), text)
 
 
 def capitalized(text: str) -> str:
@@ -132,10 +150,10 @@ def policy_hash(inline: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()}"
 
 
-def page_headers(styles: Sequence[str], *more: str) -> dict[str, str]:
+def page_headers(styles: Sequence[str], *more: str, images: str = "'self'") -> dict[str, str]:
     """Our own style sheet and those of these hashes are allowed, and what `more` says; nothing else is."""
     allowed = " ".join(f"'{digest}'" for digest in (policy_hash(_STYLE), *styles))
-    rules = ["default-src 'none'", f"style-src {allowed}", "img-src 'self'", *more]
+    rules = ["default-src 'none'", f"style-src {allowed}", f"img-src {images}", *more]
     return {
         "Content-Security-Policy": "; ".join(
             [*rules, "base-uri 'none'", "form-action 'self'", "frame-ancestors 'none'"]
@@ -173,6 +191,7 @@ def _templates() -> Environment:
         "kept": kept,
         "settings": settings,
         "title": title,
+        "worded": worded,
         "duration": duration,
         "clipped": clipped,
         "fields": asdict,
@@ -194,6 +213,8 @@ TEMPLATES = _templates()
 PAGE_HEADERS = page_headers([])
 """What a page is sent with that runs nothing: no scripts, no frames, nothing from elsewhere; forms go to the API."""
 
-CHART_PAGE_HEADERS = page_headers([policy_hash(""), PLOTLY_STYLE_HASH], "script-src 'self'", "connect-src 'self'")
+CHART_PAGE_HEADERS = page_headers(
+    [policy_hash(""), PLOTLY_STYLE_HASH], "script-src 'self'", "connect-src 'self'", images="'self' data: blob:"
+)
 """What a page with charts is sent with: it runs the API's own scripts and no inline one. Plotly adds an empty style
-sheet, which it fills by CSSOM, and that of maps, which it draws too."""
+sheet, which it fills by CSSOM, and that of maps, which it draws too; a chart is saved as a PNG by way of a picture."""

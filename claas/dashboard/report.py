@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -24,7 +25,7 @@ MOST_BYTES = 8_000_000
 MOST_STEPS = 6
 """Measurements of a preference whose transcripts the report holds: the first, the last, and others evenly between."""
 
-_SCRIPTS = ("drawer.js", "plotly.js", "charts.js")
+_SCRIPTS = ("drawer.js", "plotly.js", "charts.js", "saving.js")
 
 
 def write_report(folder: Path, *, ended: bool = False) -> Path:
@@ -43,7 +44,7 @@ def write_report(folder: Path, *, ended: bool = False) -> Path:
 
 def report(run: RunIndex) -> str:
     """The report as HTML."""
-    held = _held(run)
+    held = held_in(run)
     scripts = [asset(name).content.decode() for name in _SCRIPTS]
     return render(
         "report.html",
@@ -57,7 +58,7 @@ def report(run: RunIndex) -> str:
 
 
 @dataclass
-class _Held:
+class Held:
     """The transcripts in the file: by id, compressed HTML. `landings` says which of them opens a measurement."""
 
     fragments: dict[str, str] = field(default_factory=dict[str, str])
@@ -80,13 +81,17 @@ class _Held:
         self.landings[preference, updates] = next(iter(packed))
 
 
-def _held(run: RunIndex) -> _Held:
-    """Every preference's most telling measurements first, so that what does not fit is the least."""
-    held = _Held()
+def held_in(run: RunIndex, clean: Callable[[str], str] = str) -> Held:
+    """What a file holds of a run's transcripts, every preference's most telling measurements first.
+
+    What does not fit is the least. `clean` is what is done to their HTML.
+    """
+    held = Held()
     turns = [[(name, updates) for updates in _telling(len(points.points))] for name, points in run.points.items()]
     for name, updates in filter(None, chain.from_iterable(zip_longest(*turns))):
         if run.points[name].baseline is not None:
-            held.add(name, updates, _fragments(run, name, updates))
+            parts = _fragments(run, name, updates)
+            held.add(name, updates, {part: clean(html) for part, html in parts.items()})
     return held
 
 

@@ -9,8 +9,11 @@ from claas.core.checks import one_of
 from claas.core.errors import NotFound
 from claas.dashboard.pages import ROOT, Addresses, render
 from claas.results.listing import STATES, VERDICTS, ListQuery
-from claas.results.overview import Listed, RunRow, State, listed
+from claas.results.overview import Listed, RunRow, State, differing, listed
 from claas.results.run_index import find_runs
+
+MOST_CHIPS = 4
+"""Settings that a row shows of those that differ."""
 
 NEW_ROWS_S = 0.7
 """For how long one page reads runs that no page has shown before; the next one goes on with the rest."""
@@ -27,6 +30,7 @@ def runs_page(results: Path, addresses: Addresses, query: "RunQuery") -> str:
         root=ROOT,
         addresses=addresses,
         states=STATES,
+        most_chips=MOST_CHIPS,
         verdicts=VERDICTS,
     )
 
@@ -59,6 +63,10 @@ class RunQuery:
         """The first page sorted by a column, the other way round where it is already."""
         return replace(self, sort=key, descending=not self.descending if key == self.sort else True, page=1)
 
+    def tagged(self, tag: str) -> "RunQuery":
+        """The first page of the runs with a tag."""
+        return replace(self, tag=tag, page=1)
+
     def parameters(self) -> dict[str, Any]:
         """The parameters of the address that asks for this; those that have their default are left out."""
         defaults = asdict(RunQuery())
@@ -72,9 +80,11 @@ class RunQuery:
 
 @dataclass(frozen=True)
 class RunPage:
-    """A page of the list. `total` folders are there, `matching` of them as asked for, `waiting` of them yet to be read.
+    """A page of the list. `total` folders are there, `matching` of them as asked for, `waiting` of them yet to be read
+    and `archived` of them left out unless they are asked for.
 
-    An empty list has one empty page.
+    `differ_in` are the settings that are not the same in all that match, and `tags` those of all folders. An empty
+    list has one empty page.
     """
 
     runs: Sequence[Listed]
@@ -82,6 +92,13 @@ class RunPage:
     total: int
     waiting: int
     pages: int
+    differ_in: Sequence[str] = ()
+    tags: Sequence[str] = ()
+    archived: int = 0
+
+    def own(self, row: RunRow) -> list[tuple[str, str]]:
+        """What a run was given of the settings that are not the same in all runs of the folder."""
+        return [(name, row.settings[name]) for name in self.differ_in if name in row.settings]
 
     @property
     def changing(self) -> bool:
@@ -99,7 +116,17 @@ def page_of_runs(folders: Sequence[Listed], query: RunQuery) -> RunPage:
     rest = sorted((folder for folder in matching if not folder.row), key=lambda folder: folder.name)
     start = (query.page - 1) * query.per_page
     waiting = sum(folder.state is State.WAITING for folder in folders)
-    return RunPage([*rows, *rest][start : start + query.per_page], len(matching), len(folders), waiting, pages)
+    shown_of_each = ("base_model", "mode", "seed", "arm")
+    return RunPage(
+        [*rows, *rest][start : start + query.per_page],
+        len(matching),
+        len(folders),
+        waiting,
+        pages,
+        [name for name in differing([each.row for each in rows if each.row]) if name not in shown_of_each],
+        sorted({tag for folder in folders for tag in folder.labels.tags}),
+        sum(folder.labels.archived for folder in folders),
+    )
 
 
 def _key(sort: str) -> Callable[[Listed], Any]:

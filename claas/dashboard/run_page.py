@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from claas.core.errors import NotFound
+from claas.core.errors import InvalidInput, NotFound
 from claas.dashboard.answers import Conclusion, answers
 from claas.dashboard.charts import charts_of
 from claas.dashboard.drawings import FlipDrawing, flip_drawing
@@ -14,6 +14,7 @@ from claas.dashboard.pages import Addresses, render
 from claas.results.charts import declared_in
 from claas.results.efficiency import flip_of, in_user_units
 from claas.results.keys import Key, keys_of_schema_1, titles
+from claas.results.labels import LONGEST_NOTE, Labels, read_labels
 from claas.results.overview import RunRow, overview, step_seconds, summaries
 from claas.results.progress import ProgressLine, columns, lost, seconds_left
 from claas.results.records import Baseline, History, Metadata, Status, StepRecord, flat
@@ -94,7 +95,17 @@ def run_page(run: RunIndex, addresses: Addresses) -> str:
     """HTML of a run; `InvalidInput` when its records hold numbers that nothing can be computed from."""
     with errors_named_after(run.name):
         images = {name: addresses.plot(run.name, name) for name in picture_names(run.files.root)}
-        return render("run.html", addresses=addresses, **run_values(run, partial(addresses.step, run.name), images))
+        labels = _labels_unless_damaged(run)
+        return render(
+            "run.html", addresses=addresses, labels=labels, **run_values(run, partial(addresses.step, run.name), images)
+        )
+
+
+def _labels_unless_damaged(run: RunIndex) -> Labels:
+    try:
+        return read_labels(run.files.root)
+    except InvalidInput as error:
+        return Labels(note=str(error)[:LONGEST_NOTE])
 
 
 def run_values(

@@ -39,7 +39,7 @@ def recorded_step_page(run: RunIndex, preference: str, query: StepQuery, address
     if preference not in run.points:
         raise NotFound(f"the run {run.name} has no preference {preference!r}; it has {', '.join(run.points) or 'none'}")
 
-    def link(place: StepQuery) -> str:
+    def link(place: StepQuery) -> str | None:
         return addresses.transcripts(run.name, preference, place.parameters())
 
     baseline, step = read_with_baseline(run, preference, query.updates)

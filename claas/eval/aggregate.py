@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from claas.core.command_line import ended
-from claas.core.errors import ExitCode, InvalidInput
+from claas.core.errors import ExitCode
 from claas.core.terminal import plain_table, results_console
 from claas.results.aggregate import (
     Aggregate,
@@ -26,7 +26,7 @@ from claas.results.aggregate import (
 from claas.results.aggregating import aggregate
 from claas.results.numbers import common_decimals, figure, fixed, signed, signed_span, span
 from claas.results.progress import printable
-from claas.results.run_index import find_runs
+from claas.results.run_index import run_folders
 from claas.results.seed_runs import read_seed_run, settings_of
 from claas.results.statistics import Interval
 from claas.results.survival import Survival
@@ -63,20 +63,6 @@ def show_aggregate(folders: Sequence[Path], by: str | None = None, output: Path 
     console.print(aggregate_report(made))
     for place in places:
         console.print(Text(f"  {place}", no_wrap=True, overflow="fold"))
-
-
-def run_folders(folders: Sequence[Path]) -> list[Path]:
-    """The folders that are runs, and those of the runs below the others, each once."""
-    found: dict[Path, Path] = {}
-    for folder in folders:
-        if not folder.is_dir():
-            raise InvalidInput(f"there is no folder {folder}; name runs, or a folder that they are in")
-        is_run = (folder / "config.json").is_file()
-        within = [folder] if is_run else [each.path for each in find_runs(folder) if each.problem is None]
-        if not within:
-            raise InvalidInput(f"{folder} is no run, and holds none: there is no config.json in or below it")
-        found |= {each.resolve(): each for each in sorted(within)}
-    return list(found.values())
 
 
 def _common(runs: Sequence[Path]) -> Path:

@@ -69,6 +69,20 @@ def find_runs(results: Path) -> list[Folder]:
         raise StackError(f"cannot read the results folder {results}: {error.strerror or error}") from error
 
 
+def run_folders(folders: Sequence[Path]) -> list[Path]:
+    """The folders that are runs, and those of the runs below the others, each once."""
+    found: dict[Path, Path] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise InvalidInput(f"there is no folder {folder}; name runs, or a folder that they are in")
+        is_run = (folder / "config.json").is_file()
+        within = [folder] if is_run else [each.path for each in find_runs(folder) if each.problem is None]
+        if not within:
+            raise InvalidInput(f"{folder} is no run, and holds none: there is no config.json in or below it")
+        found |= {each.resolve(): each for each in sorted(within)}
+    return list(found.values())
+
+
 def shown(name: str) -> str:
     """A file's name as a page can show it: what is not UTF-8 in it is replaced, and marked so."""
     return os.fsencode(name).decode(errors="replace")

@@ -37,6 +37,7 @@ def test_every_setting_can_be_overridden() -> None:
         "store_dir": "s",
         "feedback_log_dir": "f",
         "results_dir": "r",
+        "edit_labels": False,
         "bench_dir": "b",
         "lock_timeout_s": 1.5,
         "rollout_capacity": 7,

@@ -2,6 +2,7 @@
 
 import pytest
 
+from claas.results.labels import change_labels, read_labels
 from tests.browser.shown_runs import GOLDEN, MANY, OF_MANY, SEEDS, address
 from tests.browser.site import Site
 from tests.browser.visits import PHONE, Page, Visit, is_too_wide, tab_to
@@ -28,7 +29,15 @@ def test_a_heading_sorts_and_sorts_back(visit: Visit) -> None:
         assert page.locator("th[aria-sort]").get_attribute("aria-sort") == "descending"
         page.locator("th[aria-sort] a").click()
         assert names(page) == sorted(first)
-        for key in ("Model", "Verdict", "Preferences, held-out compliance", "Updates", "Tokens", "Time", "Started"):
+        for key in (
+            "Model, what differs",
+            "Verdict",
+            "Preferences, held-out compliance",
+            "Updates",
+            "Tokens",
+            "Time",
+            "Started",
+        ):
             page.get_by_role("link", name=key, exact=True).click()
             assert page.locator("th[aria-sort]").inner_text().startswith(key)
             assert sorted(names(page)) == sorted(first)
@@ -71,6 +80,56 @@ def test_two_selected_runs_are_compared(visit: Visit) -> None:
             page.get_by_label(f"Compare {seed}").check()
         page.get_by_role("button", name="Compare").click()
         assert page.locator("h1").inner_text() == "2 runs compared"
+
+
+def test_one_run_is_not_compared(visit: Visit) -> None:
+    with visit("/v1/eval") as page:
+        button = page.locator("#compare")
+        assert button.is_disabled()
+        page.get_by_label(f"Compare {SEEDS[0]}").check()
+        assert button.is_disabled()
+        page.get_by_label(f"Compare {SEEDS[1]}").check()
+        assert button.inner_text() == "Compare 2 runs"
+        page.get_by_label(f"Compare {SEEDS[1]}").uncheck()
+        assert button.is_disabled()
+
+
+def test_ticked_runs_are_tagged_found_by_their_tag_and_untagged(visit: Visit, site: Site) -> None:
+    with visit("/v1/eval") as page:
+        for seed in SEEDS[:2]:
+            page.get_by_label(f"Compare {seed}").check()
+        page.locator("#tag").fill("sweep-a")
+        with page.expect_navigation():
+            page.keyboard.press("Enter")
+        assert read_labels(site.results / SEEDS[0]).tags == ("sweep-a",)
+        page.get_by_role("link", name="sweep-a").first.click()
+        assert sorted(names(page)) == sorted(f"{seed}\nsweep-a" for seed in SEEDS[:2])
+        page.get_by_label(f"Compare {SEEDS[0]}").check()
+        page.locator("#tag").fill("sweep-a")
+        with page.expect_navigation():
+            page.get_by_role("button", name="Take away").click()
+        assert read_labels(site.results / SEEDS[0]).tags == ()
+        assert read_labels(site.results / SEEDS[1]).tags == ("sweep-a",)
+    change_labels(site.results / SEEDS[1], remove=["sweep-a"])
+
+
+def test_a_run_is_archived_and_brought_back_and_its_note_is_set(visit: Visit, site: Site) -> None:
+    with visit(address("/run", run=SEEDS[2])) as page:
+        page.get_by_label("Note").fill("left alone")
+        with page.expect_navigation():
+            page.get_by_role("button", name="Save").click()
+        with page.expect_navigation():
+            page.get_by_role("button", name="Archive").click()
+    with visit("/v1/eval") as page:
+        assert SEEDS[2] not in names(page)
+        page.locator("[name=archived]").select_option("true")
+        page.get_by_role("button", name="Show").click()
+        assert names(page) == [f"{SEEDS[2]}\nleft alone"]
+        page.get_by_label(f"Compare {SEEDS[2]}").check()
+        with page.expect_navigation():
+            page.get_by_role("button", name="Bring back").click()
+    assert read_labels(site.results / SEEDS[2]).archived is False
+    change_labels(site.results / SEEDS[2], note="")
 
 
 def test_without_a_mouse(visit: Visit) -> None:

@@ -9,13 +9,13 @@ VOID = frozenset({"meta", "input", "line", "polyline", "link", "br", "img"})
 _ELEMENTS = """
 html head meta title style body a header p nav ul li main h1 h2 h3 h4 section article div dl dt dd table caption thead
 tbody tr th td span strong small code details summary progress time form label input select option button svg line
-polyline figure figcaption bdi fieldset legend dialog noscript img script
+polyline figure figcaption bdi fieldset legend dialog noscript img script textarea pre
 """
 _ATTRIBUTES = """
 lang charset name content class href id tabindex aria-label aria-labelledby aria-current aria-sort aria-hidden role
 scope colspan datetime max value action method type placeholder selected viewbox width height x1 x2 y1 y2 points
 preserveaspectratio rel dir hidden alt src defer data-live data-running data-fold data-chart data-preference data-step
-data-steps data-value download title
+data-steps data-value download title data-name data-change data-run data-folder maxlength size
 """
 
 KNOWN = frozenset(_ELEMENTS.split())

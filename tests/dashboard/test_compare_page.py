@@ -57,7 +57,8 @@ def test_the_first_run_is_the_reference_and_the_others_are_read_against_it() -> 
     assert reference == "A 0.047 0.016 to 0.129 after 6 updates, n = 64 reference"
     assert re.fullmatch(r"B 1\.000 .* \+0\.953 \+.* to \+.* ▲ higher B − A, n = 64, Holm’s p = .*", other), other
     html = " ".join(page(IDLE, LEARNED).split())
-    assert '<details class="key" open> <summary><code>heldout_compliance</code>' in html
+    summary = '<summary><span class="key-name">Held-out prompts <code>heldout_compliance</code></span>'
+    assert f'<details class="key" open> {summary}' in html
     low, value, high = places(html.split("<code>heldout_compliance</code>")[1])
     assert 50 < low < value < high <= 98
     swapped = rows("heldout_compliance", LEARNED, IDLE)[1]
@@ -69,7 +70,7 @@ def test_the_summary_names_what_differs_and_counts_the_rest() -> None:
     assert list(Comparison([IDLE, LEARNED]).pairs) == [("concise", "B", "A")]
     short = text(page(IDLE, LEARNED)).split("In short")[1].split("What they differ in")[0]
     assert short.startswith(" B against A concise ")
-    assert " heldout_compliance is higher (+0.953, interval +" in short
+    assert " Held-out prompts: higher (+0.953, interval +" in short
     assert short.strip().endswith("of 7 keys: 2 the same in every item")
 
 
@@ -113,13 +114,13 @@ def test_criteria_stand_side_by_side() -> None:
     assert good is not None
     assert bad is not None
     assert (good.verdict, bad.verdict) == ("pass", "fail")
-    assert re.search(r" capability_retention pass .* asked: > 0\.9 .*fail .* asked: > 0\.9 ", text(page(*runs)))
+    assert re.search(r" Capability retention pass .* asked: > 0\.9 .*fail .* asked: > 0\.9 ", text(page(*runs)))
 
 
 def test_items_that_only_one_run_passes_show_both_answers() -> None:
     found = {each.items.flips: each for each in Comparison([IDLE, LEARNED]).items("concise")}
     assert (found["capability"].in_turn, len(found["heldout"].in_turn)) == ([], 61)
-    heldout = text(page(IDLE, LEARNED)).split("heldout, B and A: ")[1].split("All answers")[0]
+    heldout = text(page(IDLE, LEARNED)).split("Held-out, B and A: ")[1].split("All answers")[0]
     assert heldout.startswith("of 64 items 0 pass in A only and 61 in B only ")
     assert heldout.count(" A fail ") == heldout.count(" B pass ") == 20
     assert "41 more are not shown here" in heldout
@@ -133,7 +134,7 @@ def test_items_that_one_run_did_not_judge_are_counted() -> None:
         for rollout in last.rollouts
     ]
     other = run_of("other", [replace(history, steps=(*history.steps[:-1], last.model_copy(update={"rollouts": lost})))])
-    said = "heldout, B and A: of 64 items none passes in one run only; 1 not judged in both."
+    said = "Held-out, B and A: of 64 items none passes in one run only; 1 not judged in both."
     assert said in text(page(LEARNED, other))
     assert rows("heldout_compliance", LEARNED, other)[1].endswith(" left out: 1 lost in one of the two")
 

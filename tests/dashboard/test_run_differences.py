@@ -1,7 +1,13 @@
 """What runs differ in besides their numbers."""
 
 from claas.core.settings import TrainingConfig
-from claas.dashboard.distinctions import Distinction, distinctions, measured_otherwise, seeds_of_one_configuration
+from claas.dashboard.distinctions import (
+    Distinction,
+    distinctions,
+    measured_otherwise,
+    recorded_in_some,
+    seeds_of_one_configuration,
+)
 from tests.dashboard.compared_runs import manifest, metadata
 
 
@@ -35,9 +41,11 @@ def test_packages_and_the_commit_are_compared_too() -> None:
     assert distinctions([manifest(), other]) == [
         Distinction("git commit", ("c0ffee", "null"), True),
         Distinction("package claas", ("1.0", "1.1"), True),
+    ]
+    assert recorded_in_some([manifest(), other]) == [
         Distinction("package torch", ("2.0", None), True),
         Distinction("package peft", (None, "0.1"), True),
-    ]
+    ], "one run says nothing of them, which is no difference"
 
 
 def test_a_truth_is_not_taken_for_a_number() -> None:

@@ -34,10 +34,10 @@ def test_a_row_says_what_became_of_a_run(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     page = page_of(tmp_path)
     good, half, empty = rows(page.one("table"))
-    assert good[1:4] == ["good", "pass", "claas-tinylocal, seed 7"]
+    assert good[1:4] == ["good", "pass", "claas-tinylocal, seed 7num_steps=6"]
     assert good[4] == "concise 1.00 pass"
     assert good[5:] == ["6", "3.1k", "0:02", "2026-01-02 03:04"]
-    assert half[1:4] == ["half", "stopped", "claas-tinylocal, seed 42"]
+    assert half[1:4] == ["half", "stopped", "claas-tinylocal, seed 42num_steps=4"]
     assert half[5] == "2of 4"
     assert empty[1:] == ["empty", "unreadable no run: an empty folder"]
     assert f"3 of 3 in {tmp_path}" in page.text
@@ -102,7 +102,7 @@ def test_every_column_leads_to_the_list_sorted_by_it(tmp_path: Path) -> None:
     assert {found.get("sort", "started") for found in links.values()} == set(SORTS)
     assert all(found["q"] == "run" and found["per_page"] == "7" for found in links.values())
     assert links["Tokens"] == {"q": "run", "per_page": "7", "sort": "tokens", "descending": "False"}
-    assert "descending" not in links["Model"]
+    assert "descending" not in links["Model, what differs"]
     (sorted_by,) = [each for each in page.all("th", scope="col") if "aria-sort" in each.attributes]
     assert (sorted_by.text.strip(" ▾\n"), sorted_by.attributes["aria-sort"]) == ("Tokens", "descending")
 

@@ -9,7 +9,13 @@
     doubleClick: false, // plotly would go back to the first data's ranges
     showTips: false,
     displayModeBar: TOUCH.matches ? false : "hover",
-    modeBarButtons: [[{ name: "fit", title: "Show all", icon: window.Plotly?.Icons.home, click: fit }]],
+    modeBarButtons: [
+      [{ name: "fit", title: "Show all", icon: window.Plotly?.Icons.home, click: fit }],
+      [
+        { name: "svg", title: "Save as SVG", icon: window.Plotly?.Icons.disk, click: (plot) => save(plot, "svg") },
+        { name: "png", title: "Save as PNG", icon: window.Plotly?.Icons.camera, click: (plot) => save(plot, "png") },
+      ],
+    ],
   };
 
   let data = { series: [], charts: {} };
@@ -182,6 +188,13 @@
   function fit(plot) {
     const { xaxis, yaxis } = fitted.get(plot);
     window.Plotly.relayout(plot, { "xaxis.range": [...xaxis], "yaxis.range": [...yaxis] });
+  }
+
+  // The picture as it stands, under the run's and the chart's name; a PNG for print at three times the size.
+  function save(plot, format) {
+    const filename = `${document.title.split(" · ")[0]} ${plot.dataset.chart}`.replace(/[^\p{L}\p{N}._ -]+/gu, "-");
+    const { clientWidth: width, clientHeight: height } = plot;
+    return window.Plotly.downloadImage(plot, { format, filename, width, height, scale: format === "png" ? 3 : 1 });
   }
 
   function theme() {

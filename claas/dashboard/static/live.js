@@ -36,6 +36,7 @@
       if (fresh) takeOver(old, fresh);
     }
     for (const box of document.querySelectorAll("[data-live] input[type=checkbox]")) box.checked = ticked.has(box.value);
+    document.dispatchEvent(new Event("claas:renewed"));
     const data = page.getElementById("charts-data");
     if (data && window.claasCharts) window.claasCharts.renew(page.getElementById("charts"), JSON.parse(data.textContent));
   }
