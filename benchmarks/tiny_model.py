@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from statistics import mean
 
@@ -135,17 +136,22 @@ def measure(subject: Subject) -> Iterator[Row]:
         yield from out_of_scope(subject, preference)
     yield from unseen_names(subject)
     yield from styles(subject)
-    yield from capability(subject)
+    yield from capability(subject, General.from_suite().items)
 
 
 def obedience(subject: Subject, preference: Preference) -> Iterator[Row]:
     """Greedy answers without and with the feedback, on probe and held-out prompts."""
     ceilings = {"concise": (0.2, 0.25), "no_emoji": (0.2, 0.2), "identity": (0.0, 0.0)}[preference.name]
-    for kind, prompts, ceiling in zip(
-        ("probe", "held-out"), (preference.probe_prompts, preference.heldout_prompts), ceilings, strict=True
-    ):
-        untaught = compliance(preference, subject.greedy(prompts))
-        taught = compliance(preference, subject.greedy(prompts, preference.feedback_string))
+    asked = (preference.probe_prompts, preference.heldout_prompts)
+    turns = [
+        UserTurn(prompt, feedback)
+        for prompts in asked
+        for feedback in ("", preference.feedback_string)
+        for prompt in prompts
+    ]
+    texts = iter(subject.greedy_to(turns))
+    for kind, prompts, ceiling in zip(("probe", "held-out"), asked, ceilings, strict=True):
+        untaught, taught = (compliance(preference, list(islice(texts, len(prompts)))) for _ in range(2))
         yield Row(f"{preference.name}: {kind}, default", untaught, ceiling, len(prompts), below=True)
         yield Row(f"{preference.name}: {kind}, with feedback", taught, 0.9, len(prompts))
 
@@ -175,8 +181,8 @@ def out_of_scope(subject: Subject, preference: Preference) -> Iterator[Row]:
 
 def diversity(subject: Subject, preference: Preference) -> Iterator[Row]:
     """Three sampled answers to each probe: how alike they are, and how open each next token was."""
-    samples = [subject.sampled(preference.probe_prompts, seed) for seed in (1, 2, 3)]
-    triples = list(zip(*samples, strict=True))
+    samples = subject.sampled([prompt for prompt in preference.probe_prompts for _ in range(3)], seed=1)
+    triples = [samples[at : at + 3] for at in range(0, len(samples), 3)]
     entropies = [
         subject.entropy(prompt, triple[0]) for prompt, triple in zip(preference.probe_prompts, triples, strict=True)
     ]
@@ -214,9 +220,8 @@ def styles(subject: Subject, prompts: Sequence[str] = STYLE_PROMPTS) -> Iterator
     yield Row("styles followed at least 0.8 of the time", float(solid), float(STYLES_NEEDED), len(STYLES))
 
 
-def capability(subject: Subject) -> Iterator[Row]:
+def capability(subject: Subject, items: Sequence[CapabilityItem]) -> Iterator[Row]:
     """The capability suite at baseline: all knowledge, and most of the forms."""
-    items = General.from_suite().items
     texts = subject.greedy([item.prompt for item in items])
     outcomes = asyncio.run(_checked(items, texts))
     known, formed = (

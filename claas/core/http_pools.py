@@ -1,6 +1,8 @@
 """Connections to one server in several pools, so that many requests at once cost no more than few."""
 
 import asyncio
+import functools
+import ssl
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -10,6 +12,12 @@ import httpx
 _CONNECTIONS_A_POOL = 8
 """A pool of httpx looks at each of its connections whenever a request begins or ends: 128 in one of them take longer
 than 16."""
+
+
+@functools.cache
+def _certificates() -> ssl.SSLContext:
+    """What is trusted, which takes as long to load as a hundred requests."""
+    return httpx.create_ssl_context()
 
 
 class HttpPools:
@@ -29,12 +37,11 @@ class HttpPools:
         proxies: bool = True,
     ) -> None:
         count = 1 if transport is not None else -(-most // _CONNECTIONS_A_POOL)
-        certificates = httpx.create_ssl_context()
         self._pools = [
             httpx.AsyncClient(
                 base_url=base_url,
                 transport=transport,
-                verify=certificates,
+                verify=_certificates(),
                 timeout=timeout,
                 headers=headers,
                 trust_env=proxies,

@@ -1,7 +1,7 @@
 """The YAML a user writes: found by name or path, read, and checked, with errors that name the file."""
 
-import copy
 import functools
+import pickle
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,21 +40,35 @@ def find(kind: str, name_or_path: str, config_dir: ConfigDir) -> Path:
 
 def read(path: Path) -> Any:
     """The parsed content of a YAML file."""
+    return parsed(path, text(path))
+
+
+def text(path: Path) -> str:
+    """The content of a YAML file, as it stands there."""
     try:
-        return copy.deepcopy(_parsed(path.read_text(encoding="utf-8")))
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise InvalidInput(f"{path}{line}: malformed YAML: {error.problem}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path}: malformed YAML: {' '.join(str(error).split())}") from error
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path}: malformed YAML: {error}") from error
     except OSError as error:
         raise InvalidInput(f"cannot read {path}: {error.strerror}") from error
 
 
+def parsed(path: Path, content: str) -> Any:
+    """What the content of the file at `path` says."""
+    try:
+        return pickle.loads(_pickled(content))
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise InvalidInput(f"{path}{line}: malformed YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"{path}: malformed YAML: {' '.join(str(error).split())}") from error
+
+
 @functools.lru_cache(maxsize=64)
-def _parsed(text: str) -> Any:
-    """Kept, because what one run reads, most of it more than once, the next run of the same process reads again."""
-    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # the former is libyaml's, four times as fast
+def _pickled(content: str) -> bytes:
+    """Kept, because a run reads most of its files more than once, and the next run of the same process does again."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the former is libyaml's, four times as fast
+    return pickle.dumps(yaml.load(content, loader))
 
 
 def checked(model: type[M], content: Any, path: Path) -> M:

@@ -1,5 +1,6 @@
 """What a run was asked for, by which code; and whether it may be continued by what is asked for now."""
 
+import functools
 import json
 import platform
 import subprocess
@@ -229,10 +230,17 @@ def package_versions(config: EvalConfig) -> dict[str, str]:
     where this process hosts that."""
     versions = {"claas": claas.__version__, "python": platform.python_version()}
     engine = MODES[config.mode].packages if config.claas_url is None else ()
-    for package in sorted({*_PACKAGES, *engine}):
-        with suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    return versions
+    found = {package: installed(package) for package in sorted({*_PACKAGES, *engine})}
+    return versions | {package: version for package, version in found.items() if version is not None}
+
+
+@functools.cache
+def installed(package: str) -> str | None:
+    """The version of an installed package; None where there is none of that name."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _git_commit() -> str | None:

@@ -79,7 +79,7 @@ def spoilt(data: bytes, draw: st.DrawFn) -> bytes:
     }[how]
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_bytes_that_were_lost_or_changed_end_no_page(whole: Path, data: st.DataObject) -> None:
     with copied(whole) as results:
@@ -116,7 +116,7 @@ WORSE = [
 ]
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_values_that_nothing_can_be_made_of_end_no_page(whole: Path, data: st.DataObject) -> None:
     with copied(whole) as results:

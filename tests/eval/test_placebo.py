@@ -10,7 +10,6 @@ from claas.results.keys import keys_of_schema_1
 from claas.results.verdict import Judgement, Verdict, combine, judge_run
 from tests.results.chance_runs import AT_EVERY_THRESHOLD, Effect, chance_history
 
-SEEDS = 200
 PREFERENCES = ("a", "b", "c")
 LEVEL = 0.025
 """One side of a 95 % interval."""
@@ -18,11 +17,11 @@ LEVEL = 0.025
 Runs = Sequence[Sequence[Judgement]]
 
 
-def judged(effect: Effect, criteria: Mapping[str, float]) -> Runs:
+def judged(effect: Effect, criteria: Mapping[str, float], seeds: int) -> Runs:
     """One run of three preferences per seed."""
     return [
         judge_run([chance_history(effect, seed, name) for name in PREFERENCES], criteria, len(PREFERENCES))
-        for seed in range(SEEDS)
+        for seed in range(seeds)
     ]
 
 
@@ -30,13 +29,13 @@ def judged(effect: Effect, criteria: Mapping[str, float]) -> Runs:
 def placebo() -> Runs:
     """Nothing is trained, compliance was 0.8 all along, and a gain of more than nothing is asked for: compliance is
     just enough, the gain is not, and nothing is forgotten or collapses."""
-    return judged(Effect(compliance=0.8, gain=0.0), {"margin_gain": 0.0})
+    return judged(Effect(compliance=0.8, gain=0.0), {"margin_gain": 0.0}, seeds=80)
 
 
 @pytest.fixture(scope="module")
 def at_every_threshold() -> Runs:
     """All six criteria of every preference are exactly at the threshold, where each is wrong most often."""
-    return judged(AT_EVERY_THRESHOLD, {})
+    return judged(AT_EVERY_THRESHOLD, {}, seeds=200)
 
 
 def at_most(trials: int, rate: float = LEVEL) -> int:
@@ -66,21 +65,21 @@ def fails(run: Sequence[Judgement]) -> bool:
 
 
 def test_a_placebo_is_said_to_fail_no_more_often_than_the_level(placebo: Runs) -> None:
-    assert sum(map(fails, placebo)) <= at_most(SEEDS)
+    assert sum(map(fails, placebo)) <= at_most(len(placebo))
 
 
 @pytest.mark.parametrize("name", ["heldout_compliance", "margin_gain"])
 def test_a_placebo_is_said_to_be_learned_no_more_often_than_the_level(placebo: Runs, name: str) -> None:
-    assert rulings(placebo, name, passes) <= at_most(SEEDS * len(PREFERENCES))
+    assert rulings(placebo, name, passes) <= at_most(len(placebo) * len(PREFERENCES))
 
 
 def test_a_placebo_passes_as_a_whole_far_more_rarely_than_one_criterion(placebo: Runs) -> None:
-    assert sum(judgement.verdict is Verdict.PASS for run in placebo for judgement in run) <= 3
+    assert sum(judgement.verdict is Verdict.PASS for run in placebo for judgement in run) <= 1
 
 
 def test_a_placebo_harms_nothing(placebo: Runs) -> None:
     for name in ("entropy_ratio", "self_rouge_l", "mean_logprob_drift"):
-        assert rulings(placebo, name, passes) >= 0.99 * SEEDS * len(PREFERENCES)
+        assert rulings(placebo, name, passes) >= 0.99 * len(placebo) * len(PREFERENCES)
     for name in ("capability_retention", "entropy_ratio", "self_rouge_l", "mean_logprob_drift"):
         assert rulings(placebo, name, fails_alone) == 0
 
@@ -90,7 +89,7 @@ def test_a_placebo_harms_nothing(placebo: Runs) -> None:
 def test_at_its_threshold_a_criterion_errs_to_neither_side_more_often_than_the_level(
     at_every_threshold: Runs, name: str
 ) -> None:
-    most = at_most(SEEDS * len(PREFERENCES))
+    most = at_most(len(at_every_threshold) * len(PREFERENCES))
     assert rulings(at_every_threshold, name, passes) <= most
     assert rulings(at_every_threshold, name, fails_alone) <= most
 
@@ -98,8 +97,8 @@ def test_at_its_threshold_a_criterion_errs_to_neither_side_more_often_than_the_l
 @pytest.mark.faults
 def test_eighteen_criteria_at_their_thresholds_fail_together_no_more_often_than_one(at_every_threshold: Runs) -> None:
     """Without Holm's correction it would be one run in four."""
-    assert sum(map(any_fails_alone, at_every_threshold)) >= 0.15 * SEEDS
-    assert sum(map(fails, at_every_threshold)) <= at_most(SEEDS)
+    assert sum(map(any_fails_alone, at_every_threshold)) >= 0.15 * len(at_every_threshold)
+    assert sum(map(fails, at_every_threshold)) <= at_most(len(at_every_threshold))
 
 
 @pytest.mark.faults

@@ -19,6 +19,7 @@ from benchmarks.tiny_model import (
     unseen_names,
 )
 from claas.eval.config.catalog import load_preference
+from claas.eval.metrics.capability import General
 from claas.tiny import WEIGHTS_DIR
 
 pytestmark = pytest.mark.slow
@@ -37,13 +38,13 @@ def unmet(rows: Iterable[Row]) -> list[Row]:
 @pytest.mark.parametrize("name", PREFERENCES)
 def test_answers_change_with_the_hindsight_feedback_and_only_then(subject: Subject, name: str) -> None:
     preference = load_preference(name)
-    assert unmet(obedience(subject, replace(preference, heldout_prompts=preference.heldout_prompts[::4]))) == []
+    assert unmet(obedience(subject, replace(preference, heldout_prompts=preference.heldout_prompts[::8]))) == []
 
 
 @pytest.mark.parametrize("name", PREFERENCES)
 def test_feedback_in_words_never_seen_is_followed(subject: Subject, name: str) -> None:
     preference = load_preference(name)
-    assert unmet(paraphrases(subject, replace(preference, probe_prompts=preference.probe_prompts[::3]))) == []
+    assert unmet(paraphrases(subject, replace(preference, probe_prompts=preference.probe_prompts[::6]))) == []
 
 
 def test_answers_to_one_prompt_differ(subject: Subject) -> None:
@@ -57,8 +58,9 @@ def test_most_names_never_seen_are_taken_on(subject: Subject) -> None:
 
 
 def test_at_least_eight_other_styles_are_followed(subject: Subject) -> None:
-    assert unmet(styles(subject, STYLE_PROMPTS[::2])) == []
+    assert unmet(styles(subject, STYLE_PROMPTS[::4])) == []
 
 
 def test_all_knowledge_and_most_forms_of_the_suite_are_there_before_any_training(subject: Subject) -> None:
-    assert unmet(capability(subject)) == []
+    items = General.from_suite().items
+    assert unmet(capability(subject, items[:4] + items[4::3])) == []

@@ -1,6 +1,7 @@
 """Preferences and metrics by name: their YAML read, checked and made into objects."""
 
 import difflib
+import functools
 import os
 import sys
 from collections import Counter
@@ -312,8 +313,18 @@ def _metrics_file(config_dir: ConfigDir) -> _MetricsFile:
     shipped = config_root() / "metrics.yaml"
     users = Path(config_dir).expanduser() / "metrics.yaml" if config_dir is not None else shipped
     paths = [shipped, users] if users != shipped and users.is_file() else [shipped]
-    files = [yaml_files.checked(_MetricsFile, yaml_files.read(path), path).model_dump() for path in paths]
-    given = {"config_dir": None if config_dir is None else str(config_dir)}
+    return _merged(None if config_dir is None else str(config_dir), *((path, yaml_files.text(path)) for path in paths))
+
+
+@functools.lru_cache(maxsize=16)
+def _merged(config_dir: str | None, *contents: tuple[Path, str]) -> _MetricsFile:
+    """Kept, because a run asks for it several times."""
+    paths = [path for path, _ in contents]
+    files = [
+        yaml_files.checked(_MetricsFile, yaml_files.parsed(path, content), path).model_dump()
+        for path, content in contents
+    ]
+    given = {"config_dir": config_dir}
     try:
         merged = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.merge(given, *files), resolve=True))
     except OmegaConfBaseException as error:

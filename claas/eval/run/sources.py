@@ -6,9 +6,7 @@ import functools
 import hashlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import fields, is_dataclass
-from importlib import metadata
 from importlib.util import resolve_name
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType
@@ -21,7 +19,7 @@ from claas.eval.protocols.arms import measured_of, with_arms
 from claas.eval.protocols.chosen import protocol_of
 from claas.eval.protocols.tracks import Track
 from claas.results.code import NO_SOURCE, Code
-from claas.results.manifest import package_versions
+from claas.results.manifest import installed, package_versions
 from claas.results.settings import FEEDBACK, EvalConfig
 
 _SAMPLING = "claas.eval.run.step"
@@ -69,7 +67,7 @@ def code_of(config: EvalConfig, tracks: Sequence[Track], metrics: Mapping[str, M
 def _sources(parts: Iterable[object]) -> tuple[dict[str, str], dict[str, str]]:
     """The digests of the modules that these objects are made of, and the versions of packages those import."""
     waiting = {_SAMPLING, *(name for part in parts for name in _modules_of(part, set()))}
-    digests, packages = dict[str, str](), dict[str, str]()
+    digests, packages = dict[str, str](), set[str]()
     while waiting:
         name = waiting.pop()
         if name in digests or not _decides(name):
@@ -78,11 +76,10 @@ def _sources(parts: Iterable[object]) -> tuple[dict[str, str], dict[str, str]]:
         digests[name] = NO_SOURCE if source is None else hashlib.sha256(source).hexdigest()
         imported = _imported_by(getattr(sys.modules.get(name), "__package__", None) or "", source or b"")
         waiting |= imported | _STARTED_BY.get(name, set())
-        for package in {each.partition(".")[0] for each in imported} - sys.stdlib_module_names:
-            with suppress(metadata.PackageNotFoundError):  # one of the user's own, or called otherwise than its module
-                packages[package] = metadata.version(package)
-    packages.pop("claas", None)
-    return digests, packages
+        packages |= {each.partition(".")[0] for each in imported} - sys.stdlib_module_names - {"claas"}
+    versions = {package: installed(package) for package in packages}
+    # None is a package of the user's own, or one that is called otherwise than its module
+    return digests, {package: version for package, version in versions.items() if version is not None}
 
 
 def _modules_of(part: object, seen: set[int]) -> Iterator[str]:
@@ -119,7 +116,7 @@ def _decides(name: str) -> bool:
     """Whether a module's code is part of what makes the numbers, and no installed package's."""
     top, module = name.partition(".")[0], sys.modules.get(name)
     if top == "claas":
-        return _place(name) is not None and any(f"{name}.".startswith(f"{each}.") for each in _DECIDING)
+        return any(f"{name}.".startswith(f"{each}.") for each in _DECIDING) and _place(name) is not None
     if module is None or top in sys.stdlib_module_names:
         return False
     place = _place(name)
