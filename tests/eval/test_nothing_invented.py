@@ -76,13 +76,13 @@ def check_wire(chance: Chance, fail_on_error: bool | float) -> None:
         assert len(engine.trained) == config.num_steps
 
 
-@settings(max_examples=10, phases=AS_FOUND)
+@settings(max_examples=6, phases=AS_FOUND)
 @given(chances(STACK_FAULTS), BOUNDS)
 def test_on_a_stack_where_anything_may_fail(chance: Chance, fail_on_error: bool | float) -> None:
     check_stack(chance, fail_on_error)
 
 
-@settings(max_examples=6, phases=AS_FOUND)
+@settings(max_examples=4, phases=AS_FOUND)
 @given(chances(WIRE_FAULTS + NUMBER_FAULTS), BOUNDS)
 def test_over_a_wire_on_which_anything_may_break(chance: Chance, fail_on_error: bool | float) -> None:
     check_wire(chance, fail_on_error)
