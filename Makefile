@@ -7,7 +7,7 @@ VLLM   := .cache/vllm
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install eval serve openclaw live interop vllm browser reference check format test bench bench-smoke
+.PHONY: help install eval serve openclaw live interop vllm loggers browser reference check format test bench bench-smoke
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -47,6 +47,11 @@ $(VLLM)/.installed: configs/vllm/install.sh configs/vllm/requirements.txt
 
 vllm: install $(VLLM)/.installed  ## the tests against vLLM on a CPU, installed for itself
 	CLAAS_VLLM_COMMAND=$(VLLM)/bin/vllm $(BIN)/python -m pytest -m vllm $(ARGS)
+
+loggers: install  ## the tests of experiment loggers, with the packages of the services in an environment of their own
+	$(PYTHON) -m venv .cache/loggers
+	.cache/loggers/bin/pip install -q -e '.[dev,loggers]'
+	.cache/loggers/bin/python -m pytest -m loggers $(ARGS)
 
 browser: install  ## the tests of the pages in headless Chromium, which has to be installed
 	$(BIN)/pip install -q -c constraints.txt -e '.[local,dev,browser]'

@@ -35,6 +35,7 @@ BENCHMARKS = {
     "compare": in_own_process("benchmarks.compare"),
     "aggregate": in_own_process("benchmarks.aggregate"),
     "protocols": in_own_process("benchmarks.protocols"),
+    "loggers": in_own_process("benchmarks.loggers"),
     "tiny_model": in_own_process("benchmarks.tiny_model"),
 }
 

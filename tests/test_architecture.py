@@ -95,7 +95,7 @@ BOUNDARIES = (
     *("eval/__main__.py", "api/__main__.py", "engines/modal/app.py", "eval/metrics/sandbox_child.py"),  # of a process
     *("engines/local/threads.py", "engines/local/score.py"),  # of a thread
     *("engines/tinker/calls.py", "engines/modal/engine.py", "engines/local/model_check.py"),  # of another's package
-    *("bench/scoring.py", "bench/surroundings.py"),  # too
+    *("bench/scoring.py", "bench/surroundings.py", "eval/loggers/sink.py"),  # too
 )
 
 

@@ -262,6 +262,10 @@ def _mistake(error: Exception, command: Command[Any]) -> InvalidInput:
             f"there is no config {missing[1]!r}: --config-name takes the name of a YAML file in the folder given as "
             "--config-dir"
         )
+    if several := re.search(r"Could not load '(\w+)/([^']+)'", message):  # of a group of which many may be chosen
+        folders = [Path(each) / several[1] for each in re.findall(r"path=file://(\S+)", message)]
+        names = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+        return InvalidInput(f"unknown {several[1]} {several[2]!r}; known: {', '.join(names)}")
     if schema := re.search(r"Could not load '([^']+)'", message):
         return InvalidInput(
             f"there is no file {schema[1]!r} for the defaults list: of its own settings a file needs only "

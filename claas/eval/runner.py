@@ -18,6 +18,7 @@ from claas.eval.config.catalog import (
     load_preference,
     resolve_criteria,
 )
+from claas.eval.loggers.opening import logged, make_loggers
 from claas.eval.metrics.limits import limited
 from claas.eval.metrics.metric import Metric, for_run
 from claas.eval.metrics.preference import Preference
@@ -72,23 +73,27 @@ async def run_harness(
             run = run.made_with(code, {name: record.next_step for name, record in records.items()})
         run = run.recorded()
         held.enter_context(session(run.files.sessions))
-        work = _Work(run, tracks, metrics, records, reporter or Silent())
-        keys = {track.name: declared_keys(measured_of(track, metrics), track.preference) for track in tracks}
-        work.reporter.run_started(run.config, run.files.root, keys, {track.name: track.num_steps for track in tracks})
-        if unfinished:
-            await work.count_requests(pilot)
-            work.reporter.doing(_opening(run.config))
-            async with open_stack(run.config, run.files.stack) as stack, open_user(run.config, run.files.user) as user:
-                work.run = work.run.on(await stack.base_source())
-                work.reporter.doing("")
-                await (work.run_pilot(stack, user) if pilot else work.run_all(stack, user))
-                work.reporter.doing("closing the stack")
-        work.reporter.doing("writing the summary")
-        results = work.results()
-        if run.config.plots and not pilot:
-            work.reporter.doing("drawing plots, writing the report")
-            await asyncio.to_thread(_draw, run, tracks, results)
-        work.reporter.run_finished(results)
+        async with logged(run, records, unfinished, reporter or Silent()) as told:
+            work = _Work(run, tracks, metrics, records, told)
+            keys = {track.name: declared_keys(measured_of(track, metrics), track.preference) for track in tracks}
+            told.run_started(run.config, run.files.root, keys, {track.name: track.num_steps for track in tracks})
+            if unfinished:
+                await work.count_requests(pilot)
+                told.doing(_opening(run.config))
+                async with (
+                    open_stack(run.config, run.files.stack) as stack,
+                    open_user(run.config, run.files.user) as user,
+                ):
+                    work.run = work.run.on(await stack.base_source())
+                    told.doing("")
+                    await (work.run_pilot(stack, user) if pilot else work.run_all(stack, user))
+                    told.doing("closing the stack")
+            told.doing("writing the summary")
+            results = work.results()
+            if run.config.plots and not pilot:
+                told.doing("drawing plots, writing the report")
+                await asyncio.to_thread(_draw, run, tracks, results)
+            told.run_finished(results)
     return results
 
 
@@ -121,6 +126,7 @@ def prepare(config: EvalConfig) -> tuple[EvalConfig, list[Track], dict[str, Metr
     `InvalidInput` on whatever is wrong with it or with the stack it needs.
     """
     check_stack(config)
+    make_loggers(config)  # a missing package is said before anything is spent
     config = as_started(config)
     preferences, metrics = load(config)
     tracks = planned_in(config, preferences, metrics)

@@ -42,6 +42,8 @@ MAY_DIFFER = frozenset(
         "accept_changes",
         "criteria",
         "prices",
+        "logger",
+        "logger_wait_s",
         "user.base_url",
         "user.max_concurrency",
         "user.request_timeout_s",

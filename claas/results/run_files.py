@@ -82,7 +82,7 @@ class RunFiles:
         return PreferenceFiles(self.root / name)
 
 
-RESERVED = frozenset({"plots", "stack", "user.jsonl", "sessions.jsonl", "labels.json"})
+RESERVED = frozenset({"plots", "stack", "tensorboard", "wandb", "user.jsonl", "sessions.jsonl", "labels.json"})
 """Names in a run folder that no preference can have."""
 
 

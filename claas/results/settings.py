@@ -227,6 +227,12 @@ class EvalConfig:
     accept_changes: bool = setting(
         False, "go on with a run though code or packages changed since; recorded with the step since which they did"
     )
+    logger: dict[str, dict[str, Any]] = setting(
+        {},
+        "services that show the run beside its files, as in logger=[tensorboard,wandb]: names of logger/*.yaml, whose "
+        "settings are set as in logger.wandb.project=mine",
+    )
+    logger_wait_s: float = setting(60.0, "seconds that a run waits at its end for its loggers", low=0.0)
     config_dir: str | None = setting(
         None, "a folder of yours whose preference/*.yaml, capability/*.yaml and metrics.yaml add to the shipped ones"
     )
@@ -238,6 +244,9 @@ class EvalConfig:
     def __post_init__(self) -> None:
         if isinstance(cast(object, self.user), str):
             self.user = UserConfig(kind=cast(str, self.user))
+        if isinstance(cast(object, self.logger), str | list | tuple):
+            names = cast(str | list[str], self.logger)
+            self.logger = {name: {} for name in ([names] if isinstance(names, str) else names)}
         check_limits(self)
         if not self.preferences:
             raise InvalidInput("preferences must name at least one preference, got []")

@@ -24,11 +24,13 @@ _OWN = (
         "junit.xml",
         "plots",
         "stack",
+        "tensorboard",
+        "wandb",
         "user.jsonl",
         "sessions.jsonl",
         "labels.json",
     ),
-    *(".lock", ".pages", ".*.lock", ".*.tmp", ".making-*", ".deleting-*"),
+    *(".lock", ".loggers", ".pages", ".*.lock", ".*.tmp", ".making-*", ".deleting-*"),
 )
 """What the harness, and those who look at a run, write into its folder, as patterns."""
 

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from claas.core import yaml_files
-from claas.core.errors import InvalidInput
+from claas.core.errors import ClaasError, InvalidInput
 from claas.core.settings import config_root
 from claas.core.text import folded
 from claas.core.yaml_files import ConfigDir
@@ -42,13 +42,13 @@ def build(config: Mapping[str, Any], where: str) -> Any:
 
 def _reason(error: BaseException) -> str:
     """The deepest cause, in one line; what we said ourselves of a cause is better than the cause."""
-    while not isinstance(error, InvalidInput) and (cause := error.__cause__ or error.__context__) is not None:
+    while not isinstance(error, ClaasError) and (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
         return f"{error.title} {'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}"
     text = " ".join(str(error).split())
-    return text if isinstance(error, InvalidInput) else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, ClaasError) else f"{type(error).__name__}: {text}"
 
 
 @contextmanager

@@ -45,6 +45,7 @@ def _names(config_dir: Path | None) -> list[str]:
     metrics, presets = known_metrics(config_dir)
     return [
         f"experiments: {', '.join(known('experiment', config_dir))}",
+        f"loggers: {', '.join(known('logger', config_dir))}",
         f"preferences: {', '.join(known_preferences(config_dir))}",
         f"metrics: {', '.join(metrics)}; presets: {', '.join(presets)}",
         "thresholds, each set as in criteria.heldout_compliance=0.9:",

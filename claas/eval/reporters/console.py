@@ -100,6 +100,10 @@ class PlainReporter(Reporter):
         """Say so at once."""
         self._say("stopping: what is under way is ended first")
 
+    def remarked(self, remark: str) -> None:
+        """A line of its own."""
+        self._say(remark)
+
     def run_finished(self, results: RunResults) -> None:
         """The verdict."""
         self._results.print(verdict_report(results.summary, results.run_dir, results.keys))

@@ -155,6 +155,10 @@ class LiveReporter(Reporter):
         """Say so."""
         self._run.is_stopping = True
 
+    def remarked(self, remark: str) -> None:
+        """Lines above the display."""
+        self._progress.print(Text(printable(remark), style="yellow"))
+
     def run_finished(self, results: RunResults) -> None:
         """Leave the last state on the screen, and the verdict below it."""
         self._run.has_ended = True

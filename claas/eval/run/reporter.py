@@ -1,5 +1,6 @@
 """Watching a run: a reporter hears of everything as it happens, and decides nothing."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -49,9 +50,16 @@ class Reporter(Protocol):
     def stopping(self) -> None:
         """Somebody asked the run to stop, which it does once what cannot be broken off has ended."""
 
+    def remarked(self, remark: str) -> None:
+        """Something that a person is to know, and that does not stop the run; from any thread."""
+
     def run_finished(self, results: RunResults) -> None:
         """Everything is written."""
 
 
 class Silent(Reporter):
-    """The reporter of those who call the harness from Python and want nothing printed."""
+    """The reporter of those who call the harness from Python and want nothing printed; remarks go to `logging`."""
+
+    def remarked(self, remark: str) -> None:
+        """A warning."""
+        logging.getLogger("claas.eval").warning(remark)
