@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from claas.core.command_line import ended, say
 from claas.core.errors import ExitCode, InvalidInput, NotFound
+from claas.core.files import writing
 from claas.core.settings import config_root
 from claas.results.labels import change_labels
 from claas.results.numbers import disk_size
@@ -54,6 +55,23 @@ def _export(asked: argparse.Namespace) -> None:
 
 def _schema(asked: argparse.Namespace) -> None:
     print(config_root() / "schema" / f"{asked.of}.json")
+
+
+def _junit(asked: argparse.Namespace) -> None:
+    from claas.results.junit import FILE_NAME, markdown_of, read_judged, write_junit  # reads summaries
+
+    roots = _roots(asked.run)
+    runs = [read_judged(root) for root in roots]
+    if asked.output is not None:
+        written = {asked.output: runs}
+    else:
+        written = {root / FILE_NAME: [run] for root, run in zip(roots, runs, strict=True)}
+    for path, shown in written.items():
+        write_junit(path, shown, asked.inconclusive)
+        print(path)
+    if asked.markdown is not None:
+        with writing(asked.markdown), asked.markdown.open("a", encoding="utf-8") as file:
+            file.write(markdown_of(runs) + "\n")
 
 
 def _tag(asked: argparse.Namespace) -> None:
@@ -171,6 +189,18 @@ def _parser() -> argparse.ArgumentParser:
 
     schema = command("schema", _schema, "where the JSON schema of a file is, for editors and other programs")
     schema.add_argument("of", choices=("preference", "config", "summary", "metadata", "baseline", "step"))
+
+    junit = command("junit", _junit, "verdicts as JUnit XML, a test case for each criterion, for a CI server")
+    runs(junit)
+    junit.add_argument(
+        "--output", "-o", type=Path, metavar="FILE", help="one file for all runs; by default RUN/junit.xml of each"
+    )
+    junit.add_argument(
+        "--inconclusive", choices=("skipped", "failure"), default="skipped", help="what an undecided criterion is"
+    )
+    junit.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="append the verdicts as tables, as to $GITHUB_STEP_SUMMARY"
+    )
 
     tag = command("tag", _tag, "tags added and taken away, as in: tag RUN +best -old; without any, those there are")
     runs(tag)

@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from claas.eval.loggers.logger import Ending, LoggedRun, Point, require_package
+from claas.eval.loggers.logger import Ending, LoggedPoint, LoggedRun, require_package
 
 NEVER = threading.Event()
 
@@ -21,7 +21,7 @@ class Diary:
         self.write(start=run.name, id=id, group=run.group, settings=dict(run.settings), before=run.points_before)
         return id or "entry-1"
 
-    def log(self, point: Point) -> None:
+    def log(self, point: LoggedPoint) -> None:
         self.write(log=[point.track, point.updates], scalars=dict(point.scalars), time=point.time)
 
     def finish(self, ending: Ending) -> None:

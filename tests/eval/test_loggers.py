@@ -17,7 +17,7 @@ from claas.core.settings import config_root
 from claas.eval.__main__ import main
 from claas.eval.config.compose import compose
 from claas.eval.loggers.contents import LONGEST_TEXT, MOST_TRANSCRIPTS, ending_of, run_of, transcripts_table
-from claas.eval.loggers.logger import Ending, EndState, Point
+from claas.eval.loggers.logger import Ending, EndState, LoggedPoint
 from claas.eval.loggers.opening import make_loggers
 from claas.eval.loggers.sink import Sink
 from claas.eval.run.reporter import Reporter, Silent
@@ -132,7 +132,7 @@ class Book:
 
     def told(self, *updates: int) -> "Book":
         for each in updates:
-            self.sink.log(Point("calm", each, 0.0, {}))
+            self.sink.log(LoggedPoint("calm", each, 0.0, {}))
         return self
 
     def ended(self, within_s: float = 10.0) -> "Book":

@@ -11,7 +11,7 @@ import pytest
 
 import claas
 from claas.eval.loggers.contents import ending_of, points_on_record, run_of
-from claas.eval.loggers.logger import Ending, EndState, LoggedRun, Logger, Point
+from claas.eval.loggers.logger import Ending, EndState, LoggedPoint, LoggedRun, Logger
 from claas.eval.loggers.mlflow import MlflowLogger
 from claas.eval.loggers.sink import Sink
 from claas.eval.loggers.tensorboard import TensorBoardLogger
@@ -34,7 +34,7 @@ def records() -> PreferenceRecords:
 
 
 @pytest.fixture
-def points(records: PreferenceRecords) -> list[Point]:
+def points(records: PreferenceRecords) -> list[LoggedPoint]:
     return list(points_on_record({"concise": records}))
 
 
@@ -53,10 +53,12 @@ def ending(tmp_path: Path, records: PreferenceRecords) -> Ending:
 
 
 @pytest.fixture
-def logged(run: LoggedRun, points: list[Point], ending: Ending) -> Callable[[Callable[[], Logger]], list[Point]]:
+def logged(
+    run: LoggedRun, points: list[LoggedPoint], ending: Ending
+) -> Callable[[Callable[[], Logger]], list[LoggedPoint]]:
     """Logs the example twice: interrupted after two measurements, and continued to its end."""
 
-    def log(make: Callable[[], Logger]) -> list[Point]:
+    def log(make: Callable[[], Logger]) -> list[LoggedPoint]:
         said: list[str] = []
         parts = [(points[:2], Ending(EndState.INTERRUPTED, None, 1, {})), (points, ending)]
         for some, end in parts:
@@ -71,7 +73,7 @@ def logged(run: LoggedRun, points: list[Point], ending: Ending) -> Callable[[Cal
     return log
 
 
-def series(points: list[Point], name: str) -> list[tuple[int, float]]:
+def series(points: list[LoggedPoint], name: str) -> list[tuple[int, float]]:
     return [(point.updates, point.scalars[name]) for point in points if name in point.scalars]
 
 
@@ -103,7 +105,9 @@ def test_tensorboard_reads_back_every_scalar_once(logged: Any, run: LoggedRun) -
     assert hparams["training.learning_rate"].number_value == 0.0008
 
 
-def test_tensorboard_writes_no_point_again_that_a_killed_process_wrote(run: LoggedRun, points: list[Point]) -> None:
+def test_tensorboard_writes_no_point_again_that_a_killed_process_wrote(
+    run: LoggedRun, points: list[LoggedPoint]
+) -> None:
     for id in (None, "before"):
         logger = TensorBoardLogger()
         logger.start(run, id)
@@ -141,7 +145,7 @@ def test_mlflow_has_it_all_in_one_run(logged: Any, run: LoggedRun, tmp_path: Pat
     assert dict(zip(table["columns"], table["data"][0], strict=True))["criterion"] == "heldout_compliance"
 
 
-def test_a_metric_that_mlflow_has_is_not_there_twice(run: LoggedRun, points: list[Point], tmp_path: Path) -> None:
+def test_a_metric_that_mlflow_has_is_not_there_twice(run: LoggedRun, points: list[LoggedPoint], tmp_path: Path) -> None:
     address = f"sqlite:///{tmp_path / 'mlflow.db'}"
     id = None
     for _ in range(2):
@@ -203,7 +207,7 @@ def kept_by_wandb(path: Path) -> Iterator[Any]:
             whole = b""
 
 
-def test_wandb_that_is_not_reached_logs_to_files(run: LoggedRun, points: list[Point], monkeypatch: Any) -> None:
+def test_wandb_that_is_not_reached_logs_to_files(run: LoggedRun, points: list[LoggedPoint], monkeypatch: Any) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.delenv("WANDB_MODE", raising=False)

@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import chain, zip_longest
 from pathlib import Path
 
-from claas.eval.loggers.logger import Cell, Ending, EndState, LoggedRun, LoggedTable, Point
+from claas.eval.loggers.logger import Cell, Ending, EndState, LoggedPoint, LoggedRun, LoggedTable
 from claas.results.manifest import Manifest, flat_settings
 from claas.results.records import Baseline, History, Status, StepRecord, Transcript, flat
 from claas.results.run_files import PreferenceRecords
@@ -44,7 +44,7 @@ def _without_password(value: object) -> object:
     return re.sub(r"//[^/@\s]*@", "//", value) if isinstance(value, str) else value
 
 
-def points_on_record(records: Mapping[str, PreferenceRecords]) -> Iterable[Point]:
+def points_on_record(records: Mapping[str, PreferenceRecords]) -> Iterable[LoggedPoint]:
     """Everything that was measured before this process came, track by track."""
     for track, found in records.items():
         if found.baseline is not None:
@@ -52,7 +52,7 @@ def points_on_record(records: Mapping[str, PreferenceRecords]) -> Iterable[Point
         yield from (point_of(track, step) for step in found.steps)
 
 
-def point_of(track: str, record: Baseline | StepRecord) -> Point:
+def point_of(track: str, record: Baseline | StepRecord) -> LoggedPoint:
     """Every number of one record: metrics, the update's own, seconds by phase, tokens by kind, and what was lost."""
     step = record if isinstance(record, StepRecord) else None
     values: dict[str, float | None] = {
@@ -62,7 +62,7 @@ def point_of(track: str, record: Baseline | StepRecord) -> Point:
         **{f"tokens/{kind}": count for kind, count in record.tokens.items()},
         **{f"lost/{metric}": counts.errored for metric, counts in record.counts.items()},
     }
-    return Point(
+    return LoggedPoint(
         track=track,
         updates=0 if step is None else step.step + 1,
         time=datetime.fromisoformat(record.timestamp).timestamp(),

@@ -31,7 +31,7 @@ class LoggedRun:
 
 
 @dataclass(frozen=True)
-class Point:
+class LoggedPoint:
     """What a track measured after so many `updates`, 0 being before training, at `time` (seconds since 1970).
 
     `scalars` are by name, as in `concise/heldout_compliance`; what was not measured is absent.
@@ -87,7 +87,7 @@ class Logger(Protocol):
         """Begin the run, or go on with the one whose `id` this method returned before."""
         ...
 
-    def log(self, point: Point) -> None:
+    def log(self, point: LoggedPoint) -> None:
         """A measurement, each once and those of a track in order. After a crash the last one may come twice."""
         ...
 

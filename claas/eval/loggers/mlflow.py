@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from claas.core.files import in_turn
-from claas.eval.loggers.logger import Ending, EndState, LoggedRun, Point, require_package
+from claas.eval.loggers.logger import Ending, EndState, LoggedPoint, LoggedRun, require_package
 
 _STATES = {EndState.FINISHED: "FINISHED", EndState.FAILED: "FAILED", EndState.INTERRUPTED: "KILLED"}
 _AT_ONCE = 100
@@ -67,7 +67,7 @@ class MlflowLogger:
         for place in range(0, len(new), _AT_ONCE):
             self._client.log_batch(self._id, params=new[place : place + _AT_ONCE])
 
-    def log(self, point: Point) -> None:
+    def log(self, point: LoggedPoint) -> None:
         """Every number of the measurement, in one request where they are few."""
         at = int(point.time * 1000)
         metrics = [self._entities.Metric(_name(key), value, at, point.updates) for key, value in point.scalars.items()]

@@ -12,7 +12,7 @@ from claas.core import yaml_files
 from claas.core.errors import InvalidInput
 from claas.eval.config.catalog import build
 from claas.eval.loggers.contents import ending_of, point_of, points_on_record, run_of
-from claas.eval.loggers.logger import Ending, EndState, Logger, Point
+from claas.eval.loggers.logger import Ending, EndState, LoggedPoint, Logger
 from claas.eval.loggers.sink import Sink
 from claas.eval.run.folder import OpenRun
 from claas.eval.run.reporter import Reporter
@@ -159,7 +159,7 @@ class _Telling(Reporter):
         self._reporter.run_finished(results)
         self.end(ending_of(results.summary, results.preferences, sorted(self._run.files.plots.glob("*.png"))))
 
-    def _log(self, point: Point) -> None:
+    def _log(self, point: LoggedPoint) -> None:
         self._updates = max(self._updates, point.updates)
         for sink in self._sinks:
             sink.log(point)

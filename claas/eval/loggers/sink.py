@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from pydantic import Field, ValidationError
 
 from claas.core.files import write_atomically
-from claas.eval.loggers.logger import Ending, LoggedRun, Logger, Point
+from claas.eval.loggers.logger import Ending, LoggedPoint, LoggedRun, Logger
 from claas.results.records import Record
 
 FOLDER = ".loggers"
@@ -43,7 +43,7 @@ class Sink:
         self._run = replace(run, points_before=sum(self._told.points.values()))
         self._say = say
         self._known = dict(self._told.points)
-        self._events: SimpleQueue[Point | Ending | _Signal] = SimpleQueue()
+        self._events: SimpleQueue[LoggedPoint | Ending | _Signal] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._failed = threading.Lock()
 
@@ -51,7 +51,7 @@ class Sink:
         """Let the run appear; without it, it does with the first thing that there is to say."""
         self._put(_Signal.START)
 
-    def log(self, point: Point) -> None:
+    def log(self, point: LoggedPoint) -> None:
         """A measurement, unless the service has it."""
         if point.updates >= self._known.get(point.track, 0):
             self._known[point.track] = point.updates + 1
@@ -71,7 +71,7 @@ class Sink:
         if self._thread.is_alive():
             self._fail("it did not end in time (logger_wait_s)")
 
-    def _put(self, event: Point | Ending | _Signal) -> None:
+    def _put(self, event: LoggedPoint | Ending | _Signal) -> None:
         if self._thread is None:  # not of concurrent.futures, which waits at exit for a thread that hangs
             self._thread = threading.Thread(target=self._work, name=f"claas-logger-{self.name}", daemon=True)
             self._thread.start()
@@ -90,8 +90,8 @@ class Sink:
         self._tell(self._told.model_copy(update={"id": id, "ended": None}))
         self._settled = dict(self._told.points)
 
-    def _take(self, event: Point | Ending | _Signal) -> None:
-        if isinstance(event, Point):
+    def _take(self, event: LoggedPoint | Ending | _Signal) -> None:
+        if isinstance(event, LoggedPoint):
             self._logger.log(event)
             before, self._settled = self._settled, {**self._settled, event.track: event.updates + 1}
             # A service takes things in a little later: this one counts as told once the next has been.

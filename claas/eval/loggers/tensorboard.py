@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from claas.eval.loggers.logger import Cell, Ending, EndState, LoggedRun, LoggedTable, Point, require_package
+from claas.eval.loggers.logger import Cell, Ending, EndState, LoggedPoint, LoggedRun, LoggedTable, require_package
 
 FOLDER = "tensorboard"
 
@@ -46,7 +46,7 @@ class TensorBoardLogger:
         self._file.flush()
         return str(folder)
 
-    def log(self, point: Point) -> None:
+    def log(self, point: LoggedPoint) -> None:
         """One event with every number of the measurement."""
         values = [
             self._summary.Summary.Value(tag=name, simple_value=value)

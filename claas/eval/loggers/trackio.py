@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import Any
 from uuid import uuid4
 
-from claas.eval.loggers.logger import Ending, LoggedRun, Point, require_package
+from claas.eval.loggers.logger import Ending, LoggedPoint, LoggedRun, require_package
 
 
 class TrackioLogger:
@@ -38,7 +38,7 @@ class TrackioLogger:
         )
         return name
 
-    def log(self, point: Point) -> None:
+    def log(self, point: LoggedPoint) -> None:
         """One row."""
         self._run.log(dict(point.scalars), step=point.updates)
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import httpx
 
-from claas.eval.loggers.logger import Ending, EndState, LoggedRun, Point, require_package
+from claas.eval.loggers.logger import Ending, EndState, LoggedPoint, LoggedRun, require_package
 
 _ONLINE, _OFFLINE = "online", "offline"
 _REACHED_WITHIN_S = 5.0
@@ -52,7 +52,7 @@ class WandbLogger:
         self._row = max(run.points_before, int(self._run.step))
         return id
 
-    def log(self, point: Point) -> None:
+    def log(self, point: LoggedPoint) -> None:
         """One row, numbered on over all processes of the run, so that none stands in another's place."""
         self._run.log({"update": point.updates, **point.scalars}, step=self._row, commit=True)
         self._row += 1
