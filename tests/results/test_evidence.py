@@ -1,6 +1,10 @@
 """How alike answers are, in the words of any script."""
 
+from importlib import import_module
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from claas.results.evidence import self_rouge_l
 
@@ -38,3 +42,23 @@ def test_likeness_takes_two_answers() -> None:
     assert self_rouge_l([]) is self_rouge_l(["今天"]) is None
     assert self_rouge_l(["", ""]) == 1.0, "answers that say nothing are alike"
     assert self_rouge_l(["", "rain"]) == 0.0
+
+
+def test_likeness_is_the_f1_of_the_longest_common_subsequence() -> None:
+    f1 = 2 * (2 / 3) * (2 / 4) / (2 / 3 + 2 / 4)  # "the sat", of three words and of four
+    assert self_rouge_l(["the cat sat on", "the dog sat"]) == f1
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c", "don't"]), max_size=9), st.lists(st.sampled_from("abc"), max_size=9))
+def test_likeness_is_what_the_package_rouge_score_says(one: list[str], other: list[str]) -> None:
+    scorer = import_module("rouge_score.rouge_scorer").RougeScorer(["rougeL"], tokenizer=SplitAtSpaces())
+    texts = " ".join(one), " ".join(other)
+    expected = 1.0 if one == other else scorer.score(*texts)["rougeL"].fmeasure
+    assert self_rouge_l(texts) == expected
+
+
+class SplitAtSpaces:
+    """What RougeScorer asks for the words of a text."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return text.split()

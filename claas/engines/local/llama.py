@@ -18,10 +18,6 @@ _TRIED = (2, 32)
 _ROUNDING, _HALF_ROUNDING = 1e-4, 0.1
 """How far logits may then differ on average, in their standard deviations, in float32 and in half precision."""
 
-_ROUND = 64
-"""Of more tokens than these, as much padding is computed with them as makes a multiple: each number of rows is compiled
-for itself, and kept."""
-
 
 def forwards_of(base: LoadedModel, weights: ModelWeights, count: int) -> list[Forward]:
     """Forward passes over the parameters of `base`, each for one thread: written out where that gives the same.
@@ -90,8 +86,8 @@ class LlamaForward:
         cache: SlotCache | PrefixCache | None = None,
     ) -> Tensor:
         self._router.route(segments)
-        tokens, alone = _Ragged(keep, rounded=len(segments) == 1), isinstance(cache, SlotCache) and cache.steps
-        wanted, count = tokens.wanted(keep)
+        tokens, alone = _Ragged(keep), isinstance(cache, SlotCache) and cache.steps
+        wanted = tokens.wanted(keep)
         hidden = {window: mask(positions, length, self._embedding.dtype, window) for window in self._windows}
         x = F.embedding(tokens.pack(ids), self._embedding)  # (N, H)
         places = tokens.pack(positions).clamp_max(len(self._cos) - 1)  # padding may stand beyond the window
@@ -107,7 +103,7 @@ class LlamaForward:
                 x, attended = x[wanted], attended[wanted]
             x = x + self._router.linear(layer.o, attended)
             x = x + self._feed_forward(layer, layer.before_mlp(x))
-        return self._head(self._norm(x))[:count]
+        return self._head(self._norm(x))
 
     def _projected(self, layer: "_Layer", x: Tensor, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (N, Q, D), keys and values (N, K, D) of N tokens (N, H), the first two rotated."""
@@ -126,28 +122,17 @@ class LlamaForward:
 class _Ragged:
     """The tokens of a padded batch that matter: in every row, those up to its last kept one (causality hides others).
 
-    Packed, they stand one after the other, (N, ...); padded, in their rows, (B, T, ...). Where there are many, and all
-    are of the same weights, they may be `rounded`: some of the padding makes their number a round one, as for each that
-    is new, a CPU compiles all its multiplications anew.
+    Packed, they stand one after the other, (N, ...); padded, in their rows, (B, T, ...).
     """
 
-    def __init__(self, keep: Tensor, *, rounded: bool) -> None:
+    def __init__(self, keep: Tensor) -> None:
         self._shape = keep.shape
-        self._rounded = rounded and not keep.is_cuda
         self._matter = keep.flip(1).cummax(1).values.flip(1) if keep.shape[1] > 1 else None
-        if self._matter is not None and self._rounded:
-            count = int(self._matter.sum())
-            padding = (~self._matter).flatten().nonzero()[: -count % _ROUND if count > _ROUND else 0, 0]
-            self._matter.view(-1)[padding] = True
 
-    def wanted(self, keep: Tensor) -> tuple[Tensor | None, int]:
-        """Where the kept of the packed tokens are, None for all, and how many. What rounds them comes after them."""
+    def wanted(self, keep: Tensor) -> Tensor | None:
+        """Which of the packed tokens are kept; None where all are."""
         kept = self.pack(keep)
-        indices = kept.nonzero()[:, 0]
-        count = len(indices)
-        if count == len(kept):
-            return None, count
-        return F.pad(indices, (0, -count % _ROUND if self._rounded and count > _ROUND else 0)), count
+        return None if kept.all() else kept
 
     def pack(self, padded: Tensor) -> Tensor:
         """(B, T, ...) → (N, ...)."""
