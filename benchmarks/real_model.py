@@ -10,6 +10,7 @@ import asyncio
 import resource
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.engine import CONCISE, PROMPTS, bare, generated, seconds, user
@@ -47,6 +48,7 @@ async def measure(report: Report, base: LoadedModel, folder: Path) -> None:
         for rows, least in ((1, 1.0), (ROWS, 1.2)):
             await decoding(report, engine, base, rows, least)
         await updating(report, engine, base)
+        await predicting(report, engine)
     finally:
         await engine.close()
 
@@ -92,6 +94,30 @@ async def updating(report: Report, engine: LocalEngine, base: LoadedModel) -> No
     whole, least = await seconds(update), await seconds(floor)
     report.line(f"update of 4 answers and {STEPS} steps: CPU", whole, "s")
     report.line("update: of its bare forward and backward passes", whole / least, "x", at_most=1.4)
+
+
+async def predicting(report: Report, engine: LocalEngine) -> None:
+    """The greedy answers of the newest version, without predictions and with those of the version before as such."""
+    newest = await engine.resolve("bench")
+    before = await engine.resolve("bench", newest.version - 1)
+
+    async def asked(weights: Weights, predictions: Sequence[str]) -> list[Sample]:
+        params = [SamplingParams(TOKENS, 0.0, prediction=prediction) for prediction in predictions]
+        return await asyncio.gather(
+            *(engine.sample(weights, user(prompt), each) for prompt, each in zip(PROMPTS, params, strict=False))
+        )
+
+    said = [sample.text for sample in await asked(before, [""] * ROWS)]
+    for rows in (1, ROWS):
+
+        async def plain(rows: int = rows) -> int:
+            return sum(len(sample.token_ids) for sample in await asked(newest, [""] * rows))
+
+        async def predicted(rows: int = rows) -> int:
+            return sum(len(sample.token_ids) for sample in await asked(newest, said[:rows]))
+
+        faster = await seconds(plain) / await seconds(predicted)
+        report.line(f"{rows} at once: less CPU with the answers of the version before as predictions", faster, "x")
 
 
 if __name__ == "__main__":
