@@ -1,4 +1,4 @@
-"""The pictures as PNG files, drawn with matplotlib."""
+"""The pictures as files, drawn with matplotlib: PNG, and PDF and SVG for papers."""
 
 import math
 import textwrap
@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -21,7 +22,10 @@ from claas.results.records import History, Status
 from claas.results.settings import EvalConfig
 from claas.results.transfer import Transfer
 
+_matplotlib: Any = matplotlib  # typed in part only
+
 FOLDER = "plots"
+PNG = "png"
 
 
 def write_plots(run_dir: Path, run_id: str, config: EvalConfig, histories: Mapping[str, History]) -> list[Path]:
@@ -29,35 +33,33 @@ def write_plots(run_dir: Path, run_id: str, config: EvalConfig, histories: Mappi
 
     Works on a run in progress. `config` is the resolved one, whose settings stand in the caption.
     """
-    caption, bands = _caption(run_id, config), f"bands: {100 * config.confidence:g} % confidence"
+    caption, bands = _caption(run_id, config), f"bands, where drawn: {100 * config.confidence:g} % confidence"
     written: list[Path] = []
     for picture in pictures(config.criteria, histories, from_transcripts(config.confidence)):
-        png = draw(
-            picture, histories, f"{caption} · {bands}" if any(panel.band for panel in picture.panels) else caption
-        )
-        if png is not None:
-            written.append(run_dir / FOLDER / f"{picture.name}.png")
-            write_png(written[-1], png)
+        said = f"{caption} · {bands}" if any(panel.band for panel in picture.panels) else caption
+        for kind in config.plot_formats:
+            drawn = draw(picture, histories, said, kind)
+            if drawn is not None:
+                written.append(run_dir / FOLDER / f"{picture.name}.{kind}")
+                write_png(written[-1], drawn)
     return written
 
 
-def write_transfer(run_dir: Path, run_id: str, config: EvalConfig, transfer: Transfer) -> Path:
+def write_transfer(run_dir: Path, run_id: str, config: EvalConfig, transfer: Transfer) -> None:
     """Draw the matrix of a sequential run into `<run_dir>/plots`, with its intervals."""
     caption = f"{_caption(run_id, config)} · in brackets: {100 * config.confidence:g} % confidence"
-    path = run_dir / FOLDER / "transfer.png"
-    write_png(path, draw_transfer(transfer, caption))
-    return path
+    for kind in config.plot_formats:
+        write_png(run_dir / FOLDER / f"transfer.{kind}", draw_transfer(transfer, caption, kind))
 
 
-def write_flips(run_dir: Path, run_id: str, config: EvalConfig, flips: Mapping[str, Flip]) -> Path:
+def write_flips(run_dir: Path, run_id: str, config: EvalConfig, flips: Mapping[str, Flip]) -> None:
     """Draw both wishes of every user who changed their mind into `<run_dir>/plots`."""
-    path = run_dir / FOLDER / "flip.png"
-    write_png(path, draw_flips(flips, _caption(run_id, config)))
-    return path
+    for kind in config.plot_formats:
+        write_png(run_dir / FOLDER / f"flip.{kind}", draw_flips(flips, _caption(run_id, config), kind))
 
 
-def draw_flips(flips: Mapping[str, Flip], caption: str) -> bytes:
-    """A panel for each user, as PNG: both wishes as curves over interactions, with the flip and the half-life."""
+def draw_flips(flips: Mapping[str, Flip], caption: str, kind: str = PNG) -> bytes:
+    """A panel for each user: both wishes as curves over interactions, with the flip and the half-life."""
     page = Sheet(min(3, len(flips)), math.ceil(len(flips) / 3))
     figure: Any = Figure(figsize=(page.width, page.height))
     FigureCanvasAgg(figure)
@@ -77,13 +79,11 @@ def draw_flips(flips: Mapping[str, Flip], caption: str) -> bytes:
             handles.append(half)
             axes.set_title(f"half-life {flip.half_gone - flip.at:.3g}", fontsize=7.5, color=INK, loc="right")
     _head(figure, page, "Both wishes of a changed mind, on the same answers", handles, caption)
-    file = BytesIO()
-    figure.savefig(file, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-    return file.getvalue()
+    return _saved(figure, kind)
 
 
-def draw_transfer(transfer: Transfer, caption: str) -> bytes:
-    """The matrix as a heat map with its numbers, as PNG: a column for each preference, a row for each stage."""
+def draw_transfer(transfer: Transfer, caption: str, kind: str = PNG) -> bytes:
+    """The matrix as a heat map with its numbers: a column for each preference, a row for each stage."""
     columns, rows = len(transfer.preferences), len(transfer.matrix)
     width, height = max(5.2, 2.3 + 1.35 * columns), 1.75 + 0.62 * rows
     figure: Any = Figure(figsize=(width, height))
@@ -112,9 +112,7 @@ def draw_transfer(transfer: Transfer, caption: str) -> bytes:
         said = f"backward transfer {signed(bwt.value, 2)} [{signed(bwt.ci[0], 2)}, {signed(bwt.ci[1], 2)}]"
         figure.text(0.15 / width, 1 - 0.52 / height, said, fontsize=9, color=INK)
     figure.text(0.15 / width, 0.12 / height, textwrap.fill(caption, int(width * 17)), fontsize=6.5, color="#666666")
-    file = BytesIO()
-    figure.savefig(file, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-    return file.getvalue()
+    return _saved(figure, kind)
 
 
 def _caption(run_id: str, config: EvalConfig) -> str:
@@ -146,8 +144,8 @@ _ALARM = "#B2182B"
 _LONGEST_TITLE = 32
 
 
-def draw(picture: Picture, histories: Mapping[str, History], caption: str) -> bytes | None:
-    """The picture as PNG; None when none of its panels has data."""
+def draw(picture: Picture, histories: Mapping[str, History], caption: str, kind: str = PNG) -> bytes | None:
+    """The picture in a format; None when none of its panels has data."""
     panels = [panel for panel in picture.panels if any(panel.measured(history) for history in histories.values())]
     if not panels:
         return None
@@ -159,8 +157,22 @@ def draw(picture: Picture, histories: Mapping[str, History], caption: str) -> by
     for index, panel in enumerate(panels):
         _draw_panel(figure.add_axes(page.place(index)), panel, histories)
     _dress(figure, page, picture.title, histories, caption)
+    return _saved(figure, kind)
+
+
+_METADATA: Mapping[str, dict[str, None]] = {
+    PNG: {"Software": None},
+    "pdf": {"CreationDate": None},
+    "svg": {"Date": None},
+}
+"""What would differ from one drawing of the same numbers to the next."""
+
+
+def _saved(figure: Any, kind: str) -> bytes:
+    """The figure in a format, with its letters in it: as outlines in SVG, as embedded TrueType fonts in PDF."""
     file = BytesIO()
-    figure.savefig(file, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    with _matplotlib.rc_context({"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "claas"}):
+        figure.savefig(file, format=kind, dpi=DOTS_PER_INCH, metadata=_METADATA[kind])
     return file.getvalue()
 
 
@@ -203,7 +215,8 @@ def _draw_panel(axes: Any, panel: Panel, histories: Mapping[str, History]) -> No
     margin = 0.03 * planned + 0.1
     axes.set_xlim(-margin, planned + margin)
     for index, history in enumerate(histories.values()):
-        _draw_curve(axes, panel, history, index, index / max(1, len(histories) - 1) - 0.5)
+        shift = index / (len(histories) - 1) - 0.5 if len(histories) > 1 else 0.0
+        _draw_curve(axes, panel, history, index, shift)
     _set_limits(axes, panel)
     _draw_threshold(axes, panel, histories)
 
@@ -300,4 +313,4 @@ def _legend(history: History) -> str:
 
 
 def _plain(value: float, _: int) -> str:
-    return f"{value:.4g}"
+    return f"{value:.4g}".replace("-", "−")

@@ -30,6 +30,7 @@ MAY_DIFFER = frozenset(
         "openclaw_url",
         "openclaw_alias",
         "plots",
+        "plot_formats",
         "max_concurrency",
         "parallel_preferences",
         "request_timeout_s",

@@ -85,6 +85,8 @@ _NEEDS_MORE = {
 }
 """Arms that need a user who says the same whatever the answer is, and conversations of one's own: why, of each."""
 
+PLOT_FORMATS = ("png", "pdf", "svg")
+
 PILOT = "pilot"
 """The `plan` that measures before it says anything."""
 
@@ -172,7 +174,10 @@ class EvalConfig:
         "the most items of a measurement, drawn by seed and the same at every step, as in {heldout: 16}; of heldout, "
         "out_of_scope, pairs and capability",
     )
-    plots: bool = setting(True, "draw plots/*.png and write report.html at the end")
+    plots: bool = setting(True, "draw plots/* and write report.html at the end")
+    plot_formats: list[str] = setting(
+        ["png"], f"of the plots: any of {', '.join(PLOT_FORMATS)}; the last two for papers"
+    )
     seed: int = setting(42, "decides every sampling seed and the order of prompts")
     lora_id_prefix: str = setting("eval", "adapters are called <prefix>/<preference>-<run id>")
     output_dir: str | None = setting(None, "null: data/evals/<UTC time>; an existing run's folder is continued")
@@ -252,6 +257,8 @@ class EvalConfig:
             raise InvalidInput("preferences must name at least one preference, got []")
         if not self.metrics:
             raise InvalidInput("metrics must name at least one metric or preset, got []")
+        for kind in self.plot_formats:
+            one_of("plot_formats", kind, PLOT_FORMATS)
         if self.plan not in (False, True, PILOT):
             raise InvalidInput(f"plan must be true, false or {PILOT}, got {self.plan!r}")
         for name, most in self.limit.items():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from claas.core.errors import InvalidInput
 from claas.results.charts import Panel, from_transcripts, pictures
 from claas.results.figure import write_plots
 from claas.results.records import History
@@ -117,3 +118,19 @@ def test_drift_off_task_stands_beside_drift_on_task_on_the_same_scale() -> None:
     highest = max(value or 0.0 for history in histories.values() for value in history.curve(on.key).values())
     assert on.limits[1] is not None
     assert on.limits[1] > highest
+
+
+def test_a_paper_gets_vectors_with_their_letters_in_them(tmp_path: Path) -> None:
+    config = EvalConfig(num_steps=4, plot_formats=["pdf", "svg"]).resolved()
+    names = {path.name for path in write_plots(tmp_path, "r", config, {"concise": make_history(steps=4)})}
+    assert {"compliance.pdf", "compliance.svg"} <= names
+    assert not list(tmp_path.glob("plots/*.png"))
+    pdf = (tmp_path / "plots" / "compliance.pdf").read_bytes()
+    assert pdf.startswith(b"%PDF")
+    assert b"/FontFile2" in pdf, "TrueType, as publishers ask for"
+    assert b"/Type3" not in pdf
+    svg = (tmp_path / "plots" / "compliance.svg").read_text()
+    assert "<!-- Held-out prompts" in svg
+    assert "<image" not in svg
+    with pytest.raises(InvalidInput, match=r"unknown plot_formats .gif.; known: pdf, png, svg"):
+        EvalConfig(plot_formats=["gif"])
