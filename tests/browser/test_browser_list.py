@@ -116,7 +116,7 @@ def test_ticked_runs_are_tagged_found_by_their_tag_and_untagged(visit: Visit, si
 
 def test_a_run_is_archived_and_brought_back_and_its_note_is_set(visit: Visit, site: Site) -> None:
     with visit(address("/run", run=SEEDS[2])) as page:
-        page.get_by_label("Note").fill("left alone")
+        page.get_by_label("Note", exact=True).fill("left alone")
         with page.expect_navigation():
             page.get_by_role("button", name="Save").click()
         with page.expect_navigation():
