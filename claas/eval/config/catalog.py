@@ -15,6 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic.config import JsonDict
 
 from claas.core import yaml_files
 from claas.core.errors import ClaasError, InvalidInput
@@ -74,7 +75,7 @@ class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-_TARGET = {"properties": {"_target_": {"type": "string"}}, "required": ["_target_"]}
+_TARGET: JsonDict = {"properties": {"_target_": {"type": "string"}}, "required": ["_target_"]}
 """What the JSON schema says of a class to be made; its other keys are the class's own arguments."""
 
 
