@@ -99,8 +99,7 @@ def free(root: Path) -> int:
             raise InvalidInput(
                 f"{root} has not finished, and needs its stack to go on; finish it, or delete the whole run"
             )
-        if is_locked(stack / ".lock"):
-            raise Conflict(f"an API works on {stack}; stop it first")
+        _require_unserved(stack)
         _sweep(root)
         if not stack.is_dir():
             return 0
@@ -114,16 +113,23 @@ def delete(root: Path, *, with_others: bool = False) -> int:
 
     It is out of every list at once, and gone for good when this returns; what a deletion that was killed has left is
     deleted with the next one in the same place. `InvalidInput` for what is no run, and where the folder holds
-    something else (unless `with_others`); `Conflict` while a process works on the run. Links in it are deleted, and
-    what they lead to is not.
+    something else (unless `with_others`); `Conflict` while a process works on the run, or an API on its stack. Links
+    in it are deleted, and what they lead to is not.
     """
     require_deletable(root, with_others=with_others)
     root = root.resolve()
     _sweep(root.parent)
     with _held(root):
+        _require_unserved(RunFiles(root).stack)
         size = sum(part.size for part in parts_of(root))
         _remove(root)
     return size
+
+
+def _require_unserved(stack: Path) -> None:
+    """`Conflict` while an API that somebody started answers with the adapters of a run."""
+    if is_locked(stack / ".lock"):
+        raise Conflict(f"an API works on {stack}; stop it first")
 
 
 def _is_finished(root: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -144,7 +145,8 @@ def test_what_cannot_be_moved_away_is_not_begun_with(run: Path, monkeypatch: pyt
     assert (run / "stack" / "adapters" / "one").exists()
 
 
-def test_the_adapters_that_an_api_serves_stay(run: Path) -> None:
+@pytest.mark.parametrize("act", [free, delete])
+def test_the_adapters_that_an_api_serves_stay(run: Path, act: Callable[[Path], int]) -> None:
     with worked_on(run / "stack"), pytest.raises(Conflict, match="an API works on"):
-        free(run)
+        act(run)
     assert (run / "stack" / "adapters" / "one").exists()
