@@ -36,7 +36,7 @@ def _tags_in(given: Sequence[str]) -> list[str]:
     """What `tag` is to add and to take away, `+best -old`: argparse would take the latter for an option."""
     if given[:1] != ["tag"]:
         return []
-    return [each for each in given[1:] if each[:1] in ("+", "-") and each not in ("-h", "--help")]
+    return [each for each in given[1:] if each[:1] in ("+", "-") and each != "-h" and not each.startswith("--")]
 
 
 def _list(asked: argparse.Namespace) -> None:

@@ -44,6 +44,14 @@ def test_tags_are_added_and_taken_away_of_several_runs_at_once(evals: Path, caps
     assert said(capsys) == f"{evals / 'a'}: best paper\n"
 
 
+def test_no_option_is_taken_for_a_tag(evals: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["tag", "a", "+best", "--yes"])
+    assert ended.value.code == 2
+    assert "unrecognized arguments: --yes" in capsys.readouterr().err
+    assert read_labels(evals / "a").tags == ()
+
+
 def test_a_note_is_set_shown_and_taken_away(evals: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for given, shown in {("the one",): "the one", (): "the one", ("",): "no note"}.items():
         assert main(["note", "a", *given]) == 0
