@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from claas.core.errors import InvalidInput
 from claas.core.files import read_text, write_atomically
 from claas.results.manifest import Manifest, read_manifest
 from claas.results.numbers import common_decimals, fixed, span
@@ -33,6 +34,10 @@ class JudgedRun:
 def read_judged(folder: Path) -> JudgedRun:
     """The run in a folder; `InvalidInput` where it has come to no summary."""
     manifest, path = read_manifest(RunFiles(folder)), folder / SUMMARY
+    if not path.exists():
+        raise InvalidInput(
+            f"{folder} has no {SUMMARY} yet, which a run's end writes; the run's own command goes on with it"
+        )
     return JudgedRun(folder.resolve().name, manifest, parsed(path, read_text(path), Summary))
 
 

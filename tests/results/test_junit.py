@@ -1,5 +1,6 @@
 """Verdicts as a CI server reads them: a case for each criterion, with its numbers; and as Markdown."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -126,6 +127,13 @@ def test_the_command_writes_one_file_for_all_runs_and_appends_the_summary(
     assert shown.read_text().startswith("before\n### concise-3-steps: ")
     assert main(["junit", str(tmp_path)]) == 2
     assert "is not a run's folder" in capsys.readouterr().err
+
+
+def test_a_run_that_has_come_to_no_verdict_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(EXAMPLE / "config.json", tmp_path)
+    assert main(["junit", str(tmp_path)]) == 2
+    assert "has no summary.json yet, which a run's end writes" in capsys.readouterr().err
+    assert not (tmp_path / "junit.xml").exists()
 
 
 def test_the_github_example_runs_commands_that_there_are() -> None:
