@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import tempfile
 import time
@@ -35,7 +36,8 @@ class MlflowLogger:
         self._entities: Any = import_module("mlflow.entities")
         for noisy in ("mlflow", "alembic"):  # which say what they make, in the middle of the progress
             logging.getLogger(noisy).setLevel(logging.WARNING)
-        with in_turn(Path(tempfile.gettempdir()) / "claas-mlflow.lock"):  # the first of many makes the database
+        # The first of many makes the database. The lock is this user's: another's file could not be opened.
+        with in_turn(Path(tempfile.gettempdir()) / f"claas-mlflow-{os.getuid()}.lock"):
             self._client: Any = self._mlflow.MlflowClient(tracking_uri=self._tracking_uri)
             experiment = self._client.get_experiment_by_name(self._experiment)
             experiment_id = (
