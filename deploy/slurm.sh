@@ -8,7 +8,7 @@
 #SBATCH --gpus=1
 #SBATCH --mem=32G
 #SBATCH --time=04:00:00
-#SBATCH --signal=INT@60
+#SBATCH --signal=B:INT@60
 #SBATCH --requeue
 set -euo pipefail
 

@@ -59,6 +59,8 @@ def test_the_slurm_job_is_a_script_whose_command_takes_its_arguments(capsys: pyt
     (command,) = re.findall(r"^exec claas eval (.*)$", script, re.MULTILINE)
     arguments = [re.sub(r"\$\{?\w+\}?", "7", each) for each in shlex.split(command) if each != "$@"]
     assert EVAL.jobs([*arguments, "--cfg", "job"]) == []
+    # Without B: Slurm signals the steps that srun starts, of which there is none, and not the script.
+    assert re.findall(r"^#SBATCH --signal=(\S+)$", script, re.MULTILINE) == ["B:INT@60"]
     subprocess.run(["bash", "-n", ROOT / "deploy" / "slurm.sh"], check=True)
 
 
