@@ -7,7 +7,7 @@ VLLM   := .cache/vllm
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install eval serve openclaw live interop vllm loggers browser reference check format test bench bench-smoke
+.PHONY: help install eval serve openclaw live interop vllm loggers browser site reference check format test bench bench-smoke
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -56,6 +56,10 @@ loggers: install  ## the tests of experiment loggers, with the packages of the s
 browser: install  ## the tests of the pages in headless Chromium, which has to be installed
 	$(BIN)/pip install -q -c constraints.txt -e '.[local,dev,browser]'
 	$(BIN)/python -m pytest -m browser $(ARGS)
+
+site: install  ## these pages as a site in .cache/site, which opens from disk
+	$(BIN)/pip install -q -c constraints.txt -e '.[local,dev,docs]'
+	$(BIN)/python -m mkdocs build --strict $(ARGS)
 
 test: install  ## the default test suite
 	$(BIN)/python -m pytest -n 2 $(ARGS)
