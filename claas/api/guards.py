@@ -26,9 +26,9 @@ _PAGES = ("/v1/eval", "/v1/bench", "/v1/dashboard", "/docs")
 
 
 class BearerAuth:
-    """ASGI middleware: every path but `/` and `/health` needs `Authorization: Bearer <key>`.
+    """ASGI middleware: every path needs `Authorization: Bearer <key>`, but `/`, `/health`, and what holds no data.
 
-    The chat page and the scripts of pages, which hold no data, do not: that page asks for the key, and sends it itself.
+    That is the scripts of pages, and the chat page, which asks for the key and sends it itself.
     Pages take the key as the password of HTTP Basic, too, since that is what browsers can ask for. Nothing else does
     but the pages' own requests, which name them as their origin: a browser sends such a password along with whatever
     another site makes it ask for.

@@ -154,7 +154,9 @@ def _confirmed(yes: bool, question: str) -> bool:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=f"python -m {_MODULE}", description="Runs listed, exported, labelled and kept tidy."
+        prog=f"python -m {_MODULE}",
+        description="Runs listed, exported, labelled and kept tidy.",
+        epilog="Several runs as a folder of pages to share: claas results bundle RUNS -o DIR.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
