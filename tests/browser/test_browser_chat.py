@@ -187,6 +187,34 @@ def test_a_key_is_asked_for_and_kept_for_the_tab(profiles: Profiles, locked: Sit
         assert page.locator("#key-form").is_hidden()
 
 
+def test_feedback_that_was_given_waits_for_the_key(
+    profiles: Profiles, locked: Site, tmp_path: Path, alias: str
+) -> None:
+    visitor = Visitor(profiles, locked.url, tmp_path)
+    with visitor.visit(f"/v1/chat?alias={alias}", ignored=[f"{REFUSED} 401 (Unauthorized)"]) as page:
+        page.get_by_label("Key").fill("s3cret")
+        page.keyboard.press("Enter")
+        page.get_by_text("none yet").wait_for()
+        say(page, "Hi")
+        page.evaluate(
+            """(place) => {
+                const kept = JSON.parse(localStorage.getItem(place));
+                kept.turns[0].pending = { feedback: "Shorter.", key: "under-way" };
+                localStorage.setItem(place, JSON.stringify(kept));
+                sessionStorage.clear();
+            }""",
+            f"claas-chat/{alias}",
+        )
+        page.reload()
+        page.locator("#key-form:not([hidden])").wait_for()
+        assert page.locator(".learning").inner_text().startswith("Learning “Shorter.”")
+        page.get_by_label("Key").fill("s3cret")
+        page.keyboard.press("Enter")
+        page.locator(".lesson").wait_for()
+        page.locator("#turns[aria-busy=false]").wait_for()
+        assert page.locator("#in-use").inner_text() == "version 1"
+
+
 def test_nothing_that_is_said_runs(visit: Visit, alias: str) -> None:
     hostile = "<img src=x onerror=alert(1)><script>alert(2)</script>"
     with visit(f"/v1/chat?alias={alias}") as page:

@@ -45,11 +45,12 @@
   start();
 
   async function start() {
-    await attempt("answer", async () => {
+    const isThere = await attempt("answer", async () => {
       await refresh();
       part("key-form").hidden = true;
       part("prompt").focus({ preventScroll: true });
     }, start);
+    if (!isThere) return; // without a key, or without the API, what is pending would be lost
     for (const turn of kept.turns) if (turn.pending) learn(turn); // the page was left while it learnt
   }
 
@@ -59,7 +60,7 @@
   }
 
   async function send(prompt) {
-    if (!prompt || answering) return;
+    if (!prompt || answering || kept.turns.some(({ answers }) => !answers.length)) return; // one is being asked
     const turn = { prompt, answers: [], lessons: [], pending: null };
     kept.turns.push(turn);
     part("prompt").value = "";

@@ -107,7 +107,7 @@ class _Telling(Reporter):
             await asyncio.to_thread(sink.close, max(0.0, until - time.monotonic()))
 
     def doing(self, what: str) -> None:
-        """Nothing that a logger shows, as all that is only passed on here."""
+        """Passed on; no logger shows it."""
         self._reporter.doing(what)
 
     def run_started(
