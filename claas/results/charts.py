@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
-from claas.results.estimates import estimate, threshold_of
+from claas.results.estimates import estimate, mean_of, threshold_of
+from claas.results.evidence import by_item
 from claas.results.keys import Criterion, Key, Question, in_picture, judged
 from claas.results.records import History, Transcript
 from claas.results.statistics import Interval
@@ -86,16 +87,21 @@ class Panel:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure to be: its file name, what it shows, and its panels."""
+    """A figure to be: its file name, what it shows, and its panels.
+
+    `names_constants`: what never changes is said in a line where there is something that does, and gets no panel.
+    """
 
     name: str
     title: str
     panels: Sequence[Panel]
     columns: int = 3
+    names_constants: bool = False
 
 
 Intervals = Callable[[History, int, str], Interval | None]
-"""The interval of a criterion, by its name, of a preference's measurement after so many updates."""
+"""The interval of a criterion by its name, or of a mean by `mean_name`, of a preference's measurement after so many
+updates."""
 
 _PICTURES = {
     Question.MARGINS: ("Is the wanted answer becoming likelier? (margin: logp of wanted − unwanted)", 3),
@@ -121,7 +127,11 @@ def pictures(criteria: Mapping[str, float], histories: Mapping[str, History], in
     shown = {panel.key for picture in named for panel in picture.panels}
     others = {key for history in histories.values() for key in history.known_keys()} - shown
     rest = [drawer.named_by_key(key) for key in sorted(others)]
-    return [*named, _training(histories), Picture("other", "Everything else that was measured", rest)]
+    return [
+        *named,
+        _training(histories),
+        Picture("other", "Everything else that was measured", rest, names_constants=True),
+    ]
 
 
 def declared_in(histories: Iterable[History]) -> dict[str, Key]:
@@ -149,16 +159,16 @@ class _Drawer:
             key=key.key,
             title=self._title(key),
             label=key.unit or _own_name(key.key),
-            band=None if criterion is None or criterion.name == key.line else self._band(key.key, criterion, own),
+            band=self._band_of(key, criterion, own),
             threshold=criterion and self._threshold(criterion, own),
             at_baseline=key.at_baseline,
             limits=key.axis if key.scale is None else self._common_limits(key.scale),
         )
 
     def named_by_key(self, name: str) -> Panel:
-        """A panel under the key itself, as it stands in the records."""
+        """A panel under the declared title, else under the key itself, as it stands in the records."""
         key = self.keys.get(name)
-        return Panel(name, name, _own_name(name)) if key is None else replace(self.panel(key), title=name)
+        return Panel(name, name, _own_name(name)) if key is None else self.panel(key)
 
     def _title(self, key: Key) -> str:
         """The key's; where preferences declare it under several titles, whose is which."""
@@ -190,6 +200,13 @@ class _Drawer:
         else:
             label = f"criterion: {criterion.relation.replace('>=', '≥')} {at:g}"
         return Threshold(at, label, criterion.above, criterion.alarm, of_baseline)
+
+    def _band_of(self, key: Key, criterion: Criterion | None, own: bool) -> Band | None:
+        if criterion is not None and criterion.name != key.line:
+            return self._band(key.key, criterion, own)
+        if not _has_mean(key):
+            return None
+        return lambda history, updates: self.intervals(history, updates, mean_name(key.key))
 
     def _band(self, key: str, criterion: Criterion, own: bool) -> Band:
         """The intervals of a criterion, on the scale of the key that they are drawn on."""
@@ -227,23 +244,37 @@ _OF_BASELINE: Mapping[str, Literal["times", "plus"]] = {
 }
 """Estimators whose thresholds are relative to baseline where they are drawn beside the key itself."""
 
-_UPDATE_UNITS = {
-    **dict.fromkeys(["total_loss", "distill_loss", "kl_reg", "kl_mean", "kl_gain"], "nats per token"),
-    **dict.fromkeys(["adv_mean", "adv_abs_mean", "adv_abs_mean_raw"], "nats per token"),
-    **dict.fromkeys(["tokens_processed", "completion_len"], "tokens"),
-    "mean_is_ratio": "ratio",
-    "clip_fraction": "share of tokens",
-    "grad_norm": "L2 norm before clipping",
-    "batch_size": "answers",
-    "steps_per_batch_applied": "optimiser steps",
+_UPDATE_NUMBERS = {
+    "total_loss": ("Loss", "nats per token"),
+    "distill_loss": ("Distillation loss", "nats per token"),
+    "distill_loss_first": ("Distillation loss, first optimiser step", "nats per token"),
+    "distill_loss_last": ("Distillation loss, last optimiser step", "nats per token"),
+    "cross_entropy": ("Cross-entropy", "nats per token"),
+    "cross_entropy_first": ("Cross-entropy, first optimiser step", "nats per token"),
+    "cross_entropy_last": ("Cross-entropy, last optimiser step", "nats per token"),
+    "kl_reg": ("KL regularisation", "nats per token"),
+    "kl_mean": ("KL(student ‖ teacher)", "nats per token"),
+    "kl_gain": ("Gain on the advantages", "factor"),
+    "adv_mean": ("Mean advantage", "nats per token"),
+    "adv_abs_mean": ("Mean size of advantages", "nats per token"),
+    "adv_abs_mean_raw": ("Mean size before gain and clipping", "nats per token"),
+    "mean_is_ratio": ("Importance ratio", "mean ratio"),
+    "clip_fraction": ("Tokens that were clipped", "share of tokens"),
+    "grad_norm": ("Gradient norm", "L2 norm before clipping"),
+    "batch_size": ("Batch size", "answers"),
+    "steps_per_batch_applied": ("Optimiser steps", "optimiser steps"),
+    "tokens_processed": ("Tokens trained on", "tokens"),
+    "completion_len": ("Mean length of answers", "tokens"),
+    "prefill_tokens": ("Tokens read to score", "tokens"),
+    "trained_tokens": ("Tokens trained on, as billed", "tokens"),
 }
-"""What the numbers that an update reports are measured in."""
+"""What the numbers that an update reports are called, and measured in."""
 
 
 def _training(histories: Mapping[str, History]) -> Picture:
     keys = {key: None for history in histories.values() for step in history.steps for key in step.sdpo_metrics}
-    panels = [Panel(key, key, _UPDATE_UNITS.get(key, _own_name(key)), curve=_reported) for key in keys]
-    return Picture("training", "What the update reported", panels)
+    panels = [Panel(key, *_UPDATE_NUMBERS.get(key, (key, _own_name(key))), curve=_reported) for key in keys]
+    return Picture("training", "What the update reported", panels, names_constants=True)
 
 
 def _reported(history: History, key: str) -> Curve:
@@ -255,13 +286,27 @@ def _own_name(key: str) -> str:
     return key.rpartition(".")[2].replace("_", " ")
 
 
+def mean_name(key: str) -> str:
+    """The name under which `Intervals` knows the mean of a key's items, which no criterion has."""
+    return f"mean of {key}"
+
+
+def _has_mean(key: Key) -> bool:
+    """Whether the key's own interval is that of its mean, and not that of a criterion."""
+    return key.items is not None and (key.criterion is None or key.criterion.drawn_on is not None)
+
+
 def from_transcripts(confidence: float) -> Intervals:
-    """Estimates each interval when it is asked for, from the history's own transcripts; None where the history's
-    preference is not judged by that criterion."""
+    """Estimates each interval when it is asked for, from the history's own transcripts; None where nothing of that
+    name is declared of the history's preference."""
 
     def interval(history: History, updates: int, name: str) -> Interval | None:
-        key = next((key for key, criterion in judged(history.keys) if criterion.name == name), None)
-        return key and estimate(key, history.rollouts(updates), history.rollouts(0), 0.0, confidence).interval
+        for key in history.keys:
+            if key.criterion is not None and key.criterion.name == name:
+                return estimate(key, history.rollouts(updates), history.rollouts(0), 0.0, confidence).interval
+            if key.items is not None and mean_name(key.key) == name:
+                return mean_of(key, by_item(history.rollouts(updates), key.items), confidence).interval
+        return None
 
     return interval
 
@@ -273,17 +318,20 @@ def intervals_of(
     due: Container[str],
     confidence: float,
 ) -> dict[str, tuple[float, float] | None]:
-    """The interval of every criterion of `keys` in one measurement, by the criterion's name, as (low, high).
+    """The interval of every criterion of `keys` in one measurement by the criterion's name, and of every mean that has
+    no criterion by `mean_name`, as (low, high).
 
-    `before` are the transcripts at baseline. A criterion whose key is not in `due` is absent; None where the
+    `before` are the transcripts at baseline. What has a key that is not in `due` is absent; None where the
     transcripts cannot give an interval.
     """
-    intervals = {
-        criterion.name: estimate(key, after, before, 0.0, confidence).interval
-        for key, criterion in judged(keys)
-        if key.key in due
+    declared = [key for key in keys if key.key in due]
+    found = {
+        criterion.name: estimate(key, after, before, 0.0, confidence).interval for key, criterion in judged(declared)
     }
-    return {name: interval and (interval.low, interval.high) for name, interval in intervals.items()}
+    for key in declared:
+        if key.items is not None and _has_mean(key):
+            found[mean_name(key.key)] = mean_of(key, by_item(after, key.items), confidence).interval
+    return {name: interval and (interval.low, interval.high) for name, interval in found.items()}
 
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")

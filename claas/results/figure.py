@@ -2,8 +2,8 @@
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -33,10 +33,11 @@ def write_plots(run_dir: Path, run_id: str, config: EvalConfig, histories: Mappi
 
     Works on a run in progress. `config` is the resolved one, whose settings stand in the caption.
     """
-    caption, bands = _caption(run_id, config), f"bands, where drawn: {100 * config.confidence:g} % confidence"
+    caption = _caption(run_id, config)
     written: list[Path] = []
-    for picture in pictures(config.criteria, histories, from_transcripts(config.confidence)):
-        said = f"{caption} · {bands}" if any(panel.band for panel in picture.panels) else caption
+    for whole in pictures(config.criteria, histories, from_transcripts(config.confidence)):
+        picture, constants = without_constants(whole, histories)
+        said = " · ".join([caption, *_said_of(picture, constants, histories, config.confidence)])
         for kind in config.plot_formats:
             drawn = draw(picture, histories, said, kind)
             if drawn is not None:
@@ -136,6 +137,33 @@ def write_png(path: Path, data: bytes) -> None:
         staged = path.with_name(f".{path.name}.tmp")
         staged.write_bytes(data)
         staged.replace(path)
+
+
+def without_constants(picture: Picture, histories: Mapping[str, History]) -> tuple[Picture, dict[str, float]]:
+    """The picture without the panels on which nothing ever changes, and their values by title."""
+    if not picture.names_constants:
+        return picture, {}
+    constants: dict[str, float] = {}
+    for panel in picture.panels:
+        values = [value for history in histories.values() for value in panel.points(history).values()]
+        if len(values) > 1 and len(set(values)) == 1 and math.isfinite(values[0]):
+            constants[panel.title] = values[0]
+    changing = [panel for panel in picture.panels if panel.title not in constants]
+    drawn = any(panel.measured(history) for panel in changing for history in histories.values())
+    return (replace(picture, panels=changing), constants) if drawn else (picture, {})
+
+
+def _said_of(
+    picture: Picture, constants: Mapping[str, float], histories: Mapping[str, History], confidence: float
+) -> Iterable[str]:
+    """What has to be said below a picture: which curves have a band, and what is not drawn."""
+    shown = [panel for panel in picture.panels if any(map(panel.measured, histories.values()))]
+    bare = [panel.title for panel in shown if not any(map(panel.intervals, histories.values()))]
+    if len(bare) < len(shown):
+        none = f"; none for {', '.join(bare)}" if bare else ""
+        yield f"bands: {100 * confidence:g} % confidence{none}"
+    if constants:
+        yield f"constant: {', '.join(f'{title} {_plain(value)}' for title, value in constants.items())}"
 
 
 DOTS_PER_INCH = 180
@@ -312,5 +340,5 @@ def _legend(history: History) -> str:
     return history.preference if history.status is Status.COMPLETE else f"{history.preference} ({history.progress})"
 
 
-def _plain(value: float, _: int) -> str:
+def _plain(value: float, _: int = 0) -> str:
     return f"{value:.4g}".replace("-", "−")

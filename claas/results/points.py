@@ -1,8 +1,8 @@
 """What a preference's curves are made of, read once: the index holds each record without its transcripts.
 
 `steps.jsonl` has a few hundred kilobytes of transcripts a step, of which curves need nothing but the intervals that
-come from them. So the index keeps each record light (`rollouts` empty), the intervals of its criteria, and the place of
-its line; when the file grows, only the new lines are read."""
+come from them. So the index keeps each record light (`rollouts` empty), the intervals of its criteria and means, and
+the place of its line; when the file grows, only the new lines are read."""
 
 import hashlib
 import math
@@ -23,7 +23,7 @@ from claas.results.records import Baseline, History, Record, StepRecord, flat
 from claas.results.run_files import PreferenceFiles, parsed
 from claas.results.statistics import Interval
 
-INDEX_VERSION = 3
+INDEX_VERSION = 4
 Intervals = dict[str, tuple[float, float] | None]
 
 
@@ -44,7 +44,7 @@ class Stamp(Record):
 
 
 class Point(Record):
-    """One step without its transcripts: its record, the intervals by criterion, and the place of its line."""
+    """One step without its transcripts: its record, the intervals by name, and the place of its line."""
 
     record: StepRecord
     intervals: Intervals
@@ -75,12 +75,13 @@ class Points(Record):
         steps = tuple(point.record for point in self.points)
         return History(preference, planned_steps, self.baseline, steps, failure, self.keys)
 
-    def interval(self, updates: int, criterion: str) -> Interval | None:
-        """The interval of a criterion after so many updates; None where there is none."""
+    def interval(self, updates: int, name: str) -> Interval | None:
+        """The interval of this name (`claas.results.charts.Intervals`) after so many updates; None where there is
+        none."""
         if updates == 0:
-            ends = self.baseline_intervals.get(criterion)
+            ends = self.baseline_intervals.get(name)
         elif updates <= len(self.points):
-            ends = self.points[updates - 1].intervals.get(criterion)
+            ends = self.points[updates - 1].intervals.get(name)
         else:
             ends = None
         return ends and Interval(*ends)

@@ -15,7 +15,7 @@ from plotly.graph_objects import Figure
 import claas.dashboard
 from claas.dashboard.charts import Chart, Charts, charts_of
 from claas.dashboard.pages import TEMPLATES
-from claas.results.charts import COLOURS, from_transcripts, intervals_of
+from claas.results.charts import COLOURS, from_transcripts, intervals_of, mean_name
 from claas.results.estimates import estimate
 from claas.results.keys import judged
 from claas.results.records import History, flat
@@ -167,8 +167,9 @@ def test_a_criterion_that_was_not_due_has_no_interval_and_one_without_data_has_n
     history = make_history(steps=1)
     graded = [each for each in history.rollouts(0) if each.metric == "compliance"]
     found = intervals_of(graded, graded, history.keys, {"heldout_compliance", "logprob_margin.margin"}, 0.95)
-    assert set(found) == {"heldout_compliance", "margin_gain"}
+    assert set(found) == {"heldout_compliance", "margin_gain", mean_name("logprob_margin.margin")}
     assert found["margin_gain"] is None
+    assert found[mean_name("logprob_margin.margin")] is None
     assert found["heldout_compliance"] is not None
 
 

@@ -9,11 +9,12 @@ import pytest
 from matplotlib.image import imread
 
 from claas.core.errors import InvalidInput
-from claas.results.charts import Panel, from_transcripts, pictures
-from claas.results.figure import write_plots
+from claas.results.charts import Panel, from_transcripts, intervals_of, mean_name, pictures
+from claas.results.evidence import by_item
+from claas.results.figure import without_constants, write_plots
 from claas.results.records import History
 from claas.results.settings import EvalConfig
-from claas.results.statistics import Interval
+from claas.results.statistics import Interval, wilson
 from tests.results.synthetic_runs import Collapsing, make_history
 
 CONFIG = EvalConfig(preferences=["concise"], num_steps=4).resolved()
@@ -134,3 +135,33 @@ def test_a_paper_gets_vectors_with_their_letters_in_them(tmp_path: Path) -> None
     assert "<image" not in svg
     with pytest.raises(InvalidInput, match=r"unknown plot_formats .gif.; known: pdf, png, svg"):
         EvalConfig(plot_formats=["gif"])
+
+
+def test_a_mean_without_a_criterion_has_its_interval_as_a_band_and_what_has_no_items_none() -> None:
+    history = make_history(steps=2)
+    panels = {panel.key: panel for picture in pictures({}, {"concise": history}, BANDS) for panel in picture.panels}
+    probe, missed = panels["preference_compliance"], panels["over_application_rate"]
+    key = next(key for key in history.keys if key.key == probe.key)
+    assert key.items is not None
+    scores = [value for value in by_item(history.rollouts(1), key.items).values() if value is not None]
+    assert probe.intervals(history)[1] == wilson(sum(scores), len(scores))
+    assert missed.intervals(history).keys() == missed.points(history).keys()
+    assert panels["logprob_margin.margin_per_token"].band is None
+    due = {probe.key}
+    [(name, ends)] = intervals_of(history.rollouts(1), history.rollouts(0), history.keys, due, 0.95).items()
+    assert name == mean_name(probe.key), "an index keeps it under the name that curves ask for"
+    assert ends is not None
+    assert Interval(*ends) == wilson(sum(scores), len(scores))
+
+
+def test_what_never_changes_is_named_with_its_value_and_what_does_is_drawn_under_words() -> None:
+    history = make_history(steps=3)
+    reported = [{"batch_size": 4.0, "grad_norm": 0.1 * step, "mine": 2.0, "lost": math.nan} for step in range(3)]
+    steps = (step.model_copy(update={"sdpo_metrics": each}) for step, each in zip(history.steps, reported, strict=True))
+    histories = {"concise": replace(history, steps=tuple(steps))}
+    [training] = [each for each in pictures({}, histories, BANDS) if each.name == "training"]
+    changing, constants = without_constants(training, histories)
+    assert [panel.title for panel in changing.panels] == ["Gradient norm", "lost"], "what was lost is no constant"
+    assert constants == {"Batch size": 4.0, "mine": 2.0}
+    still = {"concise": replace(histories["concise"], steps=histories["concise"].steps[:1])}
+    assert without_constants(training, still) == (training, {}), "one update alone has no constants"
