@@ -34,6 +34,7 @@ from claas.results.seed_runs import read_seed_run, settings_of
 MOST_PAIRS = 8
 """Runs of which any two are compared; of more, each is compared with the first."""
 
+_LONGEST_SLUG = 100
 _MARK = "bundle.json"
 _OURS = re.compile(r"index\.html|(run|compare|seeds)/[\w.-]+\.html|assets/[\w.-]+\.js")
 _FOLDERS = ("run", "compare", "seeds", "assets")
@@ -123,7 +124,8 @@ def _shared(folders: Sequence[Path]) -> list[_Shared]:
     slugs: set[str] = set()
     shared: list[_Shared] = []
     for folder, index in runs:
-        slug = _free(re.sub(r"[^A-Za-z0-9._-]+", "-", index.name).strip(".-") or "run", slugs)
+        # One hyphen at a time: two are between the runs of a comparison, whose file's name holds two of these.
+        slug = _free(re.sub(r"[^A-Za-z0-9._]+", "-", index.name)[:_LONGEST_SLUG].strip(".-") or "run", slugs)
         slugs.add(slug)
         shared.append(_Shared(folder, slug, index, overview(index), _labels(folder)))
     return shared

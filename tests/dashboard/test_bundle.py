@@ -109,6 +109,15 @@ def test_without_transcripts_nothing_that_was_said_is_there(evals: Path, tmp_pat
         assert not [text for text in said if text in html], name
 
 
+def test_runs_of_like_and_of_long_names_have_comparisons_of_their_own(tmp_path: Path) -> None:
+    names = ["a", "b--c", "a--b", "c", "d" * 200, "d" * 201]
+    for name in names:
+        write_run(tmp_path / "evals" / name, {"concise": few(steps=1)})
+    write_bundle([tmp_path / "evals"], tmp_path / "site", transcripts=False)
+    written = [name for name in pages(tmp_path / "site") if name.startswith("compare/")]
+    assert len(written) == 1 + len(names) * (len(names) - 1) // 2
+
+
 def test_what_is_no_bundle_is_not_written_over(evals: Path, tmp_path: Path) -> None:
     for name in ("mine.txt", "index.html", "bundle.json"):
         into = tmp_path / name.replace(".", "-")
