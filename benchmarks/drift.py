@@ -21,7 +21,7 @@ from claas.core.settings import TrainingConfig
 from claas.eval.runner import run_harness
 from claas.results.charts import COLOURS
 from claas.results.evidence import by_item
-from claas.results.figure import INK, write_png
+from claas.results.figure import INK, write_picture
 from claas.results.keys import judged
 from claas.results.records import History
 from claas.results.settings import EvalConfig
@@ -64,7 +64,7 @@ def main(folder: str | None = None) -> int:
     for name in ("drift", "on_task", "off_task"):
         order = _stats.spearmanr([getattr(point, name) for point in points], [point.lost for point in points])
         print(f"rank correlation of {name} with what is lost: {float(order.statistic):.2f} ({len(points)} versions)")
-    write_png(FIGURE, _drawn(points))
+    write_picture(FIGURE, _drawn(points))
     return 0
 
 

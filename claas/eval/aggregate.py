@@ -50,14 +50,14 @@ def show_aggregate(folders: Sequence[Path], by: str | None = None, output: Path 
     """
     from claas.dashboard.aggregate_page import write_aggregate_page  # only now: pages, and matplotlib
     from claas.results.aggregate_figure import aggregate_plots
-    from claas.results.figure import write_png
+    from claas.results.figure import write_picture
 
     found = run_folders(folders)
     made = aggregate(*settings_of([read_seed_run(folder) for folder in found], by))
     into = output or _common(found)
     plots = aggregate_plots(made)
     for name, png in plots.items():
-        write_png(into / f"aggregate-{name.replace('/', '-')}.png", png)
+        write_picture(into / f"aggregate-{name.replace('/', '-')}.png", png)
     places = [write_aggregate(into, made), write_aggregate_page(into, made, plots)]
     console = results_console()
     console.print(aggregate_report(made))

@@ -42,7 +42,7 @@ def write_plots(run_dir: Path, run_id: str, config: EvalConfig, histories: Mappi
             drawn = draw(picture, histories, said, kind)
             if drawn is not None:
                 written.append(run_dir / FOLDER / f"{picture.name}.{kind}")
-                write_png(written[-1], drawn)
+                write_picture(written[-1], drawn)
     return written
 
 
@@ -50,13 +50,13 @@ def write_transfer(run_dir: Path, run_id: str, config: EvalConfig, transfer: Tra
     """Draw the matrix of a sequential run into `<run_dir>/plots`, with its intervals."""
     caption = f"{_caption(run_id, config)} · in brackets: {100 * config.confidence:g} % confidence"
     for kind in config.plot_formats:
-        write_png(run_dir / FOLDER / f"transfer.{kind}", draw_transfer(transfer, caption, kind))
+        write_picture(run_dir / FOLDER / f"transfer.{kind}", draw_transfer(transfer, caption, kind))
 
 
 def write_flips(run_dir: Path, run_id: str, config: EvalConfig, flips: Mapping[str, Flip]) -> None:
     """Draw both wishes of every user who changed their mind into `<run_dir>/plots`."""
     for kind in config.plot_formats:
-        write_png(run_dir / FOLDER / f"flip.{kind}", draw_flips(flips, _caption(run_id, config), kind))
+        write_picture(run_dir / FOLDER / f"flip.{kind}", draw_flips(flips, _caption(run_id, config), kind))
 
 
 def draw_flips(flips: Mapping[str, Flip], caption: str, kind: str = PNG) -> bytes:
@@ -130,7 +130,7 @@ def _caption(run_id: str, config: EvalConfig) -> str:
     )
 
 
-def write_png(path: Path, data: bytes) -> None:
+def write_picture(path: Path, data: bytes) -> None:
     """Replace the file in one step."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)

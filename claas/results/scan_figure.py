@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from claas.results.benchmarks import FIXTURE
 from claas.results.charts import COLOURS
-from claas.results.figure import DOTS_PER_INCH, INK, Sheet, dress_axes, write_png
+from claas.results.figure import DOTS_PER_INCH, INK, Sheet, dress_axes, write_picture
 from claas.results.scan import Scan, ScanMeasure
 
 _MEASURE, _BEST, _EARLIEST = COLOURS[0], COLOURS[1], COLOURS[2]
@@ -31,7 +31,7 @@ def write_scan_plot(scan: Scan, folder: Path) -> Path | None:
     _caption(figure, page, scan)
     file = BytesIO()
     figure.savefig(file, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-    write_png(folder / "scan.png", file.getvalue())
+    write_picture(folder / "scan.png", file.getvalue())
     return folder / "scan.png"
 
 

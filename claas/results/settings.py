@@ -176,7 +176,9 @@ class EvalConfig:
     )
     plots: bool = setting(True, "draw plots/* and write report.html at the end")
     plot_formats: list[str] = setting(
-        ["png"], f"of the plots: any of {', '.join(PLOT_FORMATS)}; the last two for papers"
+        ["png"],
+        f"of the plots: any of {', '.join(PLOT_FORMATS)}; the last two for papers, the first for loggers and for pages "
+        "without JavaScript",
     )
     seed: int = setting(42, "decides every sampling seed and the order of prompts")
     lora_id_prefix: str = setting("eval", "adapters are called <prefix>/<preference>-<run id>")
