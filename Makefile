@@ -25,7 +25,7 @@ eval: install  ## run the harness: make eval ARGS="'preferences=[concise]' num_s
 serve: install  ## start the API on 127.0.0.1:8080: make serve ARGS="port=8081"
 	$(BIN)/python -m claas.api $(ARGS)
 
-openclaw: install  ## an OpenClaw gateway in front of the API: make openclaw ARGS="--version 2026.9.6"
+openclaw: install  ## an OpenClaw gateway in front of the API: make openclaw ARGS="--release 2026.9.6"
 	$(BIN)/python -m claas.openclaw $(ARGS)
 
 live: install  ## the tests against real peers, installed for them: lm-evaluation-harness, OpenClaw, rows and a model

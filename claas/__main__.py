@@ -1,16 +1,13 @@
 """`claas <command> ...`, also `python -m claas`: every command of the project behind one name."""
 
 import difflib
-import os
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
-from claas import __version__
-from claas.core.command_line import ended
 from claas.core.errors import ExitCode, InvalidInput
+from claas.core.output import Done, Parser, ended
 
 
 @dataclass(frozen=True)
@@ -51,41 +48,33 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code of the command asked for; of none, and of an unknown one, that of a mistake."""
-    try:
-        code = _run(list(sys.argv[1:] if arguments is None else arguments))
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads has read enough, as in `claas --help | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 128 + signal.SIGPIPE
-    return code
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    words = next((count for count in (2, 1) if " ".join(given[:count]) in COMMANDS), 0)
+    if not words:
+        return ended("claas", _itself, ["--help"] if given[:1] == ["help"] else given)
+    door = COMMANDS[" ".join(given[:words])]
+    return int(import_module(door.module).main([*door.leading, *given[words:]]))
 
 
-def _run(given: list[str]) -> int:
-    if given[:1] in (["--version"], ["-V"]):
-        print(f"claas {__version__}")
-        return ExitCode.COMPLETE
-    if not given or given[0] in ("--help", "-h", "help"):
-        print(usage(COMMANDS))
-        return ExitCode.COMPLETE if given else ExitCode.MISTAKE
-    words = 2 if " ".join(given[:2]) in COMMANDS else 1
-    door = COMMANDS.get(" ".join(given[:words]))
-    if door is None:
-        return ended("claas", lambda: _unknown(given[0]))
-    command = import_module(door.module).main
-    return int(command([*door.leading, *given[words:]]) or 0)
-
-
-def usage(commands: Mapping[str, Door]) -> str:
-    """What `claas --help` prints."""
-    width = max(map(len, commands))
-    lines = [f"  claas {name:<{width}}  {door.purpose}" for name, door in commands.items()]
-    return "\n".join(["claas COMMAND [...]     each has --help; --version", "", *lines])
-
-
-def _unknown(name: str) -> ExitCode:
+def _itself(given: Sequence[str]) -> Done:
+    """`claas` without a command that there is."""
+    usage_text = usage(COMMANDS)
+    if not given:
+        print(usage_text)
+        return Done(ExitCode.MISTAKE, error="no command is given; claas --help lists them")
+    parser = Parser("claas", usage_text=usage_text)
+    parser.add_argument("command", nargs="*")
+    name = next(iter(parser.parsed(given).command), "")
     close = difflib.get_close_matches(name, COMMANDS, n=1)
     hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(COMMANDS)}"
     raise InvalidInput(f"unknown command {name!r}; {hint}")
+
+
+def usage(commands: Mapping[str, Door]) -> str:
+    """The commands, a line each."""
+    width = max(map(len, commands))
+    lines = [f"  claas {name:<{width}}  {door.purpose}" for name, door in commands.items()]
+    return "\n".join(["claas COMMAND ...", "", *lines, "", "Every command has:"])
 
 
 if __name__ == "__main__":

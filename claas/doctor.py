@@ -1,7 +1,5 @@
 """`claas doctor`: what is installed, what works on this machine, and what each missing part would give."""
 
-import argparse
-import json
 import os
 import platform
 import shutil
@@ -9,17 +7,19 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
 import httpx
+from pydantic import BaseModel, ConfigDict
 from rich.text import Text
 
 from claas.bench.judge.settings import KEY_VARIABLE as JUDGE_KEY
 from claas.core.errors import ExitCode
+from claas.core.output import Done, Parser, ended
 from claas.core.settings import API_KEY_VARIABLE, TOKEN_VARIABLE
 from claas.core.terminal import plain_table, results_console
 from claas.core.text import one_line
@@ -49,6 +49,15 @@ class Diagnosis:
     ok: bool | None
     gives: str
     needed: bool = False
+
+
+class Diagnoses(BaseModel):
+    """Everything that was looked at. `able`: `claas eval` as it comes can run here."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    able: bool
+    findings: list[Diagnosis]
 
 
 EXTRAS = (
@@ -180,21 +189,23 @@ def _disk(what: str, folder: Path, purpose: str, *, needed: bool) -> Diagnosis:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The `ExitCode`: that of a mistake where `claas eval` as it comes cannot run here."""
-    parser = argparse.ArgumentParser(prog="claas doctor", description="What works on this machine.")
-    parser.add_argument("--json", action="store_true", help="one JSON object, for a program")
-    as_json: bool = parser.parse_args(arguments).json
+    """The exit code: that of a mistake where `claas eval` as it comes cannot run here."""
+    return ended("claas.doctor", _run, arguments)
+
+
+def _run(arguments: Sequence[str]) -> Done:
+    description = "What is installed, what works on this machine, and what each missing part would give."
+    Parser("claas doctor", description).parsed(arguments)
     found = findings()
     able = all(each.ok for each in found if each.needed)
-    if as_json:
-        print(json.dumps({"able": able, "findings": [asdict(each) for each in found]}, indent=2))
-    else:
-        table = plain_table("", "what", "state", "for", left=("what", "state", "for"))
-        for each in found:
-            table.add_row(*map(Text, (_MARKS[each.ok], each.what, each.state, each.gives)))
-        results_console().print(table)
-        print("claas eval runs here" if able else "claas eval cannot run here: see what is marked with x")
-    return ExitCode.COMPLETE if able else ExitCode.MISTAKE
+    table = plain_table("", "what", "state", "for", left=("what", "state", "for"))
+    for each in found:
+        table.add_row(*map(Text, (_MARKS[each.ok], each.what, each.state, each.gives)))
+    results_console().print(table)
+    said = "claas eval runs here" if able else "claas eval cannot run here; see what is marked with x"
+    print(said)
+    result = Diagnoses(able=able, findings=found)
+    return Done(result=result) if able else Done(ExitCode.MISTAKE, result, said)
 
 
 _MARKS = {True: "ok", None: "-", False: "x"}

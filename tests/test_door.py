@@ -15,6 +15,7 @@ from claas import __version__
 from claas.__main__ import COMMANDS, main
 from claas.doctor import EXTRAS, KEYS
 from claas.results.user import USER_KEY_VARIABLE
+from tests.documents import document
 
 
 def test_help_names_every_command_and_each_is_there(capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,7 +40,7 @@ def test_a_command_gets_its_arguments(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_a_command_of_two_words_is_not_the_one_of_its_first(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "compare", "--help"]) == 0
-    assert capsys.readouterr().out.startswith("python -m claas.bench.compare")
+    assert capsys.readouterr().out.startswith("claas bench compare ")
 
 
 @pytest.mark.parametrize(("given", "said"), [(["evl"], "did you mean eval?"), (["zzz"], "known: eval, plan")])
@@ -61,8 +62,45 @@ def test_whoever_reads_may_stop() -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_speaks_alike(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its version is ours, help begins with its name and lists the flags of all, and a mistake is one line, or one
+    document."""
+    words = name.split()
+    assert main([*words, "--version"]) == 0
+    assert capfd.readouterr().out == f"claas {__version__}\n"
+    assert main([*words, "--help"]) == 0
+    shown = capfd.readouterr().out
+    assert shown.startswith(f"claas {name.replace('plan', 'eval')} ")
+    assert "--quiet, -q  " in shown
+    assert main([*words, "--nonsense"]) == 2
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert printed.err.startswith(f"{COMMANDS[name].module.removesuffix('.__main__')}: ")
+    if name == "openclaw":
+        return
+    assert main([*words, "--json", "--nonsense"]) == 2
+    mistaken = document(capfd.readouterr())
+    assert mistaken["error"]["cause"] in printed.err
+    assert (mistaken["exit_code"], mistaken["result"]) == (2, None)
+
+
+def test_settings_plans_and_audits_are_documents(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", "seed=7", "--cfg", "job", "--json"]) == 0
+    (settings,) = document(capfd.readouterr())["result"]["settings"]
+    assert settings["seed"] == 7
+    assert main(["plan", "preferences=[concise]", "metrics=quick", "num_steps=1", "controls=[]", "--json"]) == 0
+    plans = document(capfd.readouterr())["result"]["plans"]
+    assert plans[""]["requests"]["sample"] == 4
+    assert main(["audit", "concise", "--json"]) == 0
+    audited = document(capfd.readouterr())["result"]
+    assert audited["preferences"]["concise"]["sound"]
+    assert audited["problems"] == []
+
+
 def found(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, object]]:
-    return {each["what"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
+    return {each["what"]: each for each in json.loads(capsys.readouterr().out)["result"]["findings"]}
 
 
 def test_the_doctor_names_keys_and_never_shows_them(

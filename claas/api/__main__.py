@@ -7,21 +7,18 @@ from collections.abc import Sequence
 from hydra.core.config_store import ConfigStore
 
 from claas.api.config import ApiConfig
-from claas.core.command_line import Command, override_value, say
-from claas.core.errors import ClaasError, ExitCode, StackError
+from claas.core.command_line import Command, Job, override_value
+from claas.core.output import Done, say
 from claas.core.settings import API_KEY_VARIABLE, MODES, config_root
 
 _USAGE = """\
-python -m claas.api [setting=value ...] [--config-name local|vllm|tinker|modal] [--config-dir FOLDER]
+claas api [key=value ...]
 
-  python -m claas.api port=8081 base_model=Qwen/Qwen3-0.6B    another port, another model
-  python -m claas.api --config-name vllm                      vLLM answers, its program being vllm_command
-  python -m claas.api --config-name tinker                    training and sampling at a hosted service
-  python -m claas.api --config-name modal                     the engine on a GPU at Modal
+  claas api port=8081 base_model=Qwen/Qwen3-0.6B    another port, another model
+  claas api --config-name vllm                      vLLM answers, its program being vllm_command
+  claas api --config-name tinker                    training and sampling at a hosted service
+  claas api --config-name modal                     the engine on a GPU at Modal
 
---config-name NAME    the settings in NAME.yaml
---config-dir FOLDER   a folder of yours in which NAME.yaml may be
---cfg job             print the settings that would be used, and serve nothing
 """
 
 for name in ("api", *(f"_core_{mode}_schema" for mode in MODES)):  # what a YAML file may build on: the defaults
@@ -39,21 +36,20 @@ _VARIABLES_OF_KFALLAH_CLAAS = {
 """What another program reads and this one does not, and what to do instead."""
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve until a signal; anything but that ends with another `ExitCode`, and a bug with its traceback."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until a signal; the `ExitCode`."""
     for variable, instead in _VARIABLES_OF_KFALLAH_CLAAS.items():
         if os.environ.get(variable):
             say("claas.api", f"{variable} is set, and not read here: {instead}")
-    try:
-        for job in COMMAND.jobs([*_from_environment(), *(sys.argv[1:] if arguments is None else arguments)]):
-            from claas.api.server import serve  # only now: help and mistakes need no server
+    given = sys.argv[1:] if arguments is None else arguments
+    return COMMAND.ended(_serve, [*_from_environment(), *given])
 
-            serve(job.config, os.environ.get(API_KEY_VARIABLE) or None)
-    except ClaasError as error:
-        say("claas.api", str(error))
-        sys.exit(ExitCode.RESUMABLE if isinstance(error, StackError) else ExitCode.MISTAKE)
-    except KeyboardInterrupt:
-        sys.exit(ExitCode.INTERRUPTED)
+
+def _serve(job: Job[ApiConfig]) -> Done:
+    from claas.api.server import serve  # only now: help and mistakes need no server
+
+    serve(job.config, os.environ.get(API_KEY_VARIABLE) or None)
+    return Done()
 
 
 def _from_environment() -> list[str]:
@@ -63,4 +59,4 @@ def _from_environment() -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

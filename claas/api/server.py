@@ -23,9 +23,9 @@ from claas.api.config import ApiConfig
 from claas.api.connections import LimitedConnection, loop_exception_handler
 from claas.api.guards import require_key_off_loopback
 from claas.api.modes import open_engine, require_startable
-from claas.core.command_line import say
 from claas.core.errors import ExitCode, InvalidInput, StackError
 from claas.core.files import working_in
+from claas.core.output import say
 
 
 def serve(config: ApiConfig, api_key: str | None) -> None:

@@ -1,30 +1,31 @@
 """`python -m claas.bench [key=value ...]`: benchmarks from the command line."""
 
-import asyncio
 import sys
 from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
 
 from claas.bench.catalogue import catalogue, chosen
 from claas.bench.scoring import require_lm_eval
 from claas.bench.settings import BenchConfig
-from claas.core.command_line import Command, say
+from claas.core.command_line import Command, Job
 from claas.core.concurrency import run_until_terminated
-from claas.core.errors import ClaasError, ExitCode, StackError
+from claas.core.errors import ExitCode
+from claas.core.output import Done, ended, say
 from claas.core.settings import config_root
 from claas.results.benchmarks import FIXTURE, EvalResult
 
 _USAGE = """\
-python -m claas.bench [key=value ...] [--list-tasks]
+claas bench [key=value ...] [--list-tasks]
 
-  python -m claas.bench suite=smoke                                       does everything work?
-  python -m claas.bench suite=standard 'adapters=[eval-concise-mine@20]' store_dir=data/evals/mine/stack
-  python -m claas.bench suite=standard 'adapters=[./my-lora]'               a folder in PEFT's format, or a hub id
-  python -m claas.bench 'tasks=[core,ifeval]' limit=50 claas_url=http://127.0.0.1:8080
+  claas bench suite=smoke                                       does everything work?
+  claas bench suite=standard 'adapters=[eval-concise-mine@20]' store_dir=data/evals/mine/stack
+  claas bench suite=standard 'adapters=[./my-lora]'               a folder in PEFT's format, or a hub id
+  claas bench 'tasks=[core,ifeval]' limit=50 claas_url=http://127.0.0.1:8080
 
 The same command again asks nothing that was answered.
 
 --list-tasks          what suite and tasks can name
---cfg job             print the settings that would be used, and run nothing
 """
 
 COMMAND = Command("claas.bench", BenchConfig, config_root() / "bench", "base", _USAGE)
@@ -34,35 +35,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The `ExitCode`; what is no `ClaasError` is a bug, and raised."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if "--list-tasks" in arguments:
-        print("\n".join(catalogue().lines()))
-        return 0
-    try:
-        results = [result for job in COMMAND.jobs(arguments) for result in _run(job.config)]
-    except (StackError, asyncio.CancelledError) as error:
-        say("claas.bench", f"{str(error) or 'terminated'}; the same command again continues")
-        return ExitCode.RESUMABLE
-    except ClaasError as error:
-        say("claas.bench", str(error))
-        return ExitCode.MISTAKE
-    except KeyboardInterrupt:
-        say("claas.bench", "interrupted; the same command again continues")
-        return ExitCode.INTERRUPTED
-    if any(result.n_tasks_failed for result in results):
-        say("claas.bench", "no row was written of a model with a failed task; the same command again asks only these")
-        return ExitCode.RESUMABLE
-    return ExitCode.COMPLETE
+        return ended(COMMAND.module, _list_tasks, arguments)
+    return COMMAND.ended(_run, arguments, continues=True)
 
 
-def _run(config: BenchConfig) -> list[EvalResult]:
+def _list_tasks(arguments: Sequence[str]) -> Done:
+    lines = list(catalogue().lines())
+    print("\n".join(lines))
+    return Done(result={"lines": lines})
+
+
+class Benchmarked(BaseModel):
+    """The results of each model, and the folder that they are in."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    output_dir: str
+    models: list[EvalResult]
+
+
+def _run(job: Job[BenchConfig]) -> Done:
+    config = job.config
     asked = chosen(config.suite, config.tasks, limit=config.limit, num_fewshot=config.num_fewshot)
     require_lm_eval()
     from claas.bench.run import run_bench
 
-    results = run_until_terminated(run_bench(config, asked, lambda line: say("claas.bench", line)))
+    results = run_until_terminated(run_bench(config, asked, job.voice.progress(COMMAND.module)))
     for result in results:
         print(table(result))
     print(f"results: {config.output_dir}")
-    return results
+    found = Benchmarked(output_dir=config.output_dir, models=results)
+    if not any(result.n_tasks_failed for result in results):
+        return Done(result=found)
+    said = "no row was written of a model with a failed task; the same command again asks only these"
+    say(COMMAND.module, said)
+    return Done(ExitCode.RESUMABLE, found, said)
 
 
 def table(result: EvalResult) -> str:

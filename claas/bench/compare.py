@@ -10,10 +10,11 @@ from pathlib import Path
 from rich.text import Text
 
 from claas.core.checks import alias_name
-from claas.core.command_line import Command, say
+from claas.core.command_line import Command, Job
 from claas.core.configuration import check_limits, setting
 from claas.core.errors import ExitCode, InvalidInput
 from claas.core.files import write_atomically
+from claas.core.output import Done, say
 from claas.core.settings import API_KEY_VARIABLE, config_root
 from claas.core.terminal import plain_table, results_console
 from claas.eval.stacks.http_client import HttpClient
@@ -27,10 +28,10 @@ from claas.wire.adapters import Alias, AliasRequest
 from claas.wire.chat import CompletionRequest, CompletionResponse
 
 _USAGE = """\
-python -m claas.bench.compare a=FOLDER b=FOLDER [key=value ...]
+claas bench compare a=FOLDER b=FOLDER [key=value ...]
 
-  python -m claas.bench.compare a=results/base b=results/sft margin=0.02
-  python -m claas.bench.compare a=results/base b=results/sft promote=assistant claas_url=http://localhost:8080
+  claas bench compare a=results/base b=results/sft margin=0.02
+  claas bench compare a=results/base b=results/sft promote=assistant claas_url=http://localhost:8080
 
 KEEP (exit code 0): no task lost more than the margin. DISCARD (4): some did. MIXED (5): some did and others gained, or
 the items are too few to tell, and it is said how many would do. Mistakes end with 2.
@@ -76,10 +77,15 @@ _EXIT_CODES = {Decision.KEEP: ExitCode.COMPLETE, Decision.DISCARD: ExitCode.NOT_
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The `ExitCode`, which says what was decided."""
-    return COMMAND.ended(lambda config: _EXIT_CODES[compare_runs(config)], arguments)
+    return COMMAND.ended(_run, arguments)
 
 
-def compare_runs(config: CompareConfig) -> Decision:
+def _run(job: Job[CompareConfig]) -> Done:
+    decided = compare_runs(job.config)
+    return Done(_EXIT_CODES[decided.decision], decided)
+
+
+def compare_runs(config: CompareConfig) -> DecidedRuns:
     """Decide, say so on standard output and in the file asked for, and promote what is kept."""
     if not config.a or not config.b:
         raise InvalidInput("give two runs: a=results/<baseline> b=results/<candidate>")
@@ -90,9 +96,9 @@ def compare_runs(config: CompareConfig) -> Decision:
     fixture = baseline.run.fixture or candidate.run.fixture
     if config.promote is not None and (fixture or baseline.run.smoke or candidate.run.smoke):
         raise InvalidInput("nothing is promoted for a smoke test or rows of our own; decide on the benchmarks' rows")
+    decided = DecidedRuns(a=config.a, b=config.b, fixture=fixture, **dict(decision))
     if config.output is not None:
-        written = DecidedRuns(a=config.a, b=config.b, fixture=fixture, **dict(decision))
-        write_atomically(Path(config.output).expanduser(), written.model_dump_json(indent=1) + "\n")
+        write_atomically(Path(config.output).expanduser(), decided.model_dump_json(indent=1) + "\n")
     if fixture:
         print(FIXTURE)
     _print(decision)
@@ -103,7 +109,7 @@ def compare_runs(config: CompareConfig) -> Decision:
     if decision.decision is Decision.KEEP and config.promote is not None and config.claas_url is not None:
         alias = asyncio.run(_promoted(config.claas_url, config.promote, candidate.run))
         print(f"{alias.alias} now means {alias.model}")
-    return decision.decision
+    return decided
 
 
 def _of_which_less_is_better(baseline: ScoredRun) -> list[str]:

@@ -1,6 +1,5 @@
 """`python -m claas.bench.export <results> -o <folder>`: every benchmark run for others, as every_eval_ever or CSV."""
 
-import argparse
 import hashlib
 import re
 import sys
@@ -11,9 +10,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from claas.core.command_line import ended, say
-from claas.core.errors import ExitCode, InvalidInput
+from claas.core.errors import InvalidInput
 from claas.core.files import dump_json, write_atomically
+from claas.core.output import Done, Parser, ended, say
 from claas.dashboard.benchmark_cells import CONFIDENCE, Cell
 from claas.dashboard.cohort import Cohort, CohortRow, Table, read_cohort
 from claas.dashboard.cohort_csv import cohort_csv
@@ -25,24 +24,30 @@ SCHEMA = "0.2.1"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The `ExitCode`."""
-    parser = argparse.ArgumentParser(prog=f"python -m {MODULE}", description="Write benchmark runs for others.")
-    parser.add_argument("results", type=Path, help="the output_dir of claas.bench")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="the folder to write to")
-    parser.add_argument("--format", choices=_FORMATS, default="every_eval_ever", help="default: %(default)s")
-    parser.add_argument("--organization", default="unknown", help="who made the runs, for every_eval_ever")
-    given = parser.parse_args(arguments)
-    return ended(MODULE, lambda: _write(given.results, given.output, given.format, given.organization))
+    """The exit code."""
+    return ended(MODULE, _run, arguments)
 
 
-def _write(results: Path, output: Path, form: str, organization: str) -> ExitCode:
-    cohort = read_cohort(results)
+def _run(arguments: Sequence[str]) -> Done:
+    parser = Parser("claas bench export", "Write benchmark runs in other tools' formats.")
+    parser.add_argument("results", type=Path, metavar="RESULTS", help="the output_dir of claas.bench")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="the folder to write to; it must be given"
+    )
+    parser.add_argument("--format", choices=_FORMATS, default="every_eval_ever", help="whose format")
+    parser.add_argument(
+        "--organization", default="unknown", metavar="NAME", help="who made the runs, for every_eval_ever"
+    )
+    given = parser.parsed(arguments)
+    cohort = read_cohort(given.results)
     if not cohort.runs:
-        raise InvalidInput(f"no completed run is in {results}; python -m claas.bench makes one")
-    for path, text in _FORMATS[form](cohort, organization):
-        write_atomically(output / path, text)
-        print(output / path)
-    return ExitCode.COMPLETE
+        raise InvalidInput(f"no completed run is in {given.results}; python -m claas.bench makes one")
+    files: list[str] = []
+    for path, text in _FORMATS[given.format](cohort, given.organization):
+        write_atomically(given.output / path, text)
+        files.append(str(given.output / path))
+        print(files[-1])
+    return Done(result={"files": files})
 
 
 def _csv(cohort: Cohort, organization: str) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,5 @@
 """`python -m claas.bench.import_results <file or folder>... -o <results>`: rows of what lighteval and HELM measured."""
 
-import argparse
 import hashlib
 import json
 import re
@@ -16,9 +15,9 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, Field, RootModel, ValidationError
 
 from claas.core.checks import first_problem, is_finite, served_name
-from claas.core.command_line import ended
-from claas.core.errors import ExitCode, InvalidInput
+from claas.core.errors import InvalidInput
 from claas.core.files import dump_json, read_text
+from claas.core.output import Done, Parser, ended
 from claas.results.benchmarks import BenchmarkFiles, BenchmarkRun, EvalResult, TaskData, TaskResult
 
 MODULE = "claas.bench.import_results"
@@ -27,26 +26,34 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The `ExitCode`."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {MODULE}", description="Rows of what lighteval and HELM measured."
+    """The exit code."""
+    return ended(MODULE, _run, arguments)
+
+
+def _run(arguments: Sequence[str]) -> Done:
+    parser = Parser("claas bench import", "Take in what lighteval and HELM measured, as benchmark runs.")
+    parser.add_argument(
+        "source",
+        nargs="+",
+        type=Path,
+        metavar="SOURCE",
+        help="lighteval's results_*.json, HELM's run, or a folder of them",
     )
     parser.add_argument(
-        "source", nargs="+", type=Path, help="lighteval's results_*.json, HELM's run, or a folder of them"
+        "-o", "--output", type=Path, default=Path("results"), metavar="FOLDER", help="the folder to write to"
     )
-    parser.add_argument("-o", "--output", type=Path, default=Path("results"), help="default: %(default)s")
-    parser.add_argument("--base-model", help="what the models are adapters of; without, each stands for itself")
-    parser.add_argument("--method", default="", help="what was done to the model, for the record")
+    parser.add_argument(
+        "--base-model", metavar="MODEL", help="what the models are adapters of; without, each stands for itself"
+    )
+    parser.add_argument("--method", default="", metavar="TEXT", help="what was done to the model, for the record")
     parser.add_argument("--fixture", action="store_true", help="the rows only have the form of the data sets'")
-    given = parser.parse_args(arguments)
-
-    def run() -> ExitCode:
-        found = [each for source in given.source for each in measured(source)]
-        for line in import_runs(found, BenchmarkFiles(given.output), given.base_model, given.method, given.fixture):
-            print(line)
-        return ExitCode.COMPLETE
-
-    return ended(MODULE, run)
+    given = parser.parsed(arguments)
+    found = [each for source in given.source for each in measured(source)]
+    lines: list[str] = []
+    for line in import_runs(found, BenchmarkFiles(given.output), given.base_model, given.method, given.fixture):
+        lines.append(line)
+        print(line)
+    return Done(result={"output": str(given.output), "lines": lines})
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,12 @@ from claas.bench.catalogue import chosen
 from claas.bench.scoring import require_lm_eval
 from claas.bench.settings import ApiSettings, BenchConfig
 from claas.core.checks import in_range, served_name
-from claas.core.command_line import Command, say
+from claas.core.command_line import Command, Job
 from claas.core.concurrency import run_until_terminated
 from claas.core.configuration import check_limits, setting
 from claas.core.errors import ExitCode, InvalidInput, StackError
 from claas.core.files import dump_json, read_text, write_atomically
+from claas.core.output import ALOUD, Done, Voice
 from claas.core.settings import config_root
 from claas.results.benchmarks import FIXTURE, BenchmarkRun, EvalResult, ScoredItem
 from claas.results.decision import TaskDelta, deltas
@@ -184,10 +185,10 @@ class MidTrainingProbe:
 
 
 _USAGE = """\
-python -m claas.bench.probe baseline=FILE [adapter=NAME] [key=value ...]
+claas bench probe baseline=FILE [adapter=NAME] [key=value ...]
 
-  python -m claas.bench.probe baseline=baseline.json                                writes it, of the base model
-  python -m claas.bench.probe baseline=baseline.json adapter=eval-concise-mine@20   exit code 2 where a task regressed
+  claas bench probe baseline=baseline.json                                writes it, of the base model
+  claas bench probe baseline=baseline.json adapter=eval-concise-mine@20   exit code 2 where a task regressed
 """
 
 
@@ -217,13 +218,14 @@ COMMAND = Command("claas.bench.probe", ProbeConfig, config_root() / "bench", "pr
 def main(arguments: Sequence[str] | None = None, runner: Measure | None = None) -> int:
     """The `ExitCode`, 2 also where a task regressed."""
 
-    def probed(config: ProbeConfig) -> ExitCode:
-        return ExitCode.MISTAKE if run_probe(config, runner).has_regression else ExitCode.COMPLETE
+    def probed(job: Job[ProbeConfig]) -> Done:
+        report = run_probe(job.config, job.voice, runner)
+        return Done(ExitCode.MISTAKE if report.has_regression else ExitCode.COMPLETE, report)
 
     return COMMAND.ended(probed, arguments)
 
 
-def run_probe(config: ProbeConfig, runner: Measure | None = None) -> ProbeReport:
+def run_probe(config: ProbeConfig, voice: Voice, runner: Measure | None = None) -> ProbeReport:
     """One probe, whose report is printed, and written where that is asked for."""
     if not config.baseline:
         raise InvalidInput("give baseline=FILE: it is written where it is missing")
@@ -236,7 +238,7 @@ def run_probe(config: ProbeConfig, runner: Measure | None = None) -> ProbeReport
         limit=config.limit,
         confirm=config.confirm,
         settings=BenchConfig(**{name: value for name, value in vars(config).items() if name in of_the_run}),
-        runner=runner or (lambda asked: _measured(asked, run_until_terminated)),
+        runner=runner or (lambda asked: _measured(asked, run_until_terminated, voice)),
     )
     report = probe.run()
     for line in _lines(report, config):
@@ -269,14 +271,16 @@ def _described(delta: TaskDelta) -> str:
 
 
 def _measured(
-    config: BenchConfig, wait: Callable[[Coroutine[Any, Any, list[EvalResult]]], list[EvalResult]] = asyncio.run
+    config: BenchConfig,
+    wait: Callable[[Coroutine[Any, Any, list[EvalResult]]], list[EvalResult]] = asyncio.run,
+    voice: Voice = ALOUD,
 ) -> ScoredRun:
     """By lm-eval, over the wire; a task that failed is said, and the rest is not asked again."""
     require_lm_eval()
     from claas.bench.run import run_bench
 
     asked = chosen(None, config.tasks, limit=config.limit, num_fewshot=config.num_fewshot)
-    (result,) = wait(run_bench(config, asked, lambda line: say("claas.bench.probe", line)))
+    (result,) = wait(run_bench(config, asked, voice.progress("claas.bench.probe")))
     if failed := [f"{each.task}: {each.error}" for each in result.task_results if each.value is None]:
         raise StackError(f"{'; '.join(failed)}; the same command again asks only these")
     return read_scored_run(config.output_folder / str(config.name))

@@ -4,15 +4,13 @@ Hydra composes the files and reads the overrides, and does nothing else: it make
 """
 
 import argparse
-import asyncio
 import itertools
 import re
-import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Generic, NoReturn, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import hydra
 import yaml
@@ -23,8 +21,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from claas.core.configuration import checked, require_known, settings_as_yaml, unknown_key
-from claas.core.errors import ClaasError, ExitCode, InvalidInput, StackError
+from claas.core.errors import InvalidInput
 from claas.core.launching import PACKAGES, PluggedIn, plugged_in
+from claas.core.output import ALOUD, Done, Parser, Shown, Voice, ended, voice_of
 
 T = TypeVar("T")
 
@@ -34,7 +33,7 @@ class Job(Generic[T]):
     """Settings that were asked for, the user's folder of YAML files, and the arguments that ask for just these.
 
     `name` is what tells a job from the others of its sweep, as in seed=1, and empty where there are none. `overrides`
-    are the arguments as Hydra takes them.
+    are the arguments as Hydra takes them. `voice` says how much is said of it.
     """
 
     config: T
@@ -42,6 +41,7 @@ class Job(Generic[T]):
     arguments: tuple[str, ...]
     name: str = ""
     overrides: tuple[str, ...] = ()
+    voice: Voice = ALOUD
 
 
 @dataclass(frozen=True)
@@ -61,27 +61,28 @@ class Command(Generic[T]):
     can_sweep: bool = False
 
     def jobs(self, arguments: Sequence[str]) -> list[Job[T]]:
-        """What `arguments` ask for, all of it checked; none where they ask for something to be shown instead.
+        """What `arguments` ask for, all of it checked.
 
-        `InvalidInput` with one line on the first mistake.
+        `InvalidInput` with one line on the first mistake, and `Shown` where something is to be shown instead.
         """
-        given = self._parser().parse_intermixed_args(list(arguments))
+        parser = self._parser()
+        given = parser.parsed_but_for_help(arguments)
         config_dir = None if given.config_dir is None else _existing(given.config_dir)
         if given.help:
             names = self.names(config_dir)
-            print("\n".join([self.usage, *names, *([""] if names else []), *settings_as_yaml(self.settings)]))
-            return []
-        jobs = self._composed(given, config_dir)
+            lines = [parser.format_help(), "", *names, *([""] if names else []), *settings_as_yaml(self.settings)]
+            raise Shown("\n".join(lines))
+        jobs = self._composed(given, config_dir, voice_of(arguments))
         if given.cfg:
-            for job in jobs:
-                print(yaml.safe_dump(asdict(cast(Any, job.config)), sort_keys=False), end="")
-            return []
+            settings = [asdict(cast(Any, job.config)) for job in jobs]
+            text = "".join(yaml.safe_dump(each, sort_keys=False) for each in settings)
+            raise Shown(text.rstrip(), {"settings": settings})
         return jobs
 
     def plugged_in(self, arguments: Sequence[str]) -> PluggedIn | None:
         """What runs the sweep that `arguments` ask for in place of this process: a launcher or a sweeper that is one
         of Hydra's plugins. None where there is none of them."""
-        given = self._parser().parse_intermixed_args(list(arguments))
+        given = self._parser().parsed_but_for_help(arguments)
         if not given.multirun or given.help or given.cfg:
             return None
         config_dir = None if given.config_dir is None else _existing(given.config_dir)
@@ -95,28 +96,36 @@ class Command(Generic[T]):
             self.settings, cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
         )
 
-    def ended(self, run: Callable[[T], ExitCode], arguments: Sequence[str] | None = None) -> ExitCode:
-        """How `run` ended with the settings asked for, by default on the command line."""
+    def ended(
+        self, run: Callable[[Job[T]], Done], arguments: Sequence[str] | None = None, *, continues: bool = False
+    ) -> int:
+        """The exit code of `run` with the settings asked for, by default on the command line."""
 
-        def run_jobs() -> ExitCode:
-            jobs = self.jobs(sys.argv[1:] if arguments is None else arguments)
-            return max((run(job.config) for job in jobs), default=ExitCode.COMPLETE)
+        def run_one(arguments: Sequence[str]) -> Done:
+            (job,) = self.jobs(arguments)
+            return run(job)
 
-        return ended(self.module, run_jobs)
+        return ended(self.module, run_one, arguments, continues=continues)
 
-    def _parser(self) -> argparse.ArgumentParser:
-        parser = _Parser(add_help=False, allow_abbrev=False)
-        parser.add_argument("--help", "-h", action="store_true")
-        parser.add_argument("--config-dir", "-cd")
-        parser.add_argument("--config-name", "-cn", default=self.default_file)
-        parser.add_argument("--cfg", "-c", choices=["job"])
-        parser.add_argument("overrides", nargs="*")
+    def _parser(self) -> Parser:
+        parser = Parser(self.module, usage_text=self.usage)
+        add = parser.add_argument
+        add("--config-dir", "-cd", metavar="FOLDER", help="a folder of yours, whose files add to the shipped ones")
+        add(
+            "--config-name",
+            "-cn",
+            default=self.default_file,
+            metavar="NAME",
+            help=f"the settings in NAME.yaml, in place of {self.default_file}.yaml",
+        )
+        add("--cfg", "-c", choices=["job"], help="print the settings that would be used, and run nothing")
+        add("overrides", nargs="*")
         parser.set_defaults(multirun=False)
         if self.can_sweep:
-            parser.add_argument("--multirun", "-m", action="store_true")
+            add("--multirun", "-m", action="store_true", help="one run for each value of a list, as in seed=1,2,3")
         return parser
 
-    def _composed(self, given: argparse.Namespace, config_dir: Path | None) -> list[Job[T]]:
+    def _composed(self, given: argparse.Namespace, config_dir: Path | None, voice: Voice) -> list[Job[T]]:
         chosen = [] if config_dir is None else ["--config-dir", str(config_dir)]
         if given.config_name != self.default_file:
             chosen += ["--config-name", given.config_name]
@@ -126,7 +135,7 @@ class Command(Generic[T]):
             for name, overrides in _swept(given.overrides) if given.multirun else [("", given.overrides)]:
                 asked = self._asked(overrides, folders)
                 composed = hydra.compose(given.config_name, overrides=asked)
-                jobs.append(Job(self.read(composed), config_dir, (*chosen, *overrides), name, tuple(asked)))
+                jobs.append(Job(self.read(composed), config_dir, (*chosen, *overrides), name, tuple(asked), voice))
         return jobs
 
     def _folders(self, given: argparse.Namespace, config_dir: Path | None) -> list[Path]:
@@ -150,41 +159,12 @@ class Command(Generic[T]):
         return [*asked, *(f"hydra.searchpath=[{override_value(f'file://{folder}')}]" for folder in folders[1:])]
 
 
-def ended(module: str, run: Callable[[], ExitCode]) -> ExitCode:
-    """How a command ended; its errors are said in one line.
-
-    Terminated (`run_until_terminated`), it can be resumed. What is no `ClaasError` is a bug, and raised.
-    """
-    try:
-        return run()
-    except ClaasError as error:
-        say(module, str(error))
-        return ExitCode.RESUMABLE if isinstance(error, StackError) else ExitCode.MISTAKE
-    except asyncio.CancelledError:
-        say(module, "terminated; the same command again continues")
-        return ExitCode.RESUMABLE
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
-
-
 def override_value(value: str) -> str:
     """A value as an override spells it: in quotes where it holds more than plain characters."""
     if re.fullmatch(r"[A-Za-z0-9_./~+-]+", value):
         return value
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
-
-
-def say(module: str, message: str) -> None:
-    """Tell the person at the terminal, in one line on stderr."""
-    print(f"{module}: {' '.join(message.split())}", file=sys.stderr)
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse, which raises what it finds wrong instead of printing it."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InvalidInput(message)
 
 
 def _existing(folder: str) -> Path:

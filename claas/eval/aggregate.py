@@ -1,6 +1,5 @@
 """`python -m claas.eval.aggregate RUNS ...`: what runs of several seeds show together, or two settings over them."""
 
-import argparse
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -11,8 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from claas.core.command_line import ended
-from claas.core.errors import ExitCode
+from claas.core.output import Done, Parser, ended
 from claas.core.terminal import plain_table, results_console
 from claas.results.aggregate import (
     Aggregate,
@@ -26,6 +24,7 @@ from claas.results.aggregate import (
 from claas.results.aggregating import aggregate
 from claas.results.numbers import common_decimals, figure, fixed, signed, signed_span, span
 from claas.results.progress import printable
+from claas.results.records import Record
 from claas.results.run_index import run_folders
 from claas.results.seed_runs import read_seed_run, settings_of
 from claas.results.statistics import Interval
@@ -34,16 +33,22 @@ from claas.results.survival import Survival
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The `ExitCode`; a mistake is said on one line."""
-    asked = _parser().parse_intermixed_args(arguments)
-
-    def run() -> ExitCode:
-        show_aggregate(asked.folders, asked.by, asked.output)
-        return ExitCode.COMPLETE
-
-    return ended("claas.eval.aggregate", run)
+    return ended("claas.eval.aggregate", _run, arguments)
 
 
-def show_aggregate(folders: Sequence[Path], by: str | None = None, output: Path | None = None) -> None:
+def _run(arguments: Sequence[str]) -> Done:
+    asked = _parser().parsed(arguments)
+    return Done(result=show_aggregate(asked.folders, asked.by, asked.output))
+
+
+class Aggregated(Record):
+    """What runs show together, and the folder in which that is as aggregate.json, aggregate.html and plots."""
+
+    folder: str
+    aggregate: Aggregate
+
+
+def show_aggregate(folders: Sequence[Path], by: str | None = None, output: Path | None = None) -> Aggregated:
     """Print what the runs in these folders show together, and write it as JSON, page and plots into `output`.
 
     That is by default the folder that they are in. `InvalidInput` where they are no seeds of one configuration.
@@ -63,6 +68,7 @@ def show_aggregate(folders: Sequence[Path], by: str | None = None, output: Path 
     console.print(aggregate_report(made))
     for place in places:
         console.print(Text(f"  {place}", no_wrap=True, overflow="fold"))
+    return Aggregated(folder=str(into), aggregate=made)
 
 
 def _common(runs: Sequence[Path]) -> Path:
@@ -70,14 +76,14 @@ def _common(runs: Sequence[Path]) -> Path:
     return Path(os.path.commonpath([run.resolve().parent for run in runs]))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m claas.eval.aggregate",
-        description="What runs that differ in their seed show together: curves with bands, every criterion over seeds "
+def _parser() -> Parser:
+    parser = Parser(
+        "claas aggregate",
+        "What runs that differ in their seed show together: curves with bands, every criterion over seeds "
         "and items, how long it took. Runs that differ in one setting of two values are compared, seed by seed.",
     )
     parser.add_argument(
-        "folders", nargs="+", type=Path, metavar="RUNS", help="folders of runs, or folders that they are in"
+        "folders", nargs="+", type=Path, metavar="RUN", help="folders of runs, or folders that they are in"
     )
     parser.add_argument("--by", metavar="SETTING", help="the setting to compare, such as training.learning_rate")
     parser.add_argument(

@@ -2,7 +2,6 @@
 
 A verifier that has never failed anything proves nothing."""
 
-import argparse
 import re
 import sys
 from collections import Counter
@@ -13,11 +12,13 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from claas.core.errors import BREAKDOWNS, ClaasError, InvalidInput
+from claas.core.errors import BREAKDOWNS, ExitCode, InvalidInput
+from claas.core.output import Done, Parser, ended
 from claas.core.terminal import results_console
 from claas.eval.config.catalog import known_preferences, load_preference
 from claas.eval.metrics.compliance import judge
 from claas.eval.metrics.preference import KnowsBadAnswers, LogprobPair, NonAnswer, Preference, Verifier
+from claas.results.records import Record
 
 
 @dataclass(frozen=True)
@@ -180,44 +181,62 @@ def _shown(text: str) -> str:
     return f"the answer {text!r}" if len(text) <= 60 else f"the answer {text[:50]!r}..."
 
 
-UNSOUND, MISTAKE = 1, 2
+UNSOUND = 1
+
+
+class AuditedPreference(Record):
+    """What the audit says of a preference. `findings` are empty where a verifier broke down; `also_satisfied_by` are
+    tokens that its verifier accepts over and over."""
+
+    sound: bool
+    findings: list[Finding]
+    also_satisfied_by: list[str]
+
+
+class Audit(Record):
+    """What the audit says of preferences by name, and each problem in a line."""
+
+    preferences: dict[str, AuditedPreference]
+    problems: list[str]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0 all sound, 1 some not, 2 the user's mistake."""
-    asked = _parser().parse_intermixed_args(arguments)
-    try:
-        names = asked.preferences or known_preferences(asked.config_dir)
-        preferences = [load_preference(name, asked.config_dir) for name in names]
-    except ClaasError as error:
-        print(f"claas.eval.audit: {' '.join(str(error).split())}", file=sys.stderr)
-        return MISTAKE
-    return _report(preferences)
+    return ended("claas.eval.audit", _run, arguments)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m claas.eval.audit",
-        description="Score known answers with the verifiers of preferences, and say which cannot be measured with.",
+def _run(arguments: Sequence[str]) -> Done:
+    asked = _parser().parsed(arguments)
+    names = asked.preferences or known_preferences(asked.config_dir)
+    return _report([load_preference(name, asked.config_dir) for name in names])
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "claas audit",
+        "Score known answers with the verifiers of preferences, and say which cannot be measured with.",
     )
     parser.add_argument("preferences", nargs="*", metavar="PREFERENCE", help="names or paths; without any: all known")
     parser.add_argument("--config-dir", metavar="DIR", help="a folder of yours with preference/*.yaml")
     return parser
 
 
-def _report(preferences: Sequence[Preference]) -> int:
-    """Print the table, every problem, and what is worth knowing of the sound ones; the exit code."""
+def _report(preferences: Sequence[Preference]) -> Done:
+    """Print the table, every problem, and what is worth knowing of the sound ones."""
     audited: dict[str, tuple[Preference, list[Finding]]] = {}
+    said: dict[str, AuditedPreference] = {}
     problems, notes = list[str](), list[str]()
     for preference in preferences:
         try:
             findings, tokens = list(audit(preference)), gamed_by(preference)
         except InvalidInput as error:  # a verifier broke down: there are no scores to show
             problems.append(str(error))
+            said[preference.name] = AuditedPreference(sound=False, findings=[], also_satisfied_by=[])
             continue
         audited[preference.name] = (preference, findings)
         unsound = [finding.problem for finding in findings if finding.problem is not None]
         problems += unsound
+        said[preference.name] = AuditedPreference(sound=not unsound, findings=findings, also_satisfied_by=tokens)
         if not preference.heldout_prompts:
             judged = "judged on prompts that were trained on; no held-out prompts given"
             notes.append(f"note: compliance of {preference.name} is {judged}")
@@ -230,7 +249,7 @@ def _report(preferences: Sequence[Preference]) -> int:
         console.print(Text(line, style="red"), soft_wrap=True)
     for line in notes:
         console.print(Text(line), soft_wrap=True)
-    return UNSOUND if problems else 0
+    return Done(UNSOUND if problems else ExitCode.COMPLETE, Audit(preferences=said, problems=problems))
 
 
 def audit_table(audited: Mapping[str, tuple[Preference, Sequence[Finding]]]) -> Table:

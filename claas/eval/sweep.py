@@ -20,6 +20,7 @@ from claas.eval.aggregate import run_folders, show_aggregate
 from claas.eval.config.compose import COMMAND, with_folder
 from claas.eval.job import Ended, run_job, tell
 from claas.eval.run.folder import new_folder
+from claas.results.aggregate import NAME
 from claas.results.numbers import fixed
 from claas.results.seed_runs import SEED, differing, read_seed_run
 from claas.results.settings import EvalConfig
@@ -47,12 +48,13 @@ def placed(jobs: Sequence[Job[EvalConfig]]) -> list[Job[EvalConfig]]:
 
 
 def run_here(jobs: Sequence[Job[EvalConfig]]) -> list[Ended]:
-    """How the runs of these jobs ended, one after another."""
-    several = len(jobs) > 1
-    return [
-        run_job(job, f"run {place} of {len(jobs)}: {job.name}" if several else "")
-        for place, job in enumerate(jobs, start=1)
-    ]
+    """How the runs of these jobs ended, one after another; after an interrupted one none is begun."""
+    ended: list[Ended] = []
+    for place, job in enumerate(jobs, start=1):
+        ended.append(run_job(job, f"run {place} of {len(jobs)}: {job.name}" if len(jobs) > 1 else ""))
+        if ended[-1].code is ExitCode.INTERRUPTED:
+            break
+    return ended
 
 
 def run_elsewhere(plugins: PluggedIn, jobs: Sequence[Job[EvalConfig]]) -> list[Ended]:
@@ -75,15 +77,17 @@ def _launched(jobs: Mapping[str, Job[EvalConfig]], composed: DictConfig) -> Ende
         return run_job(job)
     except ClaasError as error:
         tell(str(error))
-        return Ended(ExitCode.MISTAKE, Path(str(job.config.output_dir)))
+        return Ended(ExitCode.MISTAKE, Path(str(job.config.output_dir)), cause=str(error))
 
 
-def search(plugins: PluggedIn) -> None:
+def search(plugins: PluggedIn) -> list[Ended]:
     """Let a sweeper choose the settings of one run after another by their `objective`, and show them all."""
     given = plugins.config.output_dir
     folder = new_folder() if given is None else Path(str(given))
     plugins.search(partial(_trial, folder, plugins.config_dir))
-    show_runs(run_folders([folder]))
+    found = run_folders([folder])
+    show_runs(found)
+    return [Ended(ExitCode.COMPLETE, each, read_seed_run(each).summary) for each in found]
 
 
 def _trial(folder: Path, config_dir: Path | None, composed: DictConfig) -> float:
@@ -92,6 +96,8 @@ def _trial(folder: Path, config_dir: Path | None, composed: DictConfig) -> float
     place = str(folder / f"{folder.name}-{now.job.num}")
     job = Job(replace(COMMAND.read(composed), output_dir=place), config_dir, tuple(now.overrides.task))
     ended = run_job(with_folder(job))
+    if ended.code is ExitCode.INTERRUPTED:
+        raise KeyboardInterrupt
     if ended.summary is None:
         raise StackError(f"{place} ended early, and the search with it")
     reached = objective(ended.summary)
@@ -117,13 +123,17 @@ def _failed(found: PreferenceSummary) -> list[str]:
     return [name for name, ruling in found.criteria.items() if ruling.verdict is Verdict.FAIL]
 
 
-def show_sweep(folders: Sequence[Path]) -> None:
-    """What the runs show together: over their seeds, where they are of one configuration or of two; else one by one."""
+def show_sweep(folders: Sequence[Path]) -> str | None:
+    """What the runs show together: over their seeds, where they are of one configuration or of two; else one by one.
+
+    The file of the first, None where there is none.
+    """
     try:
-        show_aggregate(folders)
+        return str(Path(show_aggregate(folders).folder) / NAME)
     except InvalidInput as error:
         tell(f"no table over seeds: {error}")
         show_runs(folders)
+        return None
 
 
 def show_runs(folders: Sequence[Path]) -> None:

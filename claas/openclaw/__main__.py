@@ -13,13 +13,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import NoReturn
 
-from claas.core.errors import ClaasError, InvalidInput, StackError
+from claas.core.errors import InvalidInput, StackError
 from claas.core.files import writing
+from claas.core.output import Done, Parser, ended
 from claas.core.settings import API_KEY_VARIABLE, TOKEN_VARIABLE
 from claas.openclaw.configuration import PUPILS, GatewaySettings, configure
 from claas.openclaw.install import VERSIONS, Installation, install, release
 
-MISTAKE, FAILED = 2, 3
 _SWITCHED_OFF = (
     "OPENCLAW_SKIP_CHANNELS",
     "OPENCLAW_SKIP_CRON",
@@ -37,29 +37,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Otherwise this process becomes the gateway, and its exit code is OpenClaw's own.
     """
-    options = _parser().parse_args(arguments)
-    try:
-        settings = _settings(options)
-        if not options.install_only:
-            _require_startable(settings, os.environ)
-        installed = install(release(settings.version), settings.installed)
-        configuration = configure(settings)
-        if options.install_only:
-            print(f"OpenClaw {settings.version} is installed; its configuration is {configuration}")
-            return 0
-        print(
-            f"OpenClaw {settings.version} in front of {settings.api_url} at http://127.0.0.1:{settings.port}",
-            flush=True,
-        )
+    return ended("claas.openclaw", _run, arguments)
+
+
+def _run(arguments: Sequence[str]) -> Done:
+    options = _parser().parsed(arguments)
+    settings = _settings(options)
+    if not options.install_only:
+        _require_startable(settings, os.environ)
+    installed = install(release(settings.version), settings.installed)
+    configuration = configure(settings)
+    if not options.install_only:
+        where = f"in front of {settings.api_url} at http://127.0.0.1:{settings.port}"
+        print(f"OpenClaw {settings.version} {where}", flush=True)
         if settings.feedback:
-            print(
-                f"People chat at http://127.0.0.1:{settings.port}/#token=<{TOKEN_VARIABLE}>, and teach by /feedback",
-                flush=True,
-            )
+            page = f"http://127.0.0.1:{settings.port}/#token=<{TOKEN_VARIABLE}>"
+            print(f"People chat at {page}, and teach by /feedback", flush=True)
         _start(settings, installed, configuration, os.environ)
-    except ClaasError as error:
-        print(f"claas.openclaw: {error}", file=sys.stderr)
-        return FAILED if isinstance(error, StackError) else MISTAKE
+    print(f"OpenClaw {settings.version} is installed; its configuration is {configuration}")
+    return Done()
 
 
 def _settings(arguments: argparse.Namespace) -> GatewaySettings:
@@ -127,17 +123,17 @@ def _environment(
     }
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     default = GatewaySettings()
-    parser = argparse.ArgumentParser(
-        prog="python -m claas.openclaw",
-        description="Install an OpenClaw gateway from npm, configure it in front of a CLaaS API, and run it in the "
-        "foreground. The environment variable OPENCLAW_GATEWAY_TOKEN holds the token that it wants, CLAAS_API_KEY the "
-        "key that the API wants, if any.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    parser = Parser(
+        "claas openclaw",
+        "Install an OpenClaw gateway from npm, configure it in front of a CLaaS API, and run it in the foreground. "
+        "The environment variable OPENCLAW_GATEWAY_TOKEN holds the token that it wants, CLAAS_API_KEY the key that the "
+        "API wants, if any.",
+        has_json=False,
     )
     add = parser.add_argument
-    add("--version", default=default.version, help=f"one of {', '.join(VERSIONS)}")
+    add("--release", dest="version", default=default.version, help=f"of OpenClaw: one of {', '.join(VERSIONS)}")
     add("--folder", type=Path, default=default.folder, help="where it is installed and keeps its files")
     add("--port", type=int, default=default.port, help="on 127.0.0.1")
     add("--api-url", default=default.api_url, help="the API, as this machine reaches it")

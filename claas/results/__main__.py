@@ -2,13 +2,12 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from claas.core.command_line import ended, say
 from claas.core.errors import ExitCode, InvalidInput, NotFound
-from claas.core.files import writing
+from claas.core.output import FLAGS, Done, Parser, ended, say
 from claas.core.settings import config_root
 from claas.results.labels import change_labels
 from claas.results.numbers import disk_size
@@ -17,44 +16,56 @@ from claas.results.upkeep import delete, free, parts_of, require_deletable, requ
 RUNS = Path("data/evals")
 """Where runs are, unless a folder is named."""
 
-Does: TypeAlias = Callable[[argparse.Namespace], ExitCode | None]
+Does: TypeAlias = Callable[[argparse.Namespace], Done | ExitCode | None]
 
 _MODULE = "claas.results"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The `ExitCode`, that of a mistake also where a deletion was not confirmed."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    return ended(_MODULE, _run, arguments)
+
+
+def _run(given: Sequence[str]) -> Done:
     changes = _tags_in(given)
-    asked = _parser().parse_args([each for each in given if each not in changes])
+    asked = _parser().parsed([each for each in given if each not in changes])
     asked.changes = changes
-    command: Does = asked.does
-    return ended(_MODULE, lambda: command(asked) or ExitCode.COMPLETE)
+    does: Does = asked.does
+    done = does(asked)
+    return done if isinstance(done, Done) else Done(done or ExitCode.COMPLETE)
 
 
 def _tags_in(given: Sequence[str]) -> list[str]:
     """What `tag` is to add and to take away, `+best -old`: argparse would take the latter for an option."""
     if given[:1] != ["tag"]:
         return []
-    return [each for each in given[1:] if each[:1] in ("+", "-") and each != "-h" and not each.startswith("--")]
+    return [each for each in given[1:] if each[:1] in ("+", "-") and each not in FLAGS and not each.startswith("--")]
 
 
-def _list(asked: argparse.Namespace) -> None:
+def _list(asked: argparse.Namespace) -> Done:
     from claas.results.listing import ListQuery, print_list  # reads records, which takes more than the rest needs
 
     query = ListQuery(asked.search, asked.state, asked.verdict, tuple(asked.tag), asked.archived)
-    print_list(asked.folder, query, as_json=asked.json)
+    return Done(result=print_list(asked.folder, query))
 
 
-def _export(asked: argparse.Namespace) -> None:
+def _export(asked: argparse.Namespace) -> Done:
     from claas.results.export import export  # reads records, too
 
-    for path in export([_root(each) for each in asked.run], asked.to, asked.output, with_samples=asked.samples):
+    roots = [_root(each) for each in asked.run]
+    return _files(export(roots, asked.to, asked.output, with_samples=asked.samples))
+
+
+def _schema(asked: argparse.Namespace) -> Done:
+    return _files([config_root() / "schema" / f"{asked.of}.json"])
+
+
+def _files(paths: Iterable[Path]) -> Done:
+    files: list[str] = []
+    for path in paths:
+        files.append(str(path))
         print(path)
-
-
-def _schema(asked: argparse.Namespace) -> None:
-    print(config_root() / "schema" / f"{asked.of}.json")
+    return Done(result={"files": files})
 
 
 def _junit(asked: argparse.Namespace) -> None:
@@ -152,17 +163,12 @@ def _confirmed(yes: bool, question: str) -> bool:
     return False
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {_MODULE}",
-        description="Runs listed, exported, labelled and kept tidy.",
-        epilog="Several runs as a folder of pages to share: claas results bundle RUNS -o DIR.",
-    )
+def _parser() -> Parser:
+    bundle = "Several runs as a folder of pages to share: claas results bundle RUNS -o DIR."
+    parser = Parser("claas results", f"Runs listed, exported, labelled and kept tidy. {bundle}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(
-        name: str, does: Callable[[argparse.Namespace], ExitCode | None], purpose: str
-    ) -> argparse.ArgumentParser:
+    def command(name: str, does: Does, purpose: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
         made.set_defaults(does=does)
         return made
@@ -173,13 +179,12 @@ def _parser() -> argparse.ArgumentParser:
     listed = command("list", _list, "the runs below a folder, newest first, with what they differ in")
     listed.add_argument("folder", nargs="?", type=Path, default=RUNS, metavar="FOLDER", help=f"by default {RUNS}")
     listed.add_argument(
-        "--search", "-q", default="", metavar="WORDS", help="in name, settings, preferences, tags, note"
+        "--search", "-s", default="", metavar="WORDS", help="in name, settings, preferences, tags, note"
     )
     listed.add_argument("--state", default="", help="complete, running, stopped, failed or unreadable")
     listed.add_argument("--verdict", default="", help="pass, fail or inconclusive")
     listed.add_argument("--tag", action="append", default=[], help="only runs that have it; may be given again")
     listed.add_argument("--archived", action="store_true", help="those that are archived, and no others")
-    listed.add_argument("--json", action="store_true", help="one JSON object on standard output")
 
     exported = command("export", _export, "runs as tables, which docs/reference.md describes column by column")
     exported.add_argument("run", nargs="+", metavar="RUNS", help="runs, or folders that they are in")
@@ -206,7 +211,6 @@ def _parser() -> argparse.ArgumentParser:
 
     tag = command("tag", _tag, "tags added and taken away, as in: tag RUN +best -old; without any, those there are")
     runs(tag)
-    tag.usage = f"python -m {_MODULE} tag [-h] RUN [RUN ...] [+TAG ...] [-TAG ...]"
 
     note = command("note", _note, "a note on a run set, or shown where no text is given; '' takes it away")
     runs(note, None)

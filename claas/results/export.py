@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from claas.core.command_line import say
 from claas.core.errors import MissingExtra
 from claas.core.files import writing
+from claas.core.output import say
 from claas.core.text import as_no_formula
 from claas.results import criteria, runs, samples, steps
 

@@ -1,6 +1,5 @@
 """The list of runs at a terminal, and as JSON for scripts."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,21 +56,22 @@ def text_of(run: Listed) -> str:
     return " ".join([run.name, *about, *measured, *run.labels.tags, run.labels.note]).casefold()
 
 
-def print_list(folder: Path, query: ListQuery, *, as_json: bool) -> None:
-    """Print the runs below a folder that match, newest first; `InvalidInput` where there is no such folder."""
+def print_list(folder: Path, query: ListQuery) -> dict[str, object]:
+    """Print the runs below a folder that match, newest first, and give the same for a program.
+
+    `InvalidInput` where there is no such folder.
+    """
     if not folder.is_dir():
         raise InvalidInput(f"there is no folder {folder}; name one that runs are in")
     found = listed(find_runs(folder), new_rows_s=float("inf"))
     shown = sorted(filter(query.matches, found), key=_newest, reverse=True)
-    if as_json:
-        print(json.dumps({"folder": str(folder), "runs": [_as_json(run) for run in shown]}, ensure_ascii=False))
-        return
     console = results_console()
     if shown:
         _print_table(console, shown)
     hidden = sum(run.labels.archived for run in found)
     beside = f", {hidden} archived (--archived)" if hidden and not query.archived else ""
     console.print(Text(f"{len(shown)} of {len(found)} runs in {printable(str(folder))}{beside}", style="dim"))
+    return {"folder": str(folder), "runs": [_as_json(run) for run in shown]}
 
 
 def _print_table(console: Console, shown: Sequence[Listed]) -> None:

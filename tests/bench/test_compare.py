@@ -15,6 +15,7 @@ from claas.eval.stacks.stack import WrongWeights
 from claas.results.benchmarks import BenchmarkFiles, BenchmarkItem, TaskData, TaskResult
 from claas.results.pairing import paired, read_scored_run
 from tests.bench.benchmark_folders import item, row, summary, write_run
+from tests.documents import document
 
 HALF = [1.0, 0.0] * 400
 WORSE = [1.0, 0.0, 0.0, 0.0] * 200
@@ -38,9 +39,12 @@ def decided(tmp_path: Path, a: dict[str, list[float]], b: dict[str, list[float]]
 def test_every_decision_has_its_exit_code(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], tasks: dict[str, list[float]], code: int, said: str
 ) -> None:
-    assert decided(tmp_path, {"mmlu": HALF, "gsm8k": HALF}, tasks, f"output={tmp_path / 'decision.json'}") == code
-    assert said in " ".join(capsys.readouterr().out.split())
-    written = json.loads((tmp_path / "decision.json").read_text())
+    output = tmp_path / "decision.json"
+    assert decided(tmp_path, {"mmlu": HALF, "gsm8k": HALF}, tasks, f"output={output}", "--json") == code
+    printed = capsys.readouterr()
+    assert said in " ".join(printed.err.split())
+    written = json.loads(output.read_text())
+    assert document(printed)["result"] == written
     assert written["decision"] == said.split()[0]
     assert written["tasks"]["gsm8k"]["n"] == 800
 

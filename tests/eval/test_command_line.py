@@ -14,6 +14,7 @@ import pytest
 
 from claas.core.errors import StackError
 from claas.eval.__main__ import main
+from tests.documents import document
 from tests.eval.live_api import live_api
 from tests.eval.recomputing import require_recomputable
 from tests.eval.small_preferences import small_preferences
@@ -52,18 +53,26 @@ def test_a_complete_run_exits_with_0_and_leaves_only_its_folder(
 
 
 def test_a_finished_run_says_that_it_was(small: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*small, "output_dir=run"]) == 0
-    assert main([*small, "output_dir=run"]) == 0
-    assert "run was complete: nothing was run" in capsys.readouterr().err
+    assert main([*small, "output_dir=run", "-q"]) == 0
+    assert capsys.readouterr().err == ""
+    assert main([*small, "output_dir=run", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert "run was complete: nothing was run" in printed.err
+    (run,) = document(printed)["result"]["runs"]
+    assert (run["folder"], run["exit_code"], run["continue_with"]) == ("run", 0, None)
+    assert run["preferences"]["calm"]["verdict"] == run["verdict"]
 
 
 def test_a_sweep_makes_one_folder_per_run_and_ends_with_what_they_show_together(
     small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["-m", *small, "num_steps=1", "seed=1,2,3"]) == 0
-    assert "calm: 3 seeds" in capsys.readouterr().out
+    assert main(["-m", *small, "num_steps=1", "seed=1,2,3", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert "calm: 3 seeds" in printed.err
     (page,) = tmp_path.glob("data/evals/*/aggregate.html")
-    assert page.with_name("aggregate.json").exists()
+    result = document(printed)["result"]
+    assert (tmp_path / result["aggregate"]).samefile(page.with_name("aggregate.json"))
+    assert len(result["runs"]) == 3
     sweep = page.parent
     configs = {path.parent.name: json.loads(path.read_text()) for path in sweep.glob("*/config.json")}
     assert {name: each["config"]["seed"] for name, each in configs.items()} == {
@@ -123,9 +132,12 @@ def test_a_failed_update_exits_with_3_and_says_how_to_go_on(
         raise StackError("no memory left")
 
     engine.before_save = out_of_memory
-    assert main([*small, "retry_for_s=0"]) == 3
-    told = capsys.readouterr().err
+    assert main([*small, "retry_for_s=0", "--json"]) == 3
+    printed = capsys.readouterr()
+    told, ended = printed.err, document(printed)
     assert "no memory left" in told
+    assert "no memory left" in ended["error"]["cause"]
+    assert ended["error"]["mend"] == f"to continue, run: {ended['result']['runs'][0]['continue_with']}"
     engine.before_save = lambda: None
     assert main(_resuming(told)) == 0
     assert len(engine.trained) == 2

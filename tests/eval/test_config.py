@@ -127,7 +127,7 @@ def test_a_sweep_runs_every_combination() -> None:
 
 
 def test_the_settings_can_be_shown_instead_of_run(capsys: pytest.CaptureFixture[str]) -> None:
-    assert compose(["seed=3", "--cfg", "job"]) == []
+    assert main(["seed=3", "--cfg", "job"]) == 0
     assert yaml.safe_load(capsys.readouterr().out) == dataclasses.asdict(EvalConfig(seed=3))
 
 

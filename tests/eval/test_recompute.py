@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from claas.core.errors import StackError
 from claas.eval.recompute.__main__ import main
 from claas.eval.recompute.measurements import Agreement
+from tests.documents import document
 from tests.eval.every_metric import harness
 from tests.eval.record_files import at, baseline, change, derived, edit_response, numbers, put, read, steps, write
 from tests.eval.scripted_run import Halting, talkative
@@ -49,6 +50,12 @@ def test_an_honest_record_agrees_and_says_how_much_was_checked(
     in_eval = sum(len(list(numbers(record["eval"]))) for record in records)
     assert int(calm.split()[1]) > in_eval > 40
     assert summary.endswith("numbers recomputed: all agree")
+    assert main([str(run_dir), "--json"]) == 0
+    parts = document(capsys.readouterr())["result"]["runs"][str(run_dir)]
+    assert [(part["part"], part["transcripts"], part["disagreements"]) for part in parts] == [
+        ("calm", transcripts, []),
+        ("summary", 0, []),
+    ]
 
 
 def test_every_number_that_was_changed_is_found_and_named(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

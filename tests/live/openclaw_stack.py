@@ -27,7 +27,7 @@ CHAT = "/v1/chat/completions"
 def require_installed(version: str) -> None:
     """Skip what needs this OpenClaw unless it is installed."""
     if not (INSTALLED / version / "app" / ".installed").is_file():
-        command = f"python -m claas.openclaw --install-only --version {version}"
+        command = f"python -m claas.openclaw --install-only --release {version}"
         pytest.skip(f"OpenClaw {version} is not installed; install it with: {command}")
 
 
@@ -66,7 +66,7 @@ class Processes:
     def start_gateway(self, *arguments: str) -> None:
         """Until it answers."""
         places = ["--folder", str(INSTALLED), "--port", str(self.gateway_port), "--api-url", f"{self.api_url}/v1"]
-        asked = ["--version", self.version, *places, "--system-prompt", PROMPT, *arguments]
+        asked = ["--release", self.version, *places, "--system-prompt", PROMPT, *arguments]
         self._start("claas.openclaw", asked, lambda: httpx.post(f"{self.gateway_url}{CHAT}").status_code == 401)
 
     def kill(self, module: str) -> None:

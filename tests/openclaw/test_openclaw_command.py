@@ -133,7 +133,7 @@ def test_a_port_that_is_taken_is_named(machine: Machine) -> None:
 
 
 def test_a_mistake_is_one_line(machine: Machine) -> None:
-    refused = machine.run("--version", "1")
+    refused = machine.run("--release", "1")
     assert refused.returncode == 2
     assert refused.stderr.startswith("claas.openclaw: unknown OpenClaw version '1'; known: ")
     assert refused.stderr.count("\n") == 1

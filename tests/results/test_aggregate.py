@@ -25,6 +25,7 @@ from claas.results.seed_runs import read_seed_run, settings_of
 from claas.results.transfer import Transfer, TransferNumber
 from claas.results.verdict import NOTHING_TO_FORGET, Verdict
 from tests.dashboard.written_runs import EXAMPLE, Few, write_run
+from tests.documents import document
 from tests.results.synthetic_runs import make_history
 
 
@@ -258,14 +259,17 @@ def test_a_line_that_was_written_otherwise_is_read_whole(tmp_path: Path) -> None
 
 def test_the_command_writes_numbers_page_and_plots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_seeds(tmp_path, 1, 2, 3, 4, 5)
-    assert main([str(tmp_path)]) == 0
-    said = capsys.readouterr().out
+    assert main([str(tmp_path), "--json"]) == 0
+    printed = capsys.readouterr()
+    said = printed.err
     assert "concise: 5 seeds" in said
     assert "5 × 8" in said
     assert "learned after a median of" in said
     assert str(tmp_path / "aggregate.html") in said
     made = Aggregate.model_validate_json((tmp_path / "aggregate.json").read_text())
     assert len(made.settings[0].runs) == 5
+    found = document(printed)["result"]
+    assert found == {"folder": str(tmp_path), "aggregate": json.loads((tmp_path / "aggregate.json").read_text())}
     assert (tmp_path / "aggregate-concise.png").read_bytes().startswith(b"\x89PNG")
     assert "data:image/png" in (tmp_path / "aggregate.html").read_text()
 

@@ -1,7 +1,6 @@
 """`python -m claas.results`: runs listed, tagged, archived, freed and deleted from the command line."""
 
 import io
-import json
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from claas.results.__main__ import main
 from claas.results.labels import read_labels
 from tests.dashboard.written_runs import few, write_run
+from tests.documents import document
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_the_list_says_what_runs_differ_in_and_leaves_archived_ones_out(
         ("--archived",): [],
     }.items():
         assert main(["list", "--json", *asked]) == 0
-        assert [run["run"] for run in json.loads(said(capsys))["runs"]] == names, asked
+        assert [run["run"] for run in document(capsys.readouterr())["result"]["runs"]] == names, asked
     main(["list"])
     assert "seed=2" in said(capsys)
 

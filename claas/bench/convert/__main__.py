@@ -8,19 +8,20 @@ from pathlib import Path
 
 from claas.bench.convert.folder import alone, converted
 from claas.bench.convert.sources import require_local, source_of
-from claas.core.command_line import Command, say
+from claas.core.command_line import Command, Job
 from claas.core.configuration import check_limits, setting
-from claas.core.errors import ExitCode, InvalidInput
+from claas.core.errors import InvalidInput
 from claas.core.files import staged
+from claas.core.output import Done
 from claas.core.settings import config_root
 
 _USAGE = """\
-python -m claas.bench.convert source=PATH [key=value ...]
+claas bench convert source=PATH [key=value ...]
 
-  python -m claas.bench.convert source=checkpoints/step_1000 config=Qwen/Qwen3-0.6B   a torch distributed checkpoint
-  python -m claas.bench.convert source=./peft-folder                                  an adapter, merged into its base
-  python -m claas.bench.convert source=eval-concise-mine@20 store_dir=data/evals/mine/stack
-  python -m claas.bench.convert source=model-Q8_0.gguf
+  claas bench convert source=checkpoints/step_1000 config=Qwen/Qwen3-0.6B   a torch distributed checkpoint
+  claas bench convert source=./peft-folder                                  an adapter, merged into its base
+  claas bench convert source=eval-concise-mine@20 store_dir=data/evals/mine/stack
+  claas bench convert source=model-Q8_0.gguf
 
 The folder's path is the last line. The same command again finds it there.
 """
@@ -60,13 +61,14 @@ COMMAND = Command("claas.bench.convert", ConvertConfig, config_root() / "bench",
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The `ExitCode`."""
+    """The exit code."""
+    return COMMAND.ended(_run, arguments)
 
-    def run(config: ConvertConfig) -> ExitCode:
-        print(convert(config, lambda line: say("claas.bench.convert", line)))
-        return ExitCode.COMPLETE
 
-    return COMMAND.ended(run, arguments)
+def _run(job: Job[ConvertConfig]) -> Done:
+    folder = convert(job.config, job.voice.progress(COMMAND.module))
+    print(folder)
+    return Done(result={"folder": str(folder)})
 
 
 def convert(config: ConvertConfig, tell: Callable[[str], None]) -> Path:

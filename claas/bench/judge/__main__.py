@@ -14,11 +14,12 @@ from claas.bench.judge.judge import Judge, judgment_log, open_judge
 from claas.bench.judge.prompt import JudgePrompt
 from claas.bench.judge.settings import JudgePrices, JudgeSettings, require_priced
 from claas.bench.settings import ApiSettings
-from claas.core.command_line import Command, say
+from claas.core.command_line import Command
 from claas.core.concurrency import both, run_until_terminated
 from claas.core.configuration import check_limits, setting
 from claas.core.errors import ExitCode, InvalidInput
 from claas.core.files import working_in, write_atomically
+from claas.core.output import Done, say
 from claas.core.settings import config_root
 from claas.eval.stacks.http_client import HttpClient
 from claas.eval.stacks.open_stack import check_stack, open_client
@@ -30,18 +31,17 @@ from claas.results.reliability import Labels, Reliability, reliability
 from claas.results.statistics import Interval
 
 _USAGE = """\
-python -m claas.bench.judge a=SIDE b=SIDE judge.base_url=URL judge.model=NAME [key=value ...]
+claas bench judge a=SIDE b=SIDE judge.base_url=URL judge.model=NAME [key=value ...]
 
-  python -m claas.bench.judge a=base b=eval-concise-mine@20 questions=mt_bench store_dir=data/evals/mine/stack \\
+  claas bench judge a=base b=eval-concise-mine@20 questions=mt_bench store_dir=data/evals/mine/stack \\
       judge.base_url=https://api.openai.com/v1 judge.model=gpt-4.1 prices.prompt=2 prices.completion=8 budget_usd=1
-  python -m claas.bench.judge a=data/evals/mine/concise@0 b=data/evals/mine/concise@20 judge...
-  python -m claas.bench.judge a=results/base b=results/sft judge... reliability=true human=labels.jsonl
+  claas bench judge a=data/evals/mine/concise@0 b=data/evals/mine/concise@20 judge...
+  claas bench judge a=results/base b=results/sft judge... reliability=true human=labels.jsonl
 
 A side is a model (base, eval-concise@20), a .jsonl file of rows {prompt, answer} or {id, turns, answers}, the folder of
 a benchmark run, or a preference of a run, as it was after so many updates (@20). How often b wins is said. The judge's
 key is read from the environment variable JUDGE_API_KEY. The same command again asks nothing that was answered.
 
---cfg job             print the settings that would be used, and run nothing
 """
 
 
@@ -81,10 +81,10 @@ COMMAND = Command("claas.bench.judge", JudgeConfig, config_root() / "bench", "ju
 
 def main(arguments: Sequence[str] | None = None, transport: httpx.AsyncBaseTransport | None = None) -> int:
     """The `ExitCode`, 3 where a call was lost or the budget used up. `transport` stands in for the judge's server."""
-    return COMMAND.ended(lambda config: run_until_terminated(_run(config, transport)), arguments)
+    return COMMAND.ended(lambda job: run_until_terminated(_run(job.config, transport)), arguments)
 
 
-async def _run(config: JudgeConfig, transport: httpx.AsyncBaseTransport | None) -> ExitCode:
+async def _run(config: JudgeConfig, transport: httpx.AsyncBaseTransport | None) -> Done:
     _require_complete(config)
     labels = None if config.human is None else _labels(config.human)
     taken = f"another process is at work in {config.folder}; wait for it, or give this one another output_dir"
@@ -107,7 +107,7 @@ async def _run(config: JudgeConfig, transport: httpx.AsyncBaseTransport | None) 
         say("claas.bench.judge", judge.budget.refused)
     elif result.lost_calls:
         say("claas.bench.judge", f"{result.lost_calls} calls were lost, the first: {result.reason}; run it again")
-    return ExitCode.RESUMABLE if judge.budget.refused or result.lost_calls else ExitCode.COMPLETE
+    return Done(ExitCode.RESUMABLE if judge.budget.refused or result.lost_calls else ExitCode.COMPLETE, result)
 
 
 def _require_complete(config: JudgeConfig) -> None:

@@ -15,21 +15,21 @@ from claas.core.concurrency import run_until_terminated
 from claas.core.configuration import check_limits, setting
 from claas.core.errors import ExitCode, InvalidInput
 from claas.core.files import dump_json
+from claas.core.output import Done
 from claas.core.settings import config_root
 from claas.eval.stacks.open_stack import check_stack, open_stack
 from claas.eval.stacks.stack import ServedBase
 from claas.results.records import AdapterVersion
 
 _USAGE = """\
-python -m claas.bench.loss [key=value ...]
+claas bench loss [key=value ...]
 
-  python -m claas.bench.loss data=notes.jsonl                               the embedded model on texts of yours
-  python -m claas.bench.loss data=notes.jsonl 'adapters=[eval-concise-mine@20]' store_dir=data/evals/mine/stack
-  python -m claas.bench.loss data=notes.jsonl claas_url=http://127.0.0.1:8080 base_model=Qwen/Qwen3-8B
+  claas bench loss data=notes.jsonl                               the embedded model on texts of yours
+  claas bench loss data=notes.jsonl 'adapters=[eval-concise-mine@20]' store_dir=data/evals/mine/stack
+  claas bench loss data=notes.jsonl claas_url=http://127.0.0.1:8080 base_model=Qwen/Qwen3-8B
 
 A line for each model, and a JSON object with everything as the last line.
 
---cfg job             print the settings that would be used, and run nothing
 """
 
 
@@ -66,10 +66,10 @@ COMMAND = Command("claas.bench.loss", LossConfig, config_root() / "bench", "loss
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The `ExitCode`, 3 also where a document was lost."""
-    return COMMAND.ended(lambda config: run_until_terminated(_run(config)), arguments)
+    return COMMAND.ended(lambda job: run_until_terminated(_run(job.config)), arguments)
 
 
-async def _run(config: LossConfig) -> ExitCode:
+async def _run(config: LossConfig) -> Done:
     check_stack(config.stack())
     documents = config.documents(config.limit)
     async with open_stack(config.stack(), Path(config.store_dir)) as stack:
@@ -84,7 +84,7 @@ async def _run(config: LossConfig) -> ExitCode:
         "models": [each.as_json() for each in measured],
     }
     print(dump_json(found))
-    return ExitCode.RESUMABLE if any(each.lost for each in measured) else ExitCode.COMPLETE
+    return Done(ExitCode.RESUMABLE if any(each.lost for each in measured) else ExitCode.COMPLETE, found)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,17 @@
 """`python -m claas.bench.scan`: many checkpoints, the same questions, a table, a plot, and the best of them."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.text import Text
 
 from claas.bench.catalogue import chosen
 from claas.bench.scan.settings import ScanConfig
 from claas.bench.scoring import require_lm_eval
-from claas.core.command_line import Command, say
+from claas.core.command_line import Command, Job
 from claas.core.concurrency import run_until_terminated
 from claas.core.errors import ExitCode, InvalidInput
+from claas.core.output import Done, say
 from claas.core.settings import config_root
 from claas.core.terminal import plain_table, results_console
 from claas.results.benchmarks import FIXTURE
@@ -19,11 +20,11 @@ from claas.results.scan import CheckpointScore, Scan
 from claas.results.selection import Selection
 
 _USAGE = """\
-python -m claas.bench.scan adapter=NAME | checkpoints=FOLDER [key=value ...]
+claas bench scan adapter=NAME | checkpoints=FOLDER [key=value ...]
 
-  python -m claas.bench.scan adapter=eval-concise-mine every=5 suite=quick store_dir=data/evals/mine/stack
-  python -m claas.bench.scan adapter=eval-concise-mine loss=true data=notes.jsonl store_dir=data/evals/mine/stack
-  python -m claas.bench.scan checkpoints=checkpoints config=Qwen/Qwen3-0.6B 'tasks=[hellaswag,mmlu]' best=mmlu/acc
+  claas bench scan adapter=eval-concise-mine every=5 suite=quick store_dir=data/evals/mine/stack
+  claas bench scan adapter=eval-concise-mine loss=true data=notes.jsonl store_dir=data/evals/mine/stack
+  claas bench scan checkpoints=checkpoints config=Qwen/Qwen3-0.6B 'tasks=[hellaswag,mmlu]' best=mmlu/acc
 
 The same command again asks nothing that was answered.
 """
@@ -33,15 +34,15 @@ COMMAND = Command("claas.bench.scan", ScanConfig, config_root() / "bench", "scan
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The `ExitCode`, 3 also where a checkpoint lacks a score."""
-
-    def run(config: ScanConfig) -> ExitCode:
-        scan = run_scan(config)
-        return ExitCode.RESUMABLE if any(each.failed for each in scan.checkpoints) else ExitCode.COMPLETE
-
-    return COMMAND.ended(run, arguments)
+    return COMMAND.ended(_run, arguments)
 
 
-def run_scan(config: ScanConfig) -> Scan:
+def _run(job: Job[ScanConfig]) -> Done:
+    scan = run_scan(job.config, job.voice.progress(COMMAND.module))
+    return Done(ExitCode.RESUMABLE if any(each.failed for each in scan.checkpoints) else ExitCode.COMPLETE, scan)
+
+
+def run_scan(config: ScanConfig, progress: Callable[[str], None]) -> Scan:
     """Measure, and say what was found on standard output and in the files; `InvalidInput` where `best` chooses none."""
     if config.adapter is None and config.checkpoints is None and not config.adapters:
         raise InvalidInput("give adapter=NAME, whose versions are scanned, or checkpoints=FOLDER")
@@ -52,11 +53,8 @@ def run_scan(config: ScanConfig) -> Scan:
     from claas.bench.scan.run import measure
     from claas.bench.scan.table import require_rule, scan_of
 
-    def tell(line: str) -> None:
-        say("claas.bench.scan", line)
-
     require_rule(config.best, asked, config.reads_text)
-    measured = run_until_terminated(measure(config, asked, tell))
+    measured = run_until_terminated(measure(config, asked, progress))
     scan, reason = scan_of(config, asked, measured)
     scan.write(config.output_folder)
     from claas.results.scan_figure import write_scan_plot  # only now: matplotlib
@@ -67,7 +65,7 @@ def run_scan(config: ScanConfig) -> Scan:
     if reason is not None and config.best is not None:
         raise InvalidInput(reason)
     if reason is not None:
-        tell(reason)
+        say(COMMAND.module, reason)
     return scan
 
 

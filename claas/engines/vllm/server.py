@@ -15,9 +15,9 @@ from shutil import which
 
 import httpx
 
-from claas.core.command_line import say
 from claas.core.errors import InvalidInput, StackError
 from claas.core.files import writing
+from claas.core.output import say
 from claas.engines.versioned import MOST_TOP_LOGPROBS
 from claas.engines.vllm.settings import COMMAND_VARIABLE, URL_VARIABLE, VllmSettings
 

@@ -11,24 +11,20 @@ from claas.eval.config.catalog import known_criteria, known_metrics, known_prefe
 from claas.results.settings import EvalConfig
 
 _USAGE = """\
-python -m claas.eval [key=value ...] [--config-dir FOLDER] [--config-name NAME] [-m]
+claas eval [key=value ...]
 
-  python -m claas.eval 'preferences=[concise]' num_steps=20    one preference
-  python -m claas.eval output_dir=data/evals/mine              the same command again continues the run
-  python -m claas.eval -m seed=1,2,3                           one run for each value
-  python -m claas.eval training.learning_rate=0.0005           a setting within a section
+  claas eval 'preferences=[concise]' num_steps=20    one preference
+  claas eval output_dir=data/evals/mine              the same command again continues the run
+  claas eval -m seed=1,2,3                           one run for each value
+  claas eval training.learning_rate=0.0005           a setting within a section
 
---config-dir FOLDER   a folder of yours: its preferences, metrics and settings add to the shipped ones
---config-name NAME    the settings in FOLDER/NAME.yaml in place of base.yaml
--m                    one run for each value of a list a,b,c
---cfg job             print the settings that would be used, and run nothing
 """
 
 
 def compose(arguments: Sequence[str]) -> list[Job[EvalConfig]]:
-    """The runs that `arguments` ask for, all of them checked; more than one with `-m`, none where `--help` is printed.
+    """The runs that `arguments` ask for, all of them checked; more than one with `-m`.
 
-    `InvalidInput` with one line on the first mistake.
+    `InvalidInput` with one line on the first mistake, and `Shown` where something is to be shown instead.
     """
     return [with_folder(job) for job in COMMAND.jobs(arguments)]
 

@@ -1,34 +1,41 @@
 """`python -m claas.eval.recompute RUN_FOLDER ...`: does every number of a run follow from its own transcripts?"""
 
-import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from claas.core.errors import ClaasError
+from claas.core.errors import ExitCode
+from claas.core.output import Done, Parser, ended
 from claas.eval.recompute.measurements import Agreement
 from claas.eval.recompute.run import recompute_run
 from claas.results.progress import printable
+from claas.results.records import Record
 
-DISAGREEMENT, MISTAKE = 1, 2
+DISAGREEMENT = 1
+
+
+class Recomputed(Record):
+    """What was recomputed of runs, by folder: a part for each preference, and one for the summary."""
+
+    runs: dict[str, list[Agreement]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0 all agree, 1 something does not, 2 the user's mistake."""
-    asked = _parser().parse_intermixed_args(arguments)
-    codes: list[int] = []
+    return ended("claas.eval.recompute", _run, arguments)
+
+
+def _run(arguments: Sequence[str]) -> Done:
+    asked = _parser().parsed(arguments)
+    found: dict[str, list[Agreement]] = {}
     for folder in asked.runs:
-        try:
-            agreements = asyncio.run(recompute_run(folder, asked.config_dir))
-        except ClaasError as error:
-            print(f"claas.eval.recompute: {' '.join(str(error).split())}", file=sys.stderr)
-            return MISTAKE
+        found[str(folder)] = asyncio.run(recompute_run(folder, asked.config_dir))
         print(folder)
-        for agreement in agreements:
+        for agreement in found[str(folder)]:
             _report(agreement)
-        codes.append(DISAGREEMENT if any(agreement.disagreements for agreement in agreements) else 0)
-    return max(codes)
+    agrees = not any(each.disagreements for agreements in found.values() for each in agreements)
+    return Done(ExitCode.COMPLETE if agrees else DISAGREEMENT, Recomputed(runs=found))
 
 
 def _report(agreement: Agreement) -> None:
@@ -42,10 +49,10 @@ def _report(agreement: Agreement) -> None:
         print(f"    {printable(str(disagreement))}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m claas.eval.recompute",
-        description="Recompute every number of a run from the transcripts in its records: run its metrics, verifiers "
+def _parser() -> Parser:
+    parser = Parser(
+        "claas recompute",
+        "Recompute every number of a run from the transcripts in its records: run its metrics, verifiers "
         "and verdicts again on the recorded answers, and follow each update back to the answers it was trained on. "
         "Times cannot be recomputed and are left out. Exit code: 0 all agree, 1 something does not, 2 a mistake.",
     )
