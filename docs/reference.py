@@ -3,15 +3,17 @@
 import inspect
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 
 from claas.api.config import ApiConfig
 from claas.api.errors import STATUS_OF
+from claas.bench.__main__ import Benchmarked
 from claas.bench.compare import CompareConfig, DecidedRuns
 from claas.bench.convert.__main__ import ConvertConfig
 from claas.bench.convert.folder import Conversion
@@ -23,8 +25,14 @@ from claas.bench.scan.settings import ScanConfig
 from claas.bench.settings import BenchConfig
 from claas.core.configuration import Setting, settings_of, written
 from claas.core.errors import ExitCode
+from claas.core.output import JsonDocument
+from claas.doctor import Diagnoses
+from claas.eval.aggregate import Aggregated
+from claas.eval.audit import Audit
 from claas.eval.config.catalog import known_metrics, known_preferences, load_metrics
+from claas.eval.job import EvalOutcome
 from claas.eval.metrics.metric import declared
+from claas.eval.recompute.__main__ import Recomputed
 from claas.results.aggregate import Aggregate
 from claas.results.benchmarks import BenchmarkItem, BenchmarkRuns, EvalResult, PartialRun
 from claas.results.columns import FRAMES_VERSION, TABLES
@@ -69,6 +77,16 @@ RECORDS: list[tuple[str, type[BaseModel]]] = [
 ]
 
 
+PRINTED: list[tuple[str, type[BaseModel]]] = [
+    ("Every command", JsonDocument),
+    ("`result` of `claas eval` and `claas plan`", EvalOutcome),
+    ("`result` of `claas aggregate`", Aggregated),
+    ("`result` of `claas recompute`", Recomputed),
+    ("`result` of `claas audit`", Audit),
+    ("`result` of `claas bench`", Benchmarked),
+    ("`result` of `claas doctor`", Diagnoses),
+]
+
 AGGREGATE_RECORDS: list[tuple[str, type[BaseModel]]] = [
     ("`aggregate.json` of `python -m claas.eval.aggregate`", Aggregate),
 ]
@@ -100,6 +118,7 @@ def reference() -> str:
             *frames(),
             *records("What runs of several seeds show together", AGGREGATE_RECORDS),
             *records("Files of benchmark runs and their keys", BENCHMARK_RECORDS),
+            *printed(),
         ]
     )
 
@@ -166,13 +185,21 @@ def errors() -> Iterator[str]:
     yield from table(("status", "`code`", "meaning"), [(str(status), f"`{code}`", text) for status, code, text in rows])
 
 
-def records(title: str, files: Sequence[tuple[str, type[BaseModel]]]) -> Iterator[str]:
-    """The files of a folder, and every key in them."""
+def printed() -> Iterator[str]:
+    """What commands print for programs; records that stand in files are described there."""
+    files = [model for _, model in (*RECORDS, *AGGREGATE_RECORDS, *BENCHMARK_RECORDS)]
+    yield from records("What `--json` prints", PRINTED, [inner for model in files for inner in models_in(model)])
+
+
+def records(
+    title: str, files: Sequence[tuple[str, type[BaseModel]]], elsewhere: Sequence[type[BaseModel]] = ()
+) -> Iterator[str]:
+    """The files of a folder, and every key in them; but for the parts that are described `elsewhere`."""
     yield from heading(title)
     shared: list[type[BaseModel]] = []
     for file, model in files:
         yield from record(file, model)
-        shared += [each for each in models_in(model) if each not in shared]
+        shared += [each for each in models_in(model) if each not in shared and each not in elsewhere]
     for model in shared:
         yield from record(title_of(model), model)
 
@@ -237,6 +264,9 @@ def kind_of(kind: Any) -> str:
         return " or ".join(f"`{member.value}`" for member in kind)
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return f"[{title_of(kind)}](#{anchor(title_of(kind))})"
+    if is_dataclass(kind):
+        hints = get_type_hints(cast(type, kind))
+        return f"{{{', '.join(f'{each.name}: {kind_of(hints[each.name])}' for each in fields(kind))}}}"
     return {str: "text", int: "whole number", float: "number", bool: "true or false", NoneType: "null"}.get(
         cast(Any, kind), "anything"
     )

@@ -8,7 +8,7 @@ import itertools
 import re
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -22,8 +22,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from claas.core.configuration import checked, require_known, settings_as_yaml, unknown_key
 from claas.core.errors import InvalidInput
+from claas.core.groups import KINDS, as_text, information, is_of_values, options, stands_in_defaults
 from claas.core.launching import PACKAGES, PluggedIn, plugged_in
-from claas.core.output import ALOUD, Done, Parser, Shown, Voice, ended, voice_of
+from claas.core.output import ALOUD, Done, Parser, Shown, Voice, ended, voice_of, wants_help
 
 T = TypeVar("T")
 
@@ -66,12 +67,17 @@ class Command(Generic[T]):
         `InvalidInput` with one line on the first mistake, and `Shown` where something is to be shown instead.
         """
         parser = self._parser()
-        given = parser.parsed_but_for_help(arguments)
+        given = parser.parsed(_without_help(arguments))
         config_dir = None if given.config_dir is None else _existing(given.config_dir)
-        if given.help:
+        if wants_help(arguments):
             names = self.names(config_dir)
-            lines = [parser.format_help(), "", *names, *([""] if names else []), *settings_as_yaml(self.settings)]
+            groups = self._groups(config_dir)
+            lines = [parser.format_help(), "", *groups, *names, *([""] if groups or names else [])]
+            lines += settings_as_yaml(self.settings)
             raise Shown("\n".join(lines))
+        if given.info:
+            told = self._information(given, config_dir)
+            raise Shown(as_text(told), told)
         jobs = self._composed(given, config_dir, voice_of(arguments))
         if given.cfg:
             settings = [asdict(cast(Any, job.config)) for job in jobs]
@@ -82,13 +88,13 @@ class Command(Generic[T]):
     def plugged_in(self, arguments: Sequence[str]) -> PluggedIn | None:
         """What runs the sweep that `arguments` ask for in place of this process: a launcher or a sweeper that is one
         of Hydra's plugins. None where there is none of them."""
-        given = self._parser().parsed_but_for_help(arguments)
-        if not given.multirun or given.help or given.cfg:
+        given = self._parser().parsed(_without_help(arguments))
+        if not given.multirun or wants_help(arguments) or given.cfg or given.info:
             return None
         config_dir = None if given.config_dir is None else _existing(given.config_dir)
         folders = self._folders(given, config_dir)
         with self._initialized(folders):
-            return plugged_in(given.config_name, self._asked(given.overrides, folders), config_dir)
+            return plugged_in(given.config_name, self._asked(given.overrides, folders, given.config_name), config_dir)
 
     def read(self, composed: DictConfig) -> T:
         """The settings of a configuration that Hydra has composed, checked."""
@@ -107,6 +113,11 @@ class Command(Generic[T]):
 
         return ended(self.module, run_one, arguments, continues=continues)
 
+    def _groups(self, config_dir: Path | None) -> list[str]:
+        """What can be chosen by the name of a file, a line for each setting."""
+        folders = [self.folder, *([] if config_dir is None else [config_dir])]
+        return [f"{name}: {', '.join(files)}" for name, files in options(self.settings, folders).items()]
+
     def _parser(self) -> Parser:
         parser = Parser(self.module, usage_text=self.usage)
         add = parser.add_argument
@@ -119,6 +130,14 @@ class Command(Generic[T]):
             help=f"the settings in NAME.yaml, in place of {self.default_file}.yaml",
         )
         add("--cfg", "-c", choices=["job"], help="print the settings that would be used, and run nothing")
+        add(
+            "--info",
+            "-i",
+            choices=KINDS,
+            nargs="?",
+            const="all",
+            help="print what settings are composed of, and run nothing",
+        )
         add("overrides", nargs="*")
         parser.set_defaults(multirun=False)
         if self.can_sweep:
@@ -133,7 +152,7 @@ class Command(Generic[T]):
         jobs: list[Job[T]] = []
         with self._initialized(folders):
             for name, overrides in _swept(given.overrides) if given.multirun else [("", given.overrides)]:
-                asked = self._asked(overrides, folders)
+                asked = self._asked(overrides, folders, given.config_name)
                 composed = hydra.compose(given.config_name, overrides=asked)
                 jobs.append(Job(self.read(composed), config_dir, (*chosen, *overrides), name, tuple(asked), voice))
         return jobs
@@ -153,10 +172,31 @@ class Command(Generic[T]):
         ):
             yield
 
-    def _asked(self, overrides: Sequence[str], folders: Sequence[Path]) -> list[str]:
+    def _asked(self, overrides: Sequence[str], folders: Sequence[Path], config_name: str) -> list[str]:
         """Overrides as Hydra takes them."""
-        asked = [each for override in overrides for each in _settable(override, self.settings, folders)]
-        return [*asked, *(f"hydra.searchpath=[{override_value(f'file://{folder}')}]" for folder in folders[1:])]
+        places = [f"hydra.searchpath=[{override_value(f'file://{folder}')}]" for folder in folders[1:]]
+        asked = [
+            each
+            for override in overrides
+            for each in self._chosen(override, config_name, places) or _settable(override, self.settings, folders)
+        ]
+        return [*asked, *places]
+
+    def _chosen(self, override: str, config_name: str, places: Sequence[str]) -> list[str]:
+        """An override that chooses a file for a bare value, such as mode=lab: what it sets is above what files set."""
+        group, is_assignment, option = override.partition("=")
+        name = group.removeprefix("~")
+        if not (self.folder / name).is_dir() or not is_of_values(self.settings, name):
+            return []
+        option = option if is_assignment else next(each.default for each in fields(self.settings) if each.name == name)
+        return [f"{'' if stands_in_defaults(name, config_name, places) else '+'}{name}={option}"]
+
+    def _information(self, given: argparse.Namespace, config_dir: Path | None) -> dict[str, Any]:
+        folders = self._folders(given, config_dir)
+        with self._initialized(folders):
+            asked = self._asked(given.overrides, folders, given.config_name)
+            told = information(self.settings, given.config_name, asked, folders)
+        return told if given.info == "all" else {given.info: told[given.info]}
 
 
 def override_value(value: str) -> str:
@@ -165,6 +205,11 @@ def override_value(value: str) -> str:
         return value
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
+
+
+def _without_help(arguments: Sequence[str]) -> list[str]:
+    """Help of settings has in it what the other arguments name, and is shown once these are read."""
+    return [each for each in arguments if not wants_help([each])]
 
 
 def _existing(folder: str) -> Path:

@@ -22,7 +22,8 @@ from pydantic import BaseModel, ConfigDict
 from claas import __version__
 from claas.core.errors import ClaasError, ExitCode, InvalidInput, StackError
 
-FLAGS = ("--json", "--quiet", "-q", "--verbose", "-v", "-vv", "--version", "-V", "--help", "-h")
+_HELP = ("--help", "-h")
+FLAGS = ("--json", "--quiet", "-q", "--verbose", "-v", "-vv", "--version", "-V", *_HELP)
 """What every command has."""
 
 _WIDTH, _MOST_LEFT = 110, 32
@@ -95,21 +96,17 @@ class Parser(argparse.ArgumentParser):
         self._usage_text = usage_text
         _add_flags(self, has_json)
         self.add_argument("--version", "-V", action="store_true", help="which version this is")
-        self.add_argument("--help", "-h", action=_Help, help="this")
+        self.add_argument(*_HELP, action=_Help, help="this")
         self._common = tuple(self._actions)
 
     def parsed(self, arguments: Sequence[str]) -> argparse.Namespace:
         """The arguments, in any order; `Shown` where help or the version is asked for."""
-        if not any(map(_commands_within, self._actions)):
-            if {"--help", "-h"} & {*arguments}:
-                raise Shown(self.format_help())
-            return self.parsed_but_for_help(arguments)
-        _show_version(arguments)
-        return self.parse_args(arguments)  # argparse takes commands within a command in order only
-
-    def parsed_but_for_help(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """The same, for a command whose help has more in it."""
-        _show_version(arguments)
+        if {"--version", "-V"} & {*arguments}:
+            raise Shown(f"claas {__version__}", {"version": __version__})
+        if any(map(_commands_within, self._actions)):
+            return self.parse_args(arguments)  # argparse takes commands within a command in order only
+        if wants_help(arguments):
+            raise Shown(self.format_help())
         return self.parse_intermixed_args(list(arguments))
 
     def error(self, message: str) -> NoReturn:
@@ -133,6 +130,11 @@ class Parser(argparse.ArgumentParser):
         return " ".join([self.prog, *needed, "[options]"])
 
 
+def wants_help(arguments: Sequence[str]) -> bool:
+    """Whether help is among what is asked for."""
+    return bool({*_HELP} & {*arguments})
+
+
 class _Help(argparse.Action):
     """The help of the parser that reads it, of a command within another its own."""
 
@@ -141,11 +143,6 @@ class _Help(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
         raise Shown(parser.format_help())
-
-
-def _show_version(arguments: Sequence[str]) -> None:
-    if {"--version", "-V"} & {*arguments}:
-        raise Shown(f"claas {__version__}", {"version": __version__})
 
 
 def _commands_within(action: argparse.Action) -> list[argparse.Action]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from claas.core.errors import ExitCode, InvalidInput, NotFound
+from claas.core.files import writing
 from claas.core.output import FLAGS, Done, Parser, ended, say
 from claas.core.settings import config_root
 from claas.results.labels import change_labels

@@ -25,6 +25,7 @@ def base() -> dict[str, Any]:
     del values["defaults"]
     values["criteria"] = OmegaConf.load(config_root() / "criteria" / "default.yaml")
     values["protocol"] = OmegaConf.load(config_root() / "protocol" / "isolated.yaml")
+    values["training"] = OmegaConf.load(config_root() / "training" / "default.yaml")
     kind = OmegaConf.to_container(OmegaConf.load(config_root() / "user" / "always.yaml"))
     return {**OmegaConf.to_container(values), "user": {**dataclasses.asdict(UserConfig()), **kind}}
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from claas.core.command_line import Command, Job
 from claas.core.settings import config_root
-from claas.core.yaml_files import known
 from claas.eval.config.catalog import known_criteria, known_metrics, known_preferences
 from claas.results.settings import EvalConfig
 
@@ -40,8 +39,6 @@ def with_folder(job: Job[EvalConfig]) -> Job[EvalConfig]:
 def _names(config_dir: Path | None) -> list[str]:
     metrics, presets = known_metrics(config_dir)
     return [
-        f"experiments: {', '.join(known('experiment', config_dir))}",
-        f"loggers: {', '.join(known('logger', config_dir))}",
         f"preferences: {', '.join(known_preferences(config_dir))}",
         f"metrics: {', '.join(metrics)}; presets: {', '.join(presets)}",
         "thresholds, each set as in criteria.heldout_compliance=0.9:",
