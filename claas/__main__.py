@@ -42,6 +42,7 @@ COMMANDS = {
     "bench cohort": Door("claas.bench.cohort", "the page of many benchmark runs in one file"),
     "bench export": Door("claas.bench.export", "benchmark runs in other tools' formats"),
     "bench import": Door("claas.bench.import_results", "benchmark runs of other tools"),
+    "completion": Door("claas.completion", "what bash, zsh and fish need to complete all of these"),
     "doctor": Door("claas.doctor", "what works on this machine, and what each missing part would give"),
 }
 

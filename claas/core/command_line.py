@@ -66,13 +66,12 @@ class Command(Generic[T]):
 
         `InvalidInput` with one line on the first mistake, and `Shown` where something is to be shown instead.
         """
-        parser = self._parser()
-        given = parser.parsed(_without_help(arguments))
+        given = self._parser().parsed(_without_help(arguments))
         config_dir = None if given.config_dir is None else _existing(given.config_dir)
         if wants_help(arguments):
             names = self.names(config_dir)
             groups = self._groups(config_dir)
-            lines = [parser.format_help(), "", *groups, *names, *([""] if groups or names else [])]
+            lines = [self.flags(), "", *groups, *names, *([""] if groups or names else [])]
             lines += settings_as_yaml(self.settings)
             raise Shown("\n".join(lines))
         if given.info:
@@ -112,6 +111,10 @@ class Command(Generic[T]):
             return run(job)
 
         return ended(self.module, run_one, arguments, continues=continues)
+
+    def flags(self) -> str:
+        """What `--help` says but for the settings and their names."""
+        return self._parser().format_help()
 
     def _groups(self, config_dir: Path | None) -> list[str]:
         """What can be chosen by the name of a file, a line for each setting."""

@@ -35,7 +35,8 @@ def options(settings: type, folders: Iterable[Path]) -> dict[str, list[str]]:
 
 def is_of_values(settings: type, group: str) -> bool:
     """Whether the setting is a bare value: a file of this group sets it, and whatever goes with it."""
-    return any(each.key == group and not is_dataclass(each.default) for each in settings_of(settings))
+    found = next((each for each in settings_of(settings) if each.key == group), None)
+    return found is not None and not is_dataclass(found.default) and not isinstance(found.default, dict | list)
 
 
 def stands_in_defaults(group: str, config_name: str, overrides: Sequence[str]) -> bool:

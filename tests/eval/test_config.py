@@ -151,7 +151,7 @@ def test_nothing_is_left_behind_by_hydra(tmp_path: Path, monkeypatch: pytest.Mon
         (["num_steps=1.5"], "num_steps: input should be a valid integer, got 1.5"),
         (["num_steps=0"], "num_steps must be >= 1, got 0"),
         (["seed=null"], "seed: input should be a valid integer, got None"),
-        (["training=3"], "training: input should be an object, got 3"),
+        (["training=3"], "is chosen by the name of a YAML file, as in user=llm, or set key by key"),
         (["training.learning_rate=0"], "training.learning_rate must be > 0 and <= 1, got 0.0"),
         (["criteria.confidence=nan"], "criteria.confidence must be >= 0.5 and <= 0.9999, got nan"),
         (["fail_on_error=often"], "fail_on_error: input should be a valid boolean, got 'often'"),

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from claas.core.command_line import Command, Job
 from claas.core.settings import config_root
-from claas.eval.config.catalog import known_criteria, known_metrics, known_preferences
 from claas.results.settings import EvalConfig
 
 _USAGE = """\
@@ -37,6 +36,12 @@ def with_folder(job: Job[EvalConfig]) -> Job[EvalConfig]:
 
 
 def _names(config_dir: Path | None) -> list[str]:
+    from claas.eval.config.catalog import (  # only for help: every metric
+        known_criteria,
+        known_metrics,
+        known_preferences,
+    )
+
     metrics, presets = known_metrics(config_dir)
     return [
         f"preferences: {', '.join(known_preferences(config_dir))}",
