@@ -1,6 +1,5 @@
 """`claas results bundle RUNS -o site`: several runs as a folder of pages that a file, or any web server, opens."""
 
-import argparse
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,9 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from claas.core.command_line import ended
-from claas.core.errors import ClaasError, ExitCode, InvalidInput
+from claas.core.errors import ClaasError, InvalidInput
 from claas.core.files import read_text, write_atomically, writing
+from claas.core.output import Done, Parser, ended
 from claas.dashboard.aggregate_page import aggregate_page
 from claas.dashboard.assets import asset
 from claas.dashboard.compare_page import MOST_ITEMS, MOST_RUNS, compared_run, comparison_page, overlaid
@@ -344,28 +343,27 @@ def _without_answers(view: Any) -> Any:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The `ExitCode`; a mistake is said on one line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m claas.dashboard.bundle",
-        description="Write several runs as a folder of pages, with their comparisons, that a browser opens from the "
-        "disk and any web server serves. Tags and notes go along; paths and addresses of this machine do not.",
+    """The exit code."""
+    return ended("claas.dashboard.bundle", _run, arguments)
+
+
+def _run(arguments: Sequence[str]) -> Done:
+    parser = Parser(
+        "claas results bundle",
+        "Write several runs as a folder of pages, with their comparisons, that a browser opens from the disk and any "
+        "web server serves. Tags and notes go along; paths and addresses of this machine do not.",
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="folders of runs, or folders they are in")
     parser.add_argument("--output", "-o", type=Path, required=True, metavar="DIR", help="empty, new, or a bundle")
     parser.add_argument("--title", default="Runs", help="what stands above the list of runs")
     parser.add_argument("--no-transcripts", action="store_true", help="leave out what was asked and answered")
-    asked = parser.parse_intermixed_args(arguments)
-
-    def run() -> ExitCode:
-        made = write_bundle(asked.runs, asked.output, title=asked.title, transcripts=not asked.no_transcripts)
-        for each in made.left_out:
-            print(f"left out: {each}")
-        print(
-            f"{asked.output / 'index.html'}: {made.runs} runs, {made.comparisons} comparisons, {disk_size(made.size)}"
-        )
-        return ExitCode.COMPLETE
-
-    return ended("claas.dashboard.bundle", run)
+    asked = parser.parsed(arguments)
+    made = write_bundle(asked.runs, asked.output, title=asked.title, transcripts=not asked.no_transcripts)
+    for each in made.left_out:
+        print(f"left out: {each}")
+    page = asked.output / "index.html"
+    print(f"{page}: {made.runs} runs, {made.comparisons} comparisons, {disk_size(made.size)}")
+    return Done(result={"files": [str(page)], "left_out": list(made.left_out)})
 
 
 if __name__ == "__main__":
