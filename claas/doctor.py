@@ -68,6 +68,10 @@ EXTRAS = (
     ("modal", ("modal",), "mode=modal: a GPU by the second", False),
     ("data", ("pandas", "pyarrow"), "runs as pandas frames and parquet files", False),
     ("sweeps", ("hydra-joblib-launcher", "hydra-submitit-launcher", "hydra-optuna-sweeper"), "sweeps elsewhere", False),
+    ("tensorboard", ("tensorboard",), "logger=[tensorboard]: event files", False),
+    ("wandb", ("wandb",), "logger=[wandb]: Weights & Biases", False),
+    ("mlflow", ("mlflow-skinny", "alembic", "sqlalchemy"), "logger=[mlflow]", False),
+    ("trackio", ("trackio",), "logger=[trackio]", False),
 )
 PROGRAMS = {"node": "python -m claas.openclaw", "vllm": "mode=vllm, where it starts the server itself"}
 KEYS = {

@@ -54,7 +54,7 @@ def test_an_honest_record_agrees_and_says_how_much_was_checked(
     parts = document(capsys.readouterr())["result"]["runs"][str(run_dir)]
     assert [(part["part"], part["transcripts"], part["disagreements"]) for part in parts] == [
         ("calm", transcripts, []),
-        ("summary", 0, []),
+        ("summary.json", 0, []),
     ]
 
 
