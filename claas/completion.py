@@ -240,8 +240,8 @@ def _metrics(folder: str | None) -> list[str]:
     """The metrics and presets by name, as metrics.yaml says, whatever else is in it."""
     files = [config_root() / "metrics.yaml", *([] if folder is None else [Path(folder).expanduser() / "metrics.yaml"])]
     read: list[Any] = [yaml_files.read(path) for path in files if path.is_file()]
-    found = {name: None for each in read for part in ("presets", "metrics") for name in each.get(part) or {}}
-    return list(found)
+    named: list[dict[str, Any]] = [each.get(part) or {} for each in read for part in ("presets", "metrics")]
+    return list(dict.fromkeys(name for names in named for name in names))
 
 
 def _arms(folder: str | None) -> list[str]:

@@ -8,7 +8,7 @@ import itertools
 import re
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from claas.core.configuration import checked, require_known, settings_as_yaml, unknown_key
 from claas.core.errors import InvalidInput
-from claas.core.groups import KINDS, as_text, information, is_of_values, options, stands_in_defaults
+from claas.core.groups import KINDS, as_text, bare_value, information, options, stands_in_defaults
 from claas.core.launching import PACKAGES, PluggedIn, plugged_in
 from claas.core.output import ALOUD, Done, Parser, Shown, Voice, ended, voice_of, wants_help
 
@@ -189,9 +189,10 @@ class Command(Generic[T]):
         """An override that chooses a file for a bare value, such as mode=lab: what it sets is above what files set."""
         group, is_assignment, option = override.partition("=")
         name = group.removeprefix("~")
-        if not (self.folder / name).is_dir() or not is_of_values(self.settings, name):
+        setting = bare_value(self.settings, name) if (self.folder / name).is_dir() else None
+        if setting is None:
             return []
-        option = option if is_assignment else next(each.default for each in fields(self.settings) if each.name == name)
+        option = option if is_assignment else setting.default
         return [f"{'' if stands_in_defaults(name, config_name, places) else '+'}{name}={option}"]
 
     def _information(self, given: argparse.Namespace, config_dir: Path | None) -> dict[str, Any]:

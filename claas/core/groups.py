@@ -17,7 +17,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from claas.core.configuration import settings_of
+from claas.core.configuration import Setting, settings_of
 
 EXPERIMENT = "experiment"
 """The group that is no setting: each of its files sets several."""
@@ -33,10 +33,11 @@ def options(settings: type, folders: Iterable[Path]) -> dict[str, list[str]]:
     return {name: sorted(files) for name, files in found.items() if files}
 
 
-def is_of_values(settings: type, group: str) -> bool:
-    """Whether the setting is a bare value: a file of this group sets it, and whatever goes with it."""
+def bare_value(settings: type, group: str) -> Setting | None:
+    """The setting of this name, if it is a bare value: a file of the group sets it, and whatever goes with it."""
     found = next((each for each in settings_of(settings) if each.key == group), None)
-    return found is not None and not is_dataclass(found.default) and not isinstance(found.default, dict | list)
+    is_bare = found is not None and not is_dataclass(found.default) and not isinstance(found.default, dict | list)
+    return found if is_bare else None
 
 
 def stands_in_defaults(group: str, config_name: str, overrides: Sequence[str]) -> bool:
@@ -51,7 +52,7 @@ def information(settings: type, config_name: str, overrides: Sequence[str], fold
     loader = GlobalHydra.instance().config_loader()
     composed = loader.load_configuration(config_name, list(overrides), RunMode.RUN)
     defaults = loader.compute_defaults_list(config_name, list(overrides), RunMode.RUN)
-    without = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+    without = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     plugins = Plugins.instance()
     return {
         "searchpath": [_place(source) for source in composed.hydra.runtime.config_sources],
@@ -104,7 +105,8 @@ def _tree(node: Any, indent: str = "") -> Iterator[str]:
     if name != "<root>":
         yield f"{indent}{name}"
         indent += "  "
-    for child in getattr(node, "children", None) or []:
+    children: list[Any] = getattr(node, "children", None) or []
+    for child in children:
         yield from _tree(child, indent)
 
 
