@@ -21,6 +21,7 @@ from claas.dashboard.distinctions import seeds_of_one_configuration
 from claas.dashboard.pages import Addresses, render
 from claas.dashboard.private import Private, shared_run
 from claas.dashboard.report import Held, held_in
+from claas.dashboard.run_list import OF_EVERY_ROW
 from claas.dashboard.run_page import run_values
 from claas.results.aggregating import aggregate
 from claas.results.labels import NO_LABELS, Labels, read_labels
@@ -292,8 +293,7 @@ class _Site:
         return aggregate_page(made.model_copy(update={"settings": settings}), aggregate_plots(made))
 
     def _index(self, title: str, seeds: Sequence[tuple[str, str]]) -> str:
-        otherwise = ("base_model", "mode", "seed", "arm")
-        names = [name for name in differing([run.row for run in self.shared]) if name not in otherwise]
+        names = [name for name in differing([run.row for run in self.shared]) if name not in OF_EVERY_ROW]
         addresses, by_slug = self._addresses(""), {run.slug: run for run in self.shared}
         return render(
             "bundle_index.html",

@@ -12,6 +12,9 @@ from claas.results.listing import STATES, VERDICTS, ListQuery
 from claas.results.overview import Listed, RunRow, State, differing, listed
 from claas.results.run_index import find_runs
 
+OF_EVERY_ROW = ("base_model", "mode", "seed", "arm")
+"""Settings that stand in a row whether or not they differ."""
+
 MOST_CHIPS = 4
 """Settings that a row shows of those that differ."""
 
@@ -97,7 +100,7 @@ class RunPage:
     archived: int = 0
 
     def own(self, row: RunRow) -> list[tuple[str, str]]:
-        """What a run was given of the settings that are not the same in all runs of the folder."""
+        """What a run was given of the settings that are not the same in all runs that match."""
         return [(name, row.settings[name]) for name in self.differ_in if name in row.settings]
 
     @property
@@ -116,14 +119,13 @@ def page_of_runs(folders: Sequence[Listed], query: RunQuery) -> RunPage:
     rest = sorted((folder for folder in matching if not folder.row), key=lambda folder: folder.name)
     start = (query.page - 1) * query.per_page
     waiting = sum(folder.state is State.WAITING for folder in folders)
-    shown_of_each = ("base_model", "mode", "seed", "arm")
     return RunPage(
         [*rows, *rest][start : start + query.per_page],
         len(matching),
         len(folders),
         waiting,
         pages,
-        [name for name in differing([each.row for each in rows if each.row]) if name not in shown_of_each],
+        [name for name in differing([each.row for each in rows if each.row]) if name not in OF_EVERY_ROW],
         sorted({tag for folder in folders for tag in folder.labels.tags}),
         sum(folder.labels.archived for folder in folders),
     )
