@@ -32,7 +32,8 @@ def placed(jobs: Sequence[Job[EvalConfig]]) -> list[Job[EvalConfig]]:
     """The jobs, each with a folder.
 
     Of runs that would share one, each has one within it, named after the folder and what tells the run from the
-    others: the name is part of its adapters', which may be on a server that other sweeps ask, too.
+    others: the name is part of its adapters', which may be on a server that other sweeps ask, too. `InvalidInput`
+    where that folder is a run's.
     """
     shared = Counter(job.config.output_dir for job in jobs)
     places: dict[str | None, Path] = {}
@@ -42,6 +43,10 @@ def placed(jobs: Sequence[Job[EvalConfig]]) -> list[Job[EvalConfig]]:
         if given not in places:
             places[given] = new_folder() if given is None else Path(given)
         place = places[given]
+        if shared[given] > 1 and (place / "config.json").exists():
+            raise InvalidInput(
+                f"output_dir={place} is a run's own folder, and no list looks for others in it; name another"
+            )
         own = place / re.sub(r"[^A-Za-z0-9._-]+", "-", f"{place.name}-{job.name}") if shared[given] > 1 else place
         found.append(replace(job, config=replace(job.config, output_dir=str(own))))
     return found

@@ -1,9 +1,13 @@
-"""What a search makes as large as it can."""
+"""Where the runs of a sweep go, and what a search makes as large as it can."""
 
 import json
 from pathlib import Path
 
-from claas.eval.sweep import objective
+import pytest
+
+from claas.core.errors import InvalidInput
+from claas.eval.config.compose import compose
+from claas.eval.sweep import objective, placed
 from claas.results.summary import Summary
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "data" / "examples" / "concise-3-steps" / "summary.json"
@@ -30,3 +34,14 @@ def test_it_is_mean_heldout_compliance_less_one_for_each_failed_criterion() -> N
 
 def test_without_heldout_compliance_there_is_none() -> None:
     assert of(concise=found(0.75, []), calm=found(None, [])) is None
+
+
+def test_a_sweep_has_a_folder_of_its_own_and_not_that_of_a_run(tmp_path: Path) -> None:
+    jobs = compose(["-m", "seed=1,2", f"output_dir={tmp_path / 'mine'}"])
+    names = [Path(str(job.config.output_dir)).name for job in placed(jobs)]
+    assert names == ["mine-seed-1", "mine-seed-2"]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.json").write_text("{}")
+    with pytest.raises(InvalidInput, match="is a run's own folder"):
+        placed(jobs)
+    assert [job.config.output_dir for job in placed(jobs[:1])] == [str(tmp_path / "mine")]
