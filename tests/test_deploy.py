@@ -43,6 +43,8 @@ def test_the_version_is_the_same_wherever_it_is_told() -> None:
     (citation,) = documents("CITATION.cff")
     assert citation["version"] == claas.__version__
     assert f"\n## [{claas.__version__}] - {citation['date-released']}\n" in (ROOT / "CHANGELOG.md").read_text()
+    shown = re.findall(r'"version": "([\d.]+)"', (ROOT / "docs" / "command-line.md").read_text())
+    assert set(shown) == {claas.__version__}
 
 
 def test_every_command_that_a_container_runs_takes_its_arguments(capsys: pytest.CaptureFixture[str]) -> None:
