@@ -21,8 +21,8 @@ from claas.core.settings import TrainingConfig
 from claas.eval.runner import run_harness
 from claas.results.charts import COLOURS
 from claas.results.evidence import by_item
-from claas.results.figure import INK, write_picture
 from claas.results.keys import judged
+from claas.results.look import INK, write_picture
 from claas.results.records import History
 from claas.results.settings import EvalConfig
 

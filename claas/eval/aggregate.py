@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from claas.core.checks import one_of
 from claas.core.output import Done, Parser, ended
 from claas.core.terminal import plain_table, results_console
 from claas.results.aggregate import (
@@ -27,6 +28,7 @@ from claas.results.progress import printable
 from claas.results.records import Record
 from claas.results.run_index import run_folders
 from claas.results.seed_runs import read_seed_run, settings_of
+from claas.results.settings import PLOT_FORMATS, PNG, SCREEN
 from claas.results.statistics import Interval
 from claas.results.survival import Survival
 
@@ -38,7 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> Done:
     asked = _parser().parsed(arguments)
-    return Done(result=show_aggregate(asked.folders, asked.by, asked.output))
+    for kind in asked.formats:
+        one_of("--formats", kind, PLOT_FORMATS)
+    made = show_aggregate(asked.folders, asked.by, asked.output, asked.formats, asked.style)
+    return Done(result=made)
 
 
 class Aggregated(Record):
@@ -48,21 +53,31 @@ class Aggregated(Record):
     aggregate: Aggregate
 
 
-def show_aggregate(folders: Sequence[Path], by: str | None = None, output: Path | None = None) -> Aggregated:
+def show_aggregate(
+    folders: Sequence[Path],
+    by: str | None = None,
+    output: Path | None = None,
+    formats: Sequence[str] = (PNG,),
+    style: str = SCREEN,
+) -> Aggregated:
     """Print what the runs in these folders show together, and write it as JSON, page and plots into `output`.
 
-    That is by default the folder that they are in. `InvalidInput` where they are no seeds of one configuration.
+    That is by default the folder that they are in. `formats` and `style` are of the plots.
+    `InvalidInput` where they are no seeds of one configuration.
     """
     from claas.dashboard.aggregate_page import write_aggregate_page  # only now: pages, and matplotlib
     from claas.results.aggregate_figure import aggregate_plots
-    from claas.results.figure import write_picture
+    from claas.results.look import look_of, write_picture
 
+    look_of(style)
     found = run_folders(folders)
     made = aggregate(*settings_of([read_seed_run(folder) for folder in found], by))
     into = output or _common(found)
     plots = aggregate_plots(made)
-    for name, png in plots.items():
-        write_picture(into / f"aggregate-{name.replace('/', '-')}.png", png)
+    for kind in formats:
+        drawn = plots if (kind, style) == (PNG, SCREEN) else aggregate_plots(made, kind, style)
+        for name, picture in drawn.items():
+            write_picture(into / f"aggregate-{name.replace('/', '-')}.{kind}", picture)
     places = [write_aggregate(into, made), write_aggregate_page(into, made, plots)]
     console = results_console()
     console.print(aggregate_report(made))
@@ -88,6 +103,12 @@ def _parser() -> Parser:
     parser.add_argument("--by", metavar="SETTING", help="the setting to compare, such as training.learning_rate")
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="where to write; the default is the folder that the runs are in"
+    )
+    parser.add_argument(
+        "--formats", type=lambda given: given.split(","), default=[PNG], metavar="png,pdf,svg", help="of the plots"
+    )
+    parser.add_argument(
+        "--style", default=SCREEN, help="of the plots: screen, paper or the path of a .mplstyle file; by default screen"
     )
     return parser
 

@@ -40,7 +40,7 @@ from claas.results.efficiency import flip_of
 from claas.results.records import History
 from claas.results.run_files import RESERVED, PreferenceRecords
 from claas.results.sessions import session
-from claas.results.settings import PARAPHRASE, EvalConfig
+from claas.results.settings import PARAPHRASE, PLOT_STYLES, EvalConfig
 from claas.results.summary import RunResults
 from claas.results.transfer import BWT
 
@@ -126,6 +126,10 @@ def prepare(config: EvalConfig) -> tuple[EvalConfig, list[Track], dict[str, Metr
     `InvalidInput` on whatever is wrong with it or with the stack it needs.
     """
     check_stack(config)
+    if config.plots and config.plot_style not in PLOT_STYLES:
+        from claas.results.look import look_of  # only for a file of one's own: matplotlib
+
+        look_of(config.plot_style)
     make_loggers(config)  # a missing package is said before anything is spent
     config = as_started(config)
     preferences, metrics = load(config)

@@ -57,6 +57,15 @@ def _export(asked: argparse.Namespace) -> Done:
     return _files(export(roots, asked.to, asked.output, with_samples=asked.samples))
 
 
+def _plots(asked: argparse.Namespace) -> Done:
+    roots = _roots(asked.run)
+    if asked.output is not None and len(roots) > 1:
+        raise InvalidInput("--output takes the plots of one run; name one, or leave it out")
+    from claas.results.redraw import redraw  # draws with matplotlib, which takes long to import
+
+    return _files(path for root in roots for path in redraw(root, asked.formats, asked.style, asked.output))
+
+
 def _schema(asked: argparse.Namespace) -> Done:
     return _files([config_root() / "schema" / f"{asked.of}.json"])
 
@@ -194,6 +203,19 @@ def _parser() -> Parser:
         "--output", type=Path, default=Path("frames"), metavar="DIR", help="where to write, by default frames"
     )
     exported.add_argument("--samples", action="store_true", help="every transcript, too")
+
+    plots = command("plots", _plots, "the plots of runs drawn anew from their records, as for a paper")
+    runs(plots)
+    plots.add_argument(
+        "--formats",
+        type=lambda given: given.split(","),
+        metavar="png,pdf,svg",
+        help="any of these; by default as the run has it",
+    )
+    plots.add_argument("--style", help="screen, paper or the path of a .mplstyle file; by default as the run has it")
+    plots.add_argument(
+        "--output", "-o", type=Path, metavar="DIR", help="draw into DIR/plots; by default into the run's folder"
+    )
 
     schema = command("schema", _schema, "where the JSON schema of a file is, for editors and other programs")
     schema.add_argument("of", choices=("preference", "config", "summary", "metadata", "baseline", "step"))

@@ -1,47 +1,47 @@
 """The plots of an aggregate: every seed as a thin line, their mean as a thick one with its band, who still waits."""
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from claas.results.aggregate import Aggregate, CurveOverSeeds, SettingOverSeeds
-from claas.results.charts import COLOURS
-from claas.results.figure import DOTS_PER_INCH, INK, Sheet, dress_axes
+from claas.results.figure import dress_axes, head
+from claas.results.look import Look, look_of, new_figure, saved
+from claas.results.settings import PNG, SCREEN
 from claas.results.survival import Survival
 
 
-def aggregate_plots(made: Aggregate) -> dict[str, bytes]:
-    """A PNG for each preference that has a curve, by its name."""
+def aggregate_plots(made: Aggregate, kind: str = PNG, style: str = SCREEN) -> dict[str, bytes]:
+    """A picture in a format for each preference that has a curve, by its name."""
+    look = look_of(style)
     names = dict.fromkeys(name for setting in made.settings for name in setting.preferences)
-    return {name: plot for name in names if (plot := _plot(name, made)) is not None}
+    return {name: plot for name in names if (plot := _plot(name, made, look, kind)) is not None}
 
 
-def _plot(name: str, made: Aggregate) -> bytes | None:
+def _plot(name: str, made: Aggregate, look: Look, kind: str) -> bytes | None:
     settings = [setting for setting in made.settings if name in setting.preferences]
     keys = dict.fromkeys(key for setting in settings for key in setting.preferences[name].curves)
     survivals = _survivals(name, settings)
     panels = len(keys) + len(survivals)
     if not keys:
         return None
-    columns = min(3, panels)
-    page = Sheet(columns, math.ceil(panels / columns))
-    figure: Any = Figure(figsize=(page.width, page.height))  # matplotlib is typed in part only
-    FigureCanvasAgg(figure)
-    for place, key in enumerate(keys):
-        curves = {number: setting.preferences[name].curves.get(key) for number, setting in enumerate(settings)}
-        _draw_curves(figure.add_axes(page.place(place)), {number: each for number, each in curves.items() if each})
-    for place, (title, waiting) in enumerate(survivals.items(), start=len(keys)):
-        _draw_waiting(figure.add_axes(page.place(place)), title, waiting)
-    _dress(figure, page, name, made, settings)
-    file = BytesIO()
-    figure.savefig(file, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-    return file.getvalue()
+    labels = [_legend(made, setting) for setting in settings]
+    if look.in_print and len(labels) == 1:
+        labels = []
+    page = look.sheet(panels, 3, labels)
+    with look.drawing():
+        figure = new_figure(page)
+        for place, key in enumerate(keys):
+            curves = {number: setting.preferences[name].curves.get(key) for number, setting in enumerate(settings)}
+            found = {number: each for number, each in curves.items() if each}
+            _draw_curves(figure.add_axes(page.place(place)), found, look)
+        for place, (title, waiting) in enumerate(survivals.items(), start=len(keys)):
+            _draw_waiting(figure.add_axes(page.place(place)), title, waiting, look)
+        handles = [Line2D([], [], **_mean(look, number), label=label) for number, label in enumerate(labels)]
+        head(figure, page, f"{name}, over seeds", handles, _said(made), look)
+        return saved(figure, kind)
 
 
 def _survivals(name: str, settings: Sequence[SettingOverSeeds]) -> dict[str, dict[int, Survival]]:
@@ -58,16 +58,21 @@ def _survivals(name: str, settings: Sequence[SettingOverSeeds]) -> dict[str, dic
     return found
 
 
-def _draw_curves(axes: Any, curves: Mapping[int, CurveOverSeeds]) -> None:
+def _mean(look: Look, number: int) -> dict[str, Any]:
+    """How the mean of a setting is drawn: without markers, among so many thin lines."""
+    return {**look.curve(number), "marker": "", "linewidth": 1.4 * look.rc["lines.linewidth"]}
+
+
+def _draw_curves(axes: Any, curves: Mapping[int, CurveOverSeeds], look: Look) -> None:
     for number, curve in curves.items():
-        colour = COLOURS[number]
+        colour = look.colour(number)
         for values in curve.by_seed.values():
             axes.plot(curve.updates, _numbers(values), color=colour, alpha=0.45, linewidth=0.6, zorder=2)
-        axes.plot(curve.updates, _numbers(curve.mean), color=colour, linewidth=1.8, zorder=4)
+        axes.plot(curve.updates, _numbers(curve.mean), **_mean(look, number), zorder=4)
         low, high = (_numbers([band and band[end] for band in curve.band]) for end in (0, 1))
         axes.fill_between(curve.updates, low, high, color=colour, alpha=0.15, linewidth=0, zorder=1)
     first = next(iter(curves.values()))
-    dress_axes(axes, first.title, first.unit or "", "feedback updates (0 = baseline)")
+    dress_axes(axes, first.title, first.unit or "", "feedback updates (0 = baseline)", look)
     _keep_to_the_lines(axes, curves)
 
 
@@ -81,38 +86,20 @@ def _keep_to_the_lines(axes: Any, curves: Mapping[int, CurveOverSeeds]) -> None:
     axes.set_ylim(max(bottom, min(known) - room), min(top, max(known) + room))
 
 
-def _draw_waiting(axes: Any, title: str, waiting: Mapping[int, Survival]) -> None:
+def _draw_waiting(axes: Any, title: str, waiting: Mapping[int, Survival], look: Look) -> None:
     for number, survival in waiting.items():
         at, shares = zip(*survival.waiting, (max(survival.restricted_to, survival.waiting[-1][0]), None), strict=True)
         shares = [*shares[:-1], shares[-2]]
-        axes.step(at, shares, where="post", color=COLOURS[number], linewidth=1.6)
+        axes.step(at, shares, where="post", **_mean(look, number))
         if survival.median is not None:
-            axes.plot([survival.median], [0.5], color=COLOURS[number], marker="o", markersize=3.4)
+            axes.plot([survival.median], [0.5], **look.curve(number))
     axes.set_ylim(-0.03, 1.03)
-    dress_axes(axes, title, "share of seeds (Kaplan-Meier)", "interactions")
+    dress_axes(axes, title, "share of seeds (Kaplan-Meier)", "interactions", look)
 
 
-def _dress(figure: Any, page: Sheet, name: str, made: Aggregate, settings: Sequence[SettingOverSeeds]) -> None:
-    handles = [
-        Line2D([], [], color=COLOURS[number], linewidth=1.8, label=_legend(made, setting))
-        for number, setting in enumerate(settings)
-    ]
-    edge = 0.1 / page.width
-    figure.text(edge, 1 - 0.1 / page.height, f"{name}, over seeds", fontsize=11, color="black", ha="left", va="top")
-    figure.legend(
-        handles=handles,
-        loc="upper left",
-        bbox_to_anchor=(0.0, 1 - 0.3 / page.height),
-        ncols=len(handles),
-        fontsize=8.5,
-        frameon=False,
-    )
-    said = [
-        f"thin: one seed each; bands: {100 * made.confidence:g} % confidence of the mean over seeds, on the same items",
-        *made.notes,
-    ]
-    small = textwrap.fill(" · ".join(said), int(page.width * 20), max_lines=2)
-    figure.text(edge, 0.1 / page.height, small, fontsize=6.5, color=INK, ha="left", va="bottom")
+def _said(made: Aggregate) -> str:
+    bands = f"bands: {100 * made.confidence:g} % confidence of the mean over seeds, on the same items"
+    return " · ".join([f"thin: one seed each; {bands}", *made.notes])
 
 
 def _legend(made: Aggregate, setting: SettingOverSeeds) -> str:

@@ -350,11 +350,11 @@ class CurveStyle:
     dash: int
 
 
-def curve_style(index: int) -> CurveStyle:
+def curve_style(index: int, colours: int = len(COLOURS)) -> CurveStyle:
     """The style of the curve at this place in the order: colours first, then dashes, then colours with other markers.
 
-    The first 196 differ from each other.
+    Of seven colours, the first 196 differ from each other.
     """
-    rounds, colour = divmod(index, len(COLOURS))
+    rounds, colour = divmod(index, colours)
     turns, dash = divmod(rounds, len(DASHES))
     return CurveStyle(colour, (colour + turns) % len(MARKERS), dash)

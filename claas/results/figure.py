@@ -3,94 +3,120 @@
 import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from io import BytesIO
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from claas.core.files import writing
-from claas.results.charts import COLOURS, Panel, Picture, curve_style, from_transcripts, pictures
+from claas.results.charts import Intervals, Panel, Picture, from_transcripts, pictures
 from claas.results.efficiency import Flip
+from claas.results.look import INK, Look, Sheet, look_of, new_figure, saved, write_picture
 from claas.results.numbers import signed
 from claas.results.records import History, Status
-from claas.results.settings import EvalConfig
+from claas.results.settings import PNG, EvalConfig
 from claas.results.transfer import Transfer
 
-_matplotlib: Any = matplotlib  # typed in part only
-
 FOLDER = "plots"
-PNG = "png"
 
 
-def write_plots(run_dir: Path, run_id: str, config: EvalConfig, histories: Mapping[str, History]) -> list[Path]:
+def write_plots(
+    run_dir: Path, run_id: str, config: EvalConfig, histories: Mapping[str, History], intervals: Intervals | None = None
+) -> list[Path]:
     """Draw every picture there are data for into `<run_dir>/plots`, and say which were written.
 
-    Works on a run in progress. `config` is the resolved one, whose settings stand in the caption.
+    Works on a run in progress. `config` is the resolved one, whose settings stand in the caption. Without `intervals`
+    they are estimated from the histories' transcripts.
     """
-    caption = _caption(run_id, config)
+    caption, look = _caption(run_id, config), look_of(config.plot_style)
     written: list[Path] = []
-    for whole in pictures(config.criteria, histories, from_transcripts(config.confidence)):
+    for whole in pictures(config.criteria, histories, intervals or from_transcripts(config.confidence)):
         picture, constants = without_constants(whole, histories)
         said = " · ".join([caption, *_said_of(picture, constants, histories, config.confidence)])
         for kind in config.plot_formats:
-            drawn = draw(picture, histories, said, kind)
+            drawn = draw(picture, histories, said, look, kind)
             if drawn is not None:
                 written.append(run_dir / FOLDER / f"{picture.name}.{kind}")
                 write_picture(written[-1], drawn)
     return written
 
 
-def write_transfer(run_dir: Path, run_id: str, config: EvalConfig, transfer: Transfer) -> None:
+def write_transfer(run_dir: Path, run_id: str, config: EvalConfig, transfer: Transfer) -> list[Path]:
     """Draw the matrix of a sequential run into `<run_dir>/plots`, with its intervals."""
     caption = f"{_caption(run_id, config)} · in brackets: {100 * config.confidence:g} % confidence"
-    for kind in config.plot_formats:
-        write_picture(run_dir / FOLDER / f"transfer.{kind}", draw_transfer(transfer, caption, kind))
+    look, paths = (
+        look_of(config.plot_style),
+        {kind: run_dir / FOLDER / f"transfer.{kind}" for kind in config.plot_formats},
+    )
+    for kind, path in paths.items():
+        write_picture(path, draw_transfer(transfer, caption, look, kind))
+    return [*paths.values()]
 
 
-def write_flips(run_dir: Path, run_id: str, config: EvalConfig, flips: Mapping[str, Flip]) -> None:
+def write_flips(run_dir: Path, run_id: str, config: EvalConfig, flips: Mapping[str, Flip]) -> list[Path]:
     """Draw both wishes of every user who changed their mind into `<run_dir>/plots`."""
-    for kind in config.plot_formats:
-        write_picture(run_dir / FOLDER / f"flip.{kind}", draw_flips(flips, _caption(run_id, config), kind))
+    look, paths = look_of(config.plot_style), {kind: run_dir / FOLDER / f"flip.{kind}" for kind in config.plot_formats}
+    for kind, path in paths.items():
+        write_picture(path, draw_flips(flips, _caption(run_id, config), look, kind))
+    return [*paths.values()]
 
 
-def draw_flips(flips: Mapping[str, Flip], caption: str, kind: str = PNG) -> bytes:
+def draw_flips(flips: Mapping[str, Flip], caption: str, look: Look, kind: str = PNG) -> bytes:
     """A panel for each user: both wishes as curves over interactions, with the flip and the half-life."""
-    page = Sheet(min(3, len(flips)), math.ceil(len(flips) / 3))
-    figure: Any = Figure(figsize=(page.width, page.height))
-    FigureCanvasAgg(figure)
-    handles: list[Any] = []
-    for index, (name, flip) in enumerate(flips.items()):
-        axes = figure.add_axes(page.place(index))
-        dress_axes(axes, name, "mean verifier score", "interactions (answers with feedback)")
-        curves = {"the first wish": flip.first, "its opposite": flip.opposite}
-        handles = [
-            axes.plot(list(curve), list(curve.values()), **_style(place), markersize=3.4, linewidth=1.3, label=label)[0]
-            for place, (label, curve) in enumerate(curves.items())
-        ]
-        axes.set_ylim(-0.03, 1.03)
-        handles.append(axes.axvline(flip.at, color=INK, linewidth=0.9, label="the user changes their mind"))
-        if flip.half_gone is not None:
-            half = axes.axvline(flip.half_gone, color=INK, linestyle=(0, (4, 3)), linewidth=0.9, label="half is gone")
-            handles.append(half)
-            axes.set_title(f"half-life {flip.half_gone - flip.at:.3g}", fontsize=7.5, color=INK, loc="right")
-    _head(figure, page, "Both wishes of a changed mind, on the same answers", handles, caption)
-    return _saved(figure, kind)
+    wishes = ("the first wish", "its opposite")
+    moments: dict[str, Any] = {"the user changes their mind": "solid", "half is gone": (0, (4, 3))}
+    page = look.sheet(len(flips), 3, [*wishes, *moments])
+    with look.drawing():
+        figure = new_figure(page)
+        for index, (name, flip) in enumerate(flips.items()):
+            axes = figure.add_axes(page.place(index))
+            title = "" if look.in_print and len(flips) == 1 else name
+            dress_axes(axes, title, "mean verifier score", "interactions (answers with feedback)", look)
+            for place, curve in enumerate((flip.first, flip.opposite)):
+                axes.plot(list(curve), list(curve.values()), **look.curve(place))
+            axes.set_ylim(-0.03, 1.03)
+            for at, dashes in zip((flip.at, flip.half_gone), moments.values(), strict=True):
+                if at is not None:
+                    axes.axvline(at, color=INK, linestyle=dashes, linewidth=0.9)
+            if flip.half_gone is not None:
+                axes.set_title(f"half-life {flip.half_gone - flip.at:.3g}", fontsize=look.small, loc="right")
+        handles = [Line2D([], [], **look.curve(place), label=wish) for place, wish in enumerate(wishes)]
+        for label, dashes in moments.items():
+            if label != "half is gone" or any(flip.half_gone is not None for flip in flips.values()):
+                handles.append(Line2D([], [], color=INK, linestyle=dashes, linewidth=0.9, label=label))
+        head(figure, page, "Both wishes of a changed mind, on the same answers", handles, caption, look)
+        return saved(figure, kind)
 
 
-def draw_transfer(transfer: Transfer, caption: str, kind: str = PNG) -> bytes:
+def draw_transfer(transfer: Transfer, caption: str, look: Look, kind: str = PNG) -> bytes:
     """The matrix as a heat map with its numbers: a column for each preference, a row for each stage."""
     columns, rows = len(transfer.preferences), len(transfer.matrix)
-    width, height = max(5.2, 2.3 + 1.35 * columns), 1.75 + 0.62 * rows
-    figure: Any = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
-    axes = figure.add_axes((2.0 / width, 0.72 / height, (width - 2.2) / width, (height - 1.72) / height))
+    above, below = (0.3, 0.06) if look.in_print else (1.0, 0.72)
+    beside, across, down = (1.0, 0.75, 0.42) if look.in_print else (2.0, 1.35, 0.62)
+    width = max(3.3 if look.in_print else 5.2, beside + 0.2 + across * columns)
+    page = Sheet(1, 1, across=width - beside - 0.2, down=down * rows, left=beside, head=above, foot=below, least=width)
+    with look.drawing():
+        figure = new_figure(page)
+        axes = figure.add_axes(page.place(0))
+        _draw_matrix(axes, transfer, look)
+        if not look.in_print:
+            edge = 0.15 / page.width
+            size = look.rc["figure.titlesize"]
+            figure.text(edge, 1 - 0.3 / page.height, "Held-out compliance, stage after stage", fontsize=size)
+            bwt = transfer.numbers["bwt"]
+            if bwt.value is not None and bwt.ci is not None:
+                said = f"backward transfer {signed(bwt.value, 2)} [{signed(bwt.ci[0], 2)}, {signed(bwt.ci[1], 2)}]"
+                figure.text(edge, 1 - 0.52 / page.height, said, fontsize=9)
+            small = textwrap.fill(caption, int(page.width * 17))
+            figure.text(edge, 0.12 / page.height, small, fontsize=6.5, color="#666666")
+        return saved(figure, kind)
+
+
+def _draw_matrix(axes: Any, transfer: Transfer, look: Look) -> None:
+    columns, rows = len(transfer.preferences), len(transfer.matrix)
     shares = [[math.nan if cell.value is None else cell.value for cell in row] for row in transfer.matrix]
+    axes.grid(visible=False)
     axes.imshow(shares, cmap="cividis", vmin=0.0, vmax=1.0, aspect="auto")
     for place, row in enumerate(transfer.matrix):
         for column, cell in enumerate(row):
@@ -98,22 +124,17 @@ def draw_transfer(transfer: Transfer, caption: str, kind: str = PNG) -> bytes:
             shown = "not measured" if cell.value is None else f"{cell.value:.2f}"
             bounds = "" if cell.ci is None else f"\n[{cell.ci[0]:.2f}, {cell.ci[1]:.2f}]"
             weight = "bold" if place == column + 1 else "normal"
-            colour = "white" if dark else INK
-            axes.text(column, place, shown + bounds, ha="center", va="center", fontsize=8, color=colour, weight=weight)
+            colour, size = "white" if dark else INK, look.small
+            axes.text(
+                column, place, shown + bounds, ha="center", va="center", fontsize=size, color=colour, weight=weight
+            )
     labels = [f"after {stage.preference}\n(update {stage.last_update})" for stage in transfer.stages]
-    axes.set_yticks(range(rows), ["base model", *labels], fontsize=8, color=INK)
-    axes.set_xticks(range(columns), transfer.preferences, fontsize=8.5, color=INK)
+    axes.set_yticks(range(rows), ["base model", *labels])
+    axes.set_xticks(range(columns), transfer.preferences)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    figure.text(0.15 / width, 1 - 0.3 / height, "Held-out compliance, stage after stage", fontsize=11, color=INK)
-    bwt = transfer.numbers["bwt"]
-    if bwt.value is not None and bwt.ci is not None:
-        said = f"backward transfer {signed(bwt.value, 2)} [{signed(bwt.ci[0], 2)}, {signed(bwt.ci[1], 2)}]"
-        figure.text(0.15 / width, 1 - 0.52 / height, said, fontsize=9, color=INK)
-    figure.text(0.15 / width, 0.12 / height, textwrap.fill(caption, int(width * 17)), fontsize=6.5, color="#666666")
-    return _saved(figure, kind)
 
 
 def _caption(run_id: str, config: EvalConfig) -> str:
@@ -128,15 +149,6 @@ def _caption(run_id: str, config: EvalConfig) -> str:
             f"seed {config.seed}",
         ]
     )
-
-
-def write_picture(path: Path, data: bytes) -> None:
-    """Replace the file in one step."""
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staged = path.with_name(f".{path.name}.tmp")
-        staged.write_bytes(data)
-        staged.replace(path)
 
 
 def without_constants(picture: Picture, histories: Mapping[str, History]) -> tuple[Picture, dict[str, float]]:
@@ -166,115 +178,64 @@ def _said_of(
         yield f"constant: {', '.join(f'{title} {_plain(value)}' for title, value in constants.items())}"
 
 
-DOTS_PER_INCH = 180
-INK = "#333333"
 _ALARM = "#B2182B"
 _LONGEST_TITLE = 32
 
 
-def draw(picture: Picture, histories: Mapping[str, History], caption: str, kind: str = PNG) -> bytes | None:
+def draw(picture: Picture, histories: Mapping[str, History], caption: str, look: Look, kind: str = PNG) -> bytes | None:
     """The picture in a format; None when none of its panels has data."""
     panels = [panel for panel in picture.panels if any(panel.measured(history) for history in histories.values())]
     if not panels:
         return None
-    columns = min(picture.columns, len(panels))
-    rows = math.ceil(len(panels) / columns)
-    page = Sheet(columns, rows)
-    figure: Any = Figure(figsize=(page.width, page.height))  # matplotlib is typed in part only
-    FigureCanvasAgg(figure)
-    for index, panel in enumerate(panels):
-        _draw_panel(figure.add_axes(page.place(index)), panel, histories)
-    _dress(figure, page, picture.title, histories, caption)
-    return _saved(figure, kind)
+    labels = [_legend(history) for history in histories.values()]
+    if look.in_print and len(labels) == 1:
+        labels = []
+    page = look.sheet(len(panels), picture.columns, labels)
+    with look.drawing():
+        figure = new_figure(page)
+        for index, panel in enumerate(panels):
+            title = "" if look.in_print and len(panels) == 1 else panel.title
+            _draw_panel(figure.add_axes(page.place(index)), panel, histories, look, title)
+        handles = [Line2D([], [], **look.curve(index), label=label) for index, label in enumerate(labels)]
+        head(figure, page, picture.title, handles, caption, look)
+        return saved(figure, kind)
 
 
-_METADATA: Mapping[str, dict[str, None]] = {
-    PNG: {"Software": None},
-    "pdf": {"CreationDate": None},
-    "svg": {"Date": None},
-}
-"""What would differ from one drawing of the same numbers to the next."""
-
-
-def _saved(figure: Any, kind: str) -> bytes:
-    """The figure in a format, with its letters in it: as outlines in SVG, as embedded TrueType fonts in PDF."""
-    file = BytesIO()
-    with _matplotlib.rc_context({"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "claas"}):
-        figure.savefig(file, format=kind, dpi=DOTS_PER_INCH, metadata=_METADATA[kind])
-    return file.getvalue()
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """Where panels lie, in inches: fixed, so that every picture of every run has its axes in the same place."""
-
-    columns: int
-    rows: int
-    across: float = 3.0
-    down: float = 2.1
-    left: float = 0.68
-    beside: float = 0.8
-    beneath: float = 0.85
-    head: float = 0.95
-    foot: float = 0.78
-
-    @property
-    def width(self) -> float:
-        return max(5.2, self.left + self.columns * (self.across + self.beside) - self.beside + 0.2)
-
-    @property
-    def height(self) -> float:
-        return self.head + self.rows * (self.down + self.beneath) - self.beneath + self.foot
-
-    def place(self, index: int) -> tuple[float, float, float, float]:
-        """Left, bottom, width, height of a panel as shares of the page."""
-        row, column = divmod(index, self.columns)
-        left = self.left + column * (self.across + self.beside)
-        bottom = self.height - self.head - self.down - row * (self.down + self.beneath)
-        across = max(self.across, self.width - self.left - 0.2) if self.columns == 1 else self.across
-        return left / self.width, bottom / self.height, across / self.width, self.down / self.height
-
-
-def _draw_panel(axes: Any, panel: Panel, histories: Mapping[str, History]) -> None:
-    dress_axes(axes, panel.title, panel.label, "feedback updates (0 = baseline)")
+def _draw_panel(axes: Any, panel: Panel, histories: Mapping[str, History], look: Look, title: str) -> None:
+    dress_axes(axes, title, panel.label, "feedback updates (0 = baseline)", look)
     if panel.threshold is not None:
-        axes.set_title(f"╌╌ {panel.threshold.label}", fontsize=7.5, color=INK, loc="right")
+        axes.set_title(f"╌╌ {panel.threshold.label}", fontsize=look.small, loc="right")
     planned = max(history.planned_steps for history in histories.values())
     margin = 0.03 * planned + 0.1
     axes.set_xlim(-margin, planned + margin)
     for index, history in enumerate(histories.values()):
         shift = index / (len(histories) - 1) - 0.5 if len(histories) > 1 else 0.0
-        _draw_curve(axes, panel, history, index, shift)
+        _draw_curve(axes, panel, history, look.curve(index), shift)
     _set_limits(axes, panel)
-    _draw_threshold(axes, panel, histories)
+    _draw_threshold(axes, panel, histories, look)
 
 
-def dress_axes(axes: Any, title: str, label: str, steps: str) -> None:
-    """Title, labels, ticks and grid, the same for all that is drawn over steps."""
-    axes.set_title(textwrap.fill(title, _LONGEST_TITLE), fontsize=9.5, color=INK, loc="left")
-    axes.set_ylabel(label, fontsize=8.5, color=INK)
-    axes.set_xlabel(steps, fontsize=8.5, color=INK)
+def dress_axes(axes: Any, title: str, label: str, steps: str, look: Look) -> None:
+    """Title, labels and ticks, the same for all that is drawn over steps."""
+    axes.set_title(textwrap.fill(title, _LONGEST_TITLE), linespacing=0.85 if look.in_print else 1.2)
+    axes.set_ylabel(textwrap.fill(label, 24) if look.in_print else label)
+    axes.set_xlabel(steps)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=[1, 2, 4, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(_plain))
-    axes.grid(axis="y", color="#E6E6E6", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8, colors=INK, length=3)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
 
 
-def _draw_curve(axes: Any, panel: Panel, history: History, index: int, shift: float) -> None:
+def _draw_curve(axes: Any, panel: Panel, history: History, style: Mapping[str, Any], shift: float) -> None:
     """`shift` in [-.5, .5] sets curves that coincide a hair apart."""
     points = panel.points(history)
     if not panel.measured(history):
         return
     at = [updates + 0.012 * history.planned_steps * shift for updates in points]
-    axes.plot(at, list(points.values()), **_style(index), markersize=3.4, linewidth=1.3, zorder=3)
+    axes.plot(at, list(points.values()), **style, zorder=3)
     intervals = panel.intervals(history)
     low = [interval.low if (interval := intervals.get(updates)) else math.nan for updates in points]
     high = [interval.high if (interval := intervals.get(updates)) else math.nan for updates in points]
-    axes.fill_between(at, low, high, color=_colour(index), alpha=0.15, linewidth=0, zorder=2)
+    axes.fill_between(at, low, high, color=style["color"], alpha=0.15, linewidth=0, zorder=2)
 
 
 def _set_limits(axes: Any, panel: Panel) -> None:
@@ -287,12 +248,13 @@ def _set_limits(axes: Any, panel: Panel) -> None:
     axes.set_ylim(bottom if low is None else low, top if high is None else high)
 
 
-def _draw_threshold(axes: Any, panel: Panel, histories: Mapping[str, History]) -> None:
+def _draw_threshold(axes: Any, panel: Panel, histories: Mapping[str, History], look: Look) -> None:
     threshold = panel.threshold
     if threshold is None:
         return
     for at, index in panel.lines(histories.values()):
-        axes.axhline(at, color=INK if index is None else _colour(index), linestyle=(0, (4, 3)), linewidth=0.9, zorder=1)
+        colour = INK if index is None else look.colour(index)
+        axes.axhline(at, color=colour, linestyle=(0, (4, 3)), linewidth=0.9, zorder=1)
     if threshold.alarm:
         bottom, top = axes.get_ylim()
         edges = (bottom, threshold.at) if threshold.above else (threshold.at, top)
@@ -300,40 +262,20 @@ def _draw_threshold(axes: Any, panel: Panel, histories: Mapping[str, History]) -
         axes.set_ylim(bottom, top)
 
 
-def _dress(figure: Any, page: Sheet, title: str, histories: Mapping[str, History], caption: str) -> None:
-    handles: list[Any] = []
-    for index, history in enumerate(histories.values()):
-        handles.append(Line2D([], [], **_style(index), markersize=4, linewidth=1.3, label=_legend(history)))
-    _head(figure, page, title, handles, caption)
-
-
-def _head(figure: Any, page: Sheet, title: str, handles: Sequence[Any], caption: str) -> None:
-    edge = 0.1 / page.width
-    figure.text(edge, 1 - 0.1 / page.height, title, fontsize=11, color="black", ha="left", va="top")
-    figure.legend(
-        handles=handles,
-        loc="upper left",
-        bbox_to_anchor=(0.0, 1 - 0.3 / page.height),
-        ncols=len(handles),
-        fontsize=8.5,
-        frameon=False,
-        columnspacing=1.4,
-    )
+def head(figure: Any, page: Sheet, title: str, handles: Sequence[Any], caption: str, look: Look) -> None:
+    """The legend and, unless a caption in print says it, what the picture shows, and of what."""
+    edge, top = 0.1 / page.width, 1 - (0.05 if look.in_print else 0.3) / page.height
+    if handles:
+        columns = look.legend_columns(page.width, [str(handle.get_label()) for handle in handles])
+        figure.legend(
+            handles=handles, loc="upper left", bbox_to_anchor=(0.06 / page.width, top), ncols=columns, borderaxespad=0.1
+        )
+    if look.in_print:
+        return
+    size = look.rc["figure.titlesize"]
+    figure.text(edge, 1 - 0.1 / page.height, title, fontsize=size, color="black", ha="left", va="top")
     small = textwrap.fill(caption, int(page.width * 20))
     figure.text(edge, 0.1 / page.height, small, fontsize=6.5, color="#666666", ha="left", va="bottom")
-
-
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_DASHES = ("solid", "dashed", "dotted", "dashdot")
-
-
-def _style(index: int) -> dict[str, Any]:
-    style = curve_style(index)
-    return {"color": COLOURS[style.colour], "marker": _MARKERS[style.marker], "linestyle": _DASHES[style.dash]}
-
-
-def _colour(index: int) -> str:
-    return COLOURS[curve_style(index).colour]
 
 
 def _legend(history: History) -> str:

@@ -31,6 +31,7 @@ MAY_DIFFER = frozenset(
         "openclaw_alias",
         "plots",
         "plot_formats",
+        "plot_style",
         "max_concurrency",
         "parallel_preferences",
         "request_timeout_s",

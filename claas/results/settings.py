@@ -85,7 +85,10 @@ _NEEDS_MORE = {
 }
 """Arms that need a user who says the same whatever the answer is, and conversations of one's own: why, of each."""
 
-PLOT_FORMATS = ("png", "pdf", "svg")
+PNG = "png"
+PLOT_FORMATS = (PNG, "pdf", "svg")
+SCREEN, PAPER = "screen", "paper"
+PLOT_STYLES = (SCREEN, PAPER)
 
 PILOT = "pilot"
 """The `plan` that measures before it says anything."""
@@ -180,6 +183,11 @@ class EvalConfig:
         f"of the plots: any of {', '.join(PLOT_FORMATS)}; the last two for papers, the first for loggers and for pages "
         "without JavaScript",
     )
+    plot_style: str = setting(
+        SCREEN,
+        "of the plots: screen; paper (a column wide, serif, no caption in the picture, dashes that stay apart in "
+        "grey); or the path of a .mplstyle file, which is added to paper",
+    )
     seed: int = setting(42, "decides every sampling seed and the order of prompts")
     lora_id_prefix: str = setting("eval", "adapters are called <prefix>/<preference>-<run id>")
     output_dir: str | None = setting(None, "null: data/evals/<UTC time>; an existing run's folder is continued")
@@ -261,6 +269,7 @@ class EvalConfig:
             raise InvalidInput("metrics must name at least one metric or preset, got []")
         for kind in self.plot_formats:
             one_of("plot_formats", kind, PLOT_FORMATS)
+        require_plot_style(self.plot_style)
         if self.plan not in (False, True, PILOT):
             raise InvalidInput(f"plan must be true, false or {PILOT}, got {self.plan!r}")
         for name, most in self.limit.items():
@@ -341,6 +350,12 @@ class EvalConfig:
             training=replace(self.training, learning_rate=rate),
             checkpoints=self.checkpoints if self.checkpoints is not None else spread(self.num_steps),
         )
+
+
+def require_plot_style(style: str) -> None:
+    """`InvalidInput` unless it is a style, or is called as a file with one is."""
+    if style not in PLOT_STYLES and not style.endswith(".mplstyle"):
+        raise InvalidInput(f"plot_style must be {SCREEN}, {PAPER} or the path of a .mplstyle file, got {style!r}")
 
 
 def left_out(config: EvalConfig) -> list[str]:

@@ -138,11 +138,11 @@ def test_the_files_hold_what_was_found(tmp_path: Path) -> None:
     header, first, _ = (tmp_path / "scan.csv").read_text().splitlines()
     assert header.startswith("checkpoint,step,digest,hellaswag/acc,hellaswag/acc low,hellaswag/acc high,eval_loss,")
     assert first.startswith(f"calm@1,1,digest-calm@1,0.25,{wilson(1, 4).low},{wilson(1, 4).high},{34 / 12},")
-    assert write_scan_plot(scan, tmp_path) == tmp_path / "scan.png"
+    assert write_scan_plot(scan, tmp_path) == [tmp_path / "scan.png"]
     assert imread(tmp_path / "scan.png").shape[1] > 900
     assert not list(tmp_path.glob(".*.tmp"))
     empty = scan.model_copy(update={"checkpoints": []})
-    assert write_scan_plot(empty, tmp_path) is None
+    assert write_scan_plot(empty, tmp_path) == []
 
 
 def test_a_person_is_told_what_the_choice_is_worth(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from claas.eval.metrics.compliance import Compliance
 from claas.eval.metrics.preference import Flipped
 from claas.results.efficiency import Efficiency, efficiency_of, flip_of, in_user_units
 from claas.results.figure import draw_flips
+from claas.results.look import look_of
 from claas.results.records import AdapterVersion, Baseline, Counts, History, StepRecord, Transcript
 from claas.results.verdict import Verdict, judge_run
 
@@ -146,7 +147,7 @@ def test_both_wishes_are_curves_over_interactions_with_the_half_life() -> None:
     assert (flip.first, flip.opposite) == ({0: 0, 4: 1, 8: 0}, {0: 1, 4: 0, 8: 1})
     assert (flip.at, flip.half_gone) == (4, None), "one measurement below half is not three"
     assert flip_of(made, None) is None
-    picture = draw_flips({"a": flip, "b": replace(flip, half_gone=6.0)}, "run r")
+    picture = draw_flips({"a": flip, "b": replace(flip, half_gone=6.0)}, "run r", look_of())
     assert picture.startswith(b"\x89PNG")
 
 

@@ -9,9 +9,10 @@ import pytest
 from matplotlib.image import imread
 
 from claas.core.errors import InvalidInput
-from claas.results.charts import Panel, from_transcripts, intervals_of, mean_name, pictures
+from claas.results.charts import COLOURS, Panel, from_transcripts, intervals_of, mean_name, pictures
 from claas.results.evidence import by_item
 from claas.results.figure import without_constants, write_plots
+from claas.results.look import look_of
 from claas.results.records import History
 from claas.results.settings import EvalConfig
 from claas.results.statistics import Interval, wilson
@@ -165,3 +166,36 @@ def test_what_never_changes_is_named_with_its_value_and_what_does_is_drawn_under
     assert constants == {"Batch size": 4.0, "mine": 2.0}
     still = {"concise": replace(histories["concise"], steps=histories["concise"].steps[:1])}
     assert without_constants(training, still) == (training, {}), "one update alone has no constants"
+
+
+def test_in_print_every_panel_is_as_wide_as_a_column_allows_and_curves_stay_apart_in_grey() -> None:
+    look = look_of("paper")
+    one, three, four = (look.sheet(panels, 3, ["concise", "identity"]) for panels in (1, 3, 4))
+    assert (one.width, three.width, four.width) == pytest.approx((3.3, 3.3, 6.8))
+    assert [(page.columns, page.rows) for page in (one, three, four)] == [(1, 1), (1, 3), (2, 2)]
+    assert len({(page.across, page.down) for page in (one, three, four)}) == 1, "panels of all pictures are of a size"
+    curves = [look.curve(index) for index in range(28)]
+    assert len({(curve["marker"], curve["linestyle"]) for curve in curves[:7]}) == 7, "without their colours"
+    assert len({tuple(map(str, curve.values())) for curve in curves}) == 28
+    assert {curve["color"] for curve in curves[:7]} == set(COLOURS)
+
+
+def test_a_style_file_is_added_to_paper_and_one_that_is_none_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "mine.mplstyle"
+    path.write_text(
+        "font.size: 6\nfigure.figsize: 5.5, 2\naxes.prop_cycle: cycler('color', ['k', 'r'])\nbackend: pdf\n"
+    )
+    look = look_of(str(path))
+    assert look.in_print
+    assert look.rc["font.size"] == 6
+    assert look.sheet(1, 3).width == pytest.approx(5.5)
+    assert [look.colour(index) for index in range(3)] == ["k", "r", "k"]
+    assert look.curve(0) != look.curve(2)
+    assert "backend" not in look.rc
+    path.write_text("font.size: large-ish\n")
+    with pytest.raises(InvalidInput, match=r"mine\.mplstyle cannot be used as a style"):
+        look_of(str(path))
+    with pytest.raises(
+        InvalidInput, match=r"plot_style must be screen, paper or the path of a \.mplstyle file, got 'gg'"
+    ):
+        EvalConfig(plot_style="gg")

@@ -127,3 +127,38 @@ def test_a_mistake_is_one_line_and_nothing_is_done(
     assert why in printed
     assert printed.count("\n") == 1
     assert (evals / "a").exists()
+
+
+def test_plots_are_drawn_anew_in_a_style_and_formats_from_records_alone(
+    evals: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plots", "a", "--formats", "svg", "--style", "paper", "--output", str(tmp_path / "paper")]) == 0
+    written = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert tmp_path / "paper" / "plots" / "compliance.svg" in written
+    assert sorted((tmp_path / "paper" / "plots").iterdir()) == sorted(written)
+    text = (tmp_path / "paper" / "plots" / "compliance.svg").read_text()
+    assert "<!-- Held-out prompts" in text
+    assert "learning rate" not in text, "a caption in print says it"
+    assert not (evals / "a" / "plots").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["plots", "a", "--style", "nature"],
+            "plot_style must be screen, paper or the path of a .mplstyle file, got 'na",
+        ),
+        (["plots", "a", "--style", "no.mplstyle"], "there is no style file no.mplstyle; name one"),
+        (["plots", "a", "--formats", "gif"], "unknown plot_formats 'gif'; known: pdf, png, svg"),
+        (["plots", "a", "b", "--output", "x"], "--output takes the plots of one run"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said_on_one_line(
+    evals: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not list(evals.rglob("plots"))

@@ -59,9 +59,9 @@ def run_scan(config: ScanConfig, progress: Callable[[str], None]) -> Scan:
     scan.write(config.output_folder)
     from claas.results.scan_figure import write_scan_plot  # only now: matplotlib
 
-    plot = write_scan_plot(scan, config.output_folder)
+    plots = write_scan_plot(scan, config.output_folder, config.plot_formats, config.plot_style)
     _print(scan)
-    print(f"scan.json, scan.csv{' and scan.png' if plot else ''} are in {config.output_dir}")
+    print(f"{', '.join(['scan.json', 'scan.csv', *(plot.name for plot in plots)])} are in {config.output_dir}")
     if reason is not None and config.best is not None:
         raise InvalidInput(reason)
     if reason is not None:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from claas.bench.loss.documents import HeldOutText
 from claas.bench.loss.metric import WINDOW
 from claas.bench.settings import WIRE, BenchConfig, require_models
-from claas.core.checks import adapter_id
+from claas.core.checks import adapter_id, one_of
 from claas.core.configuration import setting
 from claas.core.errors import InvalidInput
+from claas.results.settings import PLOT_FORMATS, PNG, SCREEN, require_plot_style
 
 
 @dataclass
@@ -33,11 +34,16 @@ class ScanConfig(HeldOutText, BenchConfig):
         "what the best is the best by: task/metric, eval_loss or mean, which is over all tasks; null: mean, else loss",
     )
     confidence: float = setting(0.95, "of the intervals, and of what is within noise", low=0.5, high=0.9999)
+    plot_formats: list[str] = setting([PNG], f"of the plot: any of {', '.join(PLOT_FORMATS)}")
+    plot_style: str = setting(SCREEN, "of the plot: screen, paper or the path of a .mplstyle file")
     output_dir: str = setting("./results/scan", "scan.json, scan.csv and scan.png, and what claas.bench writes")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require_one()
+        for kind in self.plot_formats:
+            one_of("plot_formats", kind, PLOT_FORMATS)
+        require_plot_style(self.plot_style)
         if self.backend != WIRE:
             raise InvalidInput(f"a scan asks by backend={WIRE}, so that a base model is loaded once: leave backend out")
         if self.adapter is not None:
