@@ -86,6 +86,11 @@ def test_every_command_speaks_alike(name: str, capfd: pytest.CaptureFixture[str]
     assert (mistaken["exit_code"], mistaken["result"]) == (2, None)
 
 
+def test_openclaws_release_is_not_our_version(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["openclaw", "--install-only", "--release", "1"]) == 2
+    assert "unknown OpenClaw version '1'" in capfd.readouterr().err
+
+
 def test_settings_plans_and_audits_are_documents(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", "seed=7", "--cfg", "job", "--json"]) == 0
     (settings,) = document(capfd.readouterr())["result"]["settings"]

@@ -95,7 +95,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog=prog, description=description, add_help=False, allow_abbrev=False)
         self._usage_text = usage_text
         _add_flags(self, has_json)
-        self.add_argument("--version", "-V", action="store_true", help="which version this is")
+        self.add_argument("--version", "-V", action="store_true", dest="asks_version", help="which version this is")
         self.add_argument(*_HELP, action=_Help, help="this")
         self._common = tuple(self._actions)
 
