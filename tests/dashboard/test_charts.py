@@ -291,7 +291,7 @@ def test_names_are_text_to_plotly_and_to_the_page() -> None:
     assert data is not None
     assert json.loads(data[1]) == json.loads(json.dumps(shown.data))
     assert json.loads(data[1])["series"][0]["name"] == HOSTILE
-    assert html.count("<script") == 3, "the data, plotly and our own"
+    assert html.count("<script") == 4, "the data, plotly and our own two"
     assert "<b>bold" not in html
     assert "<script>alert(1)" not in html
 

@@ -132,7 +132,7 @@ def test_it_is_compared_with_that_of_another_run(mine: EvalConfig, results: RunR
     asyncio.run(run_harness(other, open_stack=opening(FakeStack(shift=0.1))))
     runs = [read_run(name, results.run_dir.parent / name) for name in ("one", "two")]
     page = Page(compare_page(runs, Addresses()))
-    assert page.text.count("politeness") >= 3, "its values, their difference, and its items"
+    assert page.text.lower().count("politeness") >= 3, "its values, their difference, and its items"
     assert "of 4 items 4 pass in A only and 0 in B only" in page.text
 
 
