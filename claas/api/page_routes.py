@@ -37,7 +37,7 @@ from claas.dashboard.run_page import plot_file, run_page
 from claas.dashboard.step_choice import StepQuery, TranscriptFilter
 from claas.dashboard.step_page import recorded_step_page
 from claas.results.foreign import is_of_kfallah_claas, read_foreign_run
-from claas.results.labels import change_labels
+from claas.results.labels import change_labels_of
 from claas.results.run_index import RunIndex, read_run, results_folder, run_folder
 from claas.wire import Count
 from claas.wire.adapters import ErrorBody
@@ -128,10 +128,7 @@ async def label_runs(served: Served, asked: LabelsRequest, request: Request) -> 
 
     def change() -> LabelsResponse:
         folders = {run: run_folder(results, run) for run in asked.runs}
-        changed = {
-            run: change_labels(folder, asked.add, asked.remove, asked.note, asked.archived)
-            for run, folder in folders.items()
-        }
+        changed = change_labels_of(folders, asked.add, asked.remove, asked.note, asked.archived)
         return LabelsResponse(
             labels={run: RunLabels.model_validate(each.model_dump(mode="json")) for run, each in changed.items()}
         )

@@ -14,7 +14,7 @@ from claas.dashboard.pages import Addresses, render
 from claas.results.charts import declared_in
 from claas.results.efficiency import flip_of, in_user_units
 from claas.results.keys import Key, keys_of_schema_1, titles
-from claas.results.labels import LONGEST_NOTE, Labels, read_labels
+from claas.results.labels import NO_LABELS, Labels, read_labels
 from claas.results.overview import RunRow, overview, step_seconds, summaries
 from claas.results.progress import ProgressLine, columns, lost, seconds_left
 from claas.results.records import Baseline, History, Metadata, Status, StepRecord, flat
@@ -95,17 +95,17 @@ def run_page(run: RunIndex, addresses: Addresses) -> str:
     """HTML of a run; `InvalidInput` when its records hold numbers that nothing can be computed from."""
     with errors_named_after(run.name):
         images = {name: addresses.plot(run.name, name) for name in picture_names(run.files.root)}
-        labels = _labels_unless_damaged(run)
-        return render(
-            "run.html", addresses=addresses, labels=labels, **run_values(run, partial(addresses.step, run.name), images)
-        )
+        labels, damage = _labels(run)
+        values = run_values(run, partial(addresses.step, run.name), images)
+        return render("run.html", addresses=addresses, labels=labels, damage=damage, **values)
 
 
-def _labels_unless_damaged(run: RunIndex) -> Labels:
+def _labels(run: RunIndex) -> tuple[Labels, str | None]:
+    """Those of the run, and what is wrong with them."""
     try:
-        return read_labels(run.files.root)
+        return read_labels(run.files.root), None
     except InvalidInput as error:
-        return Labels(note=str(error)[:LONGEST_NOTE])
+        return NO_LABELS, str(error)
 
 
 def run_values(

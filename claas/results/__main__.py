@@ -10,7 +10,7 @@ from claas.core.errors import ExitCode, InvalidInput, NotFound
 from claas.core.files import writing
 from claas.core.output import FLAGS, Done, Parser, ended, say
 from claas.core.settings import config_root
-from claas.results.labels import change_labels
+from claas.results.labels import change_labels, change_labels_of
 from claas.results.numbers import disk_size
 from claas.results.upkeep import delete, free, parts_of, require_deletable, require_run
 
@@ -98,8 +98,9 @@ def _junit(asked: argparse.Namespace) -> None:
 def _tag(asked: argparse.Namespace) -> None:
     add = [each[1:] for each in asked.changes if each[0] == "+"]
     remove = [each[1:] for each in asked.changes if each[0] == "-"]
-    for root in _roots(asked.run):
-        print(f"{root}: {' '.join(change_labels(root, add, remove).tags) or 'no tags'}")
+    roots = {str(root): root for root in _roots(asked.run)}
+    for root, labels in change_labels_of(roots, add, remove).items():
+        print(f"{root}: {' '.join(labels.tags) or 'no tags'}")
 
 
 def _note(asked: argparse.Namespace) -> None:
@@ -107,8 +108,8 @@ def _note(asked: argparse.Namespace) -> None:
 
 
 def _archive(asked: argparse.Namespace) -> None:
-    for root in _roots(asked.run):
-        change_labels(root, archived=asked.archived)
+    roots = {str(root): root for root in _roots(asked.run)}
+    for root in change_labels_of(roots, archived=asked.archived):
         print(f"{root}: {'left out of lists' if asked.archived else 'in lists again'}; nothing was moved")
 
 

@@ -4,12 +4,12 @@ It is no record: nothing that is measured, compared or recomputed reads it.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from claas.core.errors import InvalidInput
+from claas.core.errors import ClaasError, InvalidInput, StackError
 from claas.core.files import in_turn, read_text, write_atomically
 from claas.results.records import Record
 from claas.results.run_files import RunFiles, parsed
@@ -56,24 +56,56 @@ def change_labels(
 
     `InvalidInput` for what is no tag, for too much, and for a folder that is no run's.
     """
-    add, remove = [require_tag(tag) for tag in add], set(remove)
+    add, remove = list(add), list(remove)
+    _labels_after(root, add, remove, note, archived)
+    with in_turn(root / ".labels.lock"):
+        changed = _labels_after(root, add, remove, note, archived)
+        if changed != read_labels(root):
+            write_atomically(RunFiles(root).labels, changed.model_dump_json(indent=2) + "\n")
+    return changed
+
+
+def change_labels_of(
+    roots: Mapping[str, Path],
+    add: Sequence[str] = (),
+    remove: Sequence[str] = (),
+    note: str | None = None,
+    archived: bool | None = None,
+) -> dict[str, Labels]:
+    """Change those of several runs, by name: of none where one of them refuses it.
+
+    `StackError` where one cannot be written all the same; it says which runs are changed already.
+    """
+    for root in roots.values():
+        _labels_after(root, add, remove, note, archived)
+    changed: dict[str, Labels] = {}
+    for name, root in roots.items():
+        try:
+            changed[name] = change_labels(root, add, remove, note, archived)
+        except ClaasError as error:
+            if not changed:
+                raise
+            raise StackError(f"{error}; changed already: {', '.join(changed)}") from error
+    return changed
+
+
+def _labels_after(
+    root: Path, add: Sequence[str], remove: Sequence[str], note: str | None, archived: bool | None
+) -> Labels:
+    """What a change would make of the labels that are there; `InvalidInput` where it is refused."""
     if not RunFiles(root).config.is_file():
         raise InvalidInput(f"{root} is not a run's folder: it holds no config.json")
     if note is not None and len(note) > LONGEST_NOTE:
         raise InvalidInput(f"a note has at most {LONGEST_NOTE} characters, got {len(note)}")
-    with in_turn(root / ".labels.lock"):
-        old = read_labels(root)
-        tags = tuple(tag for tag in dict.fromkeys([*old.tags, *add]) if tag not in remove)
-        if len(tags) > MOST_TAGS:
-            raise InvalidInput(f"a run has at most {MOST_TAGS} tags, this would be {len(tags)}; take some away first")
-        changed = Labels(
-            tags=tags,
-            note=old.note if note is None else note.strip(),
-            archived=old.archived if archived is None else archived,
-        )
-        if changed != old:
-            write_atomically(RunFiles(root).labels, changed.model_dump_json(indent=2) + "\n")
-    return changed
+    old = read_labels(root)
+    tags = tuple(tag for tag in dict.fromkeys([*old.tags, *map(require_tag, add)]) if tag not in remove)
+    if len(tags) > MOST_TAGS:
+        raise InvalidInput(f"a run has at most {MOST_TAGS} tags, this would be {len(tags)}; take some away first")
+    return Labels(
+        tags=tags,
+        note=old.note if note is None else note.strip(),
+        archived=old.archived if archived is None else archived,
+    )
 
 
 def require_tag(tag: str) -> str:

@@ -73,6 +73,17 @@ async def test_what_is_not_right_is_refused_and_changes_nothing(
     assert not (tmp_path / "outside" / "labels.json").exists()
 
 
+async def test_labels_that_cannot_be_read_are_a_notice_and_no_note_to_be_changed(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    async with asking(tmp_path, engine) as (http, run):
+        (run / "labels.json").write_text("{")
+        shown = (await http.get("/v1/eval/run?run=run")).text
+        assert '<p class="error" role="status">' in shown
+        assert "mend it, or delete it and set the labels anew" in shown
+        assert "<textarea" not in shown
+
+
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", ""])
 async def test_another_sites_page_cannot_set_any(tmp_path: Path, engine: FakeEngine, content_type: str) -> None:
     async with asking(tmp_path, engine) as (http, run):

@@ -7,7 +7,7 @@ import pytest
 
 from claas.core import files
 from claas.core.errors import InvalidInput, StackError
-from claas.results.labels import MOST_TAGS, Labels, change_labels, read_labels
+from claas.results.labels import MOST_TAGS, Labels, change_labels, change_labels_of, read_labels
 
 
 @pytest.fixture
@@ -107,3 +107,27 @@ def test_a_link_is_not_followed(run: Path, tmp_path_factory: pytest.TempPathFact
     with pytest.raises(InvalidInput, match="is a link, which is not followed"):
         change_labels(run, add=["best"])
     assert outside.read_text() == '{"tags": ["theirs"]}'
+
+
+def runs_in(folder: Path) -> dict[str, Path]:
+    roots = {name: folder / name for name in ("first", "second", "third")}
+    for root in roots.values():
+        root.mkdir()
+        (root / "config.json").write_text("{}")
+    return roots
+
+
+def test_where_one_of_several_runs_refuses_a_change_none_is_changed(tmp_path: Path) -> None:
+    roots = runs_in(tmp_path)
+    change_labels(roots["third"], add=[f"t{number}" for number in range(MOST_TAGS)])
+    with pytest.raises(InvalidInput, match="at most 20 tags, this would be 21"):
+        change_labels_of(roots, add=["best"])
+    assert read_labels(roots["first"]) == read_labels(roots["second"]) == Labels()
+
+
+def test_where_one_cannot_be_written_all_the_same_it_is_said_which_are_changed(tmp_path: Path) -> None:
+    roots = runs_in(tmp_path)
+    (roots["third"] / ".labels.lock").mkdir()
+    with pytest.raises(StackError, match=r"third.*; changed already: first, second$"):
+        change_labels_of(roots, add=["best"])
+    assert read_labels(roots["second"]).tags == ("best",)
