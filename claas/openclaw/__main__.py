@@ -17,7 +17,7 @@ from claas.core.errors import InvalidInput, StackError
 from claas.core.files import writing
 from claas.core.output import Done, Parser, ended
 from claas.core.settings import API_KEY_VARIABLE, TOKEN_VARIABLE
-from claas.openclaw.configuration import PUPILS, GatewaySettings, configure
+from claas.openclaw.configuration import ADAPTER_PER, GatewaySettings, configure
 from claas.openclaw.install import VERSIONS, Installation, install, release
 
 _SWITCHED_OFF = (
@@ -144,7 +144,7 @@ def _parser() -> Parser:
     add("--system-prompt", default=default.system_prompt, help="said in place of OpenClaw's own")
     add("--own-system-prompt", action="store_true", help="leave OpenClaw its own, of 6,400 characters and more")
     add("--feedback", action="store_true", help="for people, who teach it by /feedback")
-    add("--pupil", choices=PUPILS, default=default.pupil, help="who has an adapter of their own to be taught")
+    add("--adapter-per", choices=ADAPTER_PER, default=default.adapter_per, help="who has an adapter of their own")
     add("--batch", type=int, default=default.batch, help="feedbacks that are learnt at once")
     add("--steps", type=int, default=default.steps, help="optimiser steps for each batch")
     add("--wait-s", type=float, default=default.wait_s, help="how long the chat waits for a lesson before it says so")

@@ -20,7 +20,7 @@ _PROVIDER = "vllm"
 
 _PROMPT_PLUGIN, _FEEDBACK_PLUGIN = "small-prompt", "claas-feedback"
 _FOLDERS = {_PROMPT_PLUGIN: "plugin", _FEEDBACK_PLUGIN: "feedback_plugin"}
-PUPILS = ("everyone", "conversation", "user")
+ADAPTER_PER = ("everyone", "conversation", "user")
 """Who has an adapter to be taught: all together, each conversation, or each user."""
 
 _DECLARED_WINDOW = 65536
@@ -37,8 +37,8 @@ class GatewaySettings:
     `alias`: the model id that every request names there. `system_prompt`: replaces OpenClaw's own; None keeps that one,
     whose 6,400 characters and more fit no small window. `temperature`, `max_tokens`: used for every answer (2026.2.25;
     in 2026.9.6 a request may choose). `concurrency`: answers at once; further requests wait in the gateway.
-    `feedback`: it is for people, who teach it by `/feedback`: one of `pupil` each, learning from `batch` feedbacks at
-    once, `steps` optimiser steps for each batch, announced where that takes more than `wait_s`.
+    `feedback`: for people, who teach it by `/feedback`: an adapter for each of `adapter_per`, learning from `batch`
+    feedbacks at once, `steps` optimiser steps for each batch, announced where that takes more than `wait_s`.
     """
 
     version: str = DEFAULT_VERSION
@@ -51,7 +51,7 @@ class GatewaySettings:
     max_tokens: int = 400
     concurrency: int = 32
     feedback: bool = False
-    pupil: str = "everyone"
+    adapter_per: str = "everyone"
     batch: int = 1
     steps: int = 8
     wait_s: float = 20.0
@@ -62,7 +62,7 @@ class GatewaySettings:
         in_range("temperature", self.temperature, 0.0, 2.0)
         in_range("max_tokens", self.max_tokens, 1)
         in_range("concurrency", self.concurrency, 1)
-        one_of("pupil", self.pupil, PUPILS)
+        one_of("adapter_per", self.adapter_per, ADAPTER_PER)
         in_range("batch", self.batch, 1, 64)
         in_range("steps", self.steps, 1, 32)
         in_range("wait_s", self.wait_s, 0.0)
@@ -207,7 +207,7 @@ def _feedback(settings: GatewaySettings) -> Mapping[str, Any]:
         "provider": _PROVIDER,
         "alias": settings.alias,
         "adapter": f"openclaw/{settings.alias}",
-        "pupil": settings.pupil,
+        "adapterPer": settings.adapter_per,
         "batch": settings.batch,
         "steps": settings.steps,
         "waitSeconds": settings.wait_s,

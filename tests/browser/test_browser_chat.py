@@ -16,7 +16,7 @@ from tests.browser.visits import PHONE, Page, Profiles, Visit, Visitor, is_too_w
 
 pytestmark = pytest.mark.browser
 
-_names = (f"pupil-{number}" for number in itertools.count())
+_names = (f"chat-{number}" for number in itertools.count())
 REFUSED = "console error: Failed to load resource: the server responded with a status of"
 FAILED = "console error: Failed to load resource: net::ERR_FAILED"
 

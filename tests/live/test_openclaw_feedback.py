@@ -22,7 +22,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Generator[Processes]:
     """A gateway in which each conversation has an adapter, and every lesson is announced."""
     with processes(tmp_path_factory.mktemp("feedback"), VERSION) as made:
         made.start_api()
-        made.start_gateway("--feedback", "--pupil", "conversation", "--wait-s", "0")
+        made.start_gateway("--feedback", "--adapter-per", "conversation", "--wait-s", "0")
         yield made
 
 

@@ -3,20 +3,22 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { adapterOf } from "../../claas/openclaw/feedback_plugin/adapters.js";
 import { Api } from "../../claas/openclaw/feedback_plugin/api.js";
 import { command } from "../../claas/openclaw/feedback_plugin/command.js";
 import { Conversations } from "../../claas/openclaw/feedback_plugin/conversations.js";
-import { pupilOf } from "../../claas/openclaw/feedback_plugin/pupils.js";
 import { Teacher } from "../../claas/openclaw/feedback_plugin/teacher.js";
 import { asked, isOurs, refused } from "../../claas/openclaw/feedback_plugin/words.js";
 
 const URL = "http://api/v1";
 const SETTINGS = { apiUrl: URL, provider: "vllm", alias: "claas", adapter: "openclaw/claas" };
 
-// The API as far as the plugin asks it, one adapter; `failing` is the status of the next update, `until` what it waits for.
+// The API as far as the plugin asks it, one adapter; `failing` is the status of the next update, `until` what it
+// waits for; where `losing`, it is made, and its reply is an error.
 class Scripted {
   constructor() {
-    Object.assign(this, { newest: null, alias: null, taught: [], keys: new Map(), failing: null, until: Promise.resolve(), down: false });
+    Object.assign(this, { newest: null, alias: null, taught: [], keys: new Map(), until: Promise.resolve() });
+    Object.assign(this, { failing: null, losing: false, down: false });
   }
 
   fetch = async (url, { method, headers, body }) => {
@@ -60,6 +62,10 @@ class Scripted {
       this.taught.push(body);
       const receipt = { version: this.newest, timing_ms: { total: 2345 }, distill_result: { metadata: { tokens_processed: 99 } } };
       this.keys.set(key, receipt);
+    }
+    if (this.losing) {
+      this.losing = false;
+      return this.reply(504, { detail: "took too long" });
     }
     return this.reply(200, this.keys.get(key));
   }
@@ -180,15 +186,40 @@ test("a failure is one line that says what to do, and what waited still waits", 
   assert.match(await write("be shorter"), /does not have my last answer on record\. Ask again/);
   say("Hi", "Hello.");
   scripted.failing = 500;
-  assert.equal(
-    await write("be shorter"),
-    "✗ Learning failed, and nothing has changed (loss was nan). Try again, or see the API's log.",
-  );
+  assert.match(await write("be shorter"), /failed or was lost \(loss was nan\): whether I learnt it is not known\. \/feedback now tries again/);
   scripted.failing = 409;
   assert.match(await write("now"), /^✗ Something else is changing me/);
   assert.match(await write("now"), /^Learnt “be shorter”: version 1/);
   scripted.down = true;
   assert.equal(await write("status"), "✗ The CLaaS API at http://api/v1 does not answer (ECONNREFUSED). Start it, then try again.");
+});
+
+test("a lesson whose reply was lost is learnt once, also when more was said since", async () => {
+  const { scripted, say, write } = chat();
+  say("Hi", "Hello.");
+  scripted.losing = true;
+  assert.match(await write("be shorter"), /whether I learnt it is not known/);
+  assert.match(await write("status"), /1 of 1 feedbacks wait/);
+  assert.match(await write("be kinder"), /^Learnt “be shorter”: version 1, .*\nLearnt “be kinder”: version 2, /);
+  assert.deepEqual(scripted.taught.map(({ requests }) => requests.map(({ feedback }) => feedback)), [["be shorter"], ["be kinder"]]);
+  assert.match(await write("undo"), /^I answer as version 1 now/);
+});
+
+test("a lesson given again after an undo is a new lesson, and the alias means what it made", async () => {
+  const { scripted, say, write } = chat();
+  say("Hi", "Hello.");
+  await write("one");
+  for (const version of [2, 3, 4, 5]) {
+    assert.match(await write(version % 2 ? "three" : "two"), new RegExp(`: version ${version}, `));
+    assert.equal(scripted.alias, "openclaw-claas");
+    assert.match(await write("undo"), /^I answer as version 1 now/);
+  }
+  assert.deepEqual(scripted.taught.map(({ from_version }) => from_version), [null, null, 1, 1, 1]);
+});
+
+test("a failure of what teaches nothing says nothing of learning", () => {
+  const line = refused(Object.assign(new Error("busy"), { status: 503, mayHaveLearnt: false }), URL);
+  assert.equal(line, "✗ The CLaaS API failed (busy). Try again, or see its log.");
 });
 
 test("a wrong key is named", async () => {
@@ -204,14 +235,14 @@ test("every failure is one line", () => {
 });
 
 test("everyone, each conversation, or each user has an adapter", () => {
-  const of = (pupil, session, sender) => pupilOf({ ...SETTINGS, pupil }, session, sender).adapter;
+  const of = (adapterPer, session, sender) => adapterOf({ ...SETTINGS, adapterPer }, session, sender).id;
   assert.equal(of("everyone", "a", "x"), "openclaw/claas");
   assert.notEqual(of("conversation", "a", "x"), of("conversation", "b", "x"));
   assert.equal(of("user", "a", "x"), of("user", "b", "x"));
   assert.notEqual(of("user", "a", "x:1"), of("user", "a", "x-1"), "names that read alike are not the same");
   assert.equal(of("user", "a", undefined), of("conversation", "a", undefined));
-  const { adapter, alias } = pupilOf({ ...SETTINGS, pupil: "user" }, "a", "telegram:+49 170/5");
-  assert.match(adapter, /^openclaw\/claas\/telegram-49-170-5-[0-9a-f]{8}$/);
+  const { id, alias } = adapterOf({ ...SETTINGS, adapterPer: "user" }, "a", "telegram:+49 170/5");
+  assert.match(id, /^openclaw\/claas\/telegram-49-170-5-[0-9a-f]{8}$/);
   assert.match(alias, /^claas-telegram-49-170-5-[0-9a-f]{8}$/);
 });
 

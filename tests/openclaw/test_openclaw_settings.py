@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from claas.core.errors import InvalidInput
-from claas.openclaw.configuration import PUPILS, GatewaySettings, configuration, configure
+from claas.openclaw.configuration import ADAPTER_PER, GatewaySettings, configuration, configure
 from claas.openclaw.install import VERSIONS
 from claas.results.settings import EvalConfig
 
@@ -42,7 +42,7 @@ def test_the_system_prompt_is_replaced_by_a_plugin_or_left_alone(tmp_path: Path)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_people_teach_by_a_plugin_that_is_told_what_its_schema_asks_for(tmp_path: Path, version: str) -> None:
     settings = GatewaySettings(
-        version=version, folder=tmp_path, feedback=True, pupil="user", batch=4, system_prompt=None
+        version=version, folder=tmp_path, feedback=True, adapter_per="user", batch=4, system_prompt=None
     )
     told = configuration(settings)
     assert told["gateway"]["controlUi"]["enabled"] is True
@@ -52,7 +52,7 @@ def test_people_teach_by_a_plugin_that_is_told_what_its_schema_asks_for(tmp_path
     schema = json.loads((Path(folder) / "openclaw.plugin.json").read_text())["configSchema"]
     given = told["plugins"]["entries"]["claas-feedback"]["config"]
     assert given.keys() == schema["properties"].keys()
-    assert given["pupil"] in schema["properties"]["pupil"]["enum"] == list(PUPILS)
+    assert given["adapterPer"] in schema["properties"]["adapterPer"]["enum"] == list(ADAPTER_PER)
     assert (given["adapter"], given["alias"], given["batch"]) == ("openclaw/claas", "claas", 4)
     assert "claas-feedback" not in configuration(GatewaySettings(version=version))["plugins"]["entries"]
 
@@ -75,7 +75,7 @@ def test_no_secret_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ({"max_tokens": 0}, "max_tokens must be >= 1"),
         ({"concurrency": 0}, "concurrency must be >= 1"),
         ({"alias": "a/b"}, "invalid alias 'a/b'"),
-        ({"pupil": "nobody"}, "unknown pupil 'nobody'"),
+        ({"adapter_per": "nobody"}, "unknown adapter_per 'nobody'"),
         ({"batch": 0}, "batch must be >= 1"),
         ({"steps": 33}, "steps must be >= 1 and <= 32"),
         ({"wait_s": -1.0}, "wait_s must be >= 0"),

@@ -1,14 +1,14 @@
-// Who is taught: one adapter and alias for everyone, or one for each conversation or user.
+// Which adapter is taught: one for everyone, or one for each conversation or user.
 
 import { createHash } from "node:crypto";
 
 const LONGEST = 40;
 
-// {adapter, alias} of a session. One whose user is not known is taught as a conversation.
-export function pupilOf({ pupil = "everyone", adapter, alias }, sessionKey, sender) {
-  if (pupil === "everyone") return { adapter, alias };
-  const name = nameOf(pupil === "user" && sender ? sender : sessionKey);
-  return { adapter: `${adapter}/${name}`, alias: `${alias}-${name}` };
+// The adapter of a session and the alias that means it: {id, alias}. One whose user is not known has its own.
+export function adapterOf({ adapterPer = "everyone", adapter: id, alias }, sessionKey, sender) {
+  if (adapterPer === "everyone") return { id, alias };
+  const name = nameOf(adapterPer === "user" && sender ? sender : sessionKey);
+  return { id: `${id}/${name}`, alias: `${alias}-${name}` };
 }
 
 // A name that can be part of an adapter's: readable, and never that of another.

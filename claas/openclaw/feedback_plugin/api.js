@@ -1,10 +1,11 @@
 // What the plugin asks the CLaaS API.
 
-// What the API refused; `status` is null where it did not answer.
+// What the API refused; `status` is null where it did not answer. `mayHaveLearnt`: it may have made a version all the same.
 export class Refusal extends Error {
   constructor(status, message) {
     super(message);
     this.status = status;
+    this.mayHaveLearnt = false;
   }
 }
 
@@ -44,8 +45,14 @@ export class Api {
     return this.call("POST", "/rollouts/resolve", { text, prompt });
   }
 
-  teach(requests, from, key) {
-    return this.call("POST", "/feedback", { requests, from_version: from }, { "Idempotency-Key": key });
+  // One update; the same `key` again is the same update. Only a refusal proves that no version was made.
+  async teach(requests, from, key) {
+    try {
+      return await this.call("POST", "/feedback", { requests, from_version: from }, { "Idempotency-Key": key });
+    } catch (error) {
+      error.mayHaveLearnt = error.status === null || error.status < 400 || error.status >= 500;
+      throw error;
+    }
   }
 
   async call(method, path, body, headers = {}) {

@@ -1,6 +1,6 @@
 // /feedback: from what a person wrote to what is said in return.
 
-import { pupilOf } from "./pupils.js";
+import { adapterOf } from "./adapters.js";
 import { asked, HELP, learning, marked, NO_ANSWER, NOTHING_TO_UNDO, NOTHING_WAITS, noted, refused, status, wentTo } from "./words.js";
 
 // The command's handler. `tell(context, sessionKey, text)` says something in the chat later.
@@ -12,22 +12,22 @@ export function command(settings, conversations, teacher, tell) {
     if (kind === "help") return HELP;
     const sessionKey = conversations.sessionOf(context);
     const session = sessionKey ? conversations.of(sessionKey) : {};
-    const pupil = pupilOf(settings, sessionKey ?? "", session.sender);
-    if (kind === "status") return standing(pupil);
-    if (kind === "undo" || kind === "use") return moved(await (kind === "use" ? teacher.go(pupil, version) : teacher.undo(pupil)));
+    const adapter = adapterOf(settings, sessionKey ?? "", session.sender);
+    if (kind === "status") return standing(adapter);
+    if (kind === "undo" || kind === "use") return moved(await (kind === "use" ? teacher.go(adapter, version) : teacher.undo(adapter)));
     if (kind === "teach") {
       if (!session.answer) return NO_ANSWER;
-      const { waiting, lesson } = await teacher.note(pupil, session.answer, feedback);
+      const { waiting, lesson } = await teacher.note(adapter, session.answer, feedback);
       if (lesson) return inTime(lesson, learning(feedback), (text) => tell(context, sessionKey, text));
       if (waiting < teacher.batch) return noted(waiting, teacher.batch);
-    } else if (!teacher.of(pupil).waiting.length) return NOTHING_WAITS;
-    return inTime(teacher.learn(pupil), learning(feedback ?? "what waits"), (text) => tell(context, sessionKey, text));
+    } else if (!teacher.waiting(adapter)) return NOTHING_WAITS;
+    return inTime(teacher.learn(adapter), learning(feedback ?? "what waits"), (text) => tell(context, sessionKey, text));
   }
 
-  async function standing(pupil) {
-    const { inUse, newest } = await teacher.standing(pupil);
-    const { waiting, underWay, last } = teacher.of(pupil);
-    return status({ inUse, newest, waiting: waiting.length, batch: teacher.batch, underWay, last });
+  async function standing(adapter) {
+    const { inUse, newest } = await teacher.standing(adapter);
+    const { underWay, last } = teacher.of(adapter);
+    return status({ inUse, newest, waiting: teacher.waiting(adapter), batch: teacher.batch, underWay, last });
   }
 
   // The lesson's receipt; where that takes too long `meanwhile`, and the receipt, or what went wrong, is told later.

@@ -2,10 +2,10 @@
 
 import { execFile } from "node:child_process";
 
+import { adapterOf } from "./adapters.js";
 import { Api } from "./api.js";
 import { command } from "./command.js";
 import { Conversations } from "./conversations.js";
-import { pupilOf } from "./pupils.js";
 import { Teacher } from "./teacher.js";
 import { isOurs } from "./words.js";
 
@@ -16,7 +16,7 @@ export default {
     const settings = api.pluginConfig;
     const conversations = new Conversations();
     const teacher = new Teacher(new Api(settings.apiUrl, process.env.VLLM_API_KEY), settings);
-    const pupilIn = (sessionKey) => pupilOf(settings, sessionKey, conversations.of(sessionKey).sender);
+    const adapterIn = (sessionKey) => adapterOf(settings, sessionKey, conversations.of(sessionKey).sender);
 
     const warn = (what) => (error) => api.logger.warn(`claas-feedback: ${what}: ${error.message}`);
     api.registerCommand({
@@ -57,12 +57,12 @@ export default {
         const { channelId, conversationId, from, content, metadata } = context;
         heard(sessionKey, channelId, [conversationId, from], metadata?.threadId, metadata?.senderId, content);
       }, { name: "claas-feedback", description: "which session a message belongs to" });
-      if ((settings.pupil ?? "everyone") === "everyone") return teacher.begin(pupilIn("")).catch(warn("beginning"));
+      if ((settings.adapterPer ?? "everyone") === "everyone") return teacher.begin(adapterIn("")).catch(warn("beginning"));
     });
     api.on("before_model_resolve", async (event, { sessionKey }) => {
-      const pupil = pupilIn(sessionKey ?? "");
-      await teacher.begin(pupil).catch(warn("beginning"));
-      if (pupil.alias !== settings.alias) return { providerOverride: settings.provider, modelOverride: pupil.alias };
+      const adapter = adapterIn(sessionKey ?? "");
+      await teacher.begin(adapter).catch(warn("beginning"));
+      if (adapter.alias !== settings.alias) return { providerOverride: settings.provider, modelOverride: adapter.alias };
     });
   },
 };

@@ -70,6 +70,8 @@ export function refused(error, url) {
   switch (true) {
     case error.status === undefined:
       return `✗ The plugin has failed (${said}). The gateway's log may say more.`;
+    case error.mayHaveLearnt:
+      return `✗ The CLaaS API at ${url} failed or was lost (${said}): whether I learnt it is not known. /feedback now tries again, and learns it only once.`;
     case error.status === null:
       return `✗ The CLaaS API at ${url} does not answer (${said}). Start it, then try again.`;
     case error.status === 401:
@@ -81,7 +83,7 @@ export function refused(error, url) {
     case error.status === 409:
       return `✗ Something else is changing me at the moment (${said}). Try again in a little while.`;
     case error.status >= 500:
-      return `✗ Learning failed, and nothing has changed (${said}). Try again, or see the API's log.`;
+      return `✗ The CLaaS API failed (${said}). Try again, or see its log.`;
     default:
       return `✗ The API refuses it: ${said}`;
   }
