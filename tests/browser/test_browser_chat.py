@@ -136,7 +136,7 @@ def test_an_update_whose_receipt_was_lost_is_not_made_twice(visit: Visit, alias:
         ("chat/completions", 400, "beyond the window", "Begin a new conversation."),
         ("feedback", 404, "not on record", "Ask again, then teach."),
         ("feedback", 409, "is being updated", "Something else is changing it at the moment (is being updated)."),
-        ("feedback", 500, "loss was nan", "The API failed, and nothing was learnt (loss was nan). Try again."),
+        ("feedback", 500, "loss was nan", "The API failed (loss was nan). Try again. Whether it learnt is not known;"),
     ],
 )
 def test_what_the_api_refuses_is_said_in_words_and_nothing_typed_is_lost(
@@ -213,6 +213,92 @@ def test_feedback_that_was_given_waits_for_the_key(
         page.locator(".lesson").wait_for()
         page.locator("#turns[aria-busy=false]").wait_for()
         assert page.locator("#in-use").inner_text() == "version 1"
+
+
+def test_a_lesson_that_is_refused_for_want_of_a_key_is_learnt_once_the_key_is_there(
+    profiles: Profiles, locked: Site, tmp_path: Path, alias: str
+) -> None:
+    visitor = Visitor(profiles, locked.url, tmp_path)
+    with visitor.visit(f"/v1/chat?alias={alias}", ignored=[f"{REFUSED} 401 (Unauthorized)"]) as page:
+        page.get_by_label("Key").fill("s3cret")
+        page.keyboard.press("Enter")
+        page.get_by_text("none yet").wait_for()
+        say(page, "Hi")
+        keys: list[str] = []
+
+        def request(it: Any) -> None:
+            if it.url.endswith("/v1/feedback"):
+                keys.append(it.headers["idempotency-key"])
+
+        def refuse(route: Any) -> None:
+            route.fulfill(status=401, json={"detail": "needs the header"})
+
+        page.on("request", request)
+        page.route("**/v1/feedback", refuse, times=1)
+        page.locator(".teach input").fill("Shorter.")
+        page.get_by_role("button", name="Teach").click()
+        page.locator("#key-form:not([hidden])").wait_for()
+        page.get_by_label("Key").fill("s3cret")
+        page.keyboard.press("Enter")
+        page.locator(".lesson").wait_for()
+        page.locator("#turns[aria-busy=false]").wait_for()
+        first, second = keys
+        assert first == second
+        assert page.locator("#in-use").inner_text() == "version 1"
+
+
+def test_the_answer_after_a_lesson_waits_for_the_one_that_is_being_given(visit: Visit, alias: str) -> None:
+    with visit(f"/v1/chat?alias={alias}") as page:
+        say(page, "Hi")
+        page.evaluate(
+            """() => {
+                const asked = window.fetch;
+                window.atOnce = window.most = 0;
+                window.fetch = async (path, options) => {
+                    if (!path.endsWith("/chat/completions")) return asked(path, options);
+                    window.most = Math.max(window.most, ++window.atOnce);
+                    if (options.body.includes("Bye")) await new Promise((go) => (window.go = go));
+                    return asked(path, options).finally(() => window.atOnce--);
+                };
+            }"""
+        )
+        page.locator(".teach input").fill("Shorter.")
+        page.get_by_role("button", name="Teach").click()
+        page.locator("#prompt").fill("Bye")
+        page.keyboard.press("Enter")
+        page.locator(".lesson").wait_for()
+        assert page.locator("#turns").get_attribute("aria-busy") == "true"
+        page.evaluate("window.go()")
+        page.locator("#turns[aria-busy=false]").wait_for()
+        assert page.evaluate("window.most") == 1
+        assert page.locator(".turn").first.locator(".reply").count() == 2
+        assert page.locator(".turn").last.locator(".reply p").inner_text().startswith(f"chat-{alias}@")
+
+
+def test_a_lesson_given_again_after_going_back_is_a_new_lesson(visit: Visit, site: Site, alias: str) -> None:
+    with visit(f"/v1/chat?alias={alias}") as page:
+        say(page, "Hi")
+        for version in (1, 2):
+            teach(page, "Shorter.")
+            assert page.locator("#in-use").inner_text() == f"version {version}"
+            assert httpx.get(f"{site.url}/v1/aliases/{alias}").json()["target"] == f"chat-{alias}"
+            page.get_by_role("button", name="Use version 0").click()
+            page.get_by_text(f"version 0 of {version}").wait_for()
+
+
+def test_a_browser_that_keeps_nothing_talks_and_learns(visit: Visit, alias: str) -> None:
+    with visit("/v1/eval") as page:
+        page.add_init_script(
+            """for (const name of ["localStorage", "sessionStorage"]) {
+                Object.defineProperty(window, name, { get() { throw new DOMException("no", "SecurityError"); } });
+            }"""
+        )
+        page.goto(page.url.replace("/v1/eval", f"/v1/chat?alias={alias}"))
+        say(page, "Hi")
+        teach(page, "Shorter.")
+        assert page.locator("#in-use").inner_text() == "version 1"
+        assert page.get_by_text("This browser keeps no more").count() == 1
+        assert page.locator("#unkept").is_visible()
 
 
 def test_nothing_that_is_said_runs(visit: Visit, alias: str) -> None:

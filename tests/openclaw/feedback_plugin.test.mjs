@@ -217,6 +217,19 @@ test("a lesson given again after an undo is a new lesson, and the alias means wh
   assert.deepEqual(scripted.taught.map(({ from_version }) => from_version), [null, null, 1, 1, 1]);
 });
 
+test("a lesson that is tried again after others taught is the one in use", async () => {
+  const { scripted, say, write } = chat();
+  say("Hi", "Hello.");
+  await write("one");
+  await write("two");
+  await write("undo");
+  scripted.losing = true;
+  assert.match(await write("three"), /whether I learnt it is not known/);
+  scripted.newest += 1; // somebody else's
+  assert.match(await write("now"), /^Learnt “three”: version 3, /);
+  assert.equal(scripted.alias, "openclaw-claas@3");
+});
+
 test("a failure of what teaches nothing says nothing of learning", () => {
   const line = refused(Object.assign(new Error("busy"), { status: 503, mayHaveLearnt: false }), URL);
   assert.equal(line, "✗ The CLaaS API failed (busy). Try again, or see its log.");

@@ -7,14 +7,17 @@
   const part = (id) => document.getElementById(id);
   const alias = page.dataset.alias;
   const place = `claas-chat/${alias}`;
-  const api = new window.claasChat.Api(sessionStorage);
+  const api = new window.claasChat.Api();
   const { inWords } = window.claasChat;
 
-  // turns: [{prompt, answers: [{text, model, rollout, cut}], lessons: [{feedback, version, seconds, tokens}], pending}]
+  // turns: [{prompt, answers: [{text, model, rollout, cut}], lessons: [{feedback, version, seconds, tokens}], pending, failed}]
+  // pending, failed: {feedback, key, from, answer}, the lesson that is to be learnt, or may have been and is tried again
   // lessons: feedback by the name of the version that it made
   const kept = read();
   let meaning = null; // what the alias means, null while it means nothing
-  let answering = false;
+  let answers = Promise.resolve(); // one after the other
+  let answering = 0; // how many are under way or wait for their turn
+  const learning = new Set(); // turns
 
   part("ask").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -27,8 +30,9 @@
   });
   part("prompt").addEventListener("input", fit);
   part("fresh").addEventListener("click", () => {
-    if (answering || kept.turns.some(({ pending }) => pending)) return;
+    if (answering || learning.size || kept.turns.some(({ pending }) => pending)) return;
     kept.turns = [];
+    part("trouble").hidden = true;
     save();
     show();
     part("prompt").focus();
@@ -51,7 +55,7 @@
       part("prompt").focus({ preventScroll: true });
     }, start);
     if (!isThere) return; // without a key, or without the API, what is pending would be lost
-    for (const turn of kept.turns) if (turn.pending) learn(turn); // the page was left while it learnt
+    for (const turn of kept.turns) if (turn.pending) learn(turn); // the page was left while it learnt, or had no key
   }
 
   async function refresh() {
@@ -79,8 +83,20 @@
     show();
   }
 
-  // One more answer to the prompt of a turn, by the version in use.
-  async function ask(turn) {
+  // One more answer to the prompt of a turn, by the version in use, after those that are being given.
+  function ask(turn) {
+    answering += 1;
+    const given = answers.then(() => answer(turn)).finally(() => {
+      answering -= 1;
+      save();
+      show();
+      elementOf(turn)?.scrollIntoView({ block: "nearest" });
+    });
+    answers = given.catch(() => {});
+    return given;
+  }
+
+  async function answer(turn) {
     const before = kept.turns.slice(0, kept.turns.indexOf(turn));
     const messages = before.flatMap(({ prompt, answers }) => [
       { role: "user", content: prompt },
@@ -88,56 +104,60 @@
     ]);
     messages.push({ role: "user", content: turn.prompt });
     const growing = { text: "", model: null, rollout: null, cut: false };
-    answering = true;
     turn.answers.push(growing);
     show();
-    const shown = elementOf(turn).querySelector('.reply[aria-busy="true"] p');
-    shown.scrollIntoView({ block: "nearest" });
+    const onPiece = (text) => {
+      const shown = elementOf(turn)?.querySelector('.reply[aria-busy="true"] p');
+      growing.text = text;
+      if (shown) shown.textContent = text;
+    };
+    elementOf(turn).querySelector('.reply[aria-busy="true"]').scrollIntoView({ block: "nearest" });
     try {
-      Object.assign(growing, await api.answer(alias, messages, (text) => (shown.textContent = text)));
+      Object.assign(growing, await api.answer(alias, messages, onPiece));
     } catch (error) {
       turn.answers.pop();
       throw error;
-    } finally {
-      answering = false;
     }
-    save();
-    show();
-    elementOf(turn)?.scrollIntoView({ block: "nearest" });
   }
 
   function teach(turn, feedback) {
     if (!feedback || turn.pending || answering) return;
-    turn.pending = { feedback, key: newKey(), from: undefined };
+    const { failed } = turn;
+    const isSame = failed?.feedback === feedback && failed.answer?.rollout === turn.answers.at(-1).rollout;
+    turn.pending = isSame ? failed : { feedback, key: newKey() };
     learn(turn);
   }
 
   // Makes the update that is pending; a second call for the same one makes no second update.
   async function learn(turn) {
+    if (learning.has(turn)) return;
+    learning.add(turn);
     const since = Date.now();
     const clock = setInterval(() => {
       const seconds = elementOf(turn)?.querySelector(".learning span");
       if (seconds) seconds.textContent = `${Math.round((Date.now() - since) / 1000)} s`;
     }, 1000);
     show();
+    const lesson = turn.pending;
     const done = await attempt("teach", async () => {
-      const lesson = turn.pending;
       if (!meaning?.loraId) await api.begin(alias);
       await refresh();
       if (lesson.from === undefined) lesson.from = meaning.version < meaning.newest ? meaning.version : null;
+      lesson.answer ??= turn.answers.at(-1);
       save();
-      const made = await api.teach({ ...lesson, loraId: meaning.loraId, prompt: turn.prompt, answer: turn.answers.at(-1) });
-      if (lesson.from !== null) await api.use(alias, meaning.served);
-      turn.lessons.push({ feedback: lesson.feedback, ...made });
+      const made = await api.teach({ ...lesson, loraId: meaning.loraId, prompt: turn.prompt });
       kept.lessons[`${meaning.served}@${made.version}`] = lesson.feedback;
-      turn.pending = null;
       await refresh();
+      if (lesson.from !== null || meaning.version < made.version) await point(made.version);
+      turn.lessons.push({ feedback: lesson.feedback, ...made });
+      turn.pending = turn.failed = null;
     }, () => {
-      turn.pending = turn.failed;
+      turn.pending = lesson;
       learn(turn);
     });
     clearInterval(clock);
-    if (!done) {
+    learning.delete(turn);
+    if (!done && part("key-form").hidden) { // else it is pending until the key is there
       turn.failed = turn.pending;
       turn.pending = null;
     }
@@ -148,12 +168,17 @@
   }
 
   async function use(version) {
-    const target = version === meaning.newest ? meaning.served : `${meaning.served}@${version}`;
     await attempt("answer", async () => {
-      await api.use(alias, target);
-      await refresh();
+      await point(version);
+      for (const turn of kept.turns) turn.failed = null; // what is given again after this is a new lesson
+      save();
     }, () => use(version));
     show();
+  }
+
+  async function point(version) {
+    await api.use(alias, version === meaning.newest ? meaning.served : `${meaning.served}@${version}`);
+    await refresh();
   }
 
   // Whether `work` was done. If not the page says why, with a way to do it again.
@@ -183,8 +208,8 @@
     const focused = document.activeElement?.id;
     part("turns").replaceChildren(...kept.turns.map((turn) => turnOf(turn, typed.get(turn))));
     if (focused) part(focused)?.focus({ preventScroll: true });
-    for (const each of part("ask").querySelectorAll("button")) each.setAttribute("aria-disabled", String(answering));
-    part("turns").setAttribute("aria-busy", String(answering));
+    for (const each of part("ask").querySelectorAll("button")) each.setAttribute("aria-disabled", String(answering > 0));
+    part("turns").setAttribute("aria-busy", String(answering > 0));
   }
 
   function elementOf(turn) {
@@ -328,6 +353,10 @@
 
   function save() {
     const turns = kept.turns.map((turn) => ({ ...turn, answers: turn.answers.filter(({ rollout }) => rollout !== null) }));
-    localStorage.setItem(place, JSON.stringify({ turns: turns.filter(({ answers }) => answers.length), lessons: kept.lessons }));
+    try {
+      localStorage.setItem(place, JSON.stringify({ turns: turns.filter(({ answers }) => answers.length), lessons: kept.lessons }));
+    } catch {
+      part("unkept").hidden = false;
+    }
   }
 })();

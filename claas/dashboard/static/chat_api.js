@@ -6,25 +6,37 @@
   const MOST_TOKENS = 400;
   const STEPS = 8; // optimiser steps of one feedback
 
-  // What the API refused or did not answer. `status` is null where no reply came.
+  // What the API refused or did not answer. `status` is null where no reply came. `mayHaveLearnt`: it may have made a
+  // version all the same.
   class Refusal extends Error {
     constructor(status, message) {
       super(message);
       this.status = status;
+      this.mayHaveLearnt = false;
     }
   }
 
   class Api {
-    constructor(keys) {
-      this.keys = keys;
+    // The key is kept for the tab where the browser keeps anything, else until the page is left.
+    constructor() {
+      try {
+        this.held = sessionStorage.getItem("claas-key");
+      } catch {
+        this.held = null;
+      }
     }
 
     get key() {
-      return this.keys.getItem("claas-key");
+      return this.held;
     }
 
     set key(value) {
-      this.keys.setItem("claas-key", value);
+      this.held = value;
+      try {
+        sessionStorage.setItem("claas-key", value);
+      } catch {
+        // it is asked for again
+      }
     }
 
     // What the alias means: {version, loraId, served, newest}, without an adapter {version: null, served}; null while it
@@ -74,17 +86,29 @@
       return made;
     }
 
-    // One update; the same `key` again is the same update. Returns {version, seconds, tokens}.
+    // One update; the same `key` again is the same update. Returns {version, seconds, tokens}. Only a refusal proves that
+    // no version was made.
     async teach({ loraId, from, prompt, answer, feedback, key }) {
       const about = { lora_id: loraId, prompt, response: answer.text, rollout_id: answer.rollout, feedback };
       const body = { requests: [{ ...about, training: { steps_per_batch: STEPS } }], from_version: from };
-      const receipt = await this.call("POST", "/v1/feedback", body, { "Idempotency-Key": key });
+      let receipt;
+      try {
+        receipt = await this.call("POST", "/v1/feedback", body, { "Idempotency-Key": key });
+      } catch (error) {
+        error.mayHaveLearnt = error.status === null || error.status >= 500;
+        throw error;
+      }
       const tokens = receipt.distill_result.metadata.tokens_processed;
       return { version: receipt.version, seconds: receipt.timing_ms.total / 1000, tokens };
     }
 
     async call(method, path, body, headers) {
-      return (await this.ask(method, path, body, headers)).json();
+      const reply = await this.ask(method, path, body, headers);
+      try {
+        return await reply.json();
+      } catch {
+        throw new Refusal(null, "the reply broke off");
+      }
     }
 
     async ask(method, path, body, headers = {}) {
@@ -136,7 +160,8 @@
   function inWords(error, doing) {
     if (!(error instanceof Refusal)) return `This page has failed: ${error.message}. Load it again.`;
     const because = `(${error.message})`;
-    if (error.status === null) return `The API does not answer ${because}. See that it runs, then try again.`;
+    const unknown = error.mayHaveLearnt ? " Whether it learnt is not known; it learns this once, however often you try." : "";
+    if (error.status === null) return `The API does not answer ${because}. See that it runs, then try again.${unknown}`;
     if (error.status === 401) return "The API does not take this key.";
     if (error.status === 403) return `The API refuses: ${error.message}.`;
     if (doing === "teach" && error.status === 404) {
@@ -147,7 +172,7 @@
     if (error.status === 400 && error.message.includes("window")) {
       return `This is more than the model can read at once ${because}. Begin a new conversation.`;
     }
-    if (error.status >= 500) return `The API failed${doing === "teach" ? ", and nothing was learnt" : ""} ${because}. Try again.`;
+    if (error.status >= 500) return `The API failed ${because}. Try again.${unknown}`;
     return `The API refuses it: ${error.message}.`;
   }
 

@@ -74,7 +74,7 @@ export class Teacher {
       const { served, inUse, newest } = await this.standing(adapter);
       if (batch.from === undefined) batch.from = inUse < newest ? inUse : null;
       const receipt = await this.api.teach(batch.requests, batch.from, batch.key);
-      await this.api.use(adapter.alias, served);
+      await (batch.from === null ? this.api.use(adapter.alias, served) : this.point(adapter, receipt.version));
       if (receipt.version > inUse) state.parents.set(receipt.version, batch.from ?? inUse);
       const said = { seconds: receipt.timing_ms.total / 1000, tokens: receipt.distill_result.metadata.tokens_processed };
       state.last = learnt({ ...said, version: receipt.version, answers: batch.requests.length, feedback: state.underWay });
@@ -101,13 +101,19 @@ export class Teacher {
 
   // Answers as that version. What was taken back can be taught again, and what waits is learnt from there: new lessons.
   async go(adapter, version) {
-    const { served, newest } = await this.standing(adapter);
-    await this.api.use(adapter.alias, version === newest ? served : `${served}@${version}`);
+    const newest = await this.point(adapter, version);
     const { lessons, waiting, failed } = this.of(adapter);
     waiting.unshift(...failed.splice(0).flatMap(({ requests }) => requests));
     lessons.clear();
     waiting.forEach((one) => lessons.set(nameOf(one), null));
     return { version, newest };
+  }
+
+  // Lets the alias mean a version; resolves to the newest one.
+  async point({ id, alias }, version) {
+    const { served, version: newest } = await this.api.newest(id);
+    await this.api.use(alias, version === newest ? served : `${served}@${version}`);
+    return newest;
   }
 
   // What is known of an adapter. `failed`: batches {requests, key, from} to be tried again; `lessons`: by what was said
