@@ -16,7 +16,7 @@ from tests.fakes.engine import FakeEngine
 @pytest.mark.slow
 def test_no_request_made_from_the_schema_breaks_the_api(tmp_path: Path, engine: FakeEngine) -> None:
     with live_api(tmp_path, engine) as url:
-        statuses = fuzz(url, examples=8)
+        statuses = fuzz(url, examples=12)
     assert statuses[200] > 40
     assert {400, 404, 422} <= set(statuses)
     assert engine.sampled

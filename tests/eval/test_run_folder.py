@@ -84,6 +84,10 @@ def test_what_changes_no_measurement_may_differ_and_is_recorded() -> None:
     changed = {
         "claas_url": "http://127.0.0.1:9",
         "plots": False,
+        "plot_formats": ["svg"],
+        "plot_style": "paper",
+        "logger": [],
+        "logger_wait_s": 1.0,
         "max_concurrency": 1,
         "openclaw_alias": "other",
         "prices": Prices(sample=1.0, prefill=1.0, train=1.0),
