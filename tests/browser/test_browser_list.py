@@ -118,7 +118,7 @@ def test_a_run_is_archived_and_brought_back_and_its_note_is_set(visit: Visit, si
     with visit(address("/run", run=SEEDS[2])) as page:
         page.get_by_label("Note", exact=True).fill("left alone")
         with page.expect_navigation():
-            page.get_by_role("button", name="Save").click()
+            page.get_by_role("button", name="Save", exact=True).click()
         with page.expect_navigation():
             page.get_by_role("button", name="Archive").click()
     with visit("/v1/eval") as page:
@@ -139,7 +139,7 @@ def test_without_a_mouse(visit: Visit) -> None:
         page.keyboard.press("Enter")
         assert page.evaluate("document.activeElement.id") == "main", "the first stop skips the navigation"
         tab_to(page, "input[type=search]")
-        page.keyboard.type("seed")
+        page.keyboard.type("checkpoints=[0, 1, 2, 3]")
         follow(page)
         assert sorted(names(page)) == sorted(SEEDS)
         tab_to(page, "thead th a")
