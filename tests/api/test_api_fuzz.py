@@ -20,7 +20,6 @@ def test_no_request_made_from_the_schema_breaks_the_api(tmp_path: Path, engine: 
     assert statuses[200] > 40
     assert {400, 404, 422} <= set(statuses)
     assert engine.sampled
-    assert engine.trained
     assert_stored_whole(tmp_path, engine)
 
 
