@@ -23,7 +23,7 @@ from claas.engines.base import (
 from claas.engines.local.decode import DecodeJob, Decoder
 from claas.engines.local.learner import LocalLearner
 from claas.engines.local.llama import forwards_of
-from claas.engines.local.memory import give_back, share_heaps
+from claas.engines.local.memory import bound_heaps, give_back
 from claas.engines.local.model import LoadedModel
 from claas.engines.local.model_check import checked_once
 from claas.engines.local.prediction import Prediction
@@ -52,7 +52,7 @@ class LocalEngine(VersionedEngine[LocalVersion]):
         lock_timeout_s: float,
         model_check: str = "skipped",
     ) -> None:
-        share_heaps()
+        bound_heaps()
         self._trainer = LocalLearner(base, store)
         super().__init__(self._trainer, lock_timeout_s)
         self._device = base.device
