@@ -23,7 +23,7 @@ from claas.engines.base import (
 from claas.engines.local.decode import DecodeJob, Decoder
 from claas.engines.local.learner import LocalLearner
 from claas.engines.local.llama import forwards_of
-from claas.engines.local.memory import bound_heaps, give_back
+from claas.engines.local.memory import give_back, share_heaps
 from claas.engines.local.model import LoadedModel
 from claas.engines.local.model_check import checked_once
 from claas.engines.local.prediction import Prediction
@@ -52,7 +52,7 @@ class LocalEngine(VersionedEngine[LocalVersion]):
         lock_timeout_s: float,
         model_check: str = "skipped",
     ) -> None:
-        bound_heaps()
+        share_heaps()
         self._trainer = LocalLearner(base, store)
         super().__init__(self._trainer, lock_timeout_s)
         self._device = base.device
@@ -68,7 +68,7 @@ class LocalEngine(VersionedEngine[LocalVersion]):
         decoders = [
             Decoder(forward, base.device, chat.stop_ids, chat.text, chat.opening) for forward in forwards[:threads]
         ]
-        self._batcher = Batcher(decoders, max_batch_rows)
+        self._batcher = Batcher(decoders, max(1, max_batch_rows // threads))
         self._scorer = Scorer(forwards[threads:], base.device, base.config.vocab_size)
 
     @classmethod
@@ -85,10 +85,10 @@ class LocalEngine(VersionedEngine[LocalVersion]):
     ) -> "LocalEngine":
         """Load `base_model`, a name that `claas.models.sources` knows, and restore the adapters under `store_root`.
 
-        A thread decodes at most `max_batch_rows` answers at a time. An update that cannot have its adapter within
-        `lock_timeout_s` raises `Conflict`. With `check_model`, a model that the engine does not compute rightly raises
-        `InvalidInput`. `dtype` is that of
-        `LoadedModel.load`. `persist` makes durable what was written, where the disk alone does not.
+        At most `max_batch_rows` answers are decoded at a time, as many by each thread; urgent ones do not count. An
+        update that cannot have its adapter within `lock_timeout_s` raises `Conflict`. With `check_model`, a model that
+        the engine does not compute rightly raises `InvalidInput`. `dtype` is that of `LoadedModel.load`. `persist`
+        makes durable what was written, where the disk alone does not.
         """
         in_range("max_batch_rows", max_batch_rows, 1)
         base = LoadedModel.load(base_model, recorded_date(store_root), dtype)

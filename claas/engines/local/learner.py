@@ -27,6 +27,7 @@ from claas.engines.local.lora import (
     to_bytes,
     wrap,
 )
+from claas.engines.local.memory import give_back
 from claas.engines.local.model import LoadedModel
 from claas.engines.local.threads import Inbox, Workers, answering
 from claas.engines.local.versions import OPTIMIZER, LocalStore, LocalVersion
@@ -125,7 +126,9 @@ class LocalLearner(Learner[LocalVersion]):
             state = self._store.read_optimizer(parent)
             load_optimizer_tensors(optimizer, {} if state is None else from_bytes(state))
         with clock.timing("distill"):
+            give_back()  # what answers took: an update takes as much again
             metrics = run_update(model, optimizer, [self._example(item, training) for item in items], training)
+            give_back()
         tensors, state = _tensors(model), optimizer_tensors(optimizer)
         return self._save(parent.lora_id, number, parent.shape, to_bytes(tensors), state, key, metrics, clock)
 

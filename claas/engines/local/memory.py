@@ -27,10 +27,8 @@ _LOSS = 13
 """Numbers that the loss and its gradient take at most, for each response token and each token of the vocabulary."""
 _CHOICE = 8
 """Numbers that choosing a token takes at most, for each token of the vocabulary."""
-_ARENA_MAX, _MMAP_THRESHOLD = -8, -3
-"""How glibc calls the number of heaps, and the size from which an allocation is a mapping of its own."""
-_OWN_MAPPING = 2**20
-"""Bytes from which an allocation goes back to the system as soon as it is freed."""
+_ARENA_MAX = -8
+"""How glibc calls the number of heaps."""
 _PROMPT, _ANSWER, _BATCH, _ROWS = 100, 400, 4, 64
 """Tokens of a prompt and of an answer, answers of an update and answers decoded at once, in a step by the defaults."""
 
@@ -148,21 +146,15 @@ def told_memory(memory: Memory, free: int) -> str:
 
 
 def give_back() -> None:
-    """Let the system have what was freed, which glibc keeps."""
+    """Return to the system what was freed, which glibc keeps: over twenty updates, more than the model computes with."""
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def bound_heaps() -> None:
-    """Let threads allocate from two heaps, and large tensors from none.
-
-    glibc gives each thread a heap of its own, keeps in each what was freed there, and after a tensor of 32 MB keeps
-    whatever is smaller. Over twenty updates SmolLM2 grew to twice what it computes with.
-    """
+def share_heaps() -> None:
+    """Let threads allocate from two heaps: glibc gives each its own, and in each keeps what was freed there."""
     with suppress(OSError, AttributeError):  # another C library
-        library = ctypes.CDLL(None)
-        library.mallopt(_ARENA_MAX, 2)
-        library.mallopt(_MMAP_THRESHOLD, _OWN_MAPPING)
+        ctypes.CDLL(None).mallopt(_ARENA_MAX, 2)
 
 
 def free_memory(meminfo: Path = Path("/proc/meminfo"), container: Path = Path("/sys/fs/cgroup")) -> int | None:
