@@ -15,10 +15,10 @@ from typing import Any
 import torch
 
 from claas.core.settings import EMBEDDED, TrainingConfig
-from claas.engines.base import AdapterSpec, SamplingParams, TrainingItem
 from claas.engines.local.engine import LocalEngine
 from claas.engines.local.model import LoadedModel
 from claas.engines.local.versions import LocalStore
+from claas.engines.types import AdapterSpec, SamplingParams, TrainingItem, UpdateRequest
 
 ROWS = 16
 REQUESTS = 48
@@ -113,7 +113,7 @@ async def updating(engine: LocalEngine, base: LoadedModel) -> None:
     keys = iter(range(1000))
 
     async def update() -> int:
-        done = await engine.update("bench", items, TrainingConfig(teacher_top_k=20), str(next(keys)))
+        done = await engine.update(UpdateRequest("bench", items, TrainingConfig(teacher_top_k=20), str(next(keys))))
         return int(done.metrics["steps_per_batch_applied"])
 
     forward_and_backward = bare(base, [len(item.prompt_ids) + len(item.token_ids) for item in items])

@@ -17,10 +17,10 @@ from benchmarks.engine import CONCISE, PROMPTS, bare, generated, seconds, user
 from benchmarks.report import Report
 from claas.core.errors import InvalidInput
 from claas.core.settings import TrainingConfig
-from claas.engines.base import AdapterSpec, Sample, SamplingParams, TrainingItem, Weights
 from claas.engines.local.engine import LocalEngine
 from claas.engines.local.model import LoadedModel
 from claas.engines.local.versions import LocalStore
+from claas.engines.types import AdapterSpec, Sample, SamplingParams, TrainingItem, UpdateRequest, Weights
 
 ROWS = 16
 TOKENS = 64
@@ -83,7 +83,7 @@ async def updating(report: Report, engine: LocalEngine, base: LoadedModel) -> No
     passes = [bare(base, [len(item.prompt_ids) + len(item.token_ids)]) for item in items]
 
     async def update() -> int:
-        await engine.update("bench", items, TrainingConfig(steps_per_batch=STEPS), str(next(keys)))
+        await engine.update(UpdateRequest("bench", items, TrainingConfig(steps_per_batch=STEPS), str(next(keys))))
         return 1
 
     async def floor() -> int:

@@ -21,10 +21,10 @@ from benchmarks.report import Report
 from claas.api.app import create_app
 from claas.api.config import ApiConfig
 from claas.core.settings import EMBEDDED
-from claas.engines.base import Score
 from claas.engines.local.engine import LocalEngine
 from claas.engines.local.model import LoadedModel
 from claas.engines.local.versions import LocalStore
+from claas.engines.types import Score
 
 ROUNDS = 5
 STEPS = 4

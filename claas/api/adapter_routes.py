@@ -20,8 +20,9 @@ from claas.api.services import Served
 from claas.core.checks import adapter_id, alias_name, served_name
 from claas.core.errors import Conflict, Forbidden, InvalidInput, NotFound, StackError
 from claas.core.text import quoted
-from claas.engines.base import AdapterSpec, CheckpointImporter, Weights
+from claas.engines.base import CheckpointImporter
 from claas.engines.store import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from claas.engines.types import AdapterSpec, Weights
 from claas.wire import Count
 from claas.wire.adapters import (
     Alias,

@@ -14,7 +14,8 @@ from claas.api.rollouts import RolloutStore
 from claas.core.concurrency import together, unblocked
 from claas.core.errors import BadRequest
 from claas.core.thinking import told_apart
-from claas.engines.base import Engine, OnPiece, Piece, Sample, SamplingParams, TokenLogprob, Weights
+from claas.engines.base import Engine
+from claas.engines.types import OnPiece, Piece, Sample, SamplingParams, TokenLogprob, Weights
 from claas.wire.chat import (
     AnswerMessage,
     ChatRequest,

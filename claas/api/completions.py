@@ -16,16 +16,8 @@ from claas.api.prompts import require_listable, require_size, stop_strings
 from claas.core.concurrency import both, together, unblocked
 from claas.core.errors import BadRequest, StackError
 from claas.core.text import PART_OF_A_CHARACTER, looks_special
-from claas.engines.base import (
-    Engine,
-    PromptLogprobs,
-    Sample,
-    SamplingParams,
-    TokenIds,
-    TokenLogprob,
-    Weights,
-    require_window,
-)
+from claas.engines.base import Engine
+from claas.engines.types import PromptLogprobs, Sample, SamplingParams, TokenIds, TokenLogprob, Weights, require_window
 from claas.wire.chat import (
     CompletionChoice,
     CompletionLogprobs,

@@ -21,7 +21,8 @@ from claas.core.concurrency import TEXT_THREADS
 from claas.core.errors import BadRequest, Conflict, InvalidInput, NotFound
 from claas.core.settings import SDPO, require_trainable
 from claas.core.text import quoted, visible_key
-from claas.engines.base import Conversation, Engine, Sleeper, TrainingItem, Update
+from claas.engines.base import Engine, Sleeper
+from claas.engines.types import Conversation, TrainingItem, Update, UpdateRequest
 from claas.wire.feedback import (
     DistillResult,
     FeedbackItem,
@@ -109,7 +110,7 @@ class Feedback:
         async with FailureLogged(self._log, path, entry):
             taught = [await _training_item(self._engine, each) for each in matched]
             async with _asleep(self._engine, request.orchestration) as pause:
-                update = await self._engine.update(lora_id, taught, training, key, request.from_version)
+                update = await self._engine.update(UpdateRequest(lora_id, taught, training, key, request.from_version))
         response = _response(update, pause, request_id, lora_id, str(path), started, len(matched))
         await self._log.write(path, _finished(entry, update, response))
         return response

@@ -9,7 +9,8 @@ from claas.api.aliases import Aliases
 from claas.core.checks import name_and_version, served_name
 from claas.core.errors import Conflict, InvalidInput, NotFound, StackError
 from claas.core.text import quoted
-from claas.engines.base import Engine, Weights
+from claas.engines.base import Engine
+from claas.engines.types import Weights
 
 
 class Models:

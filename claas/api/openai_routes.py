@@ -17,7 +17,7 @@ from claas.core.concurrency import TEXT_THREADS
 from claas.core.errors import NotFound, StackError
 from claas.core.settings import MODES
 from claas.dashboard.pages import PAGE_HEADERS, home_page
-from claas.engines.base import Health
+from claas.engines.types import Health
 from claas.wire.adapters import SERVICE_NAME, HealthResponse, ModelCard, ModelList, ServiceInfo, WorkerHealth
 from claas.wire.chat import (
     ChatRequest,

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pydantic import JsonValue
 
 from claas.core.errors import BadRequest, InvalidInput, PromptTooLong
-from claas.engines.base import Conversation, Engine, require_window
+from claas.engines.base import Engine
+from claas.engines.types import Conversation, require_window
 from claas.wire.chat import ChatMessage
 from claas.wire.tokens import room_for_prompt
 

@@ -13,7 +13,7 @@ from claas.api.prompts import GAP, FittedPrompt, last_user_text
 from claas.core.concurrency import TEXT_THREADS
 from claas.core.errors import StackError
 from claas.core.text import visible_key
-from claas.engines.base import Sample, SamplingParams
+from claas.engines.types import Sample, SamplingParams
 from claas.wire.feedback import Rollout, Sampling
 
 _MOST_LOOKED_AT = 1000

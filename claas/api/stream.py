@@ -16,7 +16,7 @@ from claas.api.errors import error_body
 from claas.core.concurrency import together
 from claas.core.errors import ClaasError
 from claas.core.thinking import GrowingSpeech
-from claas.engines.base import Piece, Sample
+from claas.engines.types import Piece, Sample
 from claas.wire.chat import ChatChunk, ChunkChoice, Delta, Usage
 from claas.wire.feedback import Rollout
 

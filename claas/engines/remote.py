@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from claas.core.checks import in_range
 from claas.core.concurrency import together, unblocked
-from claas.engines.base import ContinuationScore, Message, PromptLogprobs, Score, TokenIds, Weights
+from claas.engines.types import ContinuationScore, Message, PromptLogprobs, Score, TokenIds, Weights
 from claas.engines.versioned import MOST_TOP_LOGPROBS, ScoredIds, V, VersionedEngine
 
 

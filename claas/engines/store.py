@@ -18,7 +18,7 @@ from claas.core.checks import adapter_id, served_name, versioned_name
 from claas.core.errors import Conflict, InvalidInput, NotFound, StackError
 from claas.core.files import read_bytes, read_text, sync, write_atomically, writing
 from claas.core.text import quoted
-from claas.engines.base import Update, Weights
+from claas.engines.types import Update, Weights
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"

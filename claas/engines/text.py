@@ -17,8 +17,8 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 from claas.core.errors import BadRequest, InvalidInput
 from claas.core.text import one_line
 from claas.core.thinking import opens_thinking, thinking_tokens
-from claas.engines.base import Message, Prompt, TokenIds, TokenLogprob, told_to_template
 from claas.engines.template import MARK, ChatTemplate, TemplatedTokenizer
+from claas.engines.types import Message, Prompt, TokenIds, TokenLogprob, told_to_template
 
 _log = logging.getLogger(__name__)
 

@@ -16,7 +16,9 @@ from claas.core.concurrency import unblocked
 from claas.core.errors import InvalidInput, PromptTooLong
 from claas.core.hindsight import with_hindsight
 from claas.core.settings import SFT, TrainingConfig
-from claas.engines.base import (
+from claas.engines.store import AdapterLocks, StoredVersion, VersionStore
+from claas.engines.text import ChatFormat, cut, size_of
+from claas.engines.types import (
     AdapterSpec,
     Conversation,
     Message,
@@ -27,12 +29,11 @@ from claas.engines.base import (
     TokenIds,
     TrainingItem,
     Update,
+    UpdateRequest,
     Weights,
     require_window,
     told_to_template,
 )
-from claas.engines.store import AdapterLocks, StoredVersion, VersionStore
-from claas.engines.text import ChatFormat, cut, size_of
 from claas.training.example import TrainingExample
 
 V = TypeVar("V", bound=StoredVersion)
@@ -88,31 +89,22 @@ class Learner(ABC, Generic[V]):
         """Version 0 with given weights. Raises `InvalidInput` where the engine cannot take any."""
         raise InvalidInput("adapters of others are imported with mode=local and mode=modal only")
 
-    async def update(
-        self,
-        lora_id: str,
-        items: Sequence[TrainingItem],
-        training: TrainingConfig,
-        key: str,
-        from_version: int | None = None,
-    ) -> Update:
-        """The receipt of the version that `key` made, now or before. A failure leaves the newest one as it was."""
-        made = self.store.made_by(lora_id, key)
+    async def update(self, request: UpdateRequest) -> Update:
+        """The receipt of the version that the key made, now or before. A failure leaves the newest one as it was."""
+        made = self.store.made_by(request.lora_id, request.key)
         if made is not None:
             return made.receipt(replayed=True)
-        parent = self.store.get(lora_id, from_version)
+        parent = self.store.get(request.lora_id, request.from_version)
         parent.require_base(self.base)
-        number = self.store.versions(lora_id)[-1].version + 1
-        return (await self._next(parent, number, items, training, key)).receipt()
+        number = self.store.versions(request.lora_id)[-1].version + 1
+        return (await self._next(parent, number, request)).receipt()
 
     @abstractmethod
     async def delete(self, lora_id: str) -> bool:
         """Remove an adapter and all its versions; False when there was none."""
 
     @abstractmethod
-    async def _next(
-        self, parent: V, number: int, items: Sequence[TrainingItem], training: TrainingConfig, key: str
-    ) -> V:
+    async def _next(self, parent: V, number: int, request: UpdateRequest) -> V:
         """Make version `number` from `parent`."""
 
     def _example(self, item: TrainingItem, training: TrainingConfig) -> TrainingExample:
@@ -190,18 +182,9 @@ class VersionedEngine(Generic[V]):
         """The weights of an adapter's `version`, or of its newest; of the base model when `lora_id` is None."""
         return self._base if lora_id is None else self._store.get(lora_id, version).weights
 
-    async def update(
-        self,
-        lora_id: str,
-        items: Sequence[TrainingItem],
-        training: TrainingConfig,
-        key: str,
-        from_version: int | None = None,
-    ) -> Update:
-        """One update of the newest version, or of `from_version`, making the next one, exactly once per `key`."""
-        return await self._exclusively(
-            lora_id, lambda: self._learner.update(lora_id, items, training, key, from_version)
-        )
+    async def update(self, request: UpdateRequest) -> Update:
+        """Train the next version of an adapter, exactly once per `request.key`."""
+        return await self._exclusively(request.lora_id, lambda: self._learner.update(request))
 
     async def init_adapter(self, spec: AdapterSpec) -> Weights:
         """Create version 0, which answers exactly as the base model, unless just that exists."""

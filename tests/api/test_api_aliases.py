@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from claas.engines.base import AdapterSpec, Weights
+from claas.engines.types import AdapterSpec, Weights
 from tests.api.client import LORA, NAME, Api, error, item, ok, serving
 from tests.fakes.engine import BASE_MODEL, FakeEngine
 

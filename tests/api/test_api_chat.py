@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from claas.engines.base import AdapterSpec
+from claas.engines.types import AdapterSpec
 from tests.api.client import LORA, NAME, error, item, ok, serving
 from tests.fakes.engine import BASE_MODEL, FakeEngine
 

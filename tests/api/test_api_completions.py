@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from claas.api.completions import legacy_logprobs
-from claas.engines.base import PromptLogprobs, Sample, TokenIds, Weights
+from claas.engines.types import PromptLogprobs, Sample, TokenIds, Weights
 from claas.wire.chat import CompletionResponse
 from tests.api.client import LORA, NAME, Api, error, ok, serving
 from tests.fakes.engine import FakeEngine, token_id, words_ids

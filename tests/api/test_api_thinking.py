@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from claas.api.modes import open_engine
-from claas.engines.base import told_to_template
+from claas.engines.types import told_to_template
 from tests.api.client import Api, error, item, ok, running, serving, settings
 from tests.api.test_api_streaming import events, of_choice
 from tests.fakes.engine import FakeEngine

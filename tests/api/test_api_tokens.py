@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from claas.core.settings import EMBEDDED
-from claas.engines.base import ContinuationScore, Conversation, TokenIds
+from claas.engines.types import ContinuationScore, Conversation, TokenIds
 from claas.tiny import WEIGHTS_DIR
 from tests.api.client import LORA, NAME, Api, error, ok, running, serving, settings
 from tests.fakes.engine import FakeEngine, token_id

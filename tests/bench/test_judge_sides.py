@@ -12,7 +12,7 @@ import pytest
 from claas.bench.judge.__main__ import main
 from claas.bench.judge.answers import Answered, Asked, pairs_of, read_questions, recorded
 from claas.core.errors import InvalidInput
-from claas.engines.base import AdapterSpec, Message, SamplingParams, Weights
+from claas.engines.types import AdapterSpec, Message, SamplingParams, Weights
 from claas.results.benchmarks import BenchmarkFiles
 from tests.bench.benchmark_folders import item
 from tests.bench.rule_judge import RuleJudge

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from claas.core.settings import TrainingConfig
-from claas.engines.base import Engine, Sample, SamplingParams, TrainingItem, Update, Weights
+from claas.engines.base import Engine
+from claas.engines.types import Sample, SamplingParams, TrainingItem, Update, UpdateRequest, Weights
 
 CONCISE = "Be more concise, keep responses under 3 sentences"
 PROMPTS = (
@@ -65,4 +66,4 @@ async def teach(
     weights = await engine.resolve(lora_id)
     samples = [await ask(engine, weights, prompt, temperature=0.7, seed=1) for prompt in prompts]
     training = TrainingConfig(teacher_top_k=20, **config)  # type: ignore[arg-type]  # ints and floats alike
-    return await engine.update(lora_id, items(samples, prompts, feedback), training, key)
+    return await engine.update(UpdateRequest(lora_id, items(samples, prompts, feedback), training, key))

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 from claas.core.errors import Conflict, InvalidInput, PromptTooLong
 from claas.core.settings import TrainingConfig
-from claas.engines.base import AdapterSpec, Engine, TokenIds, Weights
+from claas.engines.base import Engine
 from claas.engines.local import model_check
 from claas.engines.local.engine import LocalEngine
 from claas.engines.local.forward import Forward, GenericForward
@@ -27,6 +27,7 @@ from claas.engines.local.llama import LlamaForward, forwards_of
 from claas.engines.local.lora import base_weights, head_of
 from claas.engines.local.model import LoadedModel, multiplies_bfloat16
 from claas.engines.local.versions import LocalStore
+from claas.engines.types import AdapterSpec, TokenIds, UpdateRequest, Weights
 from tests.engines.architectures import REFUSED, SEEING, SERVED, save
 from tests.engines.talk import PROMPTS, ask, items, unpredicted, user
 
@@ -46,7 +47,7 @@ async def learned(engine: Engine, lora_id: str) -> Weights:
     weights = await engine.init_adapter(AdapterSpec(lora_id, rank=4, alpha=8))
     sample = await ask(engine, weights, PROMPTS[0], 8, 1.0)
     training = TrainingConfig(learning_rate=1e-2, teacher_top_k=20, steps_per_batch=2)
-    return (await engine.update(lora_id, items([sample], PROMPTS[:1]), training, "key")).weights
+    return (await engine.update(UpdateRequest(lora_id, items([sample], PROMPTS[:1]), training, "key"))).weights
 
 
 def told(model: Any, prompt: Sequence[int], answer: Sequence[int]) -> list[float]:

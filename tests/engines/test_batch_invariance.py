@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from claas.engines.base import AdapterSpec, Sample, Weights
+from claas.engines.types import AdapterSpec, Sample, Weights
 from tests.engines.talk import PROMPTS, ask, teach
 
 pytestmark = pytest.mark.anyio

@@ -10,9 +10,9 @@ from transformers import PreTrainedTokenizerFast
 
 from claas.core.errors import InvalidInput
 from claas.core.text import visible
-from claas.engines.base import Conversation, Message
 from claas.engines.store import recorded_date
 from claas.engines.text import ChatFormat
+from claas.engines.types import Conversation, Message
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"

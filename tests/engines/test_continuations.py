@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from claas.core.errors import BadRequest, InvalidInput, PromptTooLong
-from claas.engines.base import AdapterSpec, TokenIds, Weights
 from claas.engines.local.score import Scorer
+from claas.engines.types import AdapterSpec, TokenIds, Weights
 from tests.engines.talk import teach
 
 pytestmark = pytest.mark.anyio

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from claas.core.errors import InvalidInput, StackError
-from claas.engines.base import Sample, SamplingParams
+from claas.engines.types import Sample, SamplingParams
 from tests.engines.talk import PROMPTS, ask, user
 
 pytestmark = pytest.mark.anyio

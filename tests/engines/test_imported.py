@@ -11,7 +11,7 @@ from peft import PeftModel
 from safetensors.torch import load, save
 
 from claas.core.errors import Conflict, InvalidInput, NotFound
-from claas.engines.base import AdapterSpec, TokenIds
+from claas.engines.types import AdapterSpec, TokenIds
 from tests.engines.peft_adapters import files, trained
 from tests.engines.talk import ask, teach
 

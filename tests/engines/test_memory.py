@@ -102,7 +102,7 @@ MEASURED = """
 import torch
 from pathlib import Path
 from claas.core.settings import EMBEDDED, TrainingConfig
-from claas.engines.base import AdapterSpec
+from claas.engines.types import AdapterSpec
 from claas.engines.local.lora import LoraShape, load_adapter, new_tensors, wrap
 from claas.engines.local.model import LoadedModel
 from claas.training.example import TrainingExample

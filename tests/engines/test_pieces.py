@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
-from claas.engines.base import Piece, Sample, SamplingParams
 from claas.engines.local.threads import settled
 from claas.engines.text import TokenBytes, cut
+from claas.engines.types import Piece, Sample, SamplingParams
 from tests.engines.talk import PROMPTS, user
 
 pytestmark = pytest.mark.anyio

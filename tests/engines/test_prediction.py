@@ -12,8 +12,8 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claas.engines.base import AdapterSpec, Sample, SamplingParams, TokenIds, Weights
 from claas.engines.local.prediction import Prediction
+from claas.engines.types import AdapterSpec, Sample, SamplingParams, TokenIds, Weights
 from tests.engines.architectures import save
 from tests.engines.talk import PROMPTS, ask, teach, unpredicted, user
 

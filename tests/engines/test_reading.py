@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from claas.core.errors import BadRequest, InvalidInput, PromptTooLong
-from claas.engines.base import SamplingParams, TokenIds
+from claas.engines.types import SamplingParams, TokenIds
 from tests.engines.talk import teach
 
 pytestmark = pytest.mark.anyio
@@ -32,7 +32,7 @@ async def test_readings_are_those_of_a_transformers_forward_pass(base: Any, engi
 
 
 async def test_a_reading_depends_on_the_weights_and_not_on_the_company(engine: Any) -> None:
-    from claas.engines.base import AdapterSpec
+    from claas.engines.types import AdapterSpec
 
     await engine.init_adapter(AdapterSpec("read", rank=8, alpha=16))
     taught = (await teach(engine, "read", "k")).weights

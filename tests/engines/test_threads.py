@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from claas.core.errors import StackError
-from claas.engines.base import AdapterSpec, Engine, Score, TokenIds
+from claas.engines.base import Engine
 from claas.engines.local import learner
 from claas.engines.local.decode import DecodeJob, Decoder
 from claas.engines.local.score import Scorer
 from claas.engines.local.versions import LocalStore, Staging
+from claas.engines.types import AdapterSpec, Score, TokenIds
 from tests.api.client import error, ok, running, settings
 from tests.engines.talk import PROMPTS, ask, teach, user
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from claas.core.errors import Conflict, InvalidInput, NotFound, StackError
-from claas.engines.base import AdapterSpec
 from claas.engines.local.versions import LocalStore
+from claas.engines.types import AdapterSpec
 from tests.engines.talk import ask, teach
 
 pytestmark = pytest.mark.anyio

@@ -87,12 +87,12 @@ async def collapse_of_the_repeating_adapter(store_dir: Path) -> tuple[dict[str, 
 
 async def store_with_repeating_adapter(root: Path) -> tuple[AdapterVersion, AdapterVersion]:
     """Version 0, and version 1, which answers whatever it is asked with one token for ever."""
-    from claas.engines.base import AdapterSpec
     from claas.engines.local.learner import LocalLearner
     from claas.engines.local.lora import to_bytes
     from claas.engines.local.model import LoadedModel
     from claas.engines.local.versions import LocalStore
     from claas.engines.store import ADAPTER_WEIGHTS
+    from claas.engines.types import AdapterSpec
 
     base, store = LoadedModel.load(EMBEDDED), LocalStore(root / "adapters")
     learner = LocalLearner(base, store)

@@ -12,8 +12,7 @@ from pydantic import JsonValue
 
 from claas.core.checks import adapter_id
 from claas.core.errors import Conflict, NotFound
-from claas.core.settings import TrainingConfig
-from claas.engines.base import (
+from claas.engines.types import (
     AdapterSpec,
     ContinuationScore,
     Health,
@@ -26,25 +25,14 @@ from claas.engines.base import (
     Score,
     TokenIds,
     TokenLogprob,
-    TrainingItem,
     Update,
+    UpdateRequest,
     Weights,
 )
-from claas.engines.base import Sample as EngineSample
+from claas.engines.types import Sample as EngineSample
 
 BASE_MODEL = "fake-base"
 END_OF_TURN = 2
-
-
-@dataclass(frozen=True)
-class Trained:
-    """One update as the engine was asked for it."""
-
-    lora_id: str
-    items: tuple[TrainingItem, ...]
-    training: TrainingConfig
-    key: str
-    from_version: int | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +67,7 @@ class FakeEngine:
     window: int = 4096
     opens_thinking: bool = False
     metrics: dict[str, float] = field(default_factory=lambda: {"total_loss": 0.5, "tokens_processed": 7.0})
-    trained: list[Trained] = field(default_factory=list[Trained])
+    trained: list[UpdateRequest] = field(default_factory=list[UpdateRequest])
     sampled: list[Sampled] = field(default_factory=list[Sampled])
     adapters: dict[str, list[Weights]] = field(default_factory=dict[str, list[Weights]])
     receipts: dict[tuple[str, str], Update] = field(default_factory=dict[tuple[str, str], Update])
@@ -180,14 +168,8 @@ class FakeEngine:
         logprob = -0.5 - _moved(weights)
         return [ContinuationScore((logprob,) * len(each), (False,) * len(each)) for each in continuations]
 
-    async def update(
-        self,
-        lora_id: str,
-        items: Sequence[TrainingItem],
-        training: TrainingConfig,
-        key: str,
-        from_version: int | None = None,
-    ) -> Update:
+    async def update(self, request: UpdateRequest) -> Update:
+        lora_id, key = request.lora_id, request.key
         versions = self._versions(lora_id)
         if (first := self.receipts.get((lora_id, key))) is not None:
             return replace(first, replayed=True)
@@ -197,7 +179,7 @@ class FakeEngine:
         update = Update(weights, dict(self.metrics), {"distill": 3.0, "save": 2.0, "logprobs": 1.0})
         versions.append(weights)
         self.receipts[lora_id, key] = update
-        self.trained.append(Trained(lora_id, tuple(items), training, key, from_version))
+        self.trained.append(request)
         self.after_save()
         return update
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from claas.core.settings import TrainingConfig
-from claas.engines.base import AdapterSpec, TrainingItem, Weights
+from claas.engines.types import AdapterSpec, TrainingItem, UpdateRequest, Weights
 from tests.engines.talk import CONCISE, ask, items, user
 from tests.live.skyrl import INSTALL, MODEL, PYTHON, ROOT, Skyrl, skyrl
 
@@ -113,7 +113,7 @@ async def test_updates_are_those_of_torch(open_tinker: Open, model: Any, tmp_pat
     for number in (1, 2):
         taken = await sampled(engine, weights, seed=number)
         expected = reference.update(taken, training)
-        update = await engine.update(LORA, taken, training, f"key-{number}")
+        update = await engine.update(UpdateRequest(LORA, taken, training, f"key-{number}"))
         weights = update.weights
         made = await reference.tensors_of(engine, weights)
         worst = max(float((made[name] - expected[name]).abs()[~reference.noise[name]].max()) for name in expected)
@@ -131,7 +131,9 @@ async def test_advantages_push_as_they_are_signed_and_weighted(open_tinker: Open
     engine = await open_tinker(tmp_path)
     start = await engine.init_adapter(AdapterSpec(LORA, rank=8))
     taken = await sampled(engine, start)
-    update = await engine.update(LORA, taken, TrainingConfig(learning_rate=RATE, steps_per_batch=2), "key")
+    update = await engine.update(
+        UpdateRequest(LORA, taken, TrainingConfig(learning_rate=RATE, steps_per_batch=2), "key")
+    )
     before, after = [], []
     for item in taken:
         [was, now] = [await engine.read(w, _whole(item)) for w in (start, update.weights)]
@@ -149,7 +151,9 @@ async def test_versions_answer_on_after_newer_ones_and_a_restart(
     versions = [await engine.init_adapter(AdapterSpec(LORA, rank=8)), await engine.init_adapter(AdapterSpec("other"))]
     for key in ("one", "two"):
         taken = await sampled(engine, await engine.resolve(LORA))
-        versions.append((await engine.update(LORA, taken, TrainingConfig(learning_rate=RATE), key)).weights)
+        versions.append(
+            (await engine.update(UpdateRequest(LORA, taken, TrainingConfig(learning_rate=RATE), key))).weights
+        )
 
     async def totals(of: Any) -> list[float]:
         return [total(await of.score(weights, user("What is rain?"), "Water.")) for weights in versions]
@@ -218,7 +222,7 @@ def lines(path: Path) -> list[Any]:
 
 
 def _whole(item: TrainingItem) -> Any:
-    from claas.engines.base import TokenIds
+    from claas.engines.types import TokenIds
 
     return TokenIds((*item.prompt_ids, *item.token_ids))
 

@@ -16,7 +16,7 @@ import pytest
 import claas
 from claas.core.errors import InvalidInput, StackError
 from claas.core.settings import EMBEDDED, TrainingConfig
-from claas.engines.base import AdapterSpec, Sample, TokenIds, Weights
+from claas.engines.types import AdapterSpec, Sample, TokenIds, UpdateRequest, Weights
 from tests.engines.talk import PROMPTS, ask, items, teach, user
 
 PROGRAM = Path(
@@ -131,7 +131,9 @@ async def test_it_pauses_while_somebody_learns(vllm: Any, versions: list[Weights
     assert await vllm.sleep(1)
     assert under_way.done()
     asked = asyncio.create_task(ask(vllm, versions[1], PROMPTS[0], 40))
-    await vllm.update(LORA, items([await under_way], [PROMPTS[0]]), TrainingConfig(teacher_top_k=20), "while it sleeps")
+    await vllm.update(
+        UpdateRequest(LORA, items([await under_way], [PROMPTS[0]]), TrainingConfig(teacher_top_k=20), "while it sleeps")
+    )
     assert not asked.done()
     assert await vllm.wake(True)
     assert (await asked).weights == versions[1]

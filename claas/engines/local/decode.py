@@ -12,11 +12,11 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from claas.engines.base import SamplingParams
 from claas.engines.local.forward import Forward, PrefixCache, SlotCache, round_up
 from claas.engines.local.linear import ModelWeights, Segment
 from claas.engines.local.model import STRIDE
 from claas.engines.local.prediction import Prediction
+from claas.engines.types import SamplingParams
 from claas.engines.versioned import MOST_TOP_LOGPROBS, SampledIds, ScoredIds
 
 _PREFILL_TOKENS = 4096

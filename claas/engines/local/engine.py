@@ -7,7 +7,18 @@ from pathlib import Path
 
 from claas.core.checks import in_range
 from claas.core.concurrency import unblocked
-from claas.engines.base import (
+from claas.engines.local.decode import DecodeJob, Decoder
+from claas.engines.local.learner import LocalLearner
+from claas.engines.local.llama import forwards_of
+from claas.engines.local.memory import give_back, share_heaps
+from claas.engines.local.model import LoadedModel
+from claas.engines.local.model_check import checked_once
+from claas.engines.local.prediction import Prediction
+from claas.engines.local.score import ScoreJob, Scorer, shared_prefix
+from claas.engines.local.threads import Batcher, StreamingText
+from claas.engines.local.versions import AdapterCache, LocalStore, LocalVersion
+from claas.engines.store import recorded_date
+from claas.engines.types import (
     ContinuationScore,
     Health,
     Message,
@@ -20,17 +31,6 @@ from claas.engines.base import (
     TokenIds,
     Weights,
 )
-from claas.engines.local.decode import DecodeJob, Decoder
-from claas.engines.local.learner import LocalLearner
-from claas.engines.local.llama import forwards_of
-from claas.engines.local.memory import give_back, share_heaps
-from claas.engines.local.model import LoadedModel
-from claas.engines.local.model_check import checked_once
-from claas.engines.local.prediction import Prediction
-from claas.engines.local.score import ScoreJob, Scorer, shared_prefix
-from claas.engines.local.threads import Batcher, StreamingText
-from claas.engines.local.versions import AdapterCache, LocalStore, LocalVersion
-from claas.engines.store import recorded_date
 from claas.engines.versioned import MOST_TOP_LOGPROBS, ScoredIds, VersionedEngine
 
 _MOST_THREADS = 4

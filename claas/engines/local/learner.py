@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,8 +14,7 @@ from pydantic import JsonValue
 from torch import Tensor
 
 from claas.core.errors import ClaasError
-from claas.core.settings import TrainingConfig, default_learning_rate
-from claas.engines.base import AdapterSpec, TrainingItem, Weights
+from claas.core.settings import default_learning_rate
 from claas.engines.local.imported import imported
 from claas.engines.local.lora import (
     LoraShape,
@@ -32,6 +31,7 @@ from claas.engines.local.model import LoadedModel
 from claas.engines.local.threads import Inbox, Workers, answering
 from claas.engines.local.versions import OPTIMIZER, LocalStore, LocalVersion
 from claas.engines.store import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from claas.engines.types import AdapterSpec, UpdateRequest, Weights
 from claas.engines.versioned import Clock, Learner
 from claas.training.update import (
     load_optimizer_tensors,
@@ -85,10 +85,8 @@ class LocalLearner(Learner[LocalVersion]):
         """Finish the update that is under way, and begin no other."""
         self._thread.close()
 
-    async def _next(
-        self, parent: LocalVersion, number: int, items: Sequence[TrainingItem], training: TrainingConfig, key: str
-    ) -> LocalVersion:
-        return await self._in_thread("the update", lambda: self._trained(parent, number, items, training, key))
+    async def _next(self, parent: LocalVersion, number: int, request: UpdateRequest) -> LocalVersion:
+        return await self._in_thread("the update", lambda: self._trained(parent, number, request))
 
     async def _in_thread(self, what: str, work: Callable[[], T]) -> T:
         job = LearnJob(what, work)
@@ -114,10 +112,8 @@ class LocalLearner(Learner[LocalVersion]):
         self._adapted(shape)  # so that a shape that cannot be trained is refused now
         return self._save(lora_id, 0, shape, weights, {}, None, {}, Clock())
 
-    def _trained(
-        self, parent: LocalVersion, number: int, items: Sequence[TrainingItem], training: TrainingConfig, key: str
-    ) -> LocalVersion:
-        clock = Clock()
+    def _trained(self, parent: LocalVersion, number: int, request: UpdateRequest) -> LocalVersion:
+        training, clock = request.training, Clock()
         with clock.timing("load"):
             model = self._adapted(parent.shape)
             load_adapter(model, from_bytes(self._store.read_adapter(parent)))
@@ -127,10 +123,11 @@ class LocalLearner(Learner[LocalVersion]):
             load_optimizer_tensors(optimizer, {} if state is None else from_bytes(state))
         with clock.timing("distill"):
             give_back()  # what answers took: an update takes as much again
-            metrics = run_update(model, optimizer, [self._example(item, training) for item in items], training)
+            examples = [self._example(item, training) for item in request.items]
+            metrics = run_update(model, optimizer, examples, training)
             give_back()
         tensors, state = _tensors(model), optimizer_tensors(optimizer)
-        return self._save(parent.lora_id, number, parent.shape, to_bytes(tensors), state, key, metrics, clock)
+        return self._save(parent.lora_id, number, parent.shape, to_bytes(tensors), state, request.key, metrics, clock)
 
     def _adapted(self, shape: LoraShape) -> PeftModel:
         """The base model with an adapter of `shape`, whose values are whatever was trained last."""

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from claas.core.errors import InvalidInput, StackError
 from claas.core.text import one_line
-from claas.engines.base import AdapterSpec
 from claas.engines.local.linear import LinearOp, ModelWeights, linear_op
 from claas.engines.local.model import LoadedModel, linear_layers, matrix_of, named_modules, output_head
+from claas.engines.types import AdapterSpec
 from claas.training.update import trainable_parameters
 
 _PREFIX = "base_model.model."

@@ -11,7 +11,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from claas.core.errors import InvalidInput
-from claas.engines.base import AdapterSpec
+from claas.engines.types import AdapterSpec
 from claas.training.update import MAX_LOGITS, MAX_LOGITS_OF_GPU
 
 _PROGRAM = 500 * 2**20

@@ -19,9 +19,9 @@ from transformers.utils import logging as transformers_logging
 from claas.core.errors import InvalidInput
 from claas.core.settings import EMBEDDED
 from claas.core.text import one_line
-from claas.engines.base import Weights
 from claas.engines.local.memory import ModelSizes, free_memory, require_memory, told_memory
 from claas.engines.text import ChatFormat
+from claas.engines.types import Weights
 from claas.models.sources import model_source
 
 STRIDE = 16

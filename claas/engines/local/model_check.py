@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from claas.core.errors import InvalidInput, StackError
 from claas.core.files import write_atomically
 from claas.core.text import one_line
-from claas.engines.base import AdapterSpec, SamplingParams
 from claas.engines.local.decode import DecodeJob, Decoder
 from claas.engines.local.linear import ModelWeights
 from claas.engines.local.llama import forwards_of
 from claas.engines.local.lora import LoraShape, base_weights, load_adapter, nonzero_tensors, prepared, wrap
 from claas.engines.local.model import LoadedModel
+from claas.engines.types import AdapterSpec, SamplingParams
 from claas.engines.versioned import MOST_TOP_LOGPROBS
 from claas.training.batch import pad, response_logits
 

@@ -14,9 +14,9 @@ import torch
 
 from claas.core.errors import ClaasError, StackError
 from claas.core.text import PART_OF_A_CHARACTER, one_line
-from claas.engines.base import OnPiece, Piece
 from claas.engines.local.decode import DecodeJob, Decoder
 from claas.engines.text import ChatFormat, cut
+from claas.engines.types import OnPiece, Piece
 from claas.engines.versioned import SampledIds
 
 _log = logging.getLogger(__name__)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from claas.core.errors import Conflict, StackError
 from claas.core.files import read_bytes, sync, writing
-from claas.engines.base import Weights
 from claas.engines.local.linear import ModelWeights
 from claas.engines.local.lora import LoraShape, base_weights, from_bytes, prepared
 from claas.engines.local.model import LoadedModel
 from claas.engines.local.threads import answering
 from claas.engines.store import ADAPTER_WEIGHTS, STAGED, StoredVersion, VersionStore
+from claas.engines.types import Weights
 
 OPTIMIZER = "optimizer.safetensors"
 

@@ -13,9 +13,12 @@ from pydantic import JsonValue
 
 from claas.core.checks import in_range
 from claas.core.errors import ClaasError, Forbidden, InvalidInput, StackError
-from claas.core.settings import MODAL_VARIABLES, TrainingConfig
+from claas.core.settings import MODAL_VARIABLES
 from claas.core.text import one_line
-from claas.engines.base import (
+from claas.engines.modal.app import AppDescription
+from claas.engines.modal.rpc import Deployment, packed, result, source
+from claas.engines.store import ADAPTER_WEIGHTS, AdapterLocks, write_directory
+from claas.engines.types import (
     AdapterSpec,
     ContinuationScore,
     Health,
@@ -27,13 +30,10 @@ from claas.engines.base import (
     SamplingParams,
     Score,
     TokenIds,
-    TrainingItem,
     Update,
+    UpdateRequest,
     Weights,
 )
-from claas.engines.modal.app import AppDescription
-from claas.engines.modal.rpc import Deployment, packed, result, source
-from claas.engines.store import ADAPTER_WEIGHTS, AdapterLocks, write_directory
 
 T = TypeVar("T")
 
@@ -170,20 +170,13 @@ class ModalEngine:
         """Log probabilities of each continuation after `prompt`, which is read once for all of them."""
         return await self._service.call("score_continuations", weights, prompt, continuations)
 
-    async def update(
-        self,
-        lora_id: str,
-        items: Sequence[TrainingItem],
-        training: TrainingConfig,
-        key: str,
-        from_version: int | None = None,
-    ) -> Update:
-        """One update of the newest version, or of `from_version`, making the next one, exactly once per `key`.
+    async def update(self, request: UpdateRequest) -> Update:
+        """Train the next version of an adapter, exactly once per `request.key`.
 
         It goes on in the app when the caller is gone or out of time; asked again with its key, it returns its receipt.
         """
-        async with self._locks.holding(lora_id):
-            return await self._service.call("update", lora_id, items, training, key, from_version)
+        async with self._locks.holding(request.lora_id):
+            return await self._service.call("update", request)
 
     async def init_adapter(self, spec: AdapterSpec) -> Weights:
         """Create version 0, which answers exactly as the base model, unless just that exists."""

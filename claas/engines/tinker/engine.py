@@ -10,7 +10,6 @@ from typing import Any
 
 from claas.core.checks import in_range
 from claas.core.errors import BadRequest, ClaasError, StackError
-from claas.engines.base import Health, OnPiece, Prompt, Sample, SamplingParams, Weights
 from claas.engines.remote import RemoteEngine
 from claas.engines.store import recorded_date, write_directory
 from claas.engines.text import ChatFormat
@@ -18,6 +17,7 @@ from claas.engines.tinker.learner import TinkerLearner
 from claas.engines.tinker.names import ServedModel, require_key, require_served
 from claas.engines.tinker.service import TinkerService
 from claas.engines.tinker.versions import TinkerStore, TinkerVersion, complete, digest_of
+from claas.engines.types import Health, OnPiece, Prompt, Sample, SamplingParams, Weights
 from claas.engines.versioned import SampledIds, ScoredIds
 from claas.models.files import TEXT_FILES, model_directory
 

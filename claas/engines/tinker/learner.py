@@ -13,10 +13,10 @@ from claas.core.checks import served_name
 from claas.core.concurrency import TEXT_THREADS, Threads, both, together
 from claas.core.errors import ClaasError, InvalidInput, NotFound
 from claas.core.settings import SFT, TrainingConfig, default_learning_rate, require_trainable
-from claas.engines.base import AdapterSpec, TrainingItem, Weights
 from claas.engines.text import ChatFormat
 from claas.engines.tinker.service import OptimizerStep, TinkerService, TrainingRun
 from claas.engines.tinker.versions import TinkerStore, TinkerVersion
+from claas.engines.types import AdapterSpec, UpdateRequest, Weights
 from claas.engines.versioned import Clock, Learner
 from claas.training.example import TrainingExample
 from claas.training.token_advantages import Advantages, Judged, advantages, as_they_are
@@ -92,11 +92,10 @@ class TinkerLearner(Learner[TinkerVersion]):
             run = await self._service.restored_run(path)
         return (await self._save(run, lora_id, 0, info.lora_rank, None, {}, clock, source=path)).weights
 
-    async def _next(
-        self, parent: TinkerVersion, number: int, items: Sequence[TrainingItem], training: TrainingConfig, key: str
-    ) -> TinkerVersion:
+    async def _next(self, parent: TinkerVersion, number: int, request: UpdateRequest) -> TinkerVersion:
+        training = request.training
         require_trainable("tinker", training)
-        examples = await TEXT_THREADS.run(lambda: [self._example(item, training) for item in items])
+        examples = await TEXT_THREADS.run(lambda: [self._example(item, training) for item in request.items])
         clock = Clock()
         with clock.timing("logprobs"):
             made, run = await both(self._data(examples, parent, training), self._run(parent))
@@ -108,7 +107,7 @@ class TinkerLearner(Learner[TinkerVersion]):
             bound = training.max_grad_norm * tokens
             steps = await run.train(made.data, loss, training.steps_per_batch, rate, bound)
         metrics = {**made.metrics, **_step_metrics(steps, tokens), **_billed(examples, training)}
-        record = await self._save(run, parent.lora_id, number, parent.rank, key, metrics, clock)
+        record = await self._save(run, parent.lora_id, number, parent.rank, request.key, metrics, clock)
         await self._give_up_old(parent.lora_id)
         return record
 

@@ -12,9 +12,9 @@ from tinker.lib.base_url import resolve_base_url  # pyright: ignore[reportMissin
 
 from claas.core.concurrency import TEXT_THREADS
 from claas.core.errors import StackError
-from claas.engines.base import SamplingParams
 from claas.engines.tinker.calls import BoundedCalls
 from claas.engines.tinker.names import ServedModel, require_served
+from claas.engines.types import SamplingParams
 from claas.engines.versioned import SampledIds, ScoredIds
 from claas.training.token_advantages import Datum
 

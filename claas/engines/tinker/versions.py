@@ -16,8 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 from claas.core.checks import adapter_id
 from claas.core.errors import Conflict, NotFound, StackError
 from claas.core.files import dump_json, read_bytes, set_aside, write_atomically
-from claas.engines.base import Weights
 from claas.engines.store import ADAPTER_CONFIG, ADAPTER_WEIGHTS, StoredVersion, VersionStore
+from claas.engines.types import Weights
 
 _UNNEEDED = "unneeded.json"
 _log = logging.getLogger(__name__)

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from claas.core.errors import NotFound
 from claas.core.files import writing
-from claas.engines.base import AdapterSpec, Weights
 from claas.engines.local.lora import LoraShape, config_json, new_tensors, to_bytes
 from claas.engines.local.model import LoadedModel
 from claas.engines.store import ADAPTER_CONFIG, ADAPTER_WEIGHTS, write_directory
+from claas.engines.types import AdapterSpec, Weights
 from claas.engines.vllm.client import VllmClient
 
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from claas.core.concurrency import together
 from claas.core.errors import BadRequest, InvalidInput
-from claas.engines.base import AdapterSpec, SamplingParams, Weights
 from claas.engines.local.lora import LoraShape, load_adapter, nonzero_tensors, wrap
 from claas.engines.local.model import LoadedModel
+from claas.engines.types import AdapterSpec, SamplingParams, Weights
 from claas.engines.versioned import MOST_TOP_LOGPROBS, ScoredIds
 from claas.engines.vllm.adapters import LoadedAdapters, adapter_files, zeros
 from claas.engines.vllm.client import VllmClient

@@ -13,7 +13,7 @@ import httpx
 from claas.core.errors import BadRequest, ClaasError, Forbidden, InvalidInput, NotFound, StackError
 from claas.core.http_pools import HttpPools
 from claas.core.text import one_line
-from claas.engines.base import SamplingParams
+from claas.engines.types import SamplingParams
 from claas.engines.versioned import SampledIds, ScoredIds
 from claas.engines.vllm.settings import KEY_VARIABLE
 

@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 from pydantic import JsonValue
 
 from claas.core.errors import ClaasError, NotFound, StackError
-from claas.engines.base import AdapterSpec, Health, OnPiece, Prompt, Sample, SamplingParams, Weights
 from claas.engines.local.learner import LocalLearner
 from claas.engines.local.lora import config_json, kind_of
 from claas.engines.local.model import LoadedModel, linear_layers
 from claas.engines.local.versions import LocalStore, LocalVersion
 from claas.engines.remote import RemoteEngine
 from claas.engines.store import ADAPTER_CONFIG, ADAPTER_WEIGHTS, recorded_date
+from claas.engines.types import AdapterSpec, Health, OnPiece, Prompt, Sample, SamplingParams, Weights
 from claas.engines.versioned import ScoredIds
 from claas.engines.vllm.adapters import LoadedAdapters, emptied, zeros
 from claas.engines.vllm.check import largest_gap

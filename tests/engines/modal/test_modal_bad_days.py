@@ -15,9 +15,9 @@ from modal_proto import api_pb2
 import claas
 from claas.core.errors import ClaasError, Forbidden, InvalidInput, StackError
 from claas.core.settings import TrainingConfig
-from claas.engines.base import AdapterSpec, SamplingParams, TrainingItem
 from claas.engines.modal.app import Host
 from claas.engines.modal.rpc import packed, result, source
+from claas.engines.types import AdapterSpec, SamplingParams, TrainingItem, UpdateRequest
 
 pytestmark = pytest.mark.anyio
 
@@ -141,8 +141,8 @@ async def test_an_update_whose_caller_is_gone_is_made_once(open_modal: Opened) -
     engine = await open_modal()
     items = await answered(engine)
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(engine.update(LORA, items, TRAINING, "first"), 0.05)
-    again = await engine.update(LORA, items, TRAINING, "first")
+        await asyncio.wait_for(engine.update(UpdateRequest(LORA, items, TRAINING, "first")), 0.05)
+    again = await engine.update(UpdateRequest(LORA, items, TRAINING, "first"))
     assert (again.weights.version, again.replayed) == (1, True)
     assert (await engine.resolve(LORA)).version == 1
 
@@ -152,12 +152,12 @@ async def test_a_container_killed_before_the_commit_has_made_nothing(fake: Any, 
     items = await answered(engine)
     fake.refused_commits = 1000
     with pytest.raises(StackError, match="Modal did not commit the volume of adapters: there are open files"):
-        await engine.update(LORA, items, TRAINING, "first")
+        await engine.update(UpdateRequest(LORA, items, TRAINING, "first"))
     assert (await engine.resolve(LORA)).version == 0, "nobody is answered by what may be lost"
     await fake.kill()
     fake.refused_commits = 0
     assert (await engine.resolve(LORA)).version == 0
-    again = await engine.update(LORA, items, TRAINING, "first")
+    again = await engine.update(UpdateRequest(LORA, items, TRAINING, "first"))
     assert (again.weights.version, again.replayed) == (1, False)
 
 
@@ -168,10 +168,10 @@ async def test_a_container_killed_after_the_commit_tells_the_receipt_when_asked_
     items = await answered(engine)
     fake.losing_replies = True
     with pytest.raises(StackError, match="Modal failed at update: the container was killed"):
-        await engine.update(LORA, items, TRAINING, "first")
+        await engine.update(UpdateRequest(LORA, items, TRAINING, "first"))
     await fake.kill()
     fake.losing_replies = False
-    again = await engine.update(LORA, items, TRAINING, "first")
+    again = await engine.update(UpdateRequest(LORA, items, TRAINING, "first"))
     assert (again.weights.version, again.replayed) == (1, True)
     assert (await engine.resolve(LORA)).version == 1
 

@@ -12,7 +12,17 @@ import pytest
 
 from claas.core.errors import BadRequest, ClaasError, Conflict, InvalidInput, NotFound, PromptTooLong, StackError
 from claas.core.settings import TrainingConfig
-from claas.engines.base import AdapterSpec, Engine, Piece, Sample, SamplingParams, TokenIds, TrainingItem, Weights
+from claas.engines.base import Engine
+from claas.engines.types import (
+    AdapterSpec,
+    Piece,
+    Sample,
+    SamplingParams,
+    TokenIds,
+    TrainingItem,
+    UpdateRequest,
+    Weights,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -34,7 +44,7 @@ async def trained(engine: Engine, key: str = "first") -> tuple[Weights, Any]:
     """A new adapter and the receipt of an update of it."""
     made = await engine.init_adapter(AdapterSpec(LORA, rank=8, seed=3))
     sample = await engine.sample(made, TURN, GREEDY)
-    return made, await engine.update(LORA, [item(sample)], training(), key)
+    return made, await engine.update(UpdateRequest(LORA, [item(sample)], training(), key))
 
 
 async def everything(engine: Engine) -> list[object]:
@@ -122,7 +132,9 @@ async def test_what_was_made_is_on_the_volume_and_an_update_is_never_made_twice(
     again = await open_modal()
     assert await again.resolve(LORA) == update.weights
     sample = await again.sample(await again.resolve(LORA, 0), TURN, GREEDY)
-    assert await again.update(LORA, [item(sample)], training(), "first") == replace(update, replayed=True)
+    assert await again.update(UpdateRequest(LORA, [item(sample)], training(), "first")) == replace(
+        update, replayed=True
+    )
     assert fake.commits == 2
     assert await again.delete_adapter(LORA)
     assert fake.commits == 3

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from claas.core.errors import BadRequest, ClaasError, Conflict, Forbidden, InvalidInput, NotFound, StackError
-from claas.engines.base import AdapterSpec
 from claas.engines.tinker.calls import BoundedCalls
 from claas.engines.tinker.names import require_key
+from claas.engines.types import AdapterSpec, UpdateRequest
 from tests.engines.talk import ask
 from tests.engines.tinker.test_tinker_engine import LORA, QUICK, batch, taught
 from tests.fakes.tinker_service import FakeTinker
@@ -111,10 +111,10 @@ async def test_a_failed_update_leaves_the_newest_version_and_can_be_made_again(
     taken = await batch(engine)
     fake.broken = "the node was lost"
     with pytest.raises(StackError, match="the node was lost"):
-        await engine.update(LORA, taken, QUICK, "key")
+        await engine.update(UpdateRequest(LORA, taken, QUICK, "key"))
     assert await engine.resolve(LORA) == start
     fake.broken = None
-    update = await engine.update(LORA, taken, QUICK, "key")
+    update = await engine.update(UpdateRequest(LORA, taken, QUICK, "key"))
     assert (update.weights.version, update.replayed) == (1, False)
     assert fake.runs[fake.bodies("save_weights")[-1]["model_id"]] == QUICK.steps_per_batch, "from the checkpoint, anew"
 
@@ -127,7 +127,7 @@ async def test_checkpoints_of_an_update_that_failed_half_way_are_deleted_later(
     taken = await batch(engine)
     fake.statuses["save_weights_for_sampler"] = 400
     with pytest.raises(BadRequest):
-        await engine.update(LORA, taken, QUICK, "key")
+        await engine.update(UpdateRequest(LORA, taken, QUICK, "key"))
     assert len(fake.checkpoints) == 3, "the state was saved, and nobody will use it"
     fake.statuses.clear()
     await taught(await open_tinker(), "key")

@@ -13,8 +13,9 @@ import pytest
 
 from claas.core.errors import BadRequest, Conflict, InvalidInput, NotFound, PromptTooLong
 from claas.core.settings import TrainingConfig
-from claas.engines.base import AdapterSpec, Engine, SamplingParams, TokenIds, TrainingItem, Update
+from claas.engines.base import Engine
 from claas.engines.tinker.versions import digest_of
+from claas.engines.types import AdapterSpec, SamplingParams, TokenIds, TrainingItem, Update, UpdateRequest
 from tests.engines.talk import CONCISE, ask, items, user
 from tests.engines.tinker.words import chat, completion_ids
 from tests.fakes.tinker_service import FakeTinker, logprobs
@@ -32,7 +33,7 @@ async def batch(engine: Engine, prompts: Sequence[str] = PROMPTS) -> list[Traini
 
 
 async def taught(engine: Engine, key: str, training: TrainingConfig = QUICK) -> Update:
-    return await engine.update(LORA, await batch(engine), training, key)
+    return await engine.update(UpdateRequest(LORA, await batch(engine), training, key))
 
 
 async def test_an_answer_is_as_the_service_sampled_it(open_tinker: Any, fake: FakeTinker) -> None:
@@ -119,9 +120,9 @@ async def test_an_earlier_version_learns_from_its_own_checkpoint(open_tinker: An
     engine = await open_tinker()
     await engine.init_adapter(AdapterSpec(LORA, rank=8))
     taken = await batch(engine)
-    await engine.update(LORA, taken, QUICK, "first")
+    await engine.update(UpdateRequest(LORA, taken, QUICK, "first"))
     assert fake.bodies("load_weights") == []
-    made = await engine.update(LORA, taken, QUICK, "second", from_version=0)
+    made = await engine.update(UpdateRequest(LORA, taken, QUICK, "second", from_version=0))
     assert made.weights.version == 2
     (restored,) = fake.bodies("load_weights")
     assert "000000" in restored["path"]
@@ -131,7 +132,7 @@ async def test_an_update_trains_on_teacher_less_student(open_tinker: Any, fake: 
     engine = await open_tinker()
     await engine.init_adapter(AdapterSpec(LORA, rank=8, seed=3))
     taken = await batch(engine)
-    update = await engine.update(LORA, taken, QUICK, "key")
+    update = await engine.update(UpdateRequest(LORA, taken, QUICK, "key"))
     first, second = fake.bodies("forward_backward")
     assert first["forward_backward_input"]["loss_fn"] == "importance_sampling"
     assert first["forward_backward_input"] == second["forward_backward_input"], (
@@ -168,7 +169,7 @@ async def test_sft_trains_on_the_answers_as_they_are(open_tinker: Any, fake: Fak
     engine = await open_tinker()
     await engine.init_adapter(AdapterSpec(LORA, rank=8, seed=3))
     taken = await batch(engine)
-    update = await engine.update(LORA, taken, replace(QUICK, objective="sft"), "key")
+    update = await engine.update(UpdateRequest(LORA, taken, replace(QUICK, objective="sft"), "key"))
     asked = fake.bodies("forward_backward")[0]["forward_backward_input"]
     assert asked["loss_fn"] == "cross_entropy"
     for item, datum in zip(taken, asked["data"], strict=True):
@@ -185,7 +186,7 @@ async def test_all_steps_are_submitted_before_any_is_waited_for(open_tinker: Any
     await engine.init_adapter(AdapterSpec(LORA))
     taken = await batch(engine)
     fake.delay_s = 0.5
-    await engine.update(LORA, taken, QUICK, "key")
+    await engine.update(UpdateRequest(LORA, taken, QUICK, "key"))
     training = [span for span in fake.spans if span[0] in ("forward_backward", "optim_step")]
     assert len(training) == 4
     assert max(begun for _, begun, _ in training) < min(done for _, _, done in training)
@@ -232,10 +233,10 @@ async def test_a_key_trains_once_even_after_a_restart(open_tinker: Any, fake: Fa
     engine = await open_tinker()
     await engine.init_adapter(AdapterSpec(LORA))
     taken = await batch(engine)
-    update = await engine.update(LORA, taken, QUICK, "key")
+    update = await engine.update(UpdateRequest(LORA, taken, QUICK, "key"))
     trained = len(fake.bodies("forward_backward"))
     for again in (engine, await open_tinker()):
-        replay = await again.update(LORA, taken, QUICK, "key")
+        replay = await again.update(UpdateRequest(LORA, taken, QUICK, "key"))
         assert replay == Update(update.weights, update.metrics, update.timing_ms, replayed=True)
     assert len(fake.bodies("forward_backward")) == trained
 
@@ -262,7 +263,7 @@ async def test_old_versions_are_given_up_where_only_the_last_are_kept(open_tinke
     for version in (0, 1):
         with pytest.raises(NotFound, match="keep_versions"):
             await engine.resolve(LORA, version)
-    replay = await engine.update(LORA, [], QUICK, "one")
+    replay = await engine.update(UpdateRequest(LORA, [], QUICK, "one"))
     assert (replay.replayed, replay.weights) == (True, updates[0].weights), "its receipt stays"
 
 
@@ -328,7 +329,7 @@ async def test_a_checkpoint_of_others_is_taught_on_and_left_as_it_is(open_tinker
     score = await engine.score(mine, user("What is rain?"), "Water.")
     prompt = chat().prompt_ids(user("What is rain?"))
     assert score.logprobs == pytest.approx(logprobs([*prompt, *completion_ids("Water.")], 5)[len(prompt) - 1 :])
-    assert (await engine.update(LORA, await batch(engine), QUICK, "key")).weights.version == 1
+    assert (await engine.update(UpdateRequest(LORA, await batch(engine), QUICK, "key"))).weights.version == 1
     asked = len(fake.asked)
     for again in (engine, await open_tinker()):
         assert await again.import_checkpoint(LORA, theirs) == mine

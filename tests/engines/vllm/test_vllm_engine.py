@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from claas.core.errors import InvalidInput, NotFound, PromptTooLong, StackError
-from claas.engines.base import AdapterSpec, TokenIds
 from claas.engines.local.lora import LoraShape, config_json, load_adapter, nonzero_tensors, to_bytes, wrap
+from claas.engines.types import AdapterSpec, TokenIds
 from tests.engines.talk import ask, user
 from tests.fakes.vllm_server import FakeVllm
 
