@@ -21,7 +21,6 @@ from claas.dashboard.chat_page import CHAT_PAGE_HEADERS, chat_page
 from claas.dashboard.cohort_page import CohortAddresses, CohortQuery, benchmark_item_page, cohort_csv_of, cohort_page
 from claas.dashboard.compare_page import compare_page, require_comparable
 from claas.dashboard.feedback import feedback_page
-from claas.dashboard.foreign_page import foreign_run_page
 from claas.dashboard.pages import (
     BENCH_ROOT,
     CHART_PAGE_HEADERS,
@@ -33,7 +32,7 @@ from claas.dashboard.pages import (
     render,
 )
 from claas.dashboard.run_list import RunQuery, runs_page
-from claas.dashboard.run_page import plot_file, run_page
+from claas.dashboard.run_page import foreign_run_page, plot_file, run_page
 from claas.dashboard.step_choice import StepQuery, TranscriptFilter
 from claas.dashboard.step_page import recorded_step_page
 from claas.results.foreign import is_of_kfallah_claas, read_foreign_run

@@ -14,13 +14,12 @@ from pydantic import BaseModel, ValidationError
 from claas.core.errors import ClaasError, InvalidInput
 from claas.core.files import read_text, write_atomically, writing
 from claas.core.output import Done, Parser, ended
-from claas.dashboard.aggregate_page import aggregate_page
 from claas.dashboard.assets import asset
 from claas.dashboard.compare_page import MOST_ITEMS, MOST_RUNS, compared_run, comparison_page, overlaid
 from claas.dashboard.distinctions import seeds_of_one_configuration
 from claas.dashboard.pages import Addresses, render
 from claas.dashboard.private import Private, shared_run
-from claas.dashboard.report import Held, held_in
+from claas.dashboard.report import Held, aggregate_page, held_in
 from claas.dashboard.run_list import OF_EVERY_ROW
 from claas.dashboard.run_page import run_values
 from claas.results.aggregating import aggregate

@@ -1,8 +1,11 @@
-"""`report.html`: the page of a run in one file, scripts, pictures and transcripts too, to be read without a server."""
+"""Pages in one file, to be read without a server: `report.html` of a run, and `aggregate.html` of several seeds.
+
+A report holds its scripts, its pictures and as many transcripts as fit.
+"""
 
 import base64
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -16,6 +19,8 @@ from claas.dashboard.pages import policy_hash, render
 from claas.dashboard.run_page import picture_names, plot_file, run_values
 from claas.dashboard.step_choice import StepQuery, TranscriptFilter, paired
 from claas.dashboard.step_page import read_with_baseline, step_fragment, step_view
+from claas.results.aggregate import Aggregate
+from claas.results.keys import keys_of_schema_1, titles
 from claas.results.overview import cache_row
 from claas.results.run_index import RunIndex, errors_named_after, read_run
 
@@ -24,6 +29,8 @@ MOST_BYTES = 8_000_000
 
 MOST_STEPS = 6
 """Measurements of a preference whose transcripts the report holds: the first, the last, and others evenly between."""
+
+AGGREGATE_PAGE = "aggregate.html"
 
 _SCRIPTS = ("drawer.js", "plotly.js", "charts.js", "saving.js")
 
@@ -126,5 +133,20 @@ def _id(preference: str, asked: StepQuery) -> str:
 
 def _pictures(run: RunIndex) -> dict[str, str]:
     """The run's PNGs as addresses that hold them, for readers without scripts."""
-    pictures = {name: plot_file(run.files.root, name).read_bytes() for name in picture_names(run.files.root)}
-    return {name: f"data:image/png;base64,{base64.b64encode(png).decode()}" for name, png in pictures.items()}
+    return {name: _png_address(plot_file(run.files.root, name).read_bytes()) for name in picture_names(run.files.root)}
+
+
+def write_aggregate_page(folder: Path, made: Aggregate, plots: Mapping[str, bytes]) -> Path:
+    """Write `aggregate.html` into the folder, and return its path; `plots` are PNG files by preference."""
+    write_atomically(folder / AGGREGATE_PAGE, aggregate_page(made, plots))
+    return folder / AGGREGATE_PAGE
+
+
+def aggregate_page(made: Aggregate, plots: Mapping[str, bytes]) -> str:
+    """What runs of several seeds show together, as HTML."""
+    pictures = {name: _png_address(png) for name, png in plots.items()}
+    return render("aggregate.html", made=made, pictures=pictures, titles=titles(keys_of_schema_1()))
+
+
+def _png_address(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

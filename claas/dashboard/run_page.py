@@ -13,6 +13,7 @@ from claas.dashboard.drawings import FlipDrawing, flip_drawing
 from claas.dashboard.pages import Addresses, render
 from claas.results.charts import declared_in
 from claas.results.efficiency import flip_of, in_user_units
+from claas.results.foreign import ForeignRun
 from claas.results.keys import Key, keys_of_schema_1, titles
 from claas.results.labels import NO_LABELS, Labels, read_labels
 from claas.results.overview import RunRow, overview, step_seconds, summaries
@@ -196,3 +197,23 @@ def _steps(history: History) -> list[StepRow]:
 
 def _step_row(updates: int, record: Baseline | StepRecord, seconds: float | None) -> StepRow:
     return StepRow(updates, flat(record.eval), lost(record.counts), seconds)
+
+
+def foreign_run_page(run: ForeignRun, addresses: Addresses) -> str:
+    """The page of a run of kfallah/CLaaS: its curves and its transcripts.
+
+    It has no intervals, because those runs do not record what intervals would be computed from.
+    """
+    return render(
+        "foreign.html",
+        run=run,
+        addresses=addresses,
+        shown=charts_of(run.histories, {}, lambda history, updates, criterion: None),
+        records={
+            name: [
+                *([(0, history.baseline)] if history.baseline else []),
+                *((step.step + 1, step) for step in history.steps),
+            ]
+            for name, history in run.histories.items()
+        },
+    )

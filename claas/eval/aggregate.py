@@ -65,7 +65,7 @@ def show_aggregate(
     That is by default the folder that they are in. `formats` and `style` are of the plots.
     `InvalidInput` where they are no seeds of one configuration.
     """
-    from claas.dashboard.aggregate_page import write_aggregate_page  # only now: pages, and matplotlib
+    from claas.dashboard.report import write_aggregate_page  # only now: pages, and matplotlib
     from claas.results.aggregate_figure import aggregate_plots
     from claas.results.look import look_of, write_picture
 

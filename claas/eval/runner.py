@@ -36,7 +36,6 @@ from claas.eval.run.user import SimulatedUser, open_user, require_user
 from claas.eval.stacks.open_stack import check_stack, open_stack
 from claas.eval.stacks.stack import Stack, WrongWeights
 from claas.results import summary
-from claas.results.efficiency import flip_of
 from claas.results.records import History
 from claas.results.run_files import RESERVED, PreferenceRecords
 from claas.results.sessions import session
@@ -107,16 +106,17 @@ def _opening(config: EvalConfig) -> str:
 def _draw(run: OpenRun, tracks: Sequence[Track], results: RunResults) -> None:
     """Write the pictures and the report, which is a page."""
     from claas.dashboard.report import write_report  # only now: a run need not wait for its pages and for matplotlib
-    from claas.results.figure import write_flips, write_plots, write_transfer
+    from claas.results.figure import write_plots
 
-    found = {track.name: flip_of(results.preferences[track.name], track.flips_at) for track in tracks}
-    flips = {name: flip for name, flip in found.items() if flip is not None}
     with writing(run.files.plots):
-        write_plots(run.files.root, run.run_id, run.config, results.preferences)
-        if results.summary.transfer is not None:
-            write_transfer(run.files.root, run.run_id, run.config, results.summary.transfer)
-        if flips:
-            write_flips(run.files.root, run.run_id, run.config, flips)
+        write_plots(
+            run.files.root,
+            run.run_id,
+            run.config,
+            results.preferences,
+            transfer=results.summary.transfer,
+            flips_at={track.name: track.flips_at for track in tracks},
+        )
     write_report(run.files.root, ended=True)
 
 

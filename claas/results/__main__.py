@@ -61,7 +61,7 @@ def _plots(asked: argparse.Namespace) -> Done:
     roots = _roots(asked.run)
     if asked.output is not None and len(roots) > 1:
         raise InvalidInput("--output takes the plots of one run; name one, or leave it out")
-    from claas.results.redraw import redraw  # draws with matplotlib, which takes long to import
+    from claas.results.figure import redraw  # draws with matplotlib, which takes long to import
 
     return _files(path for root in roots for path in redraw(root, asked.formats, asked.style, asked.output))
 

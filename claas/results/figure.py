@@ -2,8 +2,9 @@
 
 import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from claas.results.charts import Intervals, Panel, Picture, from_transcripts, pictures
-from claas.results.efficiency import Flip
+from claas.results.efficiency import Flip, flip_of
 from claas.results.look import INK, Look, Sheet, look_of, new_figure, saved, write_picture
 from claas.results.numbers import signed
 from claas.results.records import History, Status
+from claas.results.run_index import read_run
 from claas.results.settings import PNG, EvalConfig
 from claas.results.transfer import Transfer
 
@@ -22,44 +24,65 @@ FOLDER = "plots"
 
 
 def write_plots(
-    run_dir: Path, run_id: str, config: EvalConfig, histories: Mapping[str, History], intervals: Intervals | None = None
+    run_dir: Path,
+    run_id: str,
+    config: EvalConfig,
+    histories: Mapping[str, History],
+    intervals: Intervals | None = None,
+    *,
+    transfer: Transfer | None = None,
+    flips_at: Mapping[str, int | None] | None = None,
 ) -> list[Path]:
-    """Draw every picture there are data for into `<run_dir>/plots`, and say which were written.
+    """Draw every picture that there are data for into `<run_dir>/plots`, and return the files written.
 
     Works on a run in progress. `config` is the resolved one, whose settings stand in the caption. Without `intervals`
-    they are estimated from the histories' transcripts.
+    they are estimated from the histories' transcripts. `transfer` is that of a sequential run. `flips_at` says after
+    how many updates the user of a history changes their mind; None where they do not.
     """
     caption, look = _caption(run_id, config), look_of(config.plot_style)
     written: list[Path] = []
+
+    def write(name: str, draw_as: Callable[[str], bytes | None]) -> None:
+        for kind in config.plot_formats:
+            drawn = draw_as(kind)
+            if drawn is not None:
+                written.append(run_dir / FOLDER / f"{name}.{kind}")
+                write_picture(written[-1], drawn)
+
     for whole in pictures(config.criteria, histories, intervals or from_transcripts(config.confidence)):
         picture, constants = without_constants(whole, histories)
         said = " · ".join([caption, *_said_of(picture, constants, histories, config.confidence)])
-        for kind in config.plot_formats:
-            drawn = draw(picture, histories, said, look, kind)
-            if drawn is not None:
-                written.append(run_dir / FOLDER / f"{picture.name}.{kind}")
-                write_picture(written[-1], drawn)
+        write(picture.name, partial(draw, picture, histories, said, look))
+    if transfer is not None:
+        brackets = f"{caption} · in brackets: {100 * config.confidence:g} % confidence"
+        write("transfer", partial(draw_transfer, transfer, brackets, look))
+    found = {name: flip_of(histories[name], at) for name, at in (flips_at or {}).items() if name in histories}
+    if flips := {name: flip for name, flip in found.items() if flip is not None}:
+        write("flip", partial(draw_flips, flips, caption, look))
     return written
 
 
-def write_transfer(run_dir: Path, run_id: str, config: EvalConfig, transfer: Transfer) -> list[Path]:
-    """Draw the matrix of a sequential run into `<run_dir>/plots`, with its intervals."""
-    caption = f"{_caption(run_id, config)} · in brackets: {100 * config.confidence:g} % confidence"
-    look, paths = (
-        look_of(config.plot_style),
-        {kind: run_dir / FOLDER / f"transfer.{kind}" for kind in config.plot_formats},
+def redraw(
+    root: Path, formats: Sequence[str] | None = None, style: str | None = None, output: Path | None = None
+) -> list[Path]:
+    """Draw the pictures of the run in `root` again from its records, and return the files written.
+
+    They go into `plots` in `output`, or in `root`. `formats` and `style` default to the run's own. `InvalidInput` where
+    `root` holds no run that can be read.
+    """
+    run = read_run(str(root), root)
+    config = replace(
+        run.config, plot_formats=list(formats or run.config.plot_formats), plot_style=style or run.config.plot_style
     )
-    for kind, path in paths.items():
-        write_picture(path, draw_transfer(transfer, caption, look, kind))
-    return [*paths.values()]
-
-
-def write_flips(run_dir: Path, run_id: str, config: EvalConfig, flips: Mapping[str, Flip]) -> list[Path]:
-    """Draw both wishes of every user who changed their mind into `<run_dir>/plots`."""
-    look, paths = look_of(config.plot_style), {kind: run_dir / FOLDER / f"flip.{kind}" for kind in config.plot_formats}
-    for kind, path in paths.items():
-        write_picture(path, draw_flips(flips, _caption(run_id, config), look, kind))
-    return [*paths.values()]
+    return write_plots(
+        output or root,
+        run.manifest.run_id,
+        config,
+        run.histories,
+        run.interval,
+        transfer=run.summary and run.summary.transfer,
+        flips_at={track.name: track.flips_at for track in run.tracks},
+    )
 
 
 def draw_flips(flips: Mapping[str, Flip], caption: str, look: Look, kind: str = PNG) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 
 from claas.core.errors import InvalidInput
 from claas.core.settings import TrainingConfig
-from claas.dashboard.aggregate_page import aggregate_page
+from claas.dashboard.report import aggregate_page
 from claas.eval.aggregate import main
 from claas.results import summary
 from claas.results.aggregate import Aggregate
