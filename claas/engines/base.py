@@ -25,31 +25,31 @@ from claas.engines.types import (
 
 
 class EngineSettings(Protocol):
-    """What the API's configuration says to every engine."""
+    """The API settings that every engine may read."""
 
     @property
     def base_model_name(self) -> str:
-        """The base model: a directory, or a name that the engine knows."""
+        """The base model: a directory, or a name that the engine can resolve."""
         ...
 
     @property
     def store_dir(self) -> str:
-        """The directory under which an engine keeps its adapters, in a folder of its own."""
+        """The directory in which each engine keeps a folder for its adapters."""
         ...
 
     @property
     def lock_timeout_s(self) -> float:
-        """How long an update waits for another update of its adapter."""
+        """How long an update waits for another update of the same adapter."""
         ...
 
     @property
     def check_model(self) -> bool:
-        """Whether an engine that computes the model here first compares itself with the model's own code."""
+        """Whether an engine that runs the model on this machine first checks itself against the model's own code."""
         ...
 
     @property
     def dtype(self) -> str | None:
-        """What an engine that computes the model here holds its weights in: float32, bfloat16, or None: its choice."""
+        """The dtype of weights held on this machine: float32, bfloat16, or None for the engine's choice."""
         ...
 
 
@@ -68,46 +68,46 @@ class Engine(Protocol):
 
     @property
     def base_source(self) -> str | None:
-        """Where the base model's weights are from, exactly; None where the engine cannot tell."""
+        """The exact source of the base model's weights; None where the engine cannot tell."""
         ...
 
     @property
     def window(self) -> int:
-        """The most tokens of prompt and answer together."""
+        """The context window: the most tokens of prompt and answer together."""
         ...
 
     @property
     def longest_prompt(self) -> int:
-        """More characters than this are more tokens than the window has, whatever they say."""
+        """The number of characters beyond which no text fits the window, however it is tokenised."""
         ...
 
     async def encode(self, prompt: Sequence[Message] | str, add_special_tokens: bool = True) -> TokenIds:
-        """The tokens that an answer to a conversation continues, by the chat template, or those of plain text.
+        """Tokenise a conversation with the chat template, ready to be answered, or plain text.
 
-        Plain text may spell out special tokens, and gets what the tokenizer puts in front of any text, unless
+        Plain text may spell out special tokens. It gets the tokens that the tokenizer puts in front of any text, unless
         `add_special_tokens` is False.
         """
         ...
 
     async def decode(self, prompt: TokenIds) -> str:
-        """What tokens read as, special ones included. Raises `InvalidInput` for an id that is no token."""
+        """The text of tokens, special ones included. Raises `InvalidInput` for an id outside the vocabulary."""
         ...
 
     async def tokenizer_info(self) -> dict[str, JsonValue]:
-        """What the tokenizer's own configuration says: its `tokenizer_class`, special tokens, and chat template."""
+        """The tokenizer's configuration: its `tokenizer_class`, special tokens, and chat template."""
         ...
 
     async def resolve(self, lora_id: str | None, version: int | None = None) -> Weights:
-        """The weights of an adapter's `version`, or of its newest; of the base model when `lora_id` is None."""
+        """The weights of one version of an adapter (None: its newest), or of the base model when `lora_id` is None."""
         ...
 
     async def sample(
         self, weights: Weights, prompt: Prompt, params: SamplingParams, on_piece: OnPiece | None = None
     ) -> Sample:
-        """Sample one answer. Concurrent calls are decoded together, whatever weights each wants.
+        """Sample one answer. Concurrent calls are batched, whatever weights each asks for.
 
-        `on_piece` is called as the answer grows. The pieces, in order, are the beginning of the sample that is
-        returned: an engine may hold back its end, and one that cannot stream calls it never. Cancelling stops sampling.
+        `on_piece` is called as the answer grows. The pieces, in order, form a prefix of the returned sample: an engine
+        may hold back the end, and one that cannot stream never calls it. Cancelling stops sampling.
         """
         ...
 
@@ -122,24 +122,24 @@ class Engine(Protocol):
     async def score_continuations(
         self, weights: Weights, prompt: TokenIds, continuations: Sequence[Sequence[int]]
     ) -> list[ContinuationScore]:
-        """Log probabilities of each continuation after `prompt`, which need be read only once for all of them.
+        """Log probabilities of each continuation after `prompt`, which an engine may process once for all of them.
 
-        A score does not depend on what else is asked. Raises `InvalidInput` for a continuation without tokens.
+        A score does not depend on what else is scored. Raises `InvalidInput` for a continuation without tokens.
         """
         ...
 
     async def update(self, request: UpdateRequest) -> Update:
         """Train the next version of an adapter, exactly once per `request.key`.
 
-        The key and the receipt are stored inside the new version, in the same atomic step, so that a crash
-        between training and answering can neither lose nor repeat the update.
+        The key and the receipt are stored in the new version, in the same atomic step, so that a crash between training
+        and replying can neither lose nor repeat the update.
         """
         ...
 
     async def init_adapter(self, spec: AdapterSpec) -> Weights:
         """Create version 0, which answers exactly as the base model.
 
-        One that exists is returned as it is while it has not been trained and `spec` would make the same; any other
+        An existing adapter is returned unchanged if it is untrained and `spec` would make the same one; otherwise an
         existing id raises `Conflict`.
         """
         ...
@@ -147,8 +147,9 @@ class Engine(Protocol):
     async def import_adapter(self, lora_id: str, config: Mapping[str, JsonValue], weights: bytes) -> Weights:
         """Create version 0 from an adapter_config.json and the bytes of an adapter_model.safetensors.
 
-        One that exists is returned as it is where its version 0 is the same, whatever it has learnt since; any other
-        existing id raises `Conflict`. `InvalidInput` names what the engine cannot hold, or does not fit its base model.
+        An existing adapter is returned unchanged if its version 0 is the same, whatever it has learnt since; otherwise
+        an existing id raises `Conflict`. `InvalidInput` names what the engine does not support, or what does not fit
+        its base model.
         """
         ...
 
@@ -169,31 +170,31 @@ class Engine(Protocol):
         ...
 
     async def close(self) -> None:
-        """Stop its threads; finish nothing new."""
+        """Stop all threads, and accept no more work."""
         ...
 
 
 @runtime_checkable
 class Sleeper(Protocol):
-    """An engine whose server can sleep while it learns, and give up what learning needs. Most have none."""
+    """An engine whose inference server can sleep during an update, to free memory for it. Most engines have none."""
 
     async def sleep(self, level: int) -> bool:
-        """Let the server sleep, once what it was asked is answered; requests wait until `wake`. Whether it does."""
+        """Put the server to sleep once pending requests are done; new ones wait for `wake`. Returns whether it did."""
         ...
 
     async def wake(self, now: bool) -> bool:
-        """Take back one `sleep` that was done. Whether the server was woken: `now`, else it is by who asks next."""
+        """Undo one successful `sleep`. Returns whether the server was woken: `now`, else the next request wakes it."""
         ...
 
 
 @runtime_checkable
 class CheckpointImporter(Protocol):
-    """An engine whose service has checkpoints of others, by their paths. Most have none."""
+    """An engine whose service can import checkpoints by path. Most engines cannot."""
 
     async def import_checkpoint(self, lora_id: str, path: str) -> Weights:
-        """Create version 0 from a checkpoint, which stays as it is; the same again makes nothing.
+        """Create version 0 from a checkpoint, which is left unchanged; importing the same one again makes nothing new.
 
-        Raises `Conflict` where the id exists otherwise, `NotFound` where there is no such checkpoint, `InvalidInput`
-        for one of another base model, or that cannot be trained.
+        Raises `Conflict` where the id is taken by another adapter, `NotFound` where there is no such checkpoint,
+        `InvalidInput` for one of another base model, or one that cannot be trained.
         """
         ...

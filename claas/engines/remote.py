@@ -1,4 +1,4 @@
-"""Scores of an engine whose model is asked from afar: all of them from the log probabilities of given tokens."""
+"""Scoring for engines whose model runs on a server: every score is computed from the server's prompt logprobs."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ class RemoteEngine(VersionedEngine[V]):
 
     @abstractmethod
     async def _logprobs(self, weights: Weights, ids: Sequence[int], top_logprobs: int) -> ScoredIds:
-        """Log probabilities of all of `ids`, two or more, but the first, and of the likeliest in their places."""
+        """Log probabilities of all of `ids` (two or more) but the first, and of the likeliest tokens in each place."""
 
     async def score(self, weights: Weights, messages: Sequence[Message], completion: str) -> Score:
         """Log probabilities of `completion` and the end-of-turn token as the answer to `messages`."""
@@ -36,7 +36,7 @@ class RemoteEngine(VersionedEngine[V]):
     async def score_continuations(
         self, weights: Weights, prompt: TokenIds, continuations: Sequence[Sequence[int]]
     ) -> list[ContinuationScore]:
-        """Log probabilities of each continuation after `prompt`, which is read once for each of them."""
+        """Log probabilities of each continuation after `prompt`, which is processed once per continuation."""
         ids, checked = await self._ids_and_continuations(prompt, continuations)
         return await together(self._score_continuation(weights, ids, each) for each in checked)
 

@@ -1,4 +1,4 @@
-"""Adapters on disk, each a chain of versions: recorded once, indexed in memory, restored by opening the same root."""
+"""The version store: adapters on disk, each a chain of immutable versions, indexed in memory."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 """The two files of an adapter in PEFT's format."""
 
 STAGED = ".staged-"
-"""How the names of what is still being written begin."""
+"""The prefix of files and folders that are still being written."""
 
 _DELETED = ".deleted-"
 _NUMBERED = re.compile(r"([0-9]{6,})(?:\.json)?")
@@ -33,18 +33,20 @@ _log = logging.getLogger(__name__)
 
 
 def recorded_date(root: Path) -> date:
-    """The date that chat templates are told as long as there is the store at `root`: the day it was first opened."""
+    """The date given to chat templates for the lifetime of the store at `root`: the day it was first opened."""
     path = root / "date"
     if not path.exists():
         write_atomically(path, f"{datetime.now(UTC).date()}\n")
     try:
         return date.fromisoformat(read_text(path).strip())
     except ValueError as error:
-        raise InvalidInput(f"{path} holds no date such as 2026-11-29; write the one that prompts shall have") from error
+        raise InvalidInput(
+            f"{path} holds no date such as 2026-11-29; write into it the date that chat templates are to be given"
+        ) from error
 
 
 class StoredVersion(BaseModel):
-    """The record of one version: what made it, and the receipt of the update that did.
+    """The record of one version, with the receipt of the update that made it.
 
     `key` is that update's idempotency key, None at version 0.
     """
@@ -64,11 +66,11 @@ class StoredVersion(BaseModel):
     @property
     @abstractmethod
     def weights(self) -> Weights:
-        """The identity that replies carry."""
+        """The identity of its weights, as replies name it."""
 
     @abstractmethod
     def require_base(self, base: Weights) -> None:
-        """Raise `Conflict` where the version was trained on another base model than `base`, which runs."""
+        """Raise `Conflict` where the version was trained on a base model other than `base`, the one running."""
 
     def receipt(self, *, replayed: bool = False) -> Update:
         """The receipt of the update that made this version."""
@@ -79,19 +81,19 @@ V = TypeVar("V", bound=StoredVersion)
 
 
 class VersionStore(ABC, Generic[V]):
-    """The versions under `<root>/<served name>/`, written by one engine: what is on record is whole and never changes.
+    """The versions under `<root>/<served name>/`, written by one engine: each is complete and never changes.
 
     Reading the index is cheap (it is in memory) and safe from any thread.
     """
 
     def __init__(self, root: Path, kind: type[V], persist: Callable[[], None] = lambda: None) -> None:
-        """Open `root`, clear what a crash left half-made, and index the records, which are of `kind`.
+        """Open `root`, remove what a crash left half-written, and index the records, which are of class `kind`.
 
-        An adapter of which a record cannot be read is left as it is, and the log says so: whoever asks for it gets a
-        `StackError`. It is not listed, its name stays taken, and it can be deleted.
+        An adapter with an unreadable record is left as it is and logged: it is not listed, its name stays taken, using
+        it raises `StackError`, and it can be deleted.
 
-        `persist` makes durable what was written, where the file system alone does not (a network volume). An adapter's
-        files are removed only after it has returned.
+        `persist` makes writes durable where the file system alone does not (a network volume). An adapter's files are
+        removed only after it has returned.
         """
         self._root = root
         self._kind = kind
@@ -133,7 +135,7 @@ class VersionStore(ABC, Generic[V]):
         raise NotFound(f"adapter {lora_id!r} has no version {version}; its newest is {versions[-1].version}")
 
     def exactly(self, weights: Weights) -> V:
-        """The version that `weights` name. Raises `Conflict` where that name stands for other weights now."""
+        """The version that `weights` name. Raises `Conflict` where that name now belongs to other weights."""
         assert weights.lora_id is not None, "the base model is no version of an adapter"
         record = self.get(weights.lora_id, weights.version)
         if record.weights.digest != weights.digest:
@@ -187,7 +189,7 @@ class VersionStore(ABC, Generic[V]):
         return self._root / served_name(adapter_id(lora_id))
 
     def _index(self, record: V) -> None:
-        """Let a version, which is on disk, be found."""
+        """Add a version that is on disk to the index."""
         with self._lock:
             self._adapters.setdefault(record.lora_id, {})[record.version] = record
 
@@ -227,7 +229,7 @@ class AdapterLocks:
 
     @asynccontextmanager
     async def holding(self, lora_id: str) -> AsyncGenerator[None]:
-        """Hold an adapter's lock. Raises `Conflict` where it is not to be had in time."""
+        """Hold an adapter's lock. Raises `Conflict` on a timeout."""
         lock = self._locks.setdefault(adapter_id(lora_id), asyncio.Lock())
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -243,7 +245,7 @@ class AdapterLocks:
 
 
 def write_directory(directory: Path, files: Mapping[str, bytes]) -> None:
-    """Make `directory` hold `files`, in one step."""
+    """Write `files` into a new `directory`, atomically."""
     staged = directory.with_name(f"{STAGED}{directory.name}")
     with writing(directory):
         shutil.rmtree(staged, ignore_errors=True)

@@ -16,7 +16,7 @@ Message: TypeAlias = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Conversation(Sequence[Message]):
-    """Turns, and what the chat template is told besides them: variables of its own, such as `enable_thinking`."""
+    """The turns of a conversation, and variables for the chat template, such as `enable_thinking`."""
 
     turns: tuple[Message, ...]
     template_kwargs: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
@@ -35,27 +35,27 @@ class Conversation(Sequence[Message]):
 
 
 def told_to_template(messages: Sequence[Message]) -> Mapping[str, JsonValue]:
-    """What the chat template is told besides the turns; nothing where they are no `Conversation`."""
+    """The variables for the chat template; none for plain turns that are not a `Conversation`."""
     return messages.template_kwargs if isinstance(messages, Conversation) else {}
 
 
 @dataclass(frozen=True)
 class TokenIds:
-    """A prompt as tokens, which no chat template touches. `opens_thinking`: its end begins a block of thinking."""
+    """A prompt as token ids, which bypass the chat template. `opens_thinking`: they end by opening a thinking block."""
 
     ids: tuple[int, ...]
     opens_thinking: bool = False
 
 
 Prompt: TypeAlias = Sequence[Message] | TokenIds
-"""What an answer continues: a conversation (`Conversation` where its template is told something), or tokens."""
+"""What an answer continues: a conversation (a `Conversation` if it sets template variables), or token ids."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Exactly which weights: the base model (`lora_id` None, version 0) or one version of an adapter.
+    """The identity of some weights: the base model (`lora_id` None, version 0) or one version of an adapter.
 
-    `digest` identifies the content: sha256 of the adapter's weights, or of the base model's name and weights.
+    `digest` identifies the content: the sha256 of the adapter's weights, or of the base model's name and weights.
     """
 
     lora_id: str | None
@@ -65,7 +65,7 @@ class Weights:
 
     @property
     def name(self) -> str:
-        """What replies carry as `model`: `eval-concise@7`, or the base model's name."""
+        """The `model` of replies: `eval-concise@7`, or the base model's name."""
         return self.base_model if self.lora_id is None else versioned_name(self.lora_id, self.version)
 
 
@@ -73,9 +73,8 @@ class Weights:
 class SamplingParams:
     """How to sample one answer. `temperature` 0 is greedy; `seed` makes the answer reproducible.
 
-    Logprobs are those of the model's own distribution (temperature 1, no top_p), whatever the temperature.
-    `prediction` is what the answer may turn out to be, which may make it come sooner, and an `urgent` one may come
-    before others; neither changes any answer.
+    Reported logprobs are always those of the unmodified distribution (temperature 1, no top_p). `prediction` is a guess
+    at the answer that may speed up decoding, and an `urgent` request may overtake others; neither changes any answer.
     """
 
     max_tokens: int
@@ -88,7 +87,7 @@ class SamplingParams:
     urgent: bool = False
 
     def of_choice(self, index: int) -> "SamplingParams":
-        """Those of answer `index` of several: each has the next seed, that after the largest being the smallest."""
+        """The parameters of answer `index` out of several: each gets the next seed, wrapping around at 64 bits."""
         if self.seed is None:
             return self
         return replace(self, seed=(self.seed + index + 2**63) % 2**64 - 2**63)
@@ -96,9 +95,9 @@ class SamplingParams:
 
 @dataclass(frozen=True)
 class TokenLogprob:
-    """One token's text, its log probability in nats, and its own bytes: those of a part of a character read as no text.
+    """One token's text and its log probability in nats.
 
-    `raw` is None where the engine does not know them.
+    `raw` is the token's bytes, which matter when it is only part of a character; None where the engine does not know.
     """
 
     token: str
@@ -108,9 +107,9 @@ class TokenLogprob:
 
 @dataclass(frozen=True)
 class Piece:
-    """What an answer grew by: text that will not be taken back, and the tokens sampled since the last piece.
+    """The newest part of an answer being streamed: text that is final, and the tokens sampled since the last piece.
 
-    `text` never ends inside a character and holds nothing that may become a stop string.
+    `text` never ends inside a character, and never contains the beginning of what may become a stop string.
     """
 
     text: str
@@ -124,12 +123,13 @@ OnPiece: TypeAlias = Callable[[Piece], None]
 
 @dataclass(frozen=True)
 class Sample:
-    """One sampled answer with everything an exact update needs. T = number of sampled tokens.
+    """One sampled answer with everything that an exact update needs. T = number of sampled tokens.
 
-    `token_ids` are as sampled, the end-of-turn token included when it was sampled; `text` is what they read as, cut
-    before a stop string and without special tokens, but for those that tell thinking from the answer. `mean_entropy` is
-    nats per token over the full distribution, None where the engine cannot see it. Of the tokens of a prediction, those
-    that the answer says in their order are accepted, the others rejected; none are where the engine makes no use of it.
+    `token_ids` are as sampled, including the end-of-turn token if it was sampled. `text` is their decoded text, cut
+    before a stop string and without special tokens, except those that separate thinking from the answer.
+    `mean_entropy` is in nats per token over the full distribution, None where the engine cannot see it. Tokens of a
+    prediction count as accepted where the answer contains them in order, else as rejected; both counts are 0 where the
+    engine does not use predictions.
     """
 
     weights: Weights
@@ -146,7 +146,7 @@ class Sample:
     rejected_prediction_tokens: int = 0
 
     def rest(self, characters: int = 0, tokens: int = 0) -> Piece:
-        """What is left of the answer after its first `characters` and `tokens`; all of it by default."""
+        """The answer after its first `characters` and `tokens`; all of it by default."""
         known = self.token_bytes or (None,) * len(self.tokens)
         scored = tuple(map(TokenLogprob, self.tokens, self.logprobs, known))
         return Piece(self.text[characters:], scored[tokens:], self.top_logprobs[tokens:])
@@ -154,7 +154,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Score:
-    """Log probabilities of a given completion's C tokens, end-of-turn token included. Nats."""
+    """Log probabilities, in nats, of a given completion's C tokens, the end-of-turn token included."""
 
     weights: Weights
     prompt_ids: tuple[int, ...]
@@ -164,7 +164,7 @@ class Score:
 
 @dataclass(frozen=True)
 class PromptLogprobs:
-    """Log probabilities of a prompt's T tokens, each after those before it; the first has none. Nats."""
+    """Log probabilities, in nats, of a prompt's T tokens, each given those before it; the first has none."""
 
     weights: Weights
     tokens: tuple[str, ...]  # (T,)
@@ -175,7 +175,7 @@ class PromptLogprobs:
 
 @dataclass(frozen=True)
 class ContinuationScore:
-    """Log probabilities of a continuation's C tokens, in nats, and whether each is the likeliest in its place."""
+    """Log probabilities, in nats, of a continuation's C tokens, and whether each is the likeliest at its position."""
 
     logprobs: tuple[float, ...]  # (C,)
     likeliest: tuple[bool, ...]  # (C,)
@@ -183,10 +183,10 @@ class ContinuationScore:
 
 @dataclass(frozen=True)
 class TrainingItem:
-    """One sampled answer and the feedback a person gave on it.
+    """One sampled answer and the feedback that a person gave on it.
 
-    `token_ids` and `logprobs` are the sampler's own, never re-tokenised. `messages` is the conversation the answer
-    continued; the engine appends the feedback to its last user turn as a hindsight block for the teacher.
+    `token_ids` and `logprobs` are the sampler's own, never re-tokenised. `messages` is the conversation that the answer
+    continued; for the teacher, the engine appends the feedback to its last user turn as a hindsight block.
     """
 
     messages: Sequence[Message]
@@ -212,20 +212,20 @@ class UpdateRequest:
 
 @dataclass(frozen=True)
 class Update:
-    """The receipt of one update: the version it made, and what the algorithm reported about it."""
+    """The receipt of one update: the version that it made, and the metrics that training reported."""
 
     weights: Weights
     metrics: Mapping[str, float]
     timing_ms: Mapping[str, float]
     replayed: bool = False
-    """True when the idempotency key had been used: nothing was trained, this is the first receipt."""
+    """True when the idempotency key had been used before: nothing was trained, and this is the original receipt."""
 
 
 @dataclass(frozen=True)
 class AdapterSpec:
-    """The shape of a new adapter, and the seed of its A. `target_modules` None means every linear layer.
+    """The shape of a new LoRA adapter, and the seed of its A matrices.
 
-    `alpha` None means the engine's own: 64 where it can be chosen.
+    `alpha` None means the engine's default: 64 where it can be chosen. `target_modules` None means every linear layer.
     """
 
     lora_id: str
@@ -237,7 +237,7 @@ class AdapterSpec:
 
 @dataclass(frozen=True)
 class Health:
-    """What the engine is and whether it can serve."""
+    """Whether the engine can serve, and facts about it."""
 
     ok: bool
     base_model: str
@@ -245,7 +245,7 @@ class Health:
 
 
 def require_window(prompt_tokens: int, answer_tokens: int, *, window: int, base_model: str) -> None:
-    """Raise `PromptTooLong` where a prompt with so many tokens after it is beyond the window."""
+    """Raise `PromptTooLong` if the prompt and the answer together exceed the window."""
     if prompt_tokens + answer_tokens > window:
         raise PromptTooLong(
             f"the prompt has {prompt_tokens} tokens, which with {answer_tokens} more is beyond the window of "

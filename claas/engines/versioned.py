@@ -1,4 +1,4 @@
-"""An engine that keeps its adapters as versions in a store: all that does not depend on where its model runs."""
+"""What all engines with a version store share: everything that does not depend on where the model runs."""
 
 import asyncio
 import os
@@ -40,7 +40,7 @@ V = TypeVar("V", bound=StoredVersion)
 T = TypeVar("T")
 
 MOST_TOP_LOGPROBS = 20
-"""How many alternatives to a token can be asked for."""
+"""The most alternatives to a token that a request may ask for."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class SampledIds:
 
 
 class Learner(ABC, Generic[V]):
-    """Makes versions, each in one step and exactly once. `base` is the model under all of them."""
+    """Makes the versions of adapters, each atomically and exactly once. `base` is the model under all of them."""
 
     def __init__(self, base: Weights, chat: ChatFormat, window: int, store: VersionStore[V]) -> None:
         self.base = base
@@ -78,19 +78,19 @@ class Learner(ABC, Generic[V]):
 
     @property
     def longest_prompt(self) -> int:
-        """More characters than this are more tokens than the window has, whatever they say."""
+        """The number of characters beyond which no text fits the window, however it is tokenised."""
         return self.window * self.chat.longest_token
 
     @abstractmethod
     async def init(self, spec: AdapterSpec) -> Weights:
-        """Version 0. Raises `Conflict` where the id is taken, `InvalidInput` for a shape that cannot be had."""
+        """Make version 0. Raises `Conflict` where the id is taken, `InvalidInput` for an unsupported shape."""
 
     async def import_adapter(self, lora_id: str, config: Mapping[str, JsonValue], weights: bytes) -> Weights:
-        """Version 0 with given weights. Raises `InvalidInput` where the engine cannot take any."""
+        """Make version 0 with given weights. Raises `InvalidInput` where the engine cannot import any."""
         raise InvalidInput("adapters of others are imported with mode=local and mode=modal only")
 
     async def update(self, request: UpdateRequest) -> Update:
-        """The receipt of the version that the key made, now or before. A failure leaves the newest one as it was."""
+        """Train the next version, unless the key made one already. A failure leaves the newest version as it was."""
         made = self.store.made_by(request.lora_id, request.key)
         if made is not None:
             return made.receipt(replayed=True)
@@ -108,9 +108,9 @@ class Learner(ABC, Generic[V]):
         """Make version `number` from `parent`."""
 
     def _example(self, item: TrainingItem, training: TrainingConfig) -> TrainingExample:
-        """`item` with the prompt of its teacher. Raises `PromptTooLong` where that is beyond the window.
+        """`item` with its teacher's prompt, which for the objective `sft`, without a teacher, is the student's.
 
-        Raises `InvalidInput` where the chat template leaves out the turn that has the feedback. `sft` has no teacher.
+        Raises `PromptTooLong` where it exceeds the window, `InvalidInput` where the chat template drops the feedback.
         """
         if training.objective == SFT:
             return self._fitting(TrainingExample(item.prompt_ids, item.prompt_ids, item.token_ids, item.logprobs))
@@ -137,7 +137,7 @@ class Learner(ABC, Generic[V]):
 
 
 class VersionedEngine(Generic[V]):
-    """The part of `claas.engines.base.Engine` that concerns text, names of weights, and making versions."""
+    """The part of `claas.engines.base.Engine` that handles text, the names of weights, and making versions."""
 
     def __init__(self, learner: Learner[V], lock_timeout_s: float) -> None:
         self._learner = learner
@@ -153,33 +153,33 @@ class VersionedEngine(Generic[V]):
 
     @property
     def base_source(self) -> str | None:
-        """Where the base model's weights are from, exactly; None where the engine cannot tell."""
+        """The exact source of the base model's weights; None where the engine cannot tell."""
         return None
 
     @property
     def window(self) -> int:
-        """The most tokens of prompt and answer together."""
+        """The context window: the most tokens of prompt and answer together."""
         return self._learner.window
 
     @property
     def longest_prompt(self) -> int:
-        """More characters than this are more tokens than the window has, whatever they say."""
+        """The number of characters beyond which no text fits the window, however it is tokenised."""
         return self._learner.longest_prompt
 
     async def encode(self, prompt: Sequence[Message] | str, add_special_tokens: bool = True) -> TokenIds:
-        """The tokens of a conversation by the chat template, or of plain text as it is."""
+        """Tokenise a conversation with the chat template, or plain text as it is."""
         return await unblocked(size_of(prompt), self._chat.encode, prompt, add_special_tokens)
 
     async def decode(self, prompt: TokenIds) -> str:
-        """What tokens read as, special ones included."""
+        """The text of tokens, special ones included."""
         return await unblocked(size_of(prompt), self._chat.decode, prompt)
 
     async def tokenizer_info(self) -> dict[str, JsonValue]:
-        """What the tokenizer's own configuration says."""
+        """The tokenizer's configuration."""
         return self._chat.tokenizer_info()
 
     async def resolve(self, lora_id: str | None, version: int | None = None) -> Weights:
-        """The weights of an adapter's `version`, or of its newest; of the base model when `lora_id` is None."""
+        """The weights of one version of an adapter (None: its newest), or of the base model when `lora_id` is None."""
         return self._base if lora_id is None else self._store.get(lora_id, version).weights
 
     async def update(self, request: UpdateRequest) -> Update:
@@ -187,11 +187,11 @@ class VersionedEngine(Generic[V]):
         return await self._exclusively(request.lora_id, lambda: self._learner.update(request))
 
     async def init_adapter(self, spec: AdapterSpec) -> Weights:
-        """Create version 0, which answers exactly as the base model, unless just that exists."""
+        """Create version 0, which answers exactly as the base model, unless it exists already."""
         return await self._exclusively(spec.lora_id, lambda: self._learner.init(spec))
 
     async def import_adapter(self, lora_id: str, config: Mapping[str, JsonValue], weights: bytes) -> Weights:
-        """Create version 0 with the weights of an adapter in PEFT's format, unless just that exists."""
+        """Create version 0 from the weights of an adapter in PEFT's format, unless it exists already."""
         return await self._exclusively(lora_id, lambda: self._learner.import_adapter(lora_id, config, weights))
 
     async def list_adapters(self, prefix: str = "") -> list[Weights]:
@@ -203,7 +203,7 @@ class VersionedEngine(Generic[V]):
         return await self._exclusively(lora_id, lambda: self._learner.delete(lora_id))
 
     async def _exclusively(self, lora_id: str, work: Callable[[], Awaitable[T]]) -> T:
-        """Do `work` while holding the adapter's lock, to its end even when the caller is cancelled."""
+        """Do `work` while holding the adapter's lock, to its end even if the caller is cancelled."""
         async with self._locks.holding(lora_id):
             task = asyncio.ensure_future(work())
             try:
@@ -213,7 +213,7 @@ class VersionedEngine(Generic[V]):
                 raise
 
     def _completed(self, params: SamplingParams, prompt_tokens: int) -> SamplingParams:
-        """The parameters checked, seeded, and with no more tokens than fit the window."""
+        """The parameters, checked and seeded, and asking for no more tokens than fit the window."""
         in_range("max_tokens", params.max_tokens, 1)
         in_range("temperature", params.temperature, 0.0)
         in_range("top_p", params.top_p, 0.0, 1.0, above=True)
@@ -228,13 +228,13 @@ class VersionedEngine(Generic[V]):
         require_window(prompt_tokens, answer_tokens, window=self.window, base_model=self.base_model)
 
     async def _ids(self, prompt: Prompt) -> list[int]:
-        """The tokens of a prompt, which may be too many for the window."""
+        """The tokens of a prompt; they may exceed the window."""
         return await unblocked(size_of(prompt), self._chat.ids_of, prompt)
 
     async def _ids_and_continuations(
         self, prompt: TokenIds, continuations: Sequence[Sequence[int]]
     ) -> tuple[list[int], list[list[int]]]:
-        """The tokens of a prompt and of what may follow it, each of which fits the window."""
+        """The tokens of a prompt and of its continuations, each of which must fit the window."""
         if not continuations:
             raise InvalidInput("there are no continuations to score")
         for index, each in enumerate(continuations):
@@ -248,7 +248,7 @@ class VersionedEngine(Generic[V]):
     async def _sample(
         self, weights: Weights, prompt_ids: Sequence[int], sampled: SampledIds, stops: Sequence[str]
     ) -> Sample:
-        """The answer as callers see it, its text cut before the first of the stop strings."""
+        """The answer as callers see it, with its text cut before the first stop string."""
         return await unblocked(_size(sampled.scores), self._as_sample, weights, prompt_ids, sampled, stops)
 
     def _as_sample(
@@ -288,7 +288,7 @@ _CHARACTERS_PER_LOGPROB = 8
 
 
 def _size(scores: ScoredIds) -> int:
-    """How much work these are, in characters."""
+    """The work of decoding these, as an equivalent number of characters."""
     return _CHARACTERS_PER_LOGPROB * (len(scores.logprobs) + sum(map(len, scores.top_ids)))
 
 
