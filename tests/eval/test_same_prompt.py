@@ -31,7 +31,7 @@ def test_a_run_is_not_continued_with_a_template_that_has_changed(tmp_path: Path)
     asyncio.run(run(stack, settings(tmp_path / "run", num_steps=1)))
     stack.digest = "of the next day"
     asked = len(stack.asked)
-    with pytest.raises(InvalidInput, match="makes other tokens of a conversation"):
+    with pytest.raises(InvalidInput, match="tokenises a conversation differently"):
         asyncio.run(run(stack, settings(tmp_path / "run", num_steps=2)))
     assert len(stack.asked) == asked + 1, "nothing was trained or measured"
     for said in ("as it was", None):

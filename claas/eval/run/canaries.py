@@ -1,4 +1,4 @@
-"""The law of the canary: versions score and speak alike if they have the same weights, and only then."""
+"""The canary check across versions: two versions score and answer alike if and only if they have the same weights."""
 
 import math
 from collections import defaultdict
@@ -18,21 +18,21 @@ scoring are computed in different ways, so that an answer may differ from its sc
 """
 
 NEARER = 8
-"""How many times nearer an answer may not be to another version's scores than to its own version's."""
+"""An answer that is this many times nearer to another version's scores than to its own version's is that version's."""
 
 _FEWEST_TOKENS = 8
-"""Of a shorter answer it is not said which version's scores it is nearer to."""
+"""Shorter answers are not compared with the scores of other versions."""
 
 _CERTAIN = 1.0
 """Nats below which an answer is so likely that rounding may hide what an update changed."""
 
 _IMPOSSIBLE = -math.log(1e-9)
-"""Nats of answers that, each sampled twice, come out the same with a chance of one in a thousand million."""
+"""Nats at which the chance that two samples come out the same is one in a thousand million."""
 
 
 @dataclass(frozen=True)
 class _CanaryScore:
-    """What a version scored. `weights` says which weights it should answer with: its digest, or `_BASE`."""
+    """The canary score of a version. `weights` identifies the weights it should have: its digest, or `_BASE`."""
 
     adapter: AdapterVersion
     weights: str
@@ -52,15 +52,15 @@ _BASE = "the base model"
 
 
 class Canaries:
-    """What the versions of one run scored and said, all preferences together.
+    """The canary scores and answers of all versions in one run, over all preferences.
 
-    The law: two versions score the canary alike if they have the same weights, and only then. Versions 0 all are the
-    base model. Beyond that the digest says what the weights are, so that an update that changed nothing (all gradients
-    zero) must leave the score as it was. Alike means to within `ROUNDING`, different means by any bit: on a peer whose
-    rounding varies, weights that should have changed and have not may pass, while no right version is ever refused.
+    Two versions must score the canary alike if and only if they have the same weights. Every version 0 is the base
+    model; beyond that, equal digests mean equal weights, so that an update that changed nothing (all gradients zero)
+    must leave the score as it was. "Alike" means to within `ROUNDING`, "different" means by any bit: on a peer whose
+    rounding varies, weights that should have changed and did not may pass, but no correct version is ever refused.
 
-    What a version says has the log probabilities that it gives to it when it scores it, and not those of another; and
-    it does not say the same under different seeds where its own probabilities leave no chance for that.
+    The logprobs of a version's answer must be those that it gives when it scores the answer, and not those of another
+    version; and different seeds must not give the same answer where its own probabilities leave no chance for that.
     """
 
     def __init__(self) -> None:
@@ -70,9 +70,9 @@ class Canaries:
         self._said_twice: defaultdict[str, float] = defaultdict(float)  # nats, by adapter
 
     def add(self, adapter: AdapterVersion, canary: Canary | None, measured: Sequence[Transcript] = ()) -> None:
-        """Take a version's canary, and what it measured; `WrongWeights` says what these contradict.
+        """Add a version's canary and its measured answers; raises `WrongWeights` if they contradict earlier ones.
 
-        What was lost says nothing.
+        Lost requests are ignored.
         """
         if adapter.version == 0:
             self._untrained_digests.add(adapter.digest)
@@ -105,7 +105,7 @@ class Canaries:
     def _require_own_words(
         self, adapter: AdapterVersion, answer: Transcript, scores: Mapping[str, Sequence[float]]
     ) -> None:
-        """An answer must have its version's scores, and not those of the version before or the base model.
+        """Check that an answer has its own version's scores, not those of the version before or of the base model.
 
         Scores are of its tokens up to the first that cannot be read again.
         """
@@ -132,7 +132,7 @@ class Canaries:
             )
 
     def _require_seeds(self, adapter: AdapterVersion, chat: ChatCheck) -> None:
-        """Two samples are not the same again and again, unless the probabilities say that they may be."""
+        """Check that two seeds do not keep giving the same answer, unless its probability is high enough."""
         one, other = chat.answers
         if None in (one.response, other.response):
             return
@@ -152,11 +152,11 @@ class Canaries:
 _STALE_CHAT = "other weights answer chat requests under its name than score; is there a cache, or a reload that failed?"
 
 _NOISE = 2**-12
-"""Nats per token by which sampling and scoring in float32 never differ."""
+"""Nats per token; sampling and scoring in float32 always differ by less."""
 
 
 def is_apart(sampled: Sequence[float], scored: Sequence[float]) -> bool:
-    """Whether an answer and its score differ by more than float32 explains."""
+    """Whether an answer's logprobs and its score differ by more than float32 rounding explains."""
     return _apart(sampled, scored) > _NOISE * len(sampled)
 
 
@@ -206,7 +206,7 @@ def _likely_cause(score: _CanaryScore, other: _CanaryScore) -> str:
 
 
 def _apart(one: Sequence[float], other: Sequence[float]) -> float:
-    """Nats between two scores of the same tokens, token by token; of different numbers of tokens, infinite."""
+    """The sum of per-token differences, in nats, between two scores; infinite if they have different lengths."""
     if len(one) != len(other):
         return math.inf
     return math.fsum(abs(a - b) for a, b in zip(one, other, strict=True))

@@ -1,6 +1,6 @@
-"""The canary: what every measured version is asked to score and to say, so that no other can in its place.
+"""The canary: a text that every measured version scores, and answers that it gives, to prove which weights answered.
 
-A name and a digest are what a server says of itself; what it computes with shows in its numbers alone.
+A name and a digest are only a server's claim; which weights it really uses shows in its numbers alone.
 """
 
 import random
@@ -21,18 +21,18 @@ from claas.results.records import AdapterVersion, Canary, ChatCheck, RescoredAns
 PROMPT = ({"role": "user", "content": "What is the sea?"},)
 
 EARLIER_TEXT = "The sea is salt water. It covers most of the Earth and is full of life."
-"""The text of records that do not say theirs."""
+"""The canary text of old records, which do not store it."""
 
 _OPENINGS = ("The sea", "A lake", "The old harbour", "My garden", "The night sky", "A quiet village", "The long road")
 _VERBS = ("is full of", "has room for", "reminds me of", "is known for", "gives us", "is older than", "hides")
 _ENDINGS = ("small fish", "warm light", "salt and wind", "stories", "green stones", "early apples", "seven islands")
 
 ANSWER_TOKENS = 32
-"""Bound of the answers that are checked: enough to tell weights apart, and cheap."""
+"""`max_tokens` of the checked answers: enough to tell weights apart, and cheap."""
 
 
 def canary_text(run_id: str) -> str:
-    """Four sentences, drawn by the run's id out of some hundred million: no server can know them from another run."""
+    """Four sentences drawn by the run's id from some hundred million, so that no server knows them from another run."""
     drawn = random.Random(run_id)
     parts = (drawn.sample(part, 4) for part in (_OPENINGS, _VERBS, _ENDINGS))
     return ". ".join(" ".join(words) for words in zip(*parts, strict=True)) + "."
@@ -41,7 +41,7 @@ def canary_text(run_id: str) -> str:
 async def score_canary(
     subject: Subject, base_model: str, text: str, before: AdapterVersion | None, *, with_chat: bool = True
 ) -> Canary:
-    """Score the run's text, and hold an answer of the subject's against its scores; `before` is the version before."""
+    """Score the run's canary text, and compare an answer with its own scores; `before` is the previous version."""
     if not with_chat:
         return await _score_text(subject, base_model, text)
     canary, chat = await both(_score_text(subject, base_model, text), _check_chat(subject, base_model, before))
@@ -67,7 +67,7 @@ async def _score_text(subject: Subject, base_model: str, text: str) -> Canary:
 
 
 async def _check_chat(subject: Subject, base_model: str, before: AdapterVersion | None) -> ChatCheck:
-    """Sample two answers to one prompt, and have this version, the one before and the base model score one of them."""
+    """Sample two answers to one prompt, and score one under this version, the previous one and the base model."""
     said = [transcript for transcript, _ in await sample_chat(subject)]
     answers, error = (said[0], said[1]), None
     for place, answer in enumerate(answers):
@@ -81,14 +81,14 @@ async def _check_chat(subject: Subject, base_model: str, before: AdapterVersion 
 async def check_answers(
     subject: Subject, base_model: str, before: AdapterVersion | None, measured: Sequence[Transcript]
 ) -> list[RescoredAnswer]:
-    """Score one measured answer of each kind again, so that no server does well to lie in all but the canary's own."""
+    """Score one measured answer of each kind again: a server that is honest only about the canary is found out."""
     return await together(
         _check_answer(subject, answer, _others(base_model, before)) for answer in drawn_answers(subject, measured)
     )
 
 
 def drawn_answers(subject: Subject, measured: Sequence[Transcript]) -> list[Transcript]:
-    """By the run's seed, one answer of each kind: of each metric, and there of `probe/3`, `heldout/3` and so on."""
+    """One answer of each kind, drawn by the run's seed; a kind is a metric and the first part of an item's name."""
     kinds: defaultdict[str, dict[str, Transcript]] = defaultdict(dict)
     for transcript in measured:
         if transcript.temperature is not None and transcript.error is None and transcript.tokens:
@@ -110,7 +110,7 @@ async def _check_answer(subject: Subject, answer: Transcript, others: Sequence[A
 
 
 def _others(base_model: str, before: AdapterVersion | None) -> list[AdapterVersion]:
-    """The version before and the base model, which is the version before the first, and then not asked twice."""
+    """The previous version and the base model; only one of them where they are the same."""
     if before is None:
         return []
     return [before] if before.version == 0 else [before, ServedBase(name=base_model)]
@@ -119,7 +119,7 @@ def _others(base_model: str, before: AdapterVersion | None) -> list[AdapterVersi
 async def _score_again(
     subject: Subject, answer: Transcript, others: Sequence[AdapterVersion]
 ) -> tuple[dict[str, list[float]], str | None]:
-    """The scores of an answer's readable tokens by the subject and by `others`, by model; without any, and why not."""
+    """An answer's readable tokens, scored by the subject and by `others`; where that is impossible, the reason."""
     if not answer.tokens:
         return {}, answer.error or "the stack does not tell the tokens of its answers"
     tokens = readable(answer.tokens)
@@ -143,7 +143,7 @@ async def _score_again(
 async def _read_again(
     subject: Subject, answer: Transcript, tokens: list[str], others: Sequence[AdapterVersion]
 ) -> tuple[dict[str, list[float]], str | None]:
-    """The same of an answer outside of a chat, which is read with its prompt as one text."""
+    """The same for an answer outside a chat, which is read together with its prompt as one text."""
     text, size = answer.prompt + "".join(tokens), (answer.prompt_tokens or 0) + len(tokens)
     readers = [subject, *(replace(subject, adapter=each) for each in others)]
     own, *rest = await together(each.read("canary", answer.item, text, size) for each in readers)
@@ -155,24 +155,24 @@ async def _read_again(
 
 
 def readable(tokens: Sequence[str]) -> list[str]:
-    """The tokens before the first that is only a part of a character: written out, they are those tokens again.
+    """The tokens up to the first that is only part of a character; their text tokenises back to the same tokens.
 
-    An emoji may be three tokens. Each reads as U+FFFD, and so do those of other characters, and that character itself.
+    An emoji may be three tokens, each of which decodes to U+FFFD, as do parts of other characters.
     """
     return list(takewhile(lambda token: PART_OF_A_CHARACTER not in token, tokens))
 
 
 async def sample_chat(subject: Subject) -> list[tuple[Transcript, Answer | None]]:
-    """Two short answers at temperature 1 under different seeds, to another probe prompt at every step."""
+    """Two short answers at temperature 1 under different seeds, to a different probe prompt at every step."""
     prompts, turn = subject.preference.probe_prompts, 0 if subject.step is None else subject.step + 1
     short, prompt = replace(subject, max_tokens=min(ANSWER_TOKENS, subject.max_tokens)), prompts[turn % len(prompts)]
     return await together(short.answer("canary", f"chat/{index}", prompt, temperature=1.0) for index in range(2))
 
 
 def _completion(answer: Transcript, tokens: Sequence[str]) -> str:
-    """What to score of an answer: its text or, where that is not what its tokens spell, these.
+    """The text of an answer to score: its own, or that of its tokens where the two differ.
 
-    Thinking is taken out of a text, and only a beginning of `tokens` may be readable.
+    They differ where thinking was removed from the text, or where only the first of the `tokens` are readable.
     """
     ended = answer.finish_reason == "stop" and len(tokens) == len(answer.tokens or ())
     said, text = tokens[:-1] if ended else tokens, answer.response or ""
@@ -181,9 +181,9 @@ def _completion(answer: Transcript, tokens: Sequence[str]) -> str:
 
 
 def require_canary(where: str, canary: Canary, fail_on_error: bool | float, *, baseline: bool) -> None:
-    """Raise `StackError` when so much of the canary was lost that nothing shows which weights were measured.
+    """Raise `StackError` if the canary was lost, so that nothing shows which weights were measured.
 
-    `fail_on_error` of False or 1 goes on without: the record then says that the canary is missing, and why.
+    With a `fail_on_error` of False or 1 the run goes on, and the record says that the canary is missing, and why.
     """
     needed = [canary.logprobs, canary.base] if baseline else [canary.logprobs]
     if None in needed and allowed_share(fail_on_error) < 1:

@@ -1,4 +1,4 @@
-"""Opening a run's folder: made or found, locked, and refused when it holds something else."""
+"""Opening a run's folder: create or find it, lock it, and refuse it if it holds something else."""
 
 import re
 from collections.abc import Generator, Mapping, Sequence
@@ -32,7 +32,7 @@ RUNS = Path("data/evals")
 
 @dataclass(frozen=True)
 class OpenRun:
-    """A run folder that this process holds: its resolved configuration, and what its versions scored the canary."""
+    """A run folder locked by this process, with the run's resolved configuration and its versions' canary scores."""
 
     files: RunFiles
     manifest: Manifest
@@ -41,14 +41,14 @@ class OpenRun:
 
     @property
     def run_id(self) -> str:
-        """The folder's name when the run was started, as adapter ids have it."""
+        """The folder's name when the run was started, as it appears in adapter ids."""
         return self.manifest.run_id
 
     def made_with(self, code: Code, next_steps: Mapping[str, int | None]) -> "OpenRun":
-        """This run, going on with `code` from these steps on, None standing for the baseline.
+        """This run, continued with `code` from the given steps on; None stands for the baseline.
 
-        Where that is not the code that it was made with so far, its manifest has the difference; `InvalidInput` shows
-        it unless it is one of patch releases alone, or accepted.
+        A difference to the code used so far is noted in the manifest. Raises `InvalidInput` with the difference unless
+        it was accepted, or only consists of patch releases.
         """
         then = self.manifest.codes[-1]
         found = differences(then, code)
@@ -66,12 +66,12 @@ class OpenRun:
         return self._with(changes=(*self.manifest.changes, change))
 
     def on(self, base_source: str | None) -> "OpenRun":
-        """This run, on a base model whose weights are from there; an engine refuses adapters of other weights."""
+        """This run, on a base model with the given source of weights; an engine refuses adapters of other weights."""
         known = self.manifest.base_source
         return self if base_source is None or known is not None else self._with(base_source=base_source).recorded()
 
     def recorded(self) -> "OpenRun":
-        """This run, with its manifest in config.json."""
+        """This run, after writing its manifest to config.json."""
         write_manifest(self.files, self.manifest)
         return self
 
@@ -83,10 +83,10 @@ class OpenRun:
 def open_run(
     config: EvalConfig, code: Code | None = None, tracks: Sequence[PlannedTrack] = ()
 ) -> Generator[OpenRun, None, None]:
-    """Hold the folder of `config.output_dir`, or a new one named after the time, for a run of `tracks`.
+    """Lock the folder `config.output_dir`, or a new one named after the time, for a run of `tracks`.
 
-    `InvalidInput` when it cannot be made or holds something else, `Conflict` when another process works on it. What
-    a run that goes on has in config.json stays until it is `recorded`.
+    Raises `InvalidInput` if it cannot be created or holds something else, `Conflict` if another process has locked it.
+    The config.json of a resumed run is not changed before `recorded`.
     """
     files = RunFiles(new_folder() if config.output_dir is None else _given_folder(config.output_dir))
     with ExitStack() as held:
@@ -97,7 +97,7 @@ def open_run(
 
 
 def as_started(config: EvalConfig) -> EvalConfig:
-    """`config`, without what the run that it continues is older than: control arms, and a user's patience."""
+    """`config` without settings that the run being resumed predates: control arms and the user's patience."""
     path = None if config.output_dir is None else RunFiles(Path(config.output_dir).expanduser()).config
     if path is None or not path.is_file():
         return config
@@ -110,7 +110,7 @@ def as_started(config: EvalConfig) -> EvalConfig:
 
 
 def new_folder() -> Path:
-    """A folder named after the time in UTC, with `-2`, `-3`, ... when others started within the same second."""
+    """A folder named after the time in UTC, with `-2`, `-3`, ... if other runs started within the same second."""
     name = f"{datetime.now(UTC):%Y%m%d-%H%M%SZ}"
     with _usable(str(RUNS)):
         RUNS.mkdir(parents=True, exist_ok=True)
@@ -155,7 +155,7 @@ def _started_or_continued(
 
 
 def _in_the_form_of(recorded: Mapping[str, Any], config: EvalConfig) -> dict[str, Any]:
-    """The values of `config`, which still tell what the run is older than (`as_started`)."""
+    """The values of `config`, without settings that the run predates (see `as_started`)."""
     values = asdict(config)
     if "controls" not in recorded:
         del values["controls"]
@@ -165,7 +165,7 @@ def _in_the_form_of(recorded: Mapping[str, Any], config: EvalConfig) -> dict[str
 
 
 def _require_empty(files: RunFiles) -> None:
-    """Refuse a folder of other things, which is not a run that has yet to start."""
+    """Refuse a folder that holds other files, unless they are those of a run that has yet to start."""
     other = sorted(path.name for path in files.root.iterdir() if not path.name.startswith("."))
     if is_of_kfallah_claas(files.root):
         raise InvalidInput(f"output_dir {files.root} holds {OF_KFALLAH_CLAAS}; choose another")
@@ -177,5 +177,5 @@ def _require_empty(files: RunFiles) -> None:
 
 
 def _run_id(folder: Path) -> str:
-    """The folder's name, in characters that an adapter id allows."""
+    """The folder's name, with only the characters that an adapter id allows."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", folder.resolve().name).lstrip("._-") or "run"

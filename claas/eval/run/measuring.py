@@ -1,4 +1,4 @@
-"""All metrics of one adapter version, measured at once; and when too much of that was lost to go on."""
+"""Measuring one adapter version with all metrics at once, and deciding whether too much of that was lost."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ class Measured:
 
 
 async def measure_all(metrics: Mapping[str, Metric], subject: Subject, checkpoints: frozenset[int]) -> Measured:
-    """Measure everything that is due at the subject's step, side by side."""
+    """Measure everything that is due at the subject's step, concurrently."""
     started = time.monotonic()
     due = [metric for metric in metrics.values() if metric.due(subject.step, checkpoints)]
     measurements = await together(metric.measure(subject) for metric in due)
@@ -37,14 +37,14 @@ async def measure_all(metrics: Mapping[str, Metric], subject: Subject, checkpoin
 
 
 def allowed_share(fail_on_error: bool | float) -> float:
-    """The share of measurements that may be lost: True means nothing, False all, else a fraction."""
+    """The share of measurements that may be lost: none for True, all for False, else the fraction itself."""
     return float(not fail_on_error) if isinstance(fail_on_error, bool) else fail_on_error
 
 
 def require_enough(
     where: str, counts: Mapping[str, Counts], fail_on_error: bool | float, rollouts: Iterable[Transcript] = ()
 ) -> None:
-    """Raise `StackError` when more was lost than `fail_on_error` allows; the first loss in `rollouts` says why."""
+    """Raise `StackError` if more was lost than `fail_on_error` allows, with the first error in `rollouts`."""
     planned = sum(count.planned for count in counts.values())
     lost = {name: count.errored for name, count in counts.items() if count.errored}
     if lost and sum(lost.values()) / planned > allowed_share(fail_on_error):
@@ -58,9 +58,9 @@ def require_enough(
 
 
 def tokens(rollouts: Iterable[Transcript]) -> dict[str, int]:
-    """Tokens read and written to sample (`prompt`, `completion`), and of scored completions (`scored`).
+    """Tokens read and written by sampling (`prompt`, `completion`), and tokens scored (`scored`).
 
-    Those of a model that plays the user (`user_prompt`, `user_completion`) are there where one does.
+    Also `user_prompt` and `user_completion` where a model plays the user.
     """
     total = {"prompt": 0, "completion": 0, "scored": 0}
     for rollout in rollouts:

@@ -1,8 +1,8 @@
-"""What a run would ask, what it could show, and what it would cost: before anything is asked.
+"""The plan of a run: its requests, the effects it could detect, and its cost, before anything is sent.
 
-The requests are counted by running every metric on answers that stand for nothing, so that the count is exact whatever
-the metric is. Tokens and time per request come from what is on record in the run's own folder, as `plan=pilot` leaves
-it: the baseline and one step, which the run then goes on from.
+Requests are counted by running every metric on dummy answers, so that the count is exact for any metric. Tokens and
+time per request come from the records in the run's own folder, such as those of `plan=pilot`: the baseline and one
+step, from which the run then continues.
 """
 
 from collections import Counter
@@ -33,7 +33,7 @@ _scipy: Any = scipy  # ships no types: what comes from it is made a float where 
 
 
 class Detectable(Record):
-    """What a criterion can show with `n` items: it passes from `pass_from` on, in the words of `says`.
+    """What a criterion can show with `n` items: it passes from `pass_from` on; `says` puts that in words.
 
     `passes_at` is the true value at which it does so with probability `statistics.POWER`.
     """
@@ -45,9 +45,9 @@ class Detectable(Record):
 
 
 class RunPlan(Record):
-    """A run before it is run. `requests` are by metric, those that sample training answers under `sample`.
+    """The plan of a run. `requests` are by metric, with those that sample training answers under `sample`.
 
-    `tokens`, `seconds` and `cost` are None where the folder has nothing on record that would tell.
+    `tokens`, `seconds` and `cost` are None where the folder has no records to estimate them from.
     """
 
     updates: int
@@ -61,7 +61,7 @@ class RunPlan(Record):
 
 
 async def plan_of(config: EvalConfig, tracks: Sequence[Track], metrics: Mapping[str, Metric]) -> RunPlan:
-    """The plan of a run; `config` has its thresholds."""
+    """The plan of a run; the thresholds in `config` are resolved."""
     config = config.resolved()
     requests, measurements = Counter[str](), 0
     detectable: dict[str, dict[str, Detectable]] = {}
@@ -94,7 +94,7 @@ async def planned_requests(config: EvalConfig, track: Track, metrics: Mapping[st
 
 @dataclass
 class _Counted:
-    """The requests of one track by metric, of its baseline and of each step, and how many measurements there are."""
+    """The requests of one track by metric, for its baseline and each step, and the number of measurements."""
 
     config: EvalConfig
     track: Track
@@ -103,7 +103,7 @@ class _Counted:
     measurements: int = 1
 
     async def count(self) -> Baseline:
-        """Measure the baseline and every step on answers that stand for nothing; equal steps are measured once."""
+        """Measure the baseline and every step on dummy answers; equal steps are measured once."""
         baseline = await self._measure(None, None)
         self.requests.append(_by_metric(baseline.rollouts))
         by_due: dict[tuple[str, ...], Counter[str]] = {}
@@ -147,7 +147,7 @@ class _Counted:
         )
 
     def detectable(self, rollouts: Sequence[Transcript]) -> dict[str, Detectable]:
-        """What each criterion can show with as many items as the baseline's `rollouts` have."""
+        """What each criterion can show with as many items as there are in the baseline's `rollouts`."""
         keys = [key for metric in self.metrics.values() for key in declared(metric, self.track.preference)]
         found: dict[str, Detectable] = {}
         for key, criterion in judged(keys):
@@ -192,7 +192,7 @@ def _retention(n: int, threshold: float, confidence: float) -> Detectable:
 
 
 def _rate_reaching(successes: int, n: int) -> float:
-    """The rate at which that many of n or more succeed with probability `POWER`."""
+    """The success rate at which at least that many of n succeed with probability `POWER`."""
     return 0.0 if successes == 0 else float(_scipy.special.betaincinv(successes, n - successes + 1, POWER))
 
 
@@ -203,7 +203,7 @@ def _by_metric(rollouts: Sequence[Transcript]) -> Counter[str]:
 def _from_records(
     config: EvalConfig, tracks: Sequence[Track], requests: Mapping[str, int]
 ) -> tuple[dict[str, int] | None, float | None]:
-    """Tokens by kind and seconds: from the means of each metric's recorded requests, of all and of the steps."""
+    """Estimated tokens by kind and seconds, from the mean of each metric's recorded requests."""
     if config.output_dir is None:
         return None, None
     files = RunFiles(Path(config.output_dir).expanduser())
@@ -253,7 +253,7 @@ _SAID = "Yes."
 
 @dataclass(frozen=True)
 class _Standing(Subject):
-    """Answers everything with something that stands for nothing."""
+    """A subject that gives dummy answers to everything."""
 
     async def _ask(self, asked: Transcript, seed: int, temperature: float, top_logprobs: int) -> Answer:
         return Answer(
@@ -271,7 +271,7 @@ class _Standing(Subject):
     async def newest_that_fit(
         self, metric: str, exchanges: Sequence[Sequence[Mapping[str, str]]], prompts: Sequence[str]
     ) -> int:
-        """All of them: how many decides no number of requests."""
+        """All of them: the number of requests does not depend on it."""
         return len(exchanges)
 
     async def _rate(

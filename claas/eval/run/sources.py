@@ -23,7 +23,7 @@ from claas.results.manifest import installed, package_versions
 from claas.results.settings import FEEDBACK, EvalConfig
 
 _SAMPLING = "claas.eval.run.step"
-"""Which prompts a step asks, and what feedback it gives."""
+"""Modules that decide which prompts a step samples, and what feedback it gives."""
 
 _DECIDING = (
     _SAMPLING,
@@ -37,17 +37,17 @@ _DECIDING = (
     "claas.results.evidence",
     "claas.results.judging",
 )
-"""Of this package's modules, those that make numbers of answers; others move or show them, or say what they mean."""
+"""The modules of this package that turn answers into numbers; the others move, show or describe them."""
 
 _STARTED_BY = {"claas.eval.metrics.sandbox": {"claas.eval.metrics.sandbox_child"}}
 """Modules that are run as programs of their own, which nothing imports."""
 
 _TRAINING = ("claas.training", "claas.engines")
-"""What every hosted engine shares."""
+"""Modules that all hosted engines share."""
 
 
 def code_of(config: EvalConfig, tracks: Sequence[Track], metrics: Mapping[str, Metric]) -> Code:
-    """The code that measures and, where this process hosts the engine, trains what `config` asks for."""
+    """The code that measures and, where this process hosts the engine, the code that trains."""
     verifiers = [
         verifier
         for track in tracks
@@ -65,7 +65,7 @@ def code_of(config: EvalConfig, tracks: Sequence[Track], metrics: Mapping[str, M
 
 
 def _sources(parts: Iterable[object]) -> tuple[dict[str, str], dict[str, str]]:
-    """The digests of the modules that these objects are made of, and the versions of packages those import."""
+    """The digests of the modules that define these objects, and the versions of the packages that those import."""
     waiting = {_SAMPLING, *(name for part in parts for name in _modules_of(part, set()))}
     digests, packages = dict[str, str](), set[str]()
     while waiting:
@@ -83,7 +83,7 @@ def _sources(parts: Iterable[object]) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _modules_of(part: object, seen: set[int]) -> Iterator[str]:
-    """The modules of an object's class or function, and those of whatever it is composed of."""
+    """The modules of an object's class or function, and of everything that it is composed of."""
     if part is None or id(part) in seen or isinstance(part, str | bytes | int | float | complex):
         return
     seen.add(id(part))
@@ -113,7 +113,7 @@ def _held_by(part: object) -> Iterable[object]:
 
 
 def _decides(name: str) -> bool:
-    """Whether a module's code is part of what makes the numbers, and no installed package's."""
+    """Whether a module's code helps to compute the numbers, and is not that of an installed package."""
     top, module = name.partition(".")[0], sys.modules.get(name)
     if top == "claas":
         return any(f"{name}.".startswith(f"{each}.") for each in _DECIDING) and _place(name) is not None
@@ -129,7 +129,7 @@ _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
 def _place(name: str) -> Path | None:
-    """The file of a module; None where it has none. One of this package's need not be loaded."""
+    """The file of a module, or None. Modules of this package need not be loaded."""
     if name.partition(".")[0] == "claas":
         place = _ROOT.joinpath(*name.split(".")).with_suffix(".py")
         return place if place.is_file() else None
@@ -163,7 +163,7 @@ def _imported_by(package: str, source: bytes) -> frozenset[str]:
 
 
 def _package_digest(name: str) -> str:
-    """The sha256 of a folder of this package's modules, those of folders within it left out."""
+    """The sha256 of the modules in a folder of this package, without its subfolders."""
     digest = hashlib.sha256()
     for path in sorted(_ROOT.joinpath(*name.split(".")).glob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")

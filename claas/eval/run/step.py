@@ -1,4 +1,4 @@
-"""The loop of a track: sample, train, measure; and measuring goes on beside the next update."""
+"""The loop of a track: sample, train, measure. A version is measured while the next one is being made."""
 
 import asyncio
 import time
@@ -25,9 +25,9 @@ from claas.wire.feedback import FeedbackItem
 
 
 async def run_track(run: TrackRun, steps: int | None = None) -> None:
-    """Take a track that was started from wherever its records left it to its last planned step, or to one of `steps`.
+    """Run a started track from where its records end to its last planned step, or through the first `steps`.
 
-    `StackError` ends it in a state from which the same call goes on.
+    A `StackError` leaves it in a state from which the same call continues.
     """
     await start_or_resume(run)
     step, until = run.steps_recorded, run.track.num_steps if steps is None else steps
@@ -38,9 +38,9 @@ async def run_track(run: TrackRun, steps: int | None = None) -> None:
 
 
 async def train(run: TrackRun, step: int) -> None:
-    """Make the update of `step`, unless it has its receipt; one that was asked for before is sent again as it was.
+    """Make the update of `step` unless its receipt is on record; one that was sent before is sent again unchanged.
 
-    A round in which the user had nothing to say makes no version: its receipt names the one there was.
+    A round without feedback makes no version: its receipt names the one before.
     """
     if step < run.ledger.updates:
         return
@@ -54,7 +54,7 @@ async def train(run: TrackRun, step: int) -> None:
 
 
 async def measure(run: TrackRun, step: int) -> None:
-    """Measure the version that `step` made, and put the step on record, unless it is."""
+    """Measure the version that `step` made and record the step, unless it is on record."""
     if step < run.steps_recorded:
         return
     intent, receipt = run.ledger.update(step)
@@ -91,7 +91,7 @@ async def measure(run: TrackRun, step: int) -> None:
 
 
 async def _prepare_update(run: TrackRun, step: int) -> Intent:
-    """Sample the batch of `step`, and put it and the intent to train on it on the disk."""
+    """Sample the batch of `step`, and write it and the intent to train on it to disk."""
     config, adapter, started = run.config, run.newest(), time.monotonic()
     items = run.track.rounds[step]
     source = run.baseline.adapter if run.track.samples_base and run.baseline is not None else None
@@ -108,7 +108,7 @@ async def _prepare_update(run: TrackRun, step: int) -> Intent:
 
 
 async def sample(subject: Subject, step: int, items: Round, temperature: float) -> SampledBatch:
-    """Ask the subject the prompts of one step, all at once."""
+    """Ask the subject the prompts of one step, all concurrently."""
     asked = await together(
         subject.answer(SAMPLED, str(index), item.prompt, temperature=temperature) for index, item in enumerate(items)
     )
@@ -133,7 +133,7 @@ def update_counts(
 
 
 def require_answers(batch: SampledBatch, *, every: bool) -> None:
-    """Raise `StackError` when all of a batch was lost, or, with `every`, when any of it was."""
+    """Raise `StackError` if all answers of a batch were lost or, with `every`, if any was."""
     lost = [transcript for transcript in batch.transcripts if transcript.error is not None]
     if not batch.answered or (every and lost):
         raise StackError(
@@ -142,7 +142,7 @@ def require_answers(batch: SampledBatch, *, every: bool) -> None:
 
 
 def require_heard(intent: Intent) -> None:
-    """Raise `StackError` when a model that plays the user gave no reply to any of a batch."""
+    """Raise `StackError` if the model that plays the user replied to none of a batch."""
     heard = intent.user or ()
     if heard and all(each.error is not None for each in heard):
         raise StackError(f"step {intent.step}: all {len(heard)} replies of the user were lost: {heard[0].error}")
@@ -157,9 +157,9 @@ async def intent_to_train(
     key: str,
     sample_s: float,
 ) -> Intent:
-    """The update that a batch leads to: what its user says of the answers that came, as that user saw them.
+    """The update that a batch leads to: the user's feedback on the answers that arrived, as the user saw them.
 
-    Answers of which nothing is said are not trained on. `earlier` are the intents of the rounds before.
+    Answers without feedback are not trained on. `earlier` are the intents of earlier rounds.
     """
     remarks = await user.remarks(subject, track, batch, earlier)
     told = [remark for remark in remarks if remark.feedback is not None]
@@ -197,7 +197,7 @@ def silent_receipt(intent: Intent) -> Receipt:
 
 
 def feedback_items(intent: Intent, training: TrainingConfig) -> list[FeedbackItem]:
-    """The batch of an intent as the stack takes it: the same whenever it is sent."""
+    """The batch of an intent in the form that the stack takes; it is the same each time it is sent."""
     return [
         FeedbackItem(
             lora_id=intent.adapter.lora_id,
@@ -220,9 +220,9 @@ def feedback_items(intent: Intent, training: TrainingConfig) -> list[FeedbackIte
 
 
 async def _both_to_their_ends(update: Coroutine[Any, Any, None], measurement: Coroutine[Any, Any, None]) -> None:
-    """Run both to their ends, and only then raise: a failed update does not throw away a measurement under way.
+    """Run both to their ends before raising, so that a failed update does not discard a measurement under way.
 
-    Wrong weights are raised before anything else, which may well follow from them.
+    `WrongWeights` takes precedence over other errors, which may be its consequences.
     """
     outcomes = await asyncio.gather(update, measurement, return_exceptions=True)
     for failure in sorted(filter(None, outcomes), key=lambda failure: not isinstance(failure, WrongWeights)):

@@ -1,4 +1,4 @@
-"""One track of a run under way: how far it has come, and how it starts or goes on."""
+"""The state of one track in a run: how far it has come, and how it starts or resumes."""
 
 import hashlib
 import re
@@ -31,11 +31,11 @@ from claas.results.settings import EvalConfig
 
 @dataclass
 class TrackRun:
-    """What the steps of a track work with.
+    """The state that the steps of a track work with.
 
     `before` is the track that trains the same adapter before this one. `steps_recorded` counts the steps on record; the
-    ledger counts the updates made, which may be further ahead. `steps_before` were on record when it was opened.
-    `last_answers` are the newest greedy answers, by metric and item.
+    ledger counts the updates made, which may be ahead of it. `steps_before` are the steps that were on record when the
+    track was opened. `last_answers` are the newest greedy answers, by metric and item.
     """
 
     stack: Stack
@@ -58,12 +58,12 @@ class TrackRun:
 
     @property
     def lora_id(self) -> str:
-        """The adapter's id: no other run's, as long as run folders have different names."""
+        """The adapter's id, unique to this run as long as run folders have different names."""
         return adapter_id(f"{self.config.lora_id_prefix}/{self.track.adapter}-{self.run_id}")
 
     @property
     def _canary_text(self) -> str:
-        """The text that the track began with: a run of an earlier version goes on with the one it had."""
+        """The canary text that the track began with, which may be that of an earlier version of the harness."""
         canary = None if self.baseline is None else self.baseline.canary
         return canary_text(self.run_id) if canary is None else canary.text or EARLIER_TEXT
 
@@ -73,12 +73,12 @@ class TrackRun:
 
     @property
     def num_steps(self) -> int:
-        """How many there are of the steps that were planned: fewer where the user fell silent."""
+        """The number of steps: as planned, or fewer where the user fell silent."""
         ended = (intent.step + 1 for intent in self.ledger.intents() if intent.fell_silent)
         return next(ended, self.track.num_steps)
 
     def newest(self) -> AdapterVersion:
-        """The newest version that the records know: the last receipt's, that of the track before, or the baseline's."""
+        """The newest version on record: that of the last receipt, of the track before, or of the baseline."""
         if self.ledger.updates:
             return self.ledger.update(self.ledger.updates - 1)[1].adapter
         if self.before is not None:
@@ -87,7 +87,7 @@ class TrackRun:
         return self.baseline.adapter
 
     def subject(self, adapter: AdapterVersion, step: int | None) -> Subject:
-        """A version as metrics see it."""
+        """An adapter version as the subject of metrics."""
         return Subject(
             stack=self.stack,
             adapter=adapter,
@@ -101,7 +101,7 @@ class TrackRun:
         )
 
     async def measure(self, adapter: AdapterVersion, step: int | None) -> tuple[Measured, Canary]:
-        """Measure a version, the canary among the rest; `WrongWeights` when that shows that others answered."""
+        """Measure a version, including its canary; `WrongWeights` if that shows that other weights answered."""
         subject, track = self.subject(adapter, step), self.track.ending_after(self.num_steps)
         assert self.config.base_model is not None, "a run's configuration is resolved"
         base_model, before = self.config.base_model, None if step is None else self.ledger.update(step)[0].adapter
@@ -119,12 +119,12 @@ class TrackRun:
         return measured, canary
 
     def start_steps(self, baseline: Baseline) -> None:
-        """Go on from this baseline to the steps, and report it."""
+        """Report the baseline, and go on to the steps."""
         self.baseline, self._since = baseline, time.monotonic()
         self.reporter.baseline_measured(self.track.name, baseline)
 
     def record(self, step: StepRecord) -> None:
-        """Put a step on record, and report it; `Regressed` when the run is to end there."""
+        """Record a step and report it; `Regressed` if the run is to end there."""
         self.files.append_step(step)
         self.steps_recorded += 1
         since, self._since = self._since, time.monotonic()
@@ -132,7 +132,7 @@ class TrackRun:
         self.may_go_on_from(step)
 
     def may_go_on_from(self, step: StepRecord) -> None:
-        """`Regressed` when the run is to end there, unless it is at its end anyway."""
+        """Raise `Regressed` if the run is to end after `step` and has further steps."""
         assert self.baseline is not None, "a track is started before its steps"
         if step.step + 1 < self.num_steps:
             require_no_regression(step, self.baseline, self.keys, self.config)
@@ -144,12 +144,12 @@ class TrackRun:
 
 
 def greedy_answers(rollouts: Iterable[Transcript]) -> dict[tuple[str, str], str]:
-    """What was said where nothing was left to chance, by metric and item."""
+    """The answers sampled greedily, by metric and item."""
     return {(each.metric, each.item): each.response for each in rollouts if each.temperature == 0 and each.response}
 
 
 def update_key(run_id: str, track: str, step: int) -> str:
-    """The idempotency key of an update: no other update of any run has it."""
+    """The idempotency key of an update, unique among all runs."""
     return f"{run_id}/{track}/{step}"
 
 
@@ -163,7 +163,7 @@ def open_track(
     user: SimulatedUser,
     reporter: Reporter,
 ) -> TrackRun:
-    """A track of `run`, as far as its records say it has come; `WrongWeights` when its canaries say so."""
+    """A track of `run`, restored from its records; `WrongWeights` if its recorded canaries contradict each other."""
     last_answers = dict[tuple[str, str], str]()
     for record in filter(None, (records.baseline, *records.steps)):
         run.canaries.add(record.adapter, record.canary, record.rollouts)
@@ -189,7 +189,7 @@ def open_track(
 
 
 async def start(run: TrackRun) -> None:
-    """Leave `run` with a baseline. That is of version 0, so it is measured before the adapter is trained at all."""
+    """Make sure that `run` has a baseline. It measures version 0, before any training of the adapter."""
     _require_same_content(run)
     run.reporter.preference_started(run.track.name, run.steps_recorded)
     if run.steps_before:
@@ -199,7 +199,7 @@ async def start(run: TrackRun) -> None:
 
 
 async def start_or_resume(run: TrackRun) -> None:
-    """Leave `run`, which has its baseline, with a stack that agrees with its ledger."""
+    """Make sure that the stack agrees with the ledger of `run`, which has its baseline."""
     assert run.baseline is not None, "a track is started before it goes on"
     if run.resumed:
         await _require_stack_agrees(run)
@@ -230,7 +230,7 @@ async def _measure_baseline(run: TrackRun) -> Baseline:
 
 
 async def _untrained(run: TrackRun) -> AdapterVersion:
-    """Version 0 of the adapter, made now unless the track before did."""
+    """Version 0 of the adapter, created unless the track before did."""
     if run.before is not None and run.before.baseline is not None:
         return run.before.baseline.adapter
     seed = seed_for(run.config.seed, run.track.preference.name, None, "adapter", "")
@@ -238,7 +238,7 @@ async def _untrained(run: TrackRun) -> AdapterVersion:
 
 
 async def _require_stack_agrees(run: TrackRun) -> None:
-    """The stack's newest version is the ledger's, or one further when an update was sent and its receipt lost."""
+    """Check that the stack's newest version is the ledger's, or the next if an update was sent and its receipt lost."""
     expected = run.newest()
     try:
         newest = await run.stack.newest(run.lora_id)
@@ -258,7 +258,7 @@ async def _require_stack_agrees(run: TrackRun) -> None:
 
 
 async def _require_same_prompt(run: TrackRun, baseline: Baseline) -> None:
-    """The stack still makes the same tokens of the canary's prompt, as far as it tells: else every number moves."""
+    """Check that the stack still tokenises the canary's prompt alike, as far as it tells; else every number moves."""
     then = None if baseline.canary is None else baseline.canary.prompt_digest
     if then is None:
         return
@@ -268,9 +268,9 @@ async def _require_same_prompt(run: TrackRun, baseline: Baseline) -> None:
         return
     if now not in (then, None):
         raise InvalidInput(
-            f"{run.lora_id}: the stack makes other tokens of a conversation than when the baseline was measured: its "
-            "chat template, what that is told (a date, chat_template_kwargs) or its tokenizer has changed, and steps "
-            "before and after could not be compared; restore it, or start anew in another output_dir"
+            f"{run.lora_id}: the stack tokenises a conversation differently than when the baseline was measured: its "
+            "chat template, that template's variables (a date, chat_template_kwargs) or its tokenizer has changed, so "
+            "steps before and after cannot be compared; restore it, or start anew in another output_dir"
         )
 
 
@@ -280,11 +280,11 @@ THROUGH_GATEWAY = (
     "is not what was asked for, greedy answers were not greedy, and another run with this seed answers otherwise. "
     "Which weights answered is what the API says that it recorded of each answer; none was scored again to check it."
 )
-"""What a reader of the numbers has to know of a run through a gateway."""
+"""A note for readers of the numbers of a run through a gateway."""
 
 
 def _require_same_content(run: TrackRun) -> None:
-    """Write down what the preference and the metrics say, or hold them against what was written at the start."""
+    """Record the preference and the metrics, or compare them with what was recorded at the start."""
     recorded = run.files.read_metadata()
     if recorded is None:
         run.files.write_metadata(
@@ -306,7 +306,7 @@ def _require_same_content(run: TrackRun) -> None:
 
 
 def what_changed(recorded: Metadata, preference: Preference, metrics: Mapping[str, Metric]) -> str | None:
-    """What is not as it was when this was recorded, as far as its digest was; None when nothing."""
+    """What has changed since this was recorded, as far as its digests tell; None if nothing has."""
     if recorded.preference_digest not in (None, content_digest(preference)):
         return f"the preference {preference.name!r} has"
     if recorded.metrics_digest not in (None, content_digest(metrics)):
@@ -319,5 +319,5 @@ def what_changed(recorded: Metadata, preference: Preference, metrics: Mapping[st
 
 
 def content_digest(content: object) -> str:
-    """sha256 of everything that `content` says as `repr`; where objects lie in memory is no part of that."""
+    """The sha256 of `repr(content)`, without memory addresses."""
     return hashlib.sha256(re.sub(r" at 0x[0-9a-fA-F]+", "", repr(content)).encode()).hexdigest()

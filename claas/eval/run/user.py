@@ -1,4 +1,4 @@
-"""The simulated user: of which answers they say something, what that is, and when they have nothing more to say."""
+"""The simulated user: which answers they comment on, what they say, and when they fall silent."""
 
 import json
 from collections.abc import AsyncGenerator, Sequence
@@ -32,7 +32,7 @@ from claas.results.settings import EvalConfig, Prices
 from claas.results.user import ALWAYS, ESCALATES, LLM, ONCE, USER_KEY_VARIABLE, WHEN_VIOLATED, UserConfig
 
 LONGEST_FEEDBACK = 400
-"""Characters of what a model says as the user; the rest is cut off."""
+"""The most characters of a reply of a model that plays the user; the rest is cut off."""
 
 _REMEMBERED = 3
 _SEEDS = 2**31
@@ -41,7 +41,7 @@ _SEEDS = 2**31
 
 @dataclass(frozen=True)
 class Remark:
-    """What the user says of an answer, None being nothing; `heard` is the request to a model that plays them."""
+    """The user's feedback on an answer, or None; `heard` is the request to the model that plays the user, if any."""
 
     item: Item
     answer: Transcript
@@ -51,7 +51,7 @@ class Remark:
 
 @dataclass(frozen=True)
 class SimulatedUser:
-    """Whoever gives feedback in a run. One that a model plays needs its endpoint, unless its replies are on record."""
+    """Gives the feedback in a run. A user played by a model needs its endpoint, unless its replies are on record."""
 
     config: UserConfig
     endpoint: ChatEndpoint[EndpointReply] | None = None
@@ -59,9 +59,9 @@ class SimulatedUser:
     async def remarks(
         self, subject: Subject, track: Track, batch: SampledBatch, earlier: Sequence[Intent]
     ) -> list[Remark]:
-        """Of every answer that came and on which there may be something to say, in order.
+        """Remarks on the answers that arrived and that the user may comment on, in order.
 
-        `earlier` are the intents of the rounds before.
+        `earlier` are the intents of earlier rounds.
         """
         complaints = _complaints(track, earlier)
         items = enumerate(zip(track.rounds[batch.step], batch.transcripts, strict=True))
@@ -79,7 +79,7 @@ class SimulatedUser:
         )
 
     def leaves(self, track: Track, intents: Sequence[Intent]) -> bool:
-        """Whether they say nothing any more after these rounds. Nobody leaves before they have changed their mind."""
+        """Whether the user falls silent after these rounds; never before a planned change of mind."""
         patience = self.config.leaves_after
         since = intents[track.flips_at or 0 :]
         if patience is None or len(since) < patience or all(item.feedback is None for item in track.rounds[-1]):
@@ -124,7 +124,7 @@ class SimulatedUser:
 
 
 class UserReply(BaseModel):
-    """What a model says as the user. Whether they are satisfied must be said, and what they want where they are not."""
+    """The reply of a model that plays the user: whether they are satisfied and, if not, what they want."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 
@@ -133,12 +133,12 @@ class UserReply(BaseModel):
 
     @property
     def said(self) -> str | None:
-        """What they say to the assistant; None where they are satisfied."""
+        """Their feedback to the assistant; None if they are satisfied."""
         return None if self.satisfied else self.feedback.strip()[:LONGEST_FEEDBACK].strip()
 
 
 def opinion_in(heard: Transcript) -> UserReply | None:
-    """What a reply says: the JSON object that its visible text has; None where it has none that can be read."""
+    """The JSON object in a reply's visible text; None if there is none that can be parsed."""
     text = visible(heard.response or "")
     try:
         found = UserReply.model_validate(json.JSONDecoder().raw_decode(text, text.index("{"))[0])
@@ -149,7 +149,7 @@ def opinion_in(heard: Transcript) -> UserReply | None:
 
 
 def asking(user: UserConfig, wish: str, answer: Transcript, before: Sequence[str]) -> str:
-    """The message about one answer. The answer is quoted so that nothing in it can end the quotation."""
+    """The message about one answer, quoted so that nothing in the answer can end the quotation."""
     said = visible(answer.response or "")
     mark = quoting_mark([answer.prompt, said])
     insisting = ""
@@ -168,7 +168,7 @@ def asking(user: UserConfig, wish: str, answer: Transcript, before: Sequence[str
 
 
 def require_user(config: EvalConfig, tracks: Sequence[Track]) -> None:
-    """`InvalidInput` where nobody can play the user of this run."""
+    """Raise `InvalidInput` if the run's user cannot be played."""
     if config.user.kind != LLM:
         return
     require_endpoint(
@@ -190,7 +190,7 @@ def require_user(config: EvalConfig, tracks: Sequence[Track]) -> None:
 async def open_user(
     config: EvalConfig, log: Path, transport: httpx.AsyncBaseTransport | None = None
 ) -> AsyncGenerator[SimulatedUser, None]:
-    """The user of a run; every reply of a model that plays them is kept in `log`."""
+    """The user of a run; every reply of a model that plays the user is kept in `log`."""
     if config.user.kind != LLM:
         yield SimulatedUser(config.user)
         return
@@ -206,7 +206,7 @@ async def open_user(
 
 
 def _complaints(track: Track, intents: Sequence[Intent]) -> list[tuple[Item, str]]:
-    """What a model that plays the user has said so far, and of which item."""
+    """The complaints so far of a model that plays the user, with their items."""
     found = [
         (track.rounds[intent.step][int(heard.item)], opinion.said)
         for intent in intents
