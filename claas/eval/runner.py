@@ -1,4 +1,4 @@
-"""`run_harness`: a whole run, from its configuration to its results, started or continued."""
+"""`run_harness`: a whole run, from its configuration to its results, started or resumed."""
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
@@ -55,12 +55,12 @@ async def run_harness(
     open_user: OpenUser = open_user,
     pilot: bool = False,
 ) -> RunResults:
-    """Run `config` to its end, or continue the run in its `output_dir`.
+    """Run `config` to its end, or resume the run in its `output_dir`.
 
-    What is wrong with the input is raised before anything is started or written (`InvalidInput`). A preference whose
-    stack fails ends with its failure in the results; the others go on, and the same call continues it. A finished
-    run is not run again: its summary and plots are rebuilt from its records. A `pilot` is the baseline and the first
-    step of the first track alone, from which the same call without it goes on.
+    Mistakes in the input raise `InvalidInput` before anything is started or written. If the stack fails under a
+    preference, that preference ends with the failure in its results and the others go on; the same call resumes it. A
+    finished run is not run again: its summary and plots are rebuilt from its records. A `pilot` runs only the baseline
+    and the first step of the first track; the same call without it continues from there.
     """
     config, tracks, metrics = prepare(config)
     code = code_of(config, tracks, metrics)
@@ -97,14 +97,14 @@ async def run_harness(
 
 
 def _opening(config: EvalConfig) -> str:
-    """What a run waits for before its first request."""
+    """What a run is doing before its first request."""
     if config.claas_url is not None:
         return f"reaching {config.claas_url}"
     return f"loading {config.base_model}" if config.mode == "local" else f"starting {config.mode}"
 
 
 def _draw(run: OpenRun, tracks: Sequence[Track], results: RunResults) -> None:
-    """Write the pictures and the report, which is a page."""
+    """Write the plots and the report page."""
     from claas.dashboard.report import write_report  # only now: a run need not wait for its pages and for matplotlib
     from claas.results.figure import write_plots
 
@@ -121,16 +121,16 @@ def _draw(run: OpenRun, tracks: Sequence[Track], results: RunResults) -> None:
 
 
 def prepare(config: EvalConfig) -> tuple[EvalConfig, list[Track], dict[str, Metric]]:
-    """The configuration with the threshold of every criterion, and what the run is made of.
+    """The configuration with the threshold of every criterion resolved, and the tracks and metrics of the run.
 
-    `InvalidInput` on whatever is wrong with it or with the stack it needs.
+    Raises `InvalidInput` for any mistake in it, or if the stack that it needs cannot be used.
     """
     check_stack(config)
     if config.plots and config.plot_style not in PLOT_STYLES:
         from claas.results.look import look_of  # only for a file of one's own: matplotlib
 
         look_of(config.plot_style)
-    make_loggers(config)  # a missing package is said before anything is spent
+    make_loggers(config)  # so that a missing package is reported before anything is spent
     config = as_started(config)
     preferences, metrics = load(config)
     tracks = planned_in(config, preferences, metrics)
@@ -142,7 +142,7 @@ def prepare(config: EvalConfig) -> tuple[EvalConfig, list[Track], dict[str, Metr
 
 
 def planned_in(config: EvalConfig, preferences: Mapping[str, Preference], metrics: Mapping[str, Metric]) -> list[Track]:
-    """The tracks of the run's protocol, told as its arm says, and the control arms beside them."""
+    """The tracks of the run's protocol, with the feedback of its arm, followed by those of its control arms."""
     planned = tracks_of(config, list(preferences.values()))
 
     def other_than(track: Track) -> Preference:
@@ -162,7 +162,7 @@ def planned_in(config: EvalConfig, preferences: Mapping[str, Preference], metric
 
 
 def load(config: EvalConfig) -> tuple[dict[str, Preference], dict[str, Metric]]:
-    """The preferences and metrics of a run, whatever stack it is run on."""
+    """The preferences and metrics of a run, which do not depend on its stack."""
     folder = Path(config.config_dir) if config.config_dir is not None else None
     preferences: dict[str, Preference] = {}
     for preference in [load_preference(name, folder) for name in config.preferences]:
@@ -182,7 +182,7 @@ def load(config: EvalConfig) -> tuple[dict[str, Preference], dict[str, Metric]]:
 
 @dataclass
 class _Work:
-    """The tracks of a run whose folder is open, and what was on record of them when it was opened."""
+    """The tracks of a run whose folder is open, and their records as of when it was opened."""
 
     run: OpenRun
     tracks: Sequence[Track]
@@ -192,8 +192,7 @@ class _Work:
     _ended: dict[str, History] = field(default_factory=dict[str, History])
 
     async def count_requests(self, pilot: bool) -> None:
-        """Tell a reporter that wants to know how many requests there will be; a metric that breaks down on answers that
-        stand for nothing leaves that unknown."""
+        """Tell a reporter that wants it the number of requests, unless a metric fails on dummy answers."""
         if not self.reporter.counts_requests:
             return
         self.reporter.doing("counting requests")
@@ -203,7 +202,7 @@ class _Work:
                 self.reporter.requests_planned(track.name, planned[:2] if pilot else planned)
 
     async def run_all(self, stack: Stack, user: SimulatedUser) -> None:
-        """Every adapter of the run, `parallel_preferences` at a time, and with each its controls."""
+        """Train every adapter of the run, `parallel_preferences` at a time, each together with its controls."""
         places = asyncio.Semaphore(self.run.config.parallel_preferences)
         own = {track.name: track.adapter for track in self.tracks}
         lives: dict[str, dict[str, list[Track]]] = {}
@@ -218,13 +217,13 @@ class _Work:
         await together(side_by_side(beside.values()) for beside in lives.values())
 
     async def run_pilot(self, stack: Stack, user: SimulatedUser) -> None:
-        """The baseline and one step of the first track; `StackError` where that fails."""
+        """Run the baseline and one step of the first track; `StackError` if that fails."""
         runs: list[TrackRun] = []
         await self._start(self.tracks[:1], stack, user, runs)
         await run_track(runs[0], steps=1)
 
     async def _train_one(self, tracks: Sequence[Track], stack: Stack, user: SimulatedUser) -> None:
-        """All tracks of one adapter, one after another; where one fails, those after it are not begun."""
+        """Run all tracks of one adapter in order; if one fails, those after it are not begun."""
         runs: list[TrackRun] = []
         failure = await self._failure_of(self._start(tracks, stack, user, runs))
         for place, track in enumerate(tracks):
@@ -236,7 +235,7 @@ class _Work:
                 self._end(track.name, failure)
 
     async def _start(self, tracks: Sequence[Track], stack: Stack, user: SimulatedUser, runs: list[TrackRun]) -> None:
-        """Add a run of each track, started."""
+        """Start each track, and append it to `runs`."""
         for track in tracks:
             before = runs[-1] if runs else None
             records = self.records[track.name]
@@ -244,7 +243,7 @@ class _Work:
             await start(runs[-1])
 
     async def _go_on(self, run: TrackRun, later: Sequence[TrackRun]) -> None:
-        """Take a track to its end, which it has reached where a later one has trained its adapter."""
+        """Run a track to its end. If a later track has trained its adapter, it must be at its end already."""
         if not any(other.ledger.intents() for other in later):
             await run_track(run)
         elif run.steps_recorded < run.num_steps:
@@ -254,7 +253,7 @@ class _Work:
             )
 
     async def _failure_of(self, work: Coroutine[Any, Any, None]) -> str | None:
-        """Why it ended early; None where it did not."""
+        """Do `work`, and return why it ended early, or None."""
         try:
             await work
         except WrongWeights as error:
@@ -269,7 +268,7 @@ class _Work:
         self._write_summary(self._ended)
 
     def results(self) -> RunResults:
-        """Everything on record, with summary.json written anew."""
+        """The results on record; also rewrites summary.json."""
         names = [track.name for track in self.tracks]
         histories = {name: self._ended.get(name) or self._history(name) for name in names}
         steps_before = sum(len(records.steps) for records in self.records.values())
@@ -282,7 +281,7 @@ class _Work:
         )
 
     def _history(self, name: str, failure: str | None = None) -> History:
-        """What the files say now."""
+        """The history of a track, read from its files now."""
         records = PreferenceRecords.read_whole(self.run.files.preference(name))
         planned = next(track.num_steps for track in self.tracks if track.name == name)
         return records.history(name, planned, failure)

@@ -1,4 +1,4 @@
-"""What the model can still do that has nothing to do with the preference: short prompts with checkable answers."""
+"""Capabilities that have nothing to do with the preference: short prompts with checkable answers."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ from claas.results.settings import EvalConfig
 class CapabilityItem(BaseModel):
     """One question, in one wording or several, and the check of its answers.
 
-    `form` is what is checked where that is the form of the answer; without it the item is about knowledge.
+    `form` names the form that is checked; an item without it is about knowledge.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -59,7 +59,7 @@ _IFEVAL = ("three_sentences", "five_benefits", "recursion_without_function")
 
 
 def _kept(kind: str, items: Items, meaning: str) -> Key:
-    """The pass rate of the items of one kind, judged by what is left of it."""
+    """The pass rate of one kind of items, judged by its retention relative to baseline."""
     return Key(
         key=f"general.{kind}_pass_rate",
         title=f"{kind.capitalize()} items",
@@ -158,12 +158,12 @@ class General:
         return replace(self, items=drawn(self.items, "capability", config.limit, config.seed))
 
     def keys_for(self, preference: Preference) -> tuple[Key, ...]:
-        """Those of which the suite has items, given what the preference is about."""
+        """The keys for which the suite has items, given what the preference is about."""
         asked = {_items_of(item, preference).prefix for item in self.items}
         return tuple(key for key in self.keys if key.items is None or key.items.prefix in asked)
 
     def due(self, step: int | None, checkpoints: frozenset[int]) -> bool:
-        """At baseline and at the checkpoints: so many items that a verdict can be had are too many for every step."""
+        """At baseline and at the checkpoints: enough items for a verdict are too many for every step."""
         return step is None or step in checkpoints
 
     async def measure(self, subject: Subject) -> Measurement:

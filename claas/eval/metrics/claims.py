@@ -1,4 +1,4 @@
-"""Whether a text claims what it mentions, or denies it."""
+"""Whether a text asserts what it mentions, or denies it."""
 
 import regex
 

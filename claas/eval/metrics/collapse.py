@@ -1,4 +1,4 @@
-"""Whether the model still has more than one thing to say."""
+"""Collapse: whether the model's answers have lost their diversity, or the model its fluency."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -35,11 +35,11 @@ class Collapse:
     `mean_entropy` is that of the full distribution where the engine tells it, else the sum of -p log p over the 20
     likeliest tokens, a lower bound; baseline decides which, so that the ratio compares like with like. Beside a lower
     bound stands `tail_mass`, the probability in [0, 1] of all other tokens, whose entropy is missing; beside the full
-    entropy it is absent. Answers that say nothing are alike: a model that falls silent shows as self-ROUGE-L 1.
+    entropy it is absent. Empty answers count as identical: a model that falls silent has a self-ROUGE-L of 1.
 
-    `mean_logprob` is of the first answer to each prompt at baseline, frozen and scored again at each version. A model's
-    own samples would not do: those of one that repeats a single token are as likely as can be, and a model that babbles
-    follows itself, too. On the same texts, both fall by what the model has unlearnt to say.
+    `mean_logprob` is that of the first answer to each prompt at baseline, frozen and scored again at each version. The
+    model's own samples would not do: a model that repeats a single token, or babbles, finds its own text very likely.
+    On fixed texts, `mean_logprob` falls by what the model has unlearnt.
 
     `alert` is 1 when any indicator is beyond its bound, 0 when all are known and within, else None.
     """
@@ -181,7 +181,7 @@ class Collapse:
     async def _asked(
         self, subject: Subject, items: Sequence[tuple[str, str]], decided: float | None
     ) -> tuple[list[tuple[Transcript, Answer | None]], bool | None]:
-        """The answers, and whether their entropies are lower bounds: as at baseline, else as the first answers tell.
+        """The answers, and whether their entropies are lower bounds: as at baseline, or as the first answers show.
 
         The likeliest tokens, many times an answer's size, are asked for only where the entropy has to come from them.
         """
@@ -205,7 +205,7 @@ class Collapse:
     def _against(
         self, before: Mapping[str, float | None], now: Mapping[str, float | None], drift: float | None
     ) -> dict[str, float | None]:
-        """What is measured against baseline, and whether anything is beyond its bound."""
+        """The values relative to baseline, and the alert."""
         was, entropy = before.get("mean_entropy"), now["mean_entropy"]
         ratio = entropy / was if entropy is not None and was else None
         similar = now["self_rouge_l"]
@@ -245,7 +245,7 @@ def _lower_bound(answer: Answer) -> float | None:
 
 
 def _moved(transcripts: Sequence[Transcript], baseline: Baseline | None) -> float | None:
-    """Nats per token by which the frozen answers' mean logprob has moved, over those that were scored both times."""
+    """The change of the frozen answers' mean logprob, in nats per token, over those that were scored both times."""
     before = baseline.rollouts if baseline else transcripts
     now, was, _ = paired(by_item(transcripts, _MEAN_LOGPROB), by_item(before, _MEAN_LOGPROB))
     change = mean(new - old for new, old in zip(now, was, strict=True))

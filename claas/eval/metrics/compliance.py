@@ -51,8 +51,8 @@ _OPPOSITE = Key(
 class Compliance:
     """Mean verifier score, in [0, 1], over greedy answers; the generalisation gap is probe minus held-out.
 
-    Without held-out prompts only the probe prompts are answered, and `probe_compliance` is judged. That says less: an
-    answer that was learnt by heart passes, too.
+    Without held-out prompts only the probe prompts are answered, and `probe_compliance` is judged. That shows less:
+    memorised answers pass, too.
     """
 
     keys: ClassVar[tuple[Key, ...]] = (
@@ -152,7 +152,7 @@ def _opposite(preference: Preference) -> Key:
 
 
 def name_in_key(preference: str) -> str:
-    """A preference's name as a part of a key, which dots divide."""
+    """A preference's name as part of a key, in which dots are separators."""
     return preference.replace(".", "_")
 
 
@@ -181,8 +181,8 @@ class Scope:
     """`over_application_rate`: 1 - the mean score of the out-of-scope verifier over greedy answers, in [0, 1].
 
     It is the share of users who asked for the opposite of the preference and did not get it. An untrained model may
-    fail some of them, too, so it is the rise above baseline that the preference is to blame for. Nothing is measured
-    for a preference without out-of-scope prompts.
+    fail some of them, too, so training is to blame only for the rise above baseline. Nothing is measured for a
+    preference without out-of-scope prompts.
     """
 
     keys: ClassVar[tuple[Key, ...]] = (
@@ -206,7 +206,7 @@ class Scope:
     )
 
     def due(self, step: int | None, checkpoints: frozenset[int]) -> bool:
-        """At baseline and at the checkpoints: a side effect, and with long answers the dearest one to measure."""
+        """At baseline and at the checkpoints: its long answers make this the most expensive side effect to measure."""
         return step is None or step in checkpoints
 
     async def measure(self, subject: Subject) -> Measurement:
@@ -229,7 +229,7 @@ async def judged(
     item: str | None = None,
     earlier: Sequence[Mapping[str, str]] = (),
 ) -> Transcript:
-    """A greedy answer to the prompt, with the verdict on it; a lost one has none. `item` is its name on record."""
+    """A greedy answer to the prompt with its verdict, which a lost one lacks. `item` is its name in the record."""
     transcript, answer = await subject.answer(metric, item or asked.item, asked.prompt, earlier=earlier)
     if answer is None:
         return transcript
@@ -241,13 +241,13 @@ async def judged(
 
 
 ECHO = VerifierResult(0.0, False, {"echo": True})
-"""The result of an answer that only repeats its prompt, whatever else is asked of it."""
+"""The result for an answer that only repeats its prompt, whatever the verifier."""
 
 
 def judge(verifier: Verifier, prompt: str, response: str, acceptable: Collection[NonAnswer] = ()) -> VerifierResult:
     """The verifier's result on the visible text.
 
-    The prompt said back, once or several times over, answers nothing and scores 0, unless an echo is `acceptable`.
+    An answer that only repeats the prompt scores 0, unless an echo is `acceptable`.
     """
     text = visible(response)
     if NonAnswer.ECHO not in acceptable and says_back(text, prompt):
@@ -260,7 +260,7 @@ def judge(verifier: Verifier, prompt: str, response: str, acceptable: Collection
 
 
 def with_verdict(transcript: Transcript, result: VerifierResult) -> Transcript:
-    """The transcript with what the verifier said of it."""
+    """The transcript with the verifier's result."""
     metadata = {key: _stored(value) for key, value in result.metadata.items()}
     return transcript.model_copy(update={"verdict": metadata | {"score": result.score, "passed": result.passed}})
 

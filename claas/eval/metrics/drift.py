@@ -1,4 +1,4 @@
-"""How far the adapter has moved from the base model on what the base model itself would say."""
+"""Drift: the KL divergence of the adapter from the base model, on the base model's own answers."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -118,9 +118,9 @@ def _estimates(name: str, log_ratios: Sequence[float]) -> dict[str, float | None
 async def frozen_scores(subject: Subject, metric: str, prefix: str, written: Sequence[Transcript]) -> list[Transcript]:
     """The scores of one metric's frozen answers, as transcripts of the items `{prefix}{i}`.
 
-    At baseline these are of the sampled answers `written`, and freeze them: later the same texts are scored again,
-    whatever `written` is. An answer that was lost, or says nothing, is not frozen. A score with another number of
-    tokens than at baseline is lost, because its tokens are not the same ones.
+    At baseline the sampled answers `written` are scored and frozen; at later steps the same texts are scored again, and
+    `written` is ignored. Lost or empty answers are not frozen. A score with another number of tokens than at baseline
+    counts as lost, because the tokens differ.
     """
     if subject.baseline is None:
         sampled = [(f"{prefix}{i}", answer) for i, answer in enumerate(written) if answer.response]
@@ -129,7 +129,7 @@ async def frozen_scores(subject: Subject, metric: str, prefix: str, written: Seq
 
 
 def frozen(rollouts: Iterable[Transcript], metric: str, prefix: str) -> list[Transcript]:
-    """The frozen answers of a metric among these transcripts, less those whose score was lost."""
+    """The frozen answers of a metric among these transcripts, without those whose score was lost."""
     return [
         rollout
         for rollout in rollouts

@@ -1,4 +1,4 @@
-"""Fewer items per measurement, drawn by seed and kept in their order, so that every step has the same ones."""
+"""`limit`: fewer items per measurement, drawn by seed and kept in order, so that every step has the same ones."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,9 @@ T = TypeVar("T")
 
 
 def limited(preference: Preference, limit: Mapping[str, int], seed: int) -> Preference:
-    """The preference with at most so many held-out prompts, out-of-scope prompts and pairs.
+    """The preference with at most as many held-out prompts, out-of-scope prompts and pairs as `limit` allows.
 
-    Probe prompts are what is trained on, and stay.
+    Probe prompts are what is trained on, so all of them stay.
     """
     if not limit:
         return preference

@@ -1,4 +1,4 @@
-"""Whether the model comes to find answers with the preference likelier than answers without it."""
+"""The logprob margin: how much likelier the model finds answers with the preference than answers without it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

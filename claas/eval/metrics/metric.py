@@ -1,4 +1,4 @@
-"""The metric interface: what a metric may look at, and what it gives back."""
+"""The metric interface: the subject that a metric measures, and the measurement that it returns."""
 
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -28,25 +28,25 @@ from claas.wire.tokens import room_for_prompt
 
 @dataclass(frozen=True)
 class Opinion:
-    """What a service beside the stack said, such as a judge; `facts` are what else is to be on record of it."""
+    """The reply of a service beside the stack, such as a judge; `facts` are recorded with it."""
 
     text: str
     facts: Mapping[str, float | str | bool | None]
 
 
 def unheard(request: Transcript) -> None:
-    """Nobody wants to know."""
+    """Ignore the request."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One adapter version under one preference, and the only door to the stack that a metric has.
+    """One adapter version under one preference, and a metric's only access to the stack.
 
-    `step` is None at baseline. `baseline` is None while it is being measured, and the finished record after. The
-    transcript of a request holds everything that came back, so that a metric that looks at nothing else, and returns
-    its transcripts, can be recomputed from the record. `last_answers` are the newest greedy ones of versions before, by
-    metric and item: what this one is likely to say again. What an `urgent` subject asks goes before what others ask.
-    `heard` is told of every request once it was answered, or lost.
+    `step` is None at baseline. `baseline` is None while it is being measured, and the finished record afterwards. The
+    transcript of a request holds everything that came back, so that a metric that uses nothing else and returns its
+    transcripts can be recomputed from the record. `last_answers` are the newest greedy answers of earlier versions, by
+    metric and item, used as predictions of this one's. Requests of an `urgent` subject go before those of others.
+    `heard` is called with every request once it was answered or lost.
     """
 
     stack: Stack
@@ -70,9 +70,9 @@ class Subject:
         top_logprobs: int = 0,
         earlier: Sequence[Mapping[str, str]] = (),
     ) -> tuple[Transcript, Answer | None]:
-        """Sample one answer, to the prompt after the `earlier` turns of a conversation.
+        """Sample one answer to the prompt, after the `earlier` turns of a conversation.
 
-        A lost answer comes back as None beside a transcript that says why.
+        A lost answer is None, with a transcript that says why.
         """
         seed = seed_for(self.run_seed, self.preference.name, self.step, metric, item)
         asked = Transcript(
@@ -93,7 +93,7 @@ class Subject:
     async def score(
         self, metric: str, item: str, messages: tuple[Mapping[str, str], ...], completion: str
     ) -> tuple[Transcript, CompletionScore | None]:
-        """Score one completion. A lost score comes back as None beside a transcript that says why."""
+        """Score one completion. A lost score is None, with a transcript that says why."""
         asked = Transcript(metric=metric, item=item, prompt=messages[-1]["content"], response=completion)
         try:
             scored = await self._rate(asked, messages, completion)
@@ -104,7 +104,7 @@ class Subject:
         return self._ended(asked, written | counted), scored
 
     async def read(self, metric: str, item: str, text: str, window: int) -> Transcript:
-        """Read a text; a lost one says why. What is given of it is the prompt, and what is predicted the response."""
+        """Score a text; a lost one says why. The transcript's response is the part that is predicted."""
         asked = Transcript(metric=metric, item=item, prompt="", response=text)
         try:
             reading = await self._look(asked, window)
@@ -120,9 +120,9 @@ class Subject:
     async def consult(
         self, metric: str, item: str, prompt: str, ask: Callable[[], Awaitable[Opinion]], **sampling: float | None
     ) -> Transcript:
-        """Ask a service beside the stack through the metric's own `ask`; a lost opinion comes back saying why.
+        """Ask a service beside the stack with the metric's own `ask`; the transcript of a lost opinion says why.
 
-        Its facts stand in the transcript's verdict. `sampling` is what was asked for: `temperature` and `seed`.
+        The opinion's facts become the transcript's verdict. `sampling` are the requested `temperature` and `seed`.
         """
         asked = Transcript(metric=metric, item=item, prompt=prompt, response=None).model_copy(update=sampling)
         try:
@@ -132,19 +132,19 @@ class Subject:
         return self._ended(asked, {"response": opinion.text, "verdict": dict(opinion.facts)})
 
     def _ended(self, request: Transcript, with_what: Mapping[str, Any] | None = None) -> Transcript:
-        """The transcript of a request that has ended, with what came of it."""
+        """The transcript of a request that has ended, with its outcome."""
         ended = request.model_copy(update=with_what or {})
         self.heard(ended)
         return ended
 
     async def _consult(self, asked: Transcript, ask: Callable[[], Awaitable[Opinion]]) -> Opinion:
-        """What says its opinion; `LostAnswer` when nothing does."""
+        """Get an opinion; `LostAnswer` if there is none."""
         return await ask()
 
     async def score_continuations(
         self, metric: str, items: Sequence[str], prompt: TokenizedText, continuations: Sequence[TokenizedText]
     ) -> list[Transcript]:
-        """Score each of these texts as what follows `prompt`, one item each; all are lost together, and say why."""
+        """Score each text as a continuation of `prompt`, one item each; if one is lost all are, and say why."""
         asked = [
             Transcript(metric=metric, item=item, prompt=prompt.text, response=piece.text)
             for item, piece in zip(items, continuations, strict=True)
@@ -172,7 +172,7 @@ class Subject:
     async def complete(
         self, metric: str, item: str, prompt: TokenizedText, *, max_tokens: int, stop: Sequence[str]
     ) -> Transcript:
-        """Continue `prompt` as it is, without a chat, with the likeliest token each time; a lost one says why."""
+        """Continue `prompt` greedily as plain text, without a chat template; a lost continuation says why."""
         seed = seed_for(self.run_seed, self.preference.name, self.step, metric, item)
         asked = Transcript(metric=metric, item=item, prompt=prompt.text, response=None, temperature=0.0, seed=seed)
         try:
@@ -194,9 +194,9 @@ class Subject:
     async def newest_that_fit(
         self, metric: str, exchanges: Sequence[Sequence[Mapping[str, str]]], prompts: Sequence[str]
     ) -> int:
-        """How many of the newest of these parts of a conversation fit before each of the prompts.
+        """How many of the newest `exchanges` of a conversation fit before each of the prompts.
 
-        Room is left for an answer and for feedback on it. What is then asked by `metric` has them as its earlier turns.
+        Room is left for an answer and for feedback on it. The caller then asks its prompts after that many exchanges.
         """
         alone = await together(self.stack.prompt_size([_said(prompt)]) for prompt in prompts)
         longest = prompts[max(range(len(prompts)), key=lambda place: alone[place].tokens)]
@@ -218,22 +218,22 @@ class Subject:
     async def _follow(
         self, asked: Sequence[Transcript], prompt: TokenizedText, continuations: Sequence[TokenizedText]
     ) -> Sequence[Continuation]:
-        """What scores continuations; `LostAnswer` when nothing does."""
+        """Score continuations; `LostAnswer` if that fails."""
         return await self.stack.score_continuations(self.adapter, prompt.ids, continuations)
 
     async def _continue(
         self, asked: Transcript, prompt: TokenizedText, max_tokens: int, stop: Sequence[str]
     ) -> Completion:
-        """What continues a prompt; `LostAnswer` when nothing does."""
+        """Continue a prompt; `LostAnswer` if that fails."""
         assert asked.seed is not None
         return await self.stack.complete(self.adapter, prompt.ids, max_tokens=max_tokens, seed=asked.seed, stop=stop)
 
     async def _look(self, asked: Transcript, window: int) -> Reading:
-        """What reads a text; `LostAnswer` when nothing does."""
+        """Read a text; `LostAnswer` if that fails."""
         return await self.stack.read(self.adapter, asked.response or "", window)
 
     async def _ask(self, asked: Transcript, seed: int, temperature: float, top_logprobs: int) -> Answer:
-        """What answers a request; `LostAnswer` when nothing does."""
+        """Answer a request; `LostAnswer` if that fails."""
         return await self.stack.answer(
             self.adapter,
             asked.prompt,
@@ -249,13 +249,13 @@ class Subject:
     async def _rate(
         self, asked: Transcript, messages: tuple[Mapping[str, str], ...], completion: str
     ) -> CompletionScore:
-        """What scores a completion; `LostAnswer` when nothing does."""
+        """Score a completion; `LostAnswer` if that fails."""
         return await self.stack.score(self.adapter, messages, completion)
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one metric found: values by key, how its measurements ended, and the transcripts behind them."""
+    """The result of one metric: values by key, counts of how its requests ended, and the transcripts behind them."""
 
     values: Values
     counts: Mapping[str, Counts]
@@ -265,11 +265,11 @@ class Measurement:
 class Metric(Protocol):
     """One question asked of an adapter version.
 
-    What its numbers mean, and whether they are judged, stands in an attribute `keys`, a tuple of
-    `claas.results.keys.Key`. A metric without one works, too: its numbers are recorded and drawn under their own names.
-    Where a preference decides which of them there are, a method `keys_for(preference)` says those. Where the run
-    decides what is asked, a method `for_run(config)` gives the metric that asks it. Where a track ends before its last
-    planned step, a method `ending_at(step)` gives the metric that is measured at its end.
+    An optional attribute `keys`, a tuple of `claas.results.keys.Key`, declares what the metric's numbers mean and
+    whether they are judged; without it they are recorded and plotted under their own names. Three more methods are
+    optional: `keys_for(preference)` if the keys depend on the preference; `for_run(config)` if what is asked depends on
+    the run, which returns the metric to use in it; and `ending_at(step)`, which returns the metric to use in a track
+    that ends with that step, before its last planned one.
     """
 
     def due(self, step: int | None, checkpoints: frozenset[int]) -> bool:
@@ -282,9 +282,9 @@ class Metric(Protocol):
 
 
 def declared(metric: Metric, preference: Preference | None = None) -> tuple[Key, ...]:
-    """What the metric declares of its numbers, of those of one preference where one is named; nothing when it does not.
+    """The keys that the metric declares, in general or for one preference; empty if it declares none.
 
-    `InvalidInput` when that is none or cannot be had.
+    Raises `InvalidInput` if they are malformed, or cannot be computed.
     """
     name, stated = type(metric).__name__, cast(Any, metric)
     try:
@@ -300,32 +300,32 @@ def declared(metric: Metric, preference: Preference | None = None) -> tuple[Key,
 
 
 def for_run(metric: Metric, config: EvalConfig) -> Metric:
-    """The metric as it measures in a run; `InvalidInput` where it cannot."""
+    """The metric to use in a run; `InvalidInput` if it cannot be used."""
     if getattr_static(metric, "for_run", None) is None:
         return metric
     return cast(Metric, cast(Any, metric).for_run(config))
 
 
 def ending_at(metric: Metric, step: int) -> Metric:
-    """The metric of a track that ends with this step."""
+    """The metric to use in a track that ends with this step."""
     if getattr_static(metric, "ending_at", None) is None:
         return metric
     return cast(Metric, cast(Any, metric).ending_at(step))
 
 
 def mean(values: Iterable[float]) -> float | None:
-    """The arithmetic mean; of nothing it is None: due, but not measured."""
+    """The arithmetic mean; None for no values: due, but not measured."""
     numbers = list(values)
     return sum(numbers) / len(numbers) if numbers else None
 
 
 def difference(one: float | None, other: float | None) -> float | None:
-    """`one - other`, None where either is."""
+    """`one - other`; None if either is None."""
     return None if one is None or other is None else one - other
 
 
 def counted(transcripts: Sequence[Transcript]) -> Counts:
-    """How the requests ended; a truncated one is among the scored."""
+    """Counts of how the requests ended; truncated ones are also among the scored."""
     scored = [transcript for transcript in transcripts if transcript.error is None]
     return Counts(
         planned=len(transcripts),
@@ -340,7 +340,7 @@ def _said(prompt: str) -> Mapping[str, str]:
 
 
 def seed_for(run_seed: int, preference: str, step: int | None, purpose: str, item: str) -> int:
-    """A 63-bit seed that depends on all its arguments and on nothing else. `step` None is the baseline."""
+    """A 63-bit seed that depends on all arguments and nothing else. `step` None is the baseline."""
     name = f"{run_seed}\x1f{preference}\x1f{'baseline' if step is None else step}\x1f{purpose}\x1f{item}"
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
 

@@ -1,4 +1,4 @@
-"""What the harness needs from the world: a stack that answers, scores, learns and pins versions."""
+"""The stack interface: what the harness needs of a server that answers, scores, learns and pins versions."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,23 +12,23 @@ from claas.results.records import AdapterVersion
 from claas.wire.feedback import FeedbackItem, Sampling
 
 MOST_TOKENS = 2**24
-"""No window, and no batch of answers to train on, is larger."""
+"""No context window and no training batch is larger."""
 
 
 class LostAnswer(StackError):
-    """One request failed for good (retries included). It is counted and recorded, never replaced by a value."""
+    """One request failed for good, after its retries. It is counted and recorded, never replaced by a value."""
 
 
 class NothingToPredict(InvalidInput):
-    """A text has no token that could be predicted from another."""
+    """A text is too short: it has no token that could be predicted from another."""
 
 
 class WrongWeights(StackError):
-    """A reply was made by other weights than the ones asked for: every number after it would be meaningless."""
+    """A reply was made by other weights than the ones asked for, so that all further numbers would be meaningless."""
 
 
 class ServedBase(AdapterVersion):
-    """The base model without an adapter, to be scored by its served `name`; its digest is known to the stack only."""
+    """The base model without an adapter, addressed by its served `name`; only the stack knows its digest."""
 
     lora_id: str = ""
     version: int = 0
@@ -43,14 +43,13 @@ class ServedBase(AdapterVersion):
 
 @dataclass(frozen=True)
 class Answer:
-    """One sampled answer; `LostAnswer` where its numbers are none, cannot be, or are not one for each token.
+    """One sampled answer of T tokens. Raises `LostAnswer` if numbers are missing, impossible or not one per token.
 
-    T tokens; `logprobs` in nats under the sampling weights at temperature 1.
-
-    `mean_entropy`: nats per token over the full distribution, None when the stack cannot tell; `top_logprobs` (T, K)
-    holds the K likeliest tokens' logprobs when they were asked for. `tokens` are the tokens' texts, None when the stack
-    cannot tell. `sampled_with` says how it was sampled where what stands between may have changed that, and None means
-    as asked; `truncated_prompt_tokens` were then cut from its prompt, which did not fit the window.
+    `logprobs` are in nats under the sampling weights at temperature 1. `mean_entropy` is in nats per token over the
+    full distribution, None if the stack cannot tell. `top_logprobs` (T, K) are the logprobs of the K likeliest tokens,
+    if they were asked for. `tokens` are the tokens' texts, None if the stack cannot tell. `sampled_with` are the
+    sampling parameters really used where a gateway may have changed them; None means as asked.
+    `truncated_prompt_tokens` were cut from a prompt that did not fit the window.
     """
 
     text: str
@@ -83,9 +82,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class CompletionScore:
-    """Log probabilities of a given completion's C tokens, end-of-turn token included. Nats; `LostAnswer` without any.
+    """Log probabilities, in nats, of a given completion's C tokens, the end-of-turn token included.
 
-    `tokens` are the tokens' texts, `prompt_digest` says which tokens the prompt had; None when the stack cannot tell.
+    `tokens` are the tokens' texts and `prompt_digest` identifies the prompt's tokens, both None if the stack cannot
+    tell. Raises `LostAnswer` without log probabilities.
     """
 
     logprobs: tuple[float, ...]  # (C,)
@@ -103,10 +103,10 @@ class CompletionScore:
 
 @dataclass(frozen=True)
 class Reading:
-    """Log probabilities of a text's tokens, each after those before it in its window: of all T but the first.
+    """Log probabilities, in nats, of all T tokens of a text but the first, each given those before it in its window.
 
-    Nats; `LostAnswer` where one cannot be. `given` is the text of the first token, empty where that stands for none.
-    `digest` names the weights that read it, and `context_tokens` counts what was read only to predict the others.
+    `given` is the text of the first token, empty if that token stands for no text. `digest` identifies the weights, and
+    `context_tokens` counts the tokens that only served as context. Raises `LostAnswer` for an impossible number.
     """
 
     given: str
@@ -122,7 +122,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class TokenizedText:
-    """A text, and the tokens that it is asked as."""
+    """A text and its tokens."""
 
     text: str
     ids: tuple[int, ...]
@@ -130,7 +130,7 @@ class TokenizedText:
 
 @dataclass(frozen=True)
 class PromptSize:
-    """The tokens that an answer to a conversation continues, and how many those and the answer may be together."""
+    """The number of tokens of a tokenised conversation, and the context window for them and the answer together."""
 
     tokens: int
     window: int
@@ -138,9 +138,9 @@ class PromptSize:
 
 @dataclass(frozen=True)
 class Continuation:
-    """Log probabilities of the C tokens of a text after a prompt, and whether each token is the likeliest in its place.
+    """Log probabilities, in nats, of a text's C tokens after a prompt, and whether each is the likeliest in its place.
 
-    Nats; `LostAnswer` where one cannot be.
+    Raises `LostAnswer` for an impossible number.
     """
 
     logprobs: tuple[float, ...]  # (C,)
@@ -154,9 +154,9 @@ class Continuation:
 
 @dataclass(frozen=True)
 class Completion:
-    """What a version wrote after a prompt, up to a stop string; `logprobs` in nats of every token that it made for it.
+    """A version's continuation of a prompt, up to a stop string, with the `logprobs`, in nats, of all its tokens.
 
-    `LostAnswer` where they are not one for each token.
+    Raises `LostAnswer` unless there is one for each token.
     """
 
     text: str
@@ -170,20 +170,20 @@ class Completion:
 
 
 _ABOVE_ZERO = 1e-3
-"""Nats by which rounding may lift a log probability above 0."""
+"""Nats by which rounding may raise a log probability above 0."""
 
 _LEAST_LOGPROB = -1e5
-"""No two logits of a model lie further apart; servers write such numbers in place of one they do not have."""
+"""No model's logits lie further apart; some servers send smaller numbers in place of a missing one."""
 
 _MOST_OF_ONE = 1.05
-"""What probabilities rounded to 8 bits may add up to."""
+"""The largest sum of probabilities that were rounded to 8 bits."""
 
 _MOST_ENTROPY = 32 * math.log(2)
-"""That of 2^32 tokens, all as likely: no vocabulary is larger."""
+"""The entropy of 2^32 equally likely tokens; no vocabulary is larger."""
 
 
 def _least_entropy(logprobs: Sequence[float]) -> float:
-    """What the said tokens alone contribute to the mean entropy of what they were drawn from: -p log p each."""
+    """A lower bound of the mean entropy: the share -p log p of the sampled tokens alone."""
     return math.fsum(-math.exp(logprob) * logprob for logprob in logprobs if logprob < 0) / max(len(logprobs), 1)
 
 
@@ -193,7 +193,7 @@ def _require_logprobs(logprobs: Sequence[float]) -> None:
 
 
 def _require_between(what: str, value: object, low: float, high: float) -> None:
-    """A reply with something else in place of a number, or one that cannot be, is none, whichever stack it is from."""
+    """Raise `LostAnswer` for something that is no number, or an impossible one, whichever stack it is from."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise LostAnswer(f"the reply has {_short(value)} in place of a number")
     if isinstance(value, float) and not math.isfinite(value):  # an int may be too large to be asked
@@ -207,7 +207,7 @@ def _short(value: object) -> str:
 
 
 def _require_as_many(tokens: Sequence[str] | None, logprobs: Sequence[float]) -> None:
-    """Numbers that cannot be matched to their tokens are no measurement of them."""
+    """Raise `LostAnswer` if there is not one number for each token."""
     if tokens is not None and len(tokens) != len(logprobs):
         raise LostAnswer(f"the reply has {len(logprobs)} log probabilities for {len(tokens)} tokens")
 
@@ -215,16 +215,16 @@ def _require_as_many(tokens: Sequence[str] | None, logprobs: Sequence[float]) ->
 class Stack(Protocol):
     """A continual-learning stack.
 
-    `LostAnswer`: this request failed for good. `WrongWeights`: a reply was not made by `adapter`. `StackError`:
-    the stack is gone, or an update failed. `InvalidInput`: the stack refused what was asked.
+    Methods raise `LostAnswer` if this request failed for good, `WrongWeights` if a reply was not made by `adapter`,
+    `StackError` if the stack is gone or an update failed, and `InvalidInput` if the stack refused the request.
     """
 
     async def base_source(self) -> str | None:
-        """Where the base model's weights are from, exactly; None where the stack cannot tell."""
+        """The exact source of the base model's weights; None if the stack cannot tell."""
         ...
 
     async def init_adapter(self, lora_id: str, seed: int) -> AdapterVersion:
-        """Version 0 of `lora_id`, which answers as the base model; made now from `seed`, or found still at 0."""
+        """Version 0 of `lora_id`, which answers as the base model: a new one made from `seed`, or an untrained one."""
         ...
 
     async def newest(self, lora_id: str) -> AdapterVersion:
@@ -244,15 +244,15 @@ class Stack(Protocol):
         prediction: str = "",
         urgent: bool = False,
     ) -> Answer:
-        """Sample one answer to `prompt` from exactly this version; where versions cannot be pinned, in its turn.
+        """Sample one answer to `prompt` from exactly this version, waiting for its turn if versions cannot be pinned.
 
-        `earlier` are the turns of the conversation before it. What is predicted, and `urgent`, may make the answer come
-        sooner, and never another one.
+        `earlier` are the preceding turns of the conversation. `prediction` and `urgent` may make the answer come
+        sooner, but never change it.
         """
         ...
 
     async def prompt_size(self, messages: Sequence[Mapping[str, str]]) -> PromptSize:
-        """How long a conversation is, which may be longer than the window."""
+        """The length of a conversation, which may exceed the window."""
         ...
 
     async def score(
@@ -262,32 +262,32 @@ class Stack(Protocol):
         ...
 
     async def read(self, adapter: AdapterVersion, text: str, window: int) -> Reading:
-        """Read a text under exactly this version, at most `window` tokens at a time, so that each is predicted once.
+        """Score a text under exactly this version in windows of at most `window` tokens; each token is predicted once.
 
-        A window that is not the first begins before the tokens that it predicts, with as much context as fits.
-        `NothingToPredict` where the text is too short, other `InvalidInput` where the model has no such window.
+        Every window after the first begins with as much context as fits before the tokens that it predicts.
+        Raises `NothingToPredict` if the text is too short, another `InvalidInput` if the model has no such window.
         """
         ...
 
     async def score_continuations(
         self, adapter: AdapterVersion, prompt: Sequence[int], continuations: Sequence[TokenizedText]
     ) -> Sequence[Continuation]:
-        """Score each of these texts as what follows a prompt of tokens, under exactly this version."""
+        """Score each text as a continuation of a prompt of tokens, under exactly this version."""
         ...
 
     async def complete(
         self, adapter: AdapterVersion, prompt: Sequence[int], *, max_tokens: int, seed: int, stop: Sequence[str]
     ) -> Completion:
-        """Continue a prompt of tokens under exactly this version, with the likeliest token each time."""
+        """Continue a prompt of tokens greedily, under exactly this version."""
         ...
 
     async def give_feedback(self, adapter: AdapterVersion, items: Sequence[FeedbackItem], key: str) -> Receipt:
-        """One update of `adapter` on a batch of feedback, exactly once per idempotency `key`."""
+        """Make one update of `adapter` on a batch of feedback, exactly once per idempotency `key`."""
         ...
 
 
 def require_weights(adapter: AdapterVersion, model: str, digest: str | None) -> None:
-    """Raise `WrongWeights` unless they are. Names alone tell the base model, whose digest only the stack knows."""
+    """Raise `WrongWeights` unless the reply is from `adapter`. For the base model only names are compared."""
     if model != adapter.model or (adapter.digest and digest != adapter.digest):
         asked = f"{adapter.model} ({adapter.digest or 'any digest'})"
         raise WrongWeights(
