@@ -53,7 +53,7 @@ def _serve(job: Job[ApiConfig]) -> Done:
 
 
 def _from_environment() -> list[str]:
-    """What the environment says of where to listen; a file says less than that, the command line more."""
+    """The address to listen on from the environment, which overrides files and is overridden by the command line."""
     settings = {"host": os.environ.get("CLAAS_API_HOST"), "port": os.environ.get("CLAAS_API_PORT")}
     return [f"{name}={override_value(value)}" for name, value in settings.items() if value]
 

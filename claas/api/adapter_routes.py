@@ -43,9 +43,9 @@ LoraId = Annotated[str, Query(), AfterValidator(adapter_id)]
 
 @router.post("/v1/lora/init", response_model=LoraVersion)
 async def init(request: LoraInitRequest, served: Served) -> Response:
-    """Version 0 of a new adapter; of one that exists where that is just what would be made.
+    """Create version 0 of a new adapter, or return an existing one that is exactly what would be created.
 
-    What has been learnt stays: where the adapter has been trained, a new one gets the first free id of `<id>-anew-2`,
+    Nothing learnt is lost: if the adapter has been trained, a new one gets the first free id of `<id>-anew-2`,
     `<id>-anew-3`, ..., which the reply names.
     """
     lora_id, base_model = adapter_id(request.lora_id), served.engine.base_model
@@ -64,7 +64,7 @@ async def init(request: LoraInitRequest, served: Served) -> Response:
 
 @router.post("/v1/lora/import", response_model=LoraVersion)
 async def import_adapter(request: LoraImportRequest, served: Served) -> Response:
-    """Version 0 of a new adapter, with the weights of somebody else's; the same again makes nothing."""
+    """Create version 0 of a new adapter from given weights; importing the same again makes nothing new."""
     lora_id, engine = adapter_id(request.lora_id), served.engine
     if request.checkpoint is not None:
         if not isinstance(engine, CheckpointImporter):
@@ -86,7 +86,7 @@ def _decoded(weights: str) -> bytes:
 
 @router.get("/v1/lora", response_model=LoraList)
 async def newest_versions(served: Served, prefix: str = "") -> Response:
-    """Every adapter whose id begins with `prefix`, and its newest version."""
+    """The newest version of every adapter whose id begins with `prefix`."""
     newest = await served.engine.list_adapters(prefix)
     adapters = [_version(weights.lora_id, weights) for weights in newest if weights.lora_id]
     return reply(LoraList(loras=[adapter.lora_id for adapter in adapters], adapters=adapters))
@@ -94,7 +94,7 @@ async def newest_versions(served: Served, prefix: str = "") -> Response:
 
 @router.delete("/v1/lora", response_model=LoraDeleted)
 async def delete(lora_id: LoraId, served: Served) -> Response:
-    """Remove an adapter and all its versions; to remove it again is no error. It must be called by its own id."""
+    """Remove an adapter and all its versions; removing it again is no error. It must be named by its own id."""
     own = await own_id(served.engine, lora_id)
     if own != lora_id:
         raise Conflict(f"{lora_id!r} is another name of adapter {own!r}; to remove that, say lora_id={own}")
@@ -115,7 +115,7 @@ async def export(lora_id: LoraId, served: Served, version: Count | None = None) 
 
 
 async def _chunks_of(archive: SpooledTemporaryFile[bytes]) -> AsyncIterator[bytes]:
-    """The bytes of `archive`, which is closed when they were read or nobody reads on."""
+    """The bytes of `archive`, which is closed once they are read or the client is gone."""
     with archive:
         while chunk := await asyncio.to_thread(archive.read, _CHUNK_BYTES):
             yield chunk
@@ -154,21 +154,21 @@ AliasName = Annotated[str, PathParameter(), AfterValidator(alias_name)]
 
 @router.put("/v1/aliases/{name}", response_model=Alias)
 async def put_alias(name: AliasName, request: AliasRequest, served: Served) -> Response:
-    """Let a name mean an adapter, one of its versions, or the base model."""
+    """Point a name to an adapter, one of its versions, or the base model."""
     weights = await served.models.set_alias(name, request.target)
     return reply(Alias(alias=name, target=request.target, model=weights.name, digest=weights.digest))
 
 
 @router.get("/v1/aliases/{name}", response_model=Alias)
 async def read_alias(name: AliasName, served: Served) -> Response:
-    """What an alias means now."""
+    """What an alias currently points to."""
     target, weights = await served.models.alias(name)
     return reply(Alias(alias=name, target=target, model=weights.name, digest=weights.digest))
 
 
 @router.delete("/v1/aliases/{name}", response_model=AliasDeleted)
 async def delete_alias(name: AliasName, served: Served) -> Response:
-    """Remove an alias; to remove it again is no error."""
+    """Remove an alias; removing it again is no error."""
     return reply(AliasDeleted(deleted=await served.models.remove_alias(name)))
 
 
@@ -177,7 +177,7 @@ Key = Annotated[str | None, Header(alias=IDEMPOTENCY_HEADER, min_length=1, max_l
 
 @router.post("/v1/feedback", response_model=FeedbackResponse)
 async def feedback(request: FeedbackRequest, served: Served, http: Request, key: Key = None) -> Response:
-    """Train one update on what a person said about recorded answers."""
+    """Make one update from a person's feedback on recorded answers."""
     if (given := len(http.headers.getlist(IDEMPOTENCY_HEADER))) > 1:
         raise InvalidInput(f"{IDEMPOTENCY_HEADER}: a request has one key, got {given}")
     return reply(await served.feedback.give(request, key))
@@ -185,7 +185,7 @@ async def feedback(request: FeedbackRequest, served: Served, http: Request, key:
 
 @router.post("/v1/rollouts/resolve", response_model=Rollout)
 async def resolve(request: ResolveRequest, served: Served) -> Response:
-    """The latest recorded answer that showed this text, to that prompt and by those weights where they are named."""
+    """The latest recorded answer with this visible text, filtered by prompt and weights if they are given."""
     rollout = await served.rollouts.that_showed(request.text, request.prompt, request.model)
     if rollout is not None:
         return reply(rollout)

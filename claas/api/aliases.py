@@ -17,10 +17,10 @@ _log = logging.getLogger(__name__)
 
 
 class Aliases:
-    """Alias → target, as clients wrote them. What is set is on disk before `put` and `remove` return."""
+    """Alias → target, as clients wrote them. Changes are on disk before `put` and `remove` return."""
 
     def __init__(self, path: Path) -> None:
-        """Read `path` if it is there. What this class did not write is set aside beside it, and the log says so."""
+        """Read `path` if it exists. A file that this class did not write is moved aside, and a warning logged."""
         self._path = path
         self._targets: Mapping[str, str] = _read(path)
 
@@ -32,15 +32,15 @@ class Aliases:
         return sorted(self._targets)
 
     def target(self, name: str) -> str | None:
-        """What `name` was set to; None when it is no alias."""
+        """What `name` points to; None if it is not an alias."""
         return self._targets.get(name)
 
     async def put(self, name: str, target: str) -> None:
-        """Let `name` mean `target` from now on. One writer at a time."""
+        """Point `name` to `target`. One writer at a time."""
         await self._replace({**self._targets, name: target})
 
     async def remove(self, name: str) -> bool:
-        """Forget `name`; False when it was no alias. One writer at a time."""
+        """Remove `name`; False if it was not an alias. One writer at a time."""
         if name not in self._targets:
             return False
         await self._replace({alias: target for alias, target in self._targets.items() if alias != name})
@@ -56,7 +56,7 @@ _FILE = TypeAdapter(dict[str, Any])
 
 
 def _read(path: Path) -> dict[str, str]:
-    """The aliases on record, without what is none."""
+    """The aliases on record, without malformed ones."""
     if not path.exists():
         return {}
     try:

@@ -30,12 +30,12 @@ from claas.wire.chat import (
 from claas.wire.feedback import Rollout
 
 DEFAULT_MAX_TOKENS = 512
-"""Bound of an answer when the request sets none."""
+"""The `max_tokens` of an answer if the request sets none."""
 
 
 @dataclass(frozen=True)
 class PreparedChat:
-    """One checked request: what to sample, all of it from the weights that the model's name meant when it came."""
+    """One checked request, to be sampled from the weights that the model's name meant when it arrived."""
 
     engine: Engine
     rollouts: RolloutStore
@@ -50,7 +50,7 @@ class PreparedChat:
     async def of(
         cls, engine: Engine, models: Models, rollouts: RolloutStore, request: ChatRequest, *, truncate: bool
     ) -> "PreparedChat":
-        """Check `request` and find its weights; with `truncate`, cut what does not fit the window."""
+        """Check `request` and resolve its weights; with `truncate`, cut a prompt that does not fit the window."""
         params = _sampling_params(request)
         if request.logprobs:
             longest = min(params.max_tokens, engine.window)
@@ -112,7 +112,7 @@ def choice_logprobs(piece: Piece) -> ChoiceLogprobs:
 
 
 def usage(samples: Sequence[Sample]) -> Usage:
-    """The prompt is counted once, however many answers it got."""
+    """The token usage; the prompt is counted once, however many answers it got."""
     prompt_tokens = len(samples[0].prompt_ids)
     completion_tokens = sum(len(sample.token_ids) for sample in samples)
     return Usage(

@@ -1,4 +1,4 @@
-"""One completion request: prompts continued as they are, all together, and read back with their log probabilities.
+"""One completion request: prompts are continued as plain text and, with `echo`, returned with their logprobs.
 
 Completions are not recorded as rollouts: feedback is given on the answer to a person's turn, and here there is none."""
 
@@ -104,7 +104,7 @@ def _response(
 async def completion_chunks(
     engine: Engine, models: Models, request: CompletionRequest
 ) -> AsyncGenerator[CompletionResponse]:
-    """What `complete` says, one choice an event, then the usage if that was asked for. Nothing comes before all is."""
+    """The result of `complete` as events, one per choice, then the usage if requested; all come at the end."""
     whole = await complete(engine, models, request)
     for choice in whole.choices:
         yield whole.model_copy(update={"choices": [choice], "usage": None})
@@ -138,7 +138,7 @@ class _Continuation:
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
     async def of(self, prompt: TokenIds) -> Completed:
-        """The prompt read and continued, when it is its turn."""
+        """Wait for a turn, then read and continue the prompt."""
         async with self.gate:
             return await both(
                 self._read(prompt),
@@ -162,7 +162,7 @@ class _Continuation:
 
 
 def require_numbers(weights: Weights, logprobs: Iterable[float]) -> None:
-    """Raise `StackError` where weights are broken: their log probabilities are none."""
+    """Raise `StackError` if the weights are broken, so that their log probabilities are not numbers."""
     if not all(map(math.isfinite, logprobs)):
         raise StackError(f"{weights.name} gave a token a log probability that is not a number")
 
@@ -204,7 +204,7 @@ def legacy_logprobs(text: str, shown: int, reading: PromptLogprobs | None, sampl
 
 
 def _written(token: str, raw: bytes | None) -> str:
-    """A token's text, or its bytes where it is a part of a character."""
+    """A token's text, or its bytes if it is only part of a character."""
     if raw is None or PART_OF_A_CHARACTER not in token:
         return token
     return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)
@@ -225,7 +225,7 @@ def _tops(
 
 
 def _offsets(tokens: Sequence[str], raws: Sequence[bytes | None], text: str, start: int) -> list[int]:
-    """Where each token begins, in characters, in a `text` that itself begins at `start`.
+    """The offset, in characters, at which each token begins in a `text` that itself begins at `start`.
 
     What the text does not show (a token that begins every prompt, the end of a turn) has no width. Some vocabularies
     put a space in front of the first word, which the text does not show either.
@@ -247,5 +247,5 @@ def _offsets(tokens: Sequence[str], raws: Sequence[bytes | None], text: str, sta
 
 
 def _continues(raw: bytes) -> bool:
-    """Whether bytes begin in the middle of a character."""
+    """Whether the bytes begin in the middle of a character."""
     return raw[:1] >= b"\x80" and raw[:1] < b"\xc0"

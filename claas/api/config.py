@@ -1,4 +1,4 @@
-"""Every setting of the API, checked once, the same from the command line and from Python."""
+"""All settings of the API, checked once, whether from the command line or from Python."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ _KEYS_OF_KFALLAH_CLAAS = {
 
 @dataclass
 class ApiConfig:
-    """What to serve, where, and where it is kept."""
+    """What the API serves, where it listens, and where it keeps its data."""
 
     FOREIGN_KEYS = _KEYS_OF_KFALLAH_CLAAS
 

@@ -1,4 +1,4 @@
-"""The limits of a connection: the time that a client may take, and how many there are at once."""
+"""Limits on connections: the time that a client may take, and their number."""
 
 import asyncio
 import errno
@@ -19,7 +19,7 @@ _READ_BYTES = 16 * 1024
 
 
 class LimitedConnection(H11Protocol):
-    """A connection that is closed where a request is not whole in time, or nothing is taken of an answer.
+    """A connection that is closed if a request does not arrive in time, or if the client stops reading an answer.
 
     Where there are too many, the one whose request has been awaited longest makes room for the new one; where all are
     being answered, the new one is closed.
@@ -29,7 +29,7 @@ class LimitedConnection(H11Protocol):
     """How long a client may take over the head of a request, and over its body."""
 
     stalled_s = 60.0
-    """How long a client may take nothing of an answer that is ready."""
+    """How long a client may stop reading an answer that is ready."""
 
     _awaited: Any = None
     _late: asyncio.TimerHandle | None = None

@@ -32,7 +32,7 @@ STATUS_OF: dict[type[ClaasError], tuple[int, str]] = {
     StackError: (503, "stack_error"),
     MissingExtra: (501, "missing_extra"),
 }
-"""Status and `code` of each kind of error; of a subclass, those of the nearest class above it."""
+"""The status and `code` of each error class; subclasses inherit those of their nearest parent."""
 
 _CODE_OF_STATUS = {401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
@@ -54,7 +54,7 @@ def error_response(
 
 
 def error_body(error: ClaasError) -> tuple[int, ErrorBody]:
-    """The status of one of our own errors, and what OpenAI clients read of it."""
+    """The status and the OpenAI error body of one of our own errors."""
     status, code = next(STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF)
     return status, _body(status, str(error), code)
 
@@ -118,7 +118,7 @@ def _field(problem: Mapping[str, Any]) -> str:
 
 
 def _known_beside(problem: Mapping[str, Any], request: Request) -> str:
-    """Of a field that is unknown: the one that may be meant, else all that are known in its place."""
+    """For an unknown field, the one that may be meant, or else all known fields."""
     if problem["type"] not in _UNKNOWN or problem["loc"][0] != "body":
         return ""
     kind: Any = request.scope["route"].body_field.field_info.annotation

@@ -38,7 +38,7 @@ from claas.wire.feedback import (
 
 
 class Feedback:
-    """Turns feedback into updates. Whatever is refused before the engine is asked has trained nothing."""
+    """Turns feedback into updates. A request refused before the engine is called has trained nothing."""
 
     def __init__(
         self, engine: Engine, mode: str, rollouts: RolloutStore, used_keys: UsedKeys, log: FeedbackLog
@@ -83,7 +83,7 @@ class Feedback:
         return response
 
     async def _used(self, key: str) -> KeyUse | None:
-        """What the key was used for; None also when the version it made is gone with its deleted adapter."""
+        """The earlier use of the key; also None if the version that it made was deleted with its adapter."""
         used = await self._used_keys.find(key)
         if used is None or used.response is None:
             return used
@@ -140,7 +140,7 @@ class Feedback:
 
 
 async def _require_agreement(item: FeedbackItem, rollout: Rollout, where: str) -> None:
-    """Refuse a `rollout_id` whose answer is not what the item says: its text, its prompt, or whose it is."""
+    """Refuse a `rollout_id` whose recorded answer differs from the item in its text, prompt or adapter."""
     if await TEXT_THREADS.run(visible_key, rollout.content) != await TEXT_THREADS.run(visible_key, item.response):
         raise BadRequest(
             f"{where}: rollout {item.rollout_id!r} showed another text than this response; it was altered on "
@@ -192,9 +192,9 @@ def _require_one_batch(items: Sequence[FeedbackItem]) -> None:
 
 
 def fingerprint_of(items: Sequence[FeedbackItem], from_version: int | None = None) -> str:
-    """A digest of the feedback, its settings and the texts it is about, whichever recordings of these are meant.
+    """A digest of the feedback, its settings and the texts that it is about, whichever recordings match them.
 
-    What earlier versions did not have is no part of it where it says nothing, so that their keys are still known.
+    Newer fields are left out where they are unset, so that keys used with earlier versions are still recognised.
     """
     digest = hashlib.sha256()
     for item in items:
@@ -241,7 +241,7 @@ def _logged(matched: _Matched) -> LoggedItem:
 
 @dataclass
 class _Pause:
-    """What came of putting the engine's server to sleep, and the milliseconds that each took."""
+    """Whether the engine's server slept and was woken, and the milliseconds that each took."""
 
     slept: bool = False
     woke: bool = False
@@ -250,7 +250,7 @@ class _Pause:
 
 @asynccontextmanager
 async def _asleep(engine: Engine, wanted: Orchestration) -> AsyncGenerator[_Pause]:
-    """Let the engine's server sleep in this block, where that is wanted and it can."""
+    """Let the engine's server sleep during this block, if that is requested and possible."""
     pause = _Pause()
     if not (wanted.sleep_before and isinstance(engine, Sleeper)):
         yield pause
@@ -310,5 +310,5 @@ def _finished(entry: FeedbackLogEntry, update: Update, response: FeedbackRespons
 
 
 def _numbers(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The metrics that are numbers: JSON has no word for the others."""
+    """The metrics that are finite: JSON cannot represent the others."""
     return {name: value for name, value in metrics.items() if math.isfinite(value)}

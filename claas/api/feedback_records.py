@@ -1,4 +1,4 @@
-"""What is kept of feedback: what each idempotency key was used for, and a log of every batch."""
+"""Records of feedback: the use of each idempotency key, and a log of every batch."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -24,13 +24,13 @@ class KeyUse(Body):
 
 
 class UsedKeys:
-    """The newest uses of keys, found by key; they survive a crash of the machine."""
+    """The newest uses of idempotency keys, by key; they survive a crash of the machine."""
 
     def __init__(self, path: Path) -> None:
         self._journal = Journal(path, _CAPACITY, lambda line: (KeyUse.model_validate_json(line).key,))
 
     async def find(self, key: str) -> KeyUse | None:
-        """What was last written under this key."""
+        """The record last written under this key."""
         line = await self._journal.find(key)
         return None if line is None else KeyUse.model_validate_json(line)
 
@@ -50,18 +50,18 @@ class FeedbackLog:
         self.directory = directory
 
     def path_of(self, request_id: str) -> Path:
-        """Where a batch that is answered now is logged."""
+        """The log file of a batch that is answered now."""
         return self.directory / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{request_id}.json"
 
     async def write(self, path: Path, entry: FeedbackLogEntry) -> None:
-        """Write one file, whole or not at all."""
+        """Write one file, atomically."""
         await asyncio.to_thread(write_atomically, path, entry.model_dump_json(indent=2) + "\n")
 
 
 class FailureLogged:
-    """`async with`: when what happens inside fails, `entry` is logged with the error, which then goes on.
+    """`async with`: if the block fails, `entry` is logged with the error, which then propagates.
 
-    It goes on even when it cannot be logged, with a note that says so.
+    If it cannot be logged, it still propagates, with a note that says so.
     """
 
     def __init__(self, log: FeedbackLog, path: Path, entry: FeedbackLogEntry) -> None:

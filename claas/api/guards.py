@@ -1,4 +1,4 @@
-"""What a request has to pass before it is answered: its host, its key, its size, and text that is text."""
+"""Checks that a request must pass before it is answered: its host, its key, its size and its encoding."""
 
 import base64
 import binascii
@@ -71,7 +71,7 @@ def _is_page(scope: Scope) -> bool:
 
 
 def _is_of_a_page(scope: Scope) -> bool:
-    """Whether a page of this API asks for this change."""
+    """Whether the request for this change comes from a page of this API."""
     if scope["method"] != "POST" or scope["path"] != f"/v1/eval{LABELS}":
         return False
     origin, host = _header_values(scope, b"origin"), _header_values(scope, b"host")
@@ -94,7 +94,7 @@ def _password(token: bytes) -> bytes:
 
 
 def require_key_off_loopback(host: str, api_key: str | None) -> None:
-    """Refuse to listen where other machines could reach an API that has no key."""
+    """Refuse to serve an API without a key where other machines could reach it."""
     if api_key is None and not is_loopback(host):
         raise Forbidden(
             f"host={host} can be reached from other machines; set {API_KEY_VARIABLE} to require a key, or use "

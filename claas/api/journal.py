@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class _Place:
-    """Where a line stands in the file: `size` is without the line break."""
+    """The position of a line in the file; `size` excludes the line break."""
 
     start: int
     size: int
@@ -27,16 +27,16 @@ class _Place:
 
 
 class Journal:
-    """The newest `capacity` lines of a file, found by any of their keys, of which each line's are distinct.
+    """The newest `capacity` lines of a file, found by any of their keys; the keys of a line are distinct.
 
     Only keys and places are held in memory. The file is cut back to the newest lines when it holds twice as many. One
     process writes a journal at a time.
     """
 
     def __init__(self, path: Path, capacity: int, keys_of: Callable[[bytes], Sequence[str]]) -> None:
-        """Open or create `path`. `keys_of` gives a line's keys and raises ValueError for what is no such line.
+        """Open or create `path`. `keys_of` returns a line's keys, and raises ValueError for a malformed line.
 
-        Lines of the file that are none are set aside in `<path>.bad`, and the log says so.
+        Malformed lines of the file are moved to `<path>.bad`, and a warning is logged.
         """
         self._path = path
         self._capacity = capacity
@@ -55,7 +55,7 @@ class Journal:
             sync(path.parent)
 
     async def append(self, line: bytes) -> None:
-        """Add one line, which outlives a power cut when this returns; the oldest is dropped beyond the capacity.
+        """Append one line durably, dropping the oldest beyond the capacity; it survives a power cut once this returns.
 
         Lines that are appended at the same time share one fsync. ValueError for one that could not be read again.
         """
@@ -63,7 +63,7 @@ class Journal:
         await self._thread.run(self._sync, number)
 
     async def find(self, key: str) -> bytes | None:
-        """The newest line with this key, None when there is none."""
+        """The newest line with this key, or None."""
         return next(iter(await self.find_all(key, 1)), None)
 
     async def find_all(self, key: str, at_most: int) -> list[bytes]:

@@ -14,9 +14,9 @@ from claas.engines.types import Weights
 
 
 class Models:
-    """Names as clients use them: `claas-tiny`, `eval-concise`, `eval-concise@7`, the id `eval/concise`, an alias.
+    """Model names as clients use them: `claas-tiny`, `eval-concise`, `eval-concise@7`, the id `eval/concise`, an alias.
 
-    No name means two things: what would shadow another is refused.
+    Every name is unambiguous: one that would shadow another is refused.
     """
 
     def __init__(self, engine: Engine, aliases: Aliases) -> None:
@@ -27,7 +27,7 @@ class Models:
         self._being_made: list[str] = []
 
     async def weights(self, model: str) -> Weights:
-        """The weights that `model` means now; `NotFound` lists the known names."""
+        """The weights that `model` currently refers to; `NotFound` lists the known names."""
         target = self._aliases.target(model)
         if target is None:
             return await self._own_weights(model)
@@ -37,21 +37,21 @@ class Models:
             raise NotFound(f"alias {model!r} means {target!r}, which is gone: {error}") from error
 
     async def names(self) -> list[str]:
-        """Every name without a version: the base model, the adapters, the aliases that mean something."""
+        """All names without a version: the base model, the adapters, and aliases that are not dangling."""
         return [
             *await self._own_names(),
             *[name for name in self._aliases.names() if await self._means_something(name)],
         ]
 
     async def alias(self, name: str) -> tuple[str, Weights]:
-        """What an alias was set to, and the weights that it means now; `NotFound` when it is none, or is dangling."""
+        """The target of an alias and its current weights; `NotFound` if there is no such alias, or it is dangling."""
         target = self._aliases.target(name)
         if target is None:
             raise NotFound(f"no alias {name!r}; known: {', '.join(self._aliases.names()) or 'none'}")
         return target, await self.weights(name)
 
     async def set_alias(self, name: str, target: str) -> Weights:
-        """Let `name` mean `target`, a name that is known and no alias, and return the weights that it means."""
+        """Point `name` to `target`, a known name that is not an alias itself, and return its weights."""
         async with self._naming:
             if self._aliases.target(target) is not None:
                 raise Conflict(f"target {target!r} is an alias itself; name what it stands for")
@@ -63,13 +63,13 @@ class Models:
             return weights
 
     async def remove_alias(self, name: str) -> bool:
-        """Forget an alias; False when there was none."""
+        """Remove an alias; False if there was none."""
         async with self._naming:
             return await self._aliases.remove(name)
 
     @asynccontextmanager
     async def making(self, lora_id: str) -> AsyncGenerator[None]:
-        """Refuse an id whose served name already means something else; inside, nothing else can take that name."""
+        """Refuse an id whose served name is taken, and reserve that name inside the block."""
         name = served_name(lora_id)
         async with self._naming:
             await self._require_free(lora_id, name)
@@ -90,7 +90,7 @@ class Models:
         self._lora_ids = {name: adapter for name, adapter in self._lora_ids.items() if adapter != lora_id}
 
     async def _own_weights(self, model: str) -> Weights:
-        """The weights of a name that is no alias."""
+        """The weights of a name that is not an alias."""
         if model == self._engine.base_model:
             return await self._engine.resolve(None)
         name, version = name_and_version(model) or (model, None)
@@ -158,7 +158,7 @@ def _without_second_name(name: str) -> str:
 
 
 async def own_id(engine: Engine, lora_id: str) -> str:
-    """The id of the adapter that a client calls `lora_id`, an unknown one as it is."""
+    """The id of the adapter that a client calls `lora_id`; an unknown id is returned unchanged."""
     first = _without_second_name(lora_id)
     if first == lora_id:
         return lora_id
@@ -167,5 +167,5 @@ async def own_id(engine: Engine, lora_id: str) -> str:
 
 
 def _called(name: str, ids: Sequence[str]) -> list[str]:
-    """The adapters of this id, else of this served name."""
+    """The adapters with this id, or else with this served name."""
     return [name] if name in ids else [lora_id for lora_id in ids if served_name(lora_id) == name]

@@ -1,4 +1,4 @@
-"""The engine of a mode: what it needs in order to start, and its start. Nothing of the web is imported for it."""
+"""Checking and starting the engine of a mode, without importing the web server."""
 
 from importlib import import_module
 from typing import Protocol, cast
@@ -10,7 +10,7 @@ from claas.engines.base import Engine
 
 
 def open_engine(config: ApiConfig) -> Engine:
-    """Start the engine of `config.mode`. `MissingExtra` when what it runs on is not installed."""
+    """Start the engine of `config.mode`. Raises `MissingExtra` if its packages are not installed."""
     require_startable(config.mode)
     try:
         return _folder(config.mode).open_engine(config)
@@ -19,7 +19,7 @@ def open_engine(config: ApiConfig) -> Engine:
 
 
 def require_startable(mode: str) -> None:
-    """Raise `InvalidInput` on a mode whose key or account is missing, before anything is written."""
+    """Raise `InvalidInput` for a mode whose key or account is missing, before anything is written."""
     try:
         _folder(mode).require_startable()
     except ModuleNotFoundError as error:
@@ -27,7 +27,7 @@ def require_startable(mode: str) -> None:
 
 
 class _EngineFolder(Protocol):
-    """What the folder of an engine offers, without importing what may not be installed."""
+    """What the package of an engine offers, without importing packages that may not be installed."""
 
     def require_startable(self) -> None:
         """Raise `InvalidInput` where a key or an account is missing."""
@@ -42,6 +42,6 @@ def _folder(mode: str) -> _EngineFolder:
 
 
 def _missing(mode: str, error: ModuleNotFoundError) -> Exception:
-    """What to install where `error` is about a package that the mode's extra brings; else `error` itself."""
+    """`MissingExtra` if `error` is about a package of the mode's extra, else `error` itself."""
     package, extra = (error.name or "").partition(".")[0], MODES[mode].extra
     return error if extra is None or package in ("", "claas") else MissingExtra(package, extra)

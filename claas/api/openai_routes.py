@@ -35,7 +35,7 @@ _UNAVAILABLE: dict[int | str, dict[str, Any]] = {503: {"model": HealthResponse}}
 
 @router.get("/", response_model=ServiceInfo)
 async def introduction(served: Served, accept: Annotated[str, Header()] = "") -> Response:
-    """Who answers here: JSON, and for browsers a page that leads to the others."""
+    """The name and version of this API as JSON; for browsers, a page with links to the others."""
     if "text/html" in accept:
         page = home_page(served.mode, served.engine.base_model, claas.__version__)
         return HTMLResponse(page, headers={**PAGE_HEADERS, "Vary": "Accept"})
@@ -53,14 +53,14 @@ async def introduction(served: Served, accept: Annotated[str, Header()] = "") ->
 
 @router.get("/health", response_model=HealthResponse, responses=_UNAVAILABLE)
 async def liveness(served: Served) -> Response:
-    """Whether the engine can serve; open to all, so without its details."""
+    """Whether the engine can serve; open to everybody, so without details."""
     health = await served.engine.health()
     return _health(Health(ok=health.ok, base_model=health.base_model))
 
 
 @router.get("/v1/health", response_model=HealthResponse, responses=_UNAVAILABLE)
 async def health(served: Served) -> Response:
-    """Whether the engine can serve, and what it says of itself."""
+    """Whether the engine can serve, and facts about it."""
     return _health(await served.engine.health())
 
 
@@ -79,7 +79,7 @@ async def model(model: str, served: Served) -> Response:
 
 @router.get("/v1/sampler/status", include_in_schema=False)
 async def sampler_status() -> Response:
-    """kfallah/CLaaS says here which weights it samples from."""
+    """For clients of kfallah/CLaaS: the weights that are sampled from."""
     raise NotFound(
         "there is no sampler to ask: each reply names its weights as `model` and `system_fingerprint`, and "
         "GET /v1/lora lists every adapter's newest version"
@@ -102,7 +102,7 @@ def _health(health: Health) -> Response:
     "/v1/chat/completions", response_model=ChatResponse, responses={200: {"content": {"text/event-stream": {}}}}
 )
 async def chat_completions(request: ChatRequest, served: Served, http: Request) -> Response:
-    """Answer a conversation, at once or as a stream of events. A client that hangs up stops the sampling."""
+    """Answer a conversation, in one reply or as a stream of events. Sampling stops when the client hangs up."""
     served.unknown_fields.check(request)
     chat = await PreparedChat.of(
         served.engine, served.models, served.rollouts, request, truncate=served.truncate_prompt
@@ -116,7 +116,7 @@ async def chat_completions(request: ChatRequest, served: Served, http: Request) 
     "/v1/completions", response_model=CompletionResponse, responses={200: {"content": {"text/event-stream": {}}}}
 )
 async def completions(request: CompletionRequest, served: Served, http: Request) -> Response:
-    """Continue text or tokens as they are, at once or as events. A client that hangs up stops the sampling."""
+    """Continue text or tokens as they are, in one reply or as events. Sampling stops when the client hangs up."""
     served.unknown_fields.check(request)
     if request.stream:
         return await event_stream(http.receive, completion_chunks(served.engine, served.models, request))
@@ -126,7 +126,7 @@ async def completions(request: CompletionRequest, served: Served, http: Request)
 
 @router.post("/v1/score", response_model=ScoreResponse)
 async def score(request: ScoreRequest, served: Served) -> Response:
-    """Log probabilities of a given answer to a conversation, which the model reads as it does in a chat."""
+    """Log probabilities of a given answer to a conversation, with the same chat template as in a chat."""
     weights = await served.models.weights(request.model)
     messages = conversation(request.messages, request.chat_template_kwargs)
     require_size(served.engine, len(request.completion) + sum(len(turn["content"]) for turn in messages))

@@ -45,7 +45,7 @@ from claas.wire.labels import LabelsRequest, LabelsResponse, RunLabels
 router = APIRouter()
 
 _THREADS = Threads("pages", 4)
-"""Pages read files; where these are slow, only pages wait."""
+"""Threads for pages, which read files: if files are slow, only pages wait."""
 
 Page = Annotated[Count, Query(ge=1)]
 PerPage = Annotated[int, Query(ge=1, le=200)]
@@ -53,13 +53,13 @@ PerPage = Annotated[int, Query(ge=1, le=200)]
 
 @router.get("/favicon.ico", include_in_schema=False)
 async def icon() -> Response:
-    """There is no icon, and browsers ask for one beside every page."""
+    """No content: browsers ask for an icon with every page, and there is none."""
     return Response(status_code=204)
 
 
 @router.get("/docs", response_model=None, responses={200: {"content": {"text/html": {}}}})
 async def endpoints(request: Request) -> HTMLResponse:
-    """What this API can be asked, as a page."""
+    """The endpoints of this API as a page."""
     schema: dict[str, Any] = request.app.openapi()
     return HTMLResponse(render("endpoints.html", paths=schema["paths"]), headers=PAGE_HEADERS)
 
@@ -108,7 +108,7 @@ async def runs(
     per_page: PerPage = 50,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """All runs of a folder as a page, newest first; 304 while it is what the client has."""
+    """All runs of a folder as a page, newest first; 304 if the client has it already."""
 
     def make() -> str:
         query = RunQuery(q, state, verdict, tag, archived, sort, descending, page, per_page)
@@ -119,7 +119,7 @@ async def runs(
 
 @eval_router.post(LABELS, response_model=LabelsResponse)
 async def label_runs(served: Served, asked: LabelsRequest, request: Request) -> Response:
-    """Change the tags of runs, their notes, and whether lists leave them out; no measurement is touched."""
+    """Change runs' tags, notes, and whether they are archived; no measurement is touched."""
     if not served.edit_labels:
         raise Forbidden("this API changes no labels: it was started with edit_labels=false")
     require_own_origin(request)
@@ -139,7 +139,7 @@ async def label_runs(served: Served, asked: LabelsRequest, request: Request) -> 
 async def run_details(
     served: Served, run: Run, results_dir: ResultsDir = None, if_none_match: IfNoneMatch = None
 ) -> Response:
-    """One run as a page; 304 while it is what the client has."""
+    """One run as a page; 304 if the client has it already."""
 
     def make() -> str:
         folder = _folder(served, results_dir, run)
@@ -158,7 +158,7 @@ async def compared_runs(
     ],
     results_dir: ResultsDir = None,
 ) -> Response:
-    """Runs beside each other as a page."""
+    """Runs side by side as a page."""
 
     def make() -> str:
         require_comparable(run)
@@ -179,7 +179,7 @@ async def step_details(
     page: Page = 1,
     results_dir: ResultsDir = None,
 ) -> Response:
-    """What was measured after so many updates, with its transcripts, as a page."""
+    """The measurements after a number of updates, with their transcripts, as a page."""
     query, addresses = StepQuery(updates, metric, only, item, page), Addresses(results_dir)
     return await _page(lambda: recorded_step_page(_run(served, results_dir, run), preference, query, addresses))
 
@@ -204,7 +204,7 @@ async def benchmarks(
     descending: bool = True,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """All benchmark runs of a folder as a page, those that were asked the same in one table."""
+    """All benchmark runs of a folder as a page, with comparable runs in one table."""
 
     def make() -> str:
         root = results_folder(served.bench_root, results_dir)
@@ -241,7 +241,7 @@ async def benchmarks_csv(served: Served, results_dir: BenchDir = None) -> Respon
 
 
 async def _page(make: Callable[[], str], headers: Mapping[str, str] = PAGE_HEADERS) -> Response:
-    """The page that `make` makes, in a thread; what goes wrong is a page, too."""
+    """The page that `make` renders, in a thread; an error becomes a page, too."""
     try:
         return HTMLResponse(await _THREADS.run(make), headers=dict(headers))
     except ClaasError as error:
@@ -250,7 +250,7 @@ async def _page(make: Callable[[], str], headers: Mapping[str, str] = PAGE_HEADE
 
 
 def _unless_known(reply: Response, if_none_match: str | None) -> Response:
-    """The reply under a tag of its content, or 304 where the client has just that."""
+    """The reply with an ETag of its content, or 304 if the client has it already."""
     etag = f'"{hashlib.sha256(reply.body).hexdigest()}"'
     if reply.status_code == 200 and if_none_match == etag:
         return Response(status_code=304, headers={"ETag": etag})

@@ -1,4 +1,4 @@
-"""From what a request says to what an engine takes: messages as a prompt that fits the window, and stop strings."""
+"""From requests to engines: messages become a prompt that fits the window, and stop strings are checked."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -28,13 +28,13 @@ def prompt_digest(token_ids: Sequence[int]) -> str:
 
 
 def last_user_text(messages: Sequence[Mapping[str, str]]) -> str:
-    """What the person wrote last; empty when no turn is theirs."""
+    """The user's last turn; empty if there is none."""
     return next((turn["content"] for turn in reversed(messages) if turn["role"] == "user"), "")
 
 
 @dataclass(frozen=True)
 class FittedPrompt:
-    """A conversation that fits, and how many tokens of its prompt were dropped to make it.
+    """A conversation that fits the window, and how many tokens of its prompt were dropped to make it fit.
 
     `opens_thinking`: the answer begins inside a block of thinking, which the chat template has opened.
     """
@@ -45,7 +45,7 @@ class FittedPrompt:
 
 
 async def uncut(engine: Engine, messages: Conversation) -> FittedPrompt:
-    """`messages` as they are. Raises `PromptTooLong`, before anything is sampled, where they leave no room."""
+    """`messages` unchanged. Raises `PromptTooLong`, before anything is sampled, if they leave no room."""
     require_size(engine, sum(len(turn["content"]) for turn in messages))
     encoded = await engine.encode(messages)
     require_window(len(encoded.ids), 1, window=engine.window, base_model=engine.base_model)
@@ -62,7 +62,7 @@ def require_size(engine: Engine, characters: int) -> None:
 
 
 GAP = "\n[...]\n"
-"""What stands in a turn that was cut, where the rest of it was."""
+"""Replaces the part of a turn that was cut."""
 
 _FEWEST_CHARACTERS = 64
 
@@ -98,7 +98,7 @@ async def cut_to_fit(engine: Engine, messages: Conversation, max_tokens: int) ->
 
 
 def _cut(messages: Conversation, characters: int) -> Conversation:
-    """The turns, of each of which at most `characters` are kept, half from its beginning and half from its end."""
+    """The turns, each cut to at most `characters`, half from its beginning and half from its end."""
     turns = tuple({**turn, "content": _middle_out(turn["content"], characters)} for turn in messages)
     return replace(messages, turns=turns)
 
@@ -119,7 +119,7 @@ _LONGEST_STOP = 1000
 
 
 def stop_strings(stop: str | list[str] | None) -> tuple[str, ...]:
-    """The stop strings of a request, which gives one, several or none; `InvalidInput` where one is empty or long."""
+    """The stop strings of a request; `InvalidInput` if one is empty or too long."""
     strings = (stop,) if isinstance(stop, str) else tuple(stop or ())
     if len(strings) > _MOST_STOPS:
         raise InvalidInput(f"stop must hold at most {_MOST_STOPS} strings, got {len(strings)}")

@@ -17,17 +17,17 @@ from claas.engines.types import Sample, SamplingParams
 from claas.wire.feedback import Rollout, Sampling
 
 _MOST_LOOKED_AT = 1000
-"""Answers that read alike, among which the one to a prompt is looked for."""
+"""How many answers with the same text are searched for the one to a prompt."""
 
 
 class RolloutStore:
-    """The newest `capacity` answers, found by id or by what a person saw; survives a restart."""
+    """The newest `capacity` answers, found by id or by their visible text; survives a restart."""
 
     def __init__(self, path: Path, capacity: int) -> None:
         self._journal = Journal(path, capacity, _keys)
 
     async def record(self, prompt: FittedPrompt, params: SamplingParams, sample: Sample) -> Rollout:
-        """Keep one answer to `prompt`, sampled by `params`.
+        """Record one answer to `prompt`, sampled with `params`.
 
         It outlives a power cut when this returns, so that a client may name it in feedback later. Answers
         recorded at the same time share one fsync.
@@ -59,7 +59,7 @@ class RolloutStore:
         return rollout
 
     async def with_id(self, rollout_id: str) -> Rollout | None:
-        """The answer recorded under this id."""
+        """The answer with this id, or None."""
         return await self._latest(_id_key(rollout_id), lambda _: True)
 
     async def that_showed(self, text: str, prompt: str | None = None, model: str | None = None) -> Rollout | None:

@@ -1,4 +1,4 @@
-"""The API on a socket: taken before the model is loaded, served until a signal, closed in order."""
+"""Serving the API: the socket is opened before the model is loaded, and closed in order after a signal."""
 
 import asyncio
 import errno
@@ -29,7 +29,7 @@ from claas.core.output import say
 
 
 def serve(config: ApiConfig, api_key: str | None) -> None:
-    """Serve until SIGINT or SIGTERM; requests under way are answered first."""
+    """Serve until SIGINT or SIGTERM; requests in flight are answered first."""
     require_key_off_loopback(config.host, api_key)
     require_startable(config.mode)
     with listening(config.host, config.port) as listener, _holding(Path(config.store_dir)):
@@ -89,7 +89,7 @@ def _end_now() -> None:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A listening socket on `host` and `port`; connections wait in it until the server takes them."""
+    """A listening socket on `host` and `port`; connections wait until the server accepts them."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (socket.gaierror, UnicodeError) as error:
@@ -109,7 +109,7 @@ def listening(host: str, port: int) -> socket.socket:
 
 @contextmanager
 def _holding(store: Path) -> Generator[None, None, None]:
-    """The store, for this process alone: two APIs on one would each drop what the other recorded."""
+    """Lock the store for this process: two APIs on one store would drop each other's records."""
     with working_in(store, ".lock", f"another API works on store_dir={store}; choose another one"):
         yield
 

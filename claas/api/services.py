@@ -1,4 +1,4 @@
-"""What the routes work with: a running engine, and the stores around it."""
+"""The services that routes work with: a running engine, and the stores around it."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ class Services:
     bench_root: Path
     edit_labels: bool
     truncate_prompt: bool
-    """Whether a chat that does not fit the window is cut instead of refused."""
+    """Whether a chat that exceeds the window is cut instead of refused."""
     unknown_fields: UnknownFields = field(default_factory=UnknownFields)
     tokenizing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held for a text beyond any window, so that a thread is left for those that are within one."""

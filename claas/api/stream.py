@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class ClientDisconnected(HTTPException):
-    """The client is gone; whatever is answered, nobody reads it."""
+    """The client has hung up."""
 
     def __init__(self) -> None:
         super().__init__(499, "the client hung up")
@@ -46,7 +46,7 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
 
 
 async def stopped(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel `tasks` and wait until they have ended; how they ended is not asked."""
+    """Cancel `tasks` and wait until they have ended, ignoring their outcomes."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -84,7 +84,7 @@ async def chunks(chat: PreparedChat) -> AsyncGenerator[ChatChunk]:
 
 @dataclass
 class _Growing:
-    """Puts what one answer grew by into a queue, and knows how much of it that was."""
+    """Queues the new parts of one answer, and tracks how much was queued."""
 
     index: int
     grown: "asyncio.Queue[ChunkChoice | None]"

@@ -1,4 +1,4 @@
-"""What clients of other servers ask for and this one does not do: refused where it would change what is answered."""
+"""Request fields that this server does not support: refused if they would change the answer."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -72,7 +72,7 @@ _ABOUT_ELSE = frozenset({
     "include_reasoning", "metadata", "parallel_tool_calls", "prediction", "prompt_cache_key", "safety_identifier",
     "service_tier", "skip_special_tokens", "store", "user",
 })  # fmt: skip
-"""Fields that are about something else than the answer."""
+"""Fields that do not affect the answer."""
 
 _INSTEAD = {
     "enable_thinking": "write chat_template_kwargs={'enable_thinking': ...}",
@@ -89,7 +89,7 @@ class UnknownFields:
         self._told: set[str] = set()
 
     def check(self, request: BaseModel) -> None:
-        """Raise `BadRequest` where a field that `request` does not know would change what is answered."""
+        """Raise `BadRequest` if an unknown field of `request` would change the answer."""
         for name, value in (request.model_extra or {}).items():
             if name in _NEUTRAL:
                 _require_neutral(name, value)

@@ -17,7 +17,7 @@ _VERSIONED = re.compile(r"(.+)@([0-9]{1,9})", re.DOTALL)
 
 
 def in_range(name: str, value: float, low: float, high: float = math.inf, *, above: bool = False) -> None:
-    """Require `low <= value <= high` (`low < value` where `above`); NaN, infinity and what is no number never pass."""
+    """Require `low <= value <= high` (`low < value` if `above`); NaN, infinity and non-numbers never pass."""
     if not is_finite(value) or value < low or (above and value == low) or value > high:
         bounds = f"> {low:g}" if above else f">= {low:g}"
         if math.isfinite(high):
@@ -26,7 +26,7 @@ def in_range(name: str, value: float, low: float, high: float = math.inf, *, abo
 
 
 def is_finite(value: object) -> bool:
-    """Whether this is a number that a float can hold, neither NaN nor infinite. A truth value is none."""
+    """Whether this is a number that a float can hold, neither NaN nor infinite; booleans are not numbers."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return -sys.float_info.max <= value <= sys.float_info.max
@@ -64,7 +64,7 @@ def served_name(lora_id: str) -> str:
 
 
 def versioned_name(lora_id: str, version: int) -> str:
-    """The name that one version of an adapter answers under: `eval-concise@7`."""
+    """The served name of one version of an adapter: `eval-concise@7`."""
     return f"{served_name(lora_id)}@{version}"
 
 
@@ -75,7 +75,7 @@ def name_and_version(name: str) -> tuple[str, int] | None:
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first thing that is wrong, after the field where that is known: `steps.3.n: Field required`."""
+    """The first validation error, with its field if known: `steps.3.n: Field required`."""
     problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
     where = ".".join(map(str, problem["loc"]))
     return f"{where}: {problem['msg']}" if where else problem["msg"]

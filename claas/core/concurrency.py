@@ -1,4 +1,4 @@
-"""Structured concurrency, where the first failure is raised bare, and threads for what would keep the loop waiting."""
+"""Structured concurrency that raises the first failure bare, and threads for work that would block the event loop."""
 
 import asyncio
 import signal
@@ -26,7 +26,7 @@ async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 async def both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) -> tuple[T, U]:
-    """Run two whose results are of different kinds, as `together` does."""
+    """Run two coroutines with results of different types, as `together` does."""
     waiting: list[Coroutine[Any, Any, Any]] = [first, second]
     one, other = await together(waiting)
     return one, other
@@ -51,13 +51,13 @@ def _first_of(failure: BaseException) -> BaseException:
 
 
 class Threads:
-    """A few threads for work of one kind, so that no other kind waits for it."""
+    """A few threads for one kind of work, so that no other kind waits for it."""
 
     def __init__(self, kind: str, most: int) -> None:
         self._executor = ThreadPoolExecutor(most, thread_name_prefix=f"claas-{kind}")
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What `work` returns or raises. Once it has begun, it goes on when the caller is cancelled."""
+        """Run `work` in a thread. Once begun, it continues even if the caller is cancelled."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, partial(work, *args, **kwargs))
 
     def close(self) -> None:

@@ -45,19 +45,19 @@ class InvalidInput(ClaasError, ValueError):
 
 
 class BadRequest(InvalidInput):
-    """A request whose parts are fine one by one but do not fit together. HTTP 400, exit code 2."""
+    """A request whose parts are valid one by one but do not fit together. HTTP 400, exit code 2."""
 
 
 class PromptTooLong(BadRequest):
-    """A prompt that does not fit the model's window, with what has to follow it. HTTP 400, exit code 2."""
+    """A prompt that, with its answer, exceeds the model's context window. HTTP 400, exit code 2."""
 
 
 class Forbidden(ClaasError):
-    """Understood, and not allowed by how this stack is set up. HTTP 403, exit code 2."""
+    """A valid request that this stack's configuration does not allow. HTTP 403, exit code 2."""
 
 
 class NotFound(ClaasError):
-    """Names something that does not exist: an adapter, a version, a rollout. HTTP 404, exit code 2."""
+    """The request names something that does not exist: an adapter, a version, a rollout. HTTP 404, exit code 2."""
 
 
 class Conflict(ClaasError):
@@ -87,4 +87,4 @@ BREAKDOWNS = (
     TypeError,
     ValueError,
 )
-"""What a verifier or a metric of somebody's own raises where its author did not think of something."""
+"""Exceptions that a user's own verifier or metric may raise because of a bug in it."""

@@ -1,4 +1,4 @@
-"""The hindsight prompt: the one that a teacher sees, who knows what will be said of the answer."""
+"""The hindsight prompt: the teacher's prompt, to which the user's feedback on the answer is appended."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""How every command speaks: its flags and its help, what is on standard output, and how it ends.
+"""The conventions of all commands: common flags, help, standard output, and exit codes.
 
 Results are on standard output, progress and mistakes on standard error. With --json standard output has one
 `JsonDocument` and nothing else, whatever a library, or a process that was started, prints.
@@ -31,7 +31,7 @@ _WIDTH, _MOST_LEFT = 110, 32
 
 @dataclass(frozen=True)
 class Voice:
-    """How much a command says, and whether what it finds is for a program."""
+    """How verbose a command is, and whether its output is for a program."""
 
     as_json: bool = False
     quiet: bool = False
@@ -47,7 +47,7 @@ ALOUD = Voice()
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended, and what it found, as --json has it. `error` is a `ClaasError`'s message."""
+    """How a command ended, and its result for --json. `error` is the message of a `ClaasError`."""
 
     code: int = ExitCode.COMPLETE
     result: Any = None
@@ -276,7 +276,7 @@ def _standard_output_as_error() -> Generator[None]:
 
 
 def say(module: str, message: str) -> None:
-    """Tell the person at the terminal, in one line on stderr."""
+    """Print one line for the user on stderr."""
     print(f"{module}: {' '.join(message.split())}", file=sys.stderr)
 
 

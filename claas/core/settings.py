@@ -11,7 +11,7 @@ from claas.core.configuration import check_limits, setting
 from claas.core.errors import InvalidInput
 
 SDPO, SFT = "sdpo", "sft"
-"""What an update minimises: the distance from a teacher that knows the feedback, or cross-entropy on the answers."""
+"""The objective of an update: the divergence from a teacher that sees the feedback, or cross-entropy on the answers."""
 
 
 @dataclass
@@ -120,7 +120,7 @@ def default_base_model(mode: str) -> str:
 
 
 def require_trainable(mode: str, training: TrainingConfig) -> None:
-    """Raise `InvalidInput` on what an update cannot have with `mode`. A mode that is not known here refuses nothing."""
+    """Raise `InvalidInput` for training settings that `mode` does not support; an unknown mode refuses nothing."""
     if mode not in MODES:
         return
     if training.objective not in MODES[mode].objectives:
@@ -135,7 +135,7 @@ def require_trainable(mode: str, training: TrainingConfig) -> None:
 
 
 def default_learning_rate(base_model: str) -> float:
-    """The learning rate of `base_model`: the best of those tried on the two that have a name here, else 3e-5."""
+    """The default learning rate of `base_model`: tuned for the two models that have a name here, else 3e-5."""
     return _LEARNING_RATES.get(base_model, _LEARNING_RATE_OF_LARGE_MODELS)
 
 
