@@ -18,14 +18,8 @@ from claas.core.errors import BadRequest, StackError
 from claas.core.text import PART_OF_A_CHARACTER, looks_special
 from claas.engines.base import Engine
 from claas.engines.types import PromptLogprobs, Sample, SamplingParams, TokenIds, TokenLogprob, Weights, require_window
-from claas.wire.chat import (
-    CompletionChoice,
-    CompletionLogprobs,
-    CompletionRequest,
-    CompletionResponse,
-    CompletionTokensDetails,
-    Usage,
-)
+from claas.wire.chat import CompletionTokensDetails, Usage
+from claas.wire.completions import CompletionChoice, CompletionLogprobs, CompletionRequest, CompletionResponse
 
 _MOST_CHOICES = 1024
 _AT_ONCE = 128

@@ -19,14 +19,8 @@ from claas.core.settings import MODES
 from claas.dashboard.pages import PAGE_HEADERS, home_page
 from claas.engines.types import Health
 from claas.wire.adapters import SERVICE_NAME, HealthResponse, ModelCard, ModelList, ServiceInfo, WorkerHealth
-from claas.wire.chat import (
-    ChatRequest,
-    ChatResponse,
-    CompletionRequest,
-    CompletionResponse,
-    ScoreRequest,
-    ScoreResponse,
-)
+from claas.wire.chat import ChatRequest, ChatResponse
+from claas.wire.completions import CompletionRequest, CompletionResponse, ScoreRequest, ScoreResponse
 
 router = APIRouter()
 

@@ -11,7 +11,7 @@ from claas.api.services import Served
 from claas.api.stream import while_connected
 from claas.core.concurrency import unblocked
 from claas.engines.types import TokenIds
-from claas.wire.chat import ContinuationsRequest, ContinuationsResponse, ScoredContinuation
+from claas.wire.completions import ContinuationsRequest, ContinuationsResponse, ScoredContinuation
 from claas.wire.tokens import DetokenizeRequest, DetokenizeResponse, TokenizeRequest, TokenizeResponse, TokenizerInfo
 
 router = APIRouter()

@@ -25,7 +25,7 @@ from claas.results.numbers import NONE, fixed, signed, signed_span
 from claas.results.pairing import ScoredRun, paired, read_scored_run
 from claas.results.statistics import Interval
 from claas.wire.adapters import Alias, AliasRequest
-from claas.wire.chat import CompletionRequest, CompletionResponse
+from claas.wire.completions import CompletionRequest, CompletionResponse
 
 _USAGE = """\
 claas bench compare a=FOLDER b=FOLDER [key=value ...]

@@ -30,7 +30,7 @@ from claas.eval.stacks.open_stack import check_stack, open_client
 from claas.eval.stacks.stack import ServedBase, require_weights
 from claas.results.records import AdapterVersion
 from claas.wire.adapters import HealthResponse, LoraImportRequest, LoraList, LoraVersion
-from claas.wire.chat import CompletionRequest, CompletionResponse
+from claas.wire.completions import CompletionRequest, CompletionResponse
 
 
 @asynccontextmanager

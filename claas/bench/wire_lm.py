@@ -18,7 +18,7 @@ from claas.eval.stacks.http_client import HttpClient, Malformed, Refused
 from claas.eval.stacks.stack import LostAnswer, require_weights
 from claas.results.benchmarks import hub_id
 from claas.results.records import AdapterVersion
-from claas.wire.chat import (
+from claas.wire.completions import (
     CompletionChoice,
     CompletionRequest,
     CompletionResponse,

@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 
 from claas.wire.adapters import LoraVersion
-from claas.wire.chat import ChatResponse, ScoreResponse
+from claas.wire.chat import ChatResponse
+from claas.wire.completions import ScoreResponse
 from claas.wire.feedback import IDEMPOTENCY_HEADER, FeedbackResponse
 
 CLIENTS = 64

@@ -8,7 +8,7 @@ import pytest
 
 from claas.api.completions import legacy_logprobs
 from claas.engines.types import PromptLogprobs, Sample, TokenIds, Weights
-from claas.wire.chat import CompletionResponse
+from claas.wire.completions import CompletionResponse
 from tests.api.client import LORA, NAME, Api, error, ok, serving
 from tests.fakes.engine import FakeEngine, token_id, words_ids
 

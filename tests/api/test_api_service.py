@@ -7,7 +7,7 @@ import pytest
 import claas
 from claas.core.errors import StackError
 from claas.wire.adapters import HealthResponse, ServiceInfo, WorkerHealth
-from claas.wire.chat import ScoreResponse
+from claas.wire.completions import ScoreResponse
 from tests.api.client import LORA, NAME, error, ok, serving
 from tests.fakes.engine import BASE_MODEL, FakeEngine, prompt_ids
 

@@ -282,7 +282,7 @@ def test_an_adapter_is_read_with_the_tokenizer_that_it_brings(store: Path, tmp_p
 def test_an_answer_ends_at_the_end_token_of_the_adapters_own_tokenizer() -> None:
     from claas.bench.wire_lm import WireLM, WireModel
     from claas.results.records import AdapterVersion
-    from claas.wire.chat import CompletionChoice, CompletionLogprobs, CompletionResponse
+    from claas.wire.completions import CompletionChoice, CompletionLogprobs, CompletionResponse
 
     weights = AdapterVersion(lora_id="own", version=0, digest="d")
 

@@ -1,7 +1,7 @@
 """Numbers drawn with characters: a curve in one line, and an interval beside its threshold."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from claas.results.numbers import NONE
@@ -80,8 +80,3 @@ def bar(done: float, total: float, width: int, glyphs: Glyphs) -> tuple[str, str
     share = min(1.0, done / total) if total else 0.0
     filled = width if done >= total > 0 else min(width - 1, int(share * width))
     return glyphs.done * filled, glyphs.to_do * (width - filled)
-
-
-def shortened(names: Sequence[str], width: int) -> list[str]:
-    """Names of at most so many characters, the ends of longer ones left out."""
-    return [name if len(name) <= width else f"{name[: width - 1]}…" for name in names]

@@ -30,16 +30,8 @@ from claas.results.ledger import Receipt
 from claas.results.records import AdapterVersion, utc_now
 from claas.results.settings import EvalConfig
 from claas.wire.adapters import SERVICE_NAME, LoraInitRequest, LoraList, LoraVersion, ServiceInfo
-from claas.wire.chat import (
-    ChatMessage,
-    ChatRequest,
-    ChatResponse,
-    Choice,
-    PredictedAnswer,
-    ScoreRequest,
-    ScoreResponse,
-    TokenLogprobs,
-)
+from claas.wire.chat import ChatMessage, ChatRequest, ChatResponse, Choice, PredictedAnswer, TokenLogprobs
+from claas.wire.completions import ScoreRequest, ScoreResponse
 from claas.wire.feedback import IDEMPOTENCY_HEADER, FeedbackItem, FeedbackRequest, FeedbackResponse
 from claas.wire.tokens import TokenizeRequest, TokenizeResponse
 

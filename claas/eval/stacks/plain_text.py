@@ -20,7 +20,13 @@ from claas.eval.stacks.stack import (
     require_weights,
 )
 from claas.results.records import AdapterVersion
-from claas.wire.chat import CompletionRequest, CompletionResponse, ContinuationsRequest, ContinuationsResponse, fitting
+from claas.wire.completions import (
+    CompletionRequest,
+    CompletionResponse,
+    ContinuationsRequest,
+    ContinuationsResponse,
+    fitting,
+)
 from claas.wire.tokens import TokenizeRequest, TokenizeResponse
 
 
