@@ -1,4 +1,4 @@
-"""A model's chat template: what it is told, and the tokens it makes of a conversation."""
+"""A model's chat template: its variables, and tokenising conversations with it."""
 
 import inspect
 import json
@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from claas.core.errors import InvalidInput
 
 MARK = "kwyjibo"
-"""A word that no template says by itself."""
+"""A word that no template contains."""
 
 _NOT_OPTIONS = frozenset(inspect.signature(cast(Any, PreTrainedTokenizerBase).apply_chat_template).parameters) | {
     "messages",
@@ -24,7 +24,7 @@ _WHAT_TEMPLATES_RAISE = (TemplateError, ArithmeticError, AttributeError, LookupE
 
 
 class TemplatedTokenizer(Protocol):
-    """What a template needs of a Hugging Face tokenizer, whose own types are loose."""
+    """The part of a Hugging Face tokenizer that is used here; its own types are loose."""
 
     chat_template: Any
 
@@ -34,7 +34,7 @@ class TemplatedTokenizer(Protocol):
 
 
 class ChatTemplate:
-    """The chat template of a tokenizer, to which it is `today` for ever: prompts must not change over night."""
+    """The chat template of a tokenizer, with the date fixed to `today`: prompts must not change overnight."""
 
     def __init__(self, tokenizer: TemplatedTokenizer, today: date) -> None:
         self._tokenizer = tokenizer
@@ -108,7 +108,7 @@ _GENERATION = re.compile(r"\{%[-+]?\s*(?:end)?generation\s*[-+]?%\}")
 
 
 def _variables(template: Any) -> frozenset[str]:
-    """What a template, or any of several, looks up among what it is told: no loop variables, attributes or texts."""
+    """The variables that a template, or any of several, reads from its input."""
     environment = Environment(extensions=["jinja2.ext.loopcontrols"])
     names: set[str] = set()
     for each in [template] if isinstance(template, str) else template.values():
@@ -124,7 +124,7 @@ _DIRECTIVES = [f"%{dash}{letter}" for dash in ("", "-") for letter in "aAbBcdDeF
 
 
 def _dated(template: Any, today: date) -> Any:
-    """The template, or each of several, with a `strftime_now` of its own that takes no notice of the clock."""
+    """The template, or each of several, with a `strftime_now` that ignores the clock."""
     if not isinstance(template, str):
         return {name: _dated(each, today) for name, each in template.items()}
     now = datetime.combine(today, time(), UTC)

@@ -1,4 +1,4 @@
-"""Between text and tokens: a model's chat format, its stop strings, and the bytes of its tokens."""
+"""Converting between text and tokens: a model's chat format, stop strings, and the bytes of tokens."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ from claas.core.errors import BadRequest, InvalidInput
 from claas.core.text import one_line
 from claas.core.thinking import opens_thinking, thinking_tokens
 from claas.engines.template import MARK, ChatTemplate, TemplatedTokenizer
-from claas.engines.types import Message, Prompt, TokenIds, TokenLogprob, told_to_template
+from claas.engines.types import Message, Prompt, TokenIds, TokenLogprob, template_variables
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ _OPENING_TOKENS = 32
 
 
 class _Vocabulary(Protocol):
-    """What is used of a Hugging Face tokenizer to spell its tokens."""
+    """The part of a Hugging Face tokenizer that spells tokens."""
 
     added_tokens_decoder: Mapping[int, Any]
 
@@ -37,7 +37,7 @@ class _Vocabulary(Protocol):
 
 
 class _Tokenizer(_Vocabulary, TemplatedTokenizer, Protocol):
-    """What is used of a Hugging Face tokenizer, whose own types are loose."""
+    """The part of a Hugging Face tokenizer that is used here; its own types are loose."""
 
     eos_token_id: int | None
     init_kwargs: Mapping[str, Any]
@@ -96,14 +96,14 @@ class ChatFormat:
 
     @cached_property
     def opening(self) -> list[int]:
-        """The tokens that every conversation begins with which begins with the user."""
+        """The tokens that begin every conversation whose first turn is the user's."""
         one, other = (self.prompt_ids(({"role": "user", "content": said},)) for said in ("hi", "What?"))
         return [token for token, _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))]
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """The tokens that the answer to `messages` continues: remembered, as many are asked again."""
         turns = tuple(frozenset(message.items()) for message in messages)
-        options = json.dumps(told_to_template(messages), sort_keys=True)
+        options = json.dumps(template_variables(messages), sort_keys=True)
         short = size_of(messages) + len(options) <= _REMEMBERED_CHARACTERS
         return list((self._short_prompt_ids if short else self._long_prompt_ids)(turns, options))
 
@@ -120,14 +120,14 @@ class ChatFormat:
         return list(prompt.ids)
 
     def encode(self, prompt: Sequence[Message] | str, add_special_tokens: bool = True) -> TokenIds:
-        """The tokens of a conversation by the chat template, or of plain text as it is."""
+        """Tokenise a conversation with the chat template, or plain text as it is."""
         if isinstance(prompt, str):
             return TokenIds(tuple(self.text_ids(prompt, add_special_tokens)))
         ids = self.prompt_ids(prompt)
         return TokenIds(tuple(ids), opens_thinking(self.text(ids[-_OPENING_TOKENS:], special=True)))
 
     def decode(self, prompt: TokenIds) -> str:
-        """What tokens read as, special ones included. Raises `InvalidInput` on an id that is no token."""
+        """The text of tokens, special ones included. Raises `InvalidInput` for an id outside the vocabulary."""
         self.require_known(prompt.ids)
         return self.text(prompt.ids, special=True)
 
@@ -136,7 +136,7 @@ class ChatFormat:
         return self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
 
     def tokenizer_info(self) -> dict[str, JsonValue]:
-        """What the tokenizer's configuration says, without where its files are here."""
+        """The tokenizer's configuration, without local paths."""
         settings = {name: value for name, value in self._tokenizer.init_kwargs.items() if name not in _PLACES}
         told = cast(dict[str, JsonValue], _plain(settings))
         return {
@@ -146,7 +146,7 @@ class ChatFormat:
         }
 
     def require_known(self, token_ids: Sequence[int]) -> None:
-        """Raise `InvalidInput` on an id that is no token."""
+        """Raise `InvalidInput` for an id outside the vocabulary."""
         for token in (min(token_ids, default=0), max(token_ids, default=0)):
             if not 0 <= token < len(self._tokenizer):
                 raise InvalidInput(f"token id {token} is not in the vocabulary of {len(self._tokenizer)} tokens")
@@ -208,7 +208,7 @@ _CHARACTERS_PER_TURN = 16
 
 
 def size_of(prompt: Prompt | str) -> int:
-    """How much work a prompt is, in characters or tokens; a turn of a conversation is some, even if it is empty."""
+    """The work of tokenising a prompt, in characters or tokens; even an empty turn counts."""
     if isinstance(prompt, TokenIds):
         return len(prompt.ids)
     if isinstance(prompt, str):
@@ -263,7 +263,7 @@ class TokenBytes:
 
 
 Spelling: TypeAlias = Callable[[str], "bytes | None"]
-"""From a token as the vocabulary spells it to its bytes; None for what it cannot spell."""
+"""Converts a token as the vocabulary spells it into its bytes; None if it cannot."""
 
 
 def _spelling_of(tokenizer: object) -> Spelling | None:

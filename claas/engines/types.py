@@ -34,7 +34,7 @@ class Conversation(Sequence[Message]):
         return len(self.turns)
 
 
-def told_to_template(messages: Sequence[Message]) -> Mapping[str, JsonValue]:
+def template_variables(messages: Sequence[Message]) -> Mapping[str, JsonValue]:
     """The variables for the chat template; none for plain turns that are not a `Conversation`."""
     return messages.template_kwargs if isinstance(messages, Conversation) else {}
 

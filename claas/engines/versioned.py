@@ -32,7 +32,7 @@ from claas.engines.types import (
     UpdateRequest,
     Weights,
     require_window,
-    told_to_template,
+    template_variables,
 )
 from claas.training.example import TrainingExample
 
@@ -117,7 +117,7 @@ class Learner(ABC, Generic[V]):
         if len(item.feedback) * training.feedback_repetitions > self.longest_prompt:
             raise self._too_long(f"the feedback alone comes to {len(item.feedback)} characters")
         turns = with_hindsight(item.messages, item.feedback, training.feedback_repetitions)
-        teacher_ids = tuple(self.chat.prompt_ids(Conversation(tuple(turns), told_to_template(item.messages))))
+        teacher_ids = tuple(self.chat.prompt_ids(Conversation(tuple(turns), template_variables(item.messages))))
         if teacher_ids == item.prompt_ids:
             raise InvalidInput(
                 "the model's chat template leaves out the user's last turn, to which feedback is appended; nothing was "

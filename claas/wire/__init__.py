@@ -7,23 +7,23 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from claas.core.errors import InvalidInput
 
 Int64: TypeAlias = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-"""An integer that other programs can read: an integer of Python has no bound, and one of 4301 digits no reader."""
+"""A 64-bit integer, which other programs can read; Python's own integers have no bound."""
 
 Count: TypeAlias = Annotated[int, Field(ge=0, lt=2**63)]
-"""How many there are of something, or which of them."""
+"""A count or an index."""
 
 
 _MOST_FIELDS = 1000
 
 
 class Body(BaseModel):
-    """A body of our own endpoints: an unknown field is an error, and so is a text or a truth value for a number."""
+    """A body of our own endpoints: unknown fields are errors, and so are strings or booleans in place of numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class RequestBody(Body):
-    """A body that clients send. Each unknown field is an error to be told; of thousands, their number is."""
+    """A body that clients send. Unknown fields are reported one by one, but thousands of them only as a number."""
 
     @model_validator(mode="before")
     @classmethod
@@ -44,7 +44,7 @@ class OpenAIBody(BaseModel):
 
 
 class OpenAIRequest(OpenAIBody, strict=True, extra="allow"):
-    """A body that OpenAI clients send: fields that are not known are kept, for whoever answers to judge."""
+    """A body that OpenAI clients send: unknown fields are kept, so that the endpoint can decide about them."""
 
     @model_validator(mode="before")
     @classmethod

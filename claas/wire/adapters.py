@@ -8,11 +8,11 @@ from claas.core.errors import InvalidInput
 from claas.wire import Body, Count, OpenAIBody, RequestBody
 
 SERVICE_NAME = "claas"
-"""How an API of ours introduces itself at `/`, so that a harness knows what it talks to."""
+"""How this API identifies itself at `/`, so that the harness recognises it."""
 
 
 class ServiceInfo(OpenAIBody):
-    """Who answers at `/`, from which base model's weights, and where it says what can be asked.
+    """The identity of the API at `/`, the source of its base model's weights, and where its endpoints are described.
 
     `uses_predictions`: an answer to a chat comes sooner where the request predicts it.
     """
@@ -53,7 +53,7 @@ class ModelCard(OpenAIBody):
 
 
 class ModelList(OpenAIBody):
-    """Base model, adapters, and aliases that mean something."""
+    """The base model, the adapters, and aliases that are not dangling."""
 
     object: Literal["list"] = "list"
     data: list[ModelCard]
@@ -136,13 +136,13 @@ class LoraDeleted(Body):
 
 
 class AliasRequest(RequestBody):
-    """What the alias is to mean: `eval-concise` (always the newest version), `eval-concise@7`, or the base model."""
+    """The target of an alias: `eval-concise` (always the newest version), `eval-concise@7`, or the base model."""
 
     target: str = Field(min_length=1)
 
 
 class Alias(Body):
-    """An alias, what it was set to, and the `model` (`name@version`) and digest which that means now."""
+    """An alias, its target, and the `model` (`name@version`) and digest that it currently resolves to."""
 
     alias: str
     target: str

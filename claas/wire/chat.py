@@ -60,7 +60,7 @@ class ChatMessage(OpenAIBody):
 
 
 class PredictedAnswer(OpenAIBody):
-    """What the answer may turn out to be, such as the last one to this prompt: it comes sooner, and is no other."""
+    """A predicted answer, such as the last one to this prompt; it may speed up the answer, but never changes it."""
 
     type: Literal["content"]
     content: Content
@@ -109,7 +109,7 @@ PlainValues: TypeAlias = Annotated[dict[str, JsonValue], AfterValidator(_plain)]
 
 
 class ChatRequest(OpenAIRequest):
-    """What to answer, by which weights, and how to sample.
+    """The conversation to answer, the weights, and how to sample.
 
     `priority` is vLLM's, the lower the earlier: one below 0 is answered before all that have none.
     """
@@ -156,7 +156,7 @@ class ChoiceLogprobs(OpenAIBody):
 
 
 class AnswerMessage(OpenAIBody):
-    """The assistant's turn. `reasoning_content` is what the model thought in front of it, None where it did not."""
+    """The assistant's turn. `reasoning_content` is the model's thinking before it, None if there was none."""
 
     role: Literal["assistant"] = "assistant"
     content: str
@@ -207,7 +207,7 @@ class ChatResponse(OpenAIBody):
 
 
 class Delta(OpenAIBody):
-    """What the assistant's turn grew by; a choice's first one names the role, its last one is empty."""
+    """The newest part of the assistant's turn; the first part of a choice names the role, the last is empty."""
 
     role: Literal["assistant"] | None = None
     reasoning_content: str | None = None

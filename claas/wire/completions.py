@@ -14,7 +14,7 @@ _MOST_PROMPTS = 4096
 
 
 class CompletionRequest(OpenAIRequest):
-    """What to continue, by which weights, and how to sample.
+    """The prompts to continue, the weights, and how to sample.
 
     `prompt` is a text, a list of texts, a list of token ids, or a list of such lists. With `echo` the answer begins
     with the prompt, and `max_tokens` may be 0; `logprobs` then covers the prompt too.
@@ -138,7 +138,7 @@ MOST_CONTINUATION_TOKENS = 2**14
 
 
 def fitting(lengths: Iterable[int]) -> int:
-    """How many continuations of these lengths one request takes, the first ones; one at least."""
+    """How many of the first continuations with these lengths fit into one request; at least one."""
     totals = accumulate(islice(lengths, MOST_CONTINUATIONS))
     return max(1, sum(total <= MOST_CONTINUATION_TOKENS for total in totals))
 

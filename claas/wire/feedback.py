@@ -1,4 +1,4 @@
-"""Feedback, what is logged of it, and the rollouts that it is about."""
+"""Feedback over HTTP, its log, and the rollouts that it is about."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, cast
@@ -22,7 +22,7 @@ def _says_something(text: str) -> str:
 
 
 SaidText = Annotated[str, AfterValidator(_says_something)]
-"""Text that is neither empty nor blank; a blank one would be found in every other."""
+"""Text that is not blank; a blank one would match every other."""
 
 
 def _one_step_unless_said(training: object) -> object:
@@ -34,7 +34,7 @@ ItemTraining = Annotated[TrainingConfig, BeforeValidator(_one_step_unless_said)]
 
 
 class FeedbackItem(RequestBody):
-    """What a client knows: the prompt, the answer as shown, and the feedback on it.
+    """One piece of feedback as a client knows it: the prompt, the answer as shown, and the feedback on it.
 
     The API trains on the rollout it recorded, found by `rollout_id`, else by the visible text of `response`; either way
     `prompt` must be what that answered. It is trained as the answer to the conversation that it was given in, or to
@@ -80,7 +80,7 @@ class FeedbackRequest(RequestBody):
 
 
 class DistillResult(Body):
-    """What the algorithm reported: a flat map of numbers, one meaning per key."""
+    """The metrics that training reported: a flat map of numbers, with one meaning per key."""
 
     lora_id: str
     metadata: dict[str, float]
@@ -212,5 +212,5 @@ class Rollout(Body):
 
     @property
     def content(self) -> str:
-        """What a person was shown: the text without the thinking in front of it."""
+        """The visible text: without the thinking before it."""
         return told_apart(self.text, opened=self.opens_thinking).answer

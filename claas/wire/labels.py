@@ -1,4 +1,4 @@
-"""What a person notes about runs, over HTTP."""
+"""Labels of runs over HTTP: tags, notes, and whether a run is archived."""
 
 from pydantic import Field
 
@@ -17,7 +17,7 @@ class LabelsRequest(RequestBody):
 
 
 class RunLabels(Body):
-    """Those of one run, after a change."""
+    """The labels of one run, after a change."""
 
     schema_version: int
     tags: list[str]
@@ -26,6 +26,6 @@ class RunLabels(Body):
 
 
 class LabelsResponse(Body):
-    """Every run that was asked for, by its folder."""
+    """The labels of every run in the request, by its folder."""
 
     labels: dict[str, RunLabels]

@@ -1,4 +1,4 @@
-"""Text as a model's tokens and back, as vLLM's servers tell them."""
+"""Tokenising and detokenising over HTTP, compatible with vLLM's servers."""
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -50,7 +50,7 @@ class DetokenizeRequest(RequestBody):
 
 
 class DetokenizeResponse(Body):
-    """What tokens read as, special ones included."""
+    """The text of tokens, special ones included."""
 
     prompt: str
 

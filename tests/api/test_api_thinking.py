@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from claas.api.modes import open_engine
-from claas.engines.types import told_to_template
+from claas.engines.types import template_variables
 from tests.api.client import Api, error, item, ok, running, serving, settings
 from tests.api.test_api_streaming import events, of_choice
 from tests.fakes.engine import FakeEngine
@@ -95,7 +95,7 @@ async def test_what_the_chat_template_is_told_is_on_record_and_told_again_in_tra
         rollout = ok(await api.http.post("/v1/rollouts/resolve", json={"text": choice.message.content}))
         await api.feedback(item("Why?", choice))
     assert rollout["chat_template_kwargs"] == told
-    assert told_to_template(engine.trained[0].items[0].messages) == told
+    assert template_variables(engine.trained[0].items[0].messages) == told
 
 
 async def test_the_embedded_model_refuses_what_its_template_does_not_read(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ _COMMIT_PAUSES_S = (0.1, 0.5, 2.0)
 
 @dataclass(frozen=True)
 class AppDescription:
-    """What an app says of itself."""
+    """What an app serves."""
 
     base_model: str
     window: int
@@ -89,7 +89,7 @@ class Host:
 
 
 def _calls(engine: Engine) -> dict[str, _Call]:
-    """What can be called, by name."""
+    """The callable methods, by name."""
 
     async def describe() -> AppDescription:
         device = (await engine.health()).detail.get("device", "")

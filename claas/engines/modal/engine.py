@@ -1,4 +1,4 @@
-"""The Modal engine: the engine protocol, by calls to the local engine that a deployed app hosts."""
+"""The Modal engine: implements the engine protocol by calling the local engine in a deployed Modal app."""
 
 import asyncio
 import hashlib
@@ -38,14 +38,14 @@ from claas.engines.types import (
 T = TypeVar("T")
 
 REMOTE = "Remote"
-"""The name of the class that the app hosts the engine in."""
+"""The name of the app's class that hosts the engine."""
 
 _LOOK_UP_S = 30.0
 _SDK_ERRORS = (modal.Error, aiohttp.ClientError, OSError, RuntimeError, ValueError)
 
 
 class ModalService:
-    """One app. `base_model` is what it is expected to serve."""
+    """One Modal app. `base_model` is the model that it is expected to serve."""
 
     def __init__(self, app: str, base_model: str, timeout_s: float) -> None:
         self.app = app
@@ -63,7 +63,7 @@ class ModalService:
         return self._remote
 
     async def call(self, method: str, *arguments: object) -> Any:
-        """What the app's engine returns; a stopped app is started by the call. Raises what the engine raises."""
+        """Call a method of the app's engine, which starts a stopped app. Raises what the engine raises."""
         remote = self._remote or await self.look_up()
         asked = remote.ask.remote.aio(source(), method, packed(arguments))
         late = (
@@ -86,7 +86,7 @@ class ModalService:
 class ModalEngine:
     """Implements `claas.engines.base.Engine` by an app on Modal, whose volume holds the adapters.
 
-    It cannot stream: answers arrive whole. An answer whose caller is gone is sampled to its end.
+    It cannot stream: answers arrive whole. An answer is sampled to its end even if its caller is gone.
     """
 
     def __init__(self, service: ModalService, served: AppDescription, exports: Path, *, lock_timeout_s: float) -> None:
@@ -121,39 +121,39 @@ class ModalEngine:
 
     @property
     def base_source(self) -> str | None:
-        """An app does not tell where its weights are from."""
+        """None: an app does not say where its weights come from."""
         return None
 
     @property
     def window(self) -> int:
-        """The most tokens of prompt and answer together."""
+        """The context window: the most tokens of prompt and answer together."""
         return self._served.window
 
     @property
     def longest_prompt(self) -> int:
-        """More characters than this are more tokens than the window has, whatever they say."""
+        """The number of characters beyond which no text fits the window, however it is tokenised."""
         return self._served.longest_prompt
 
     async def encode(self, prompt: Sequence[Message] | str, add_special_tokens: bool = True) -> TokenIds:
-        """The tokens of a conversation by the chat template, or of plain text as it is."""
+        """Tokenise a conversation with the chat template, or plain text as it is."""
         return await self._service.call("encode", prompt, add_special_tokens)
 
     async def decode(self, prompt: TokenIds) -> str:
-        """What tokens read as, special ones included."""
+        """The text of tokens, special ones included."""
         return await self._service.call("decode", prompt)
 
     async def tokenizer_info(self) -> dict[str, JsonValue]:
-        """What the tokenizer's own configuration says."""
+        """The tokenizer's configuration."""
         return await self._service.call("tokenizer_info")
 
     async def resolve(self, lora_id: str | None, version: int | None = None) -> Weights:
-        """The weights of an adapter's `version`, or of its newest; of the base model when `lora_id` is None."""
+        """The weights of one version of an adapter (None: its newest), or of the base model when `lora_id` is None."""
         return await self._service.call("resolve", lora_id, version)
 
     async def sample(
         self, weights: Weights, prompt: Prompt, params: SamplingParams, on_piece: OnPiece | None = None
     ) -> Sample:
-        """Sample one answer, decoded together with all that are under way. No pieces come before it."""
+        """Sample one answer, batched with concurrent ones. It arrives whole."""
         return await self._service.call("sample", weights, prompt, params)
 
     async def score(self, weights: Weights, messages: Sequence[Message], completion: str) -> Score:
@@ -173,23 +173,23 @@ class ModalEngine:
     async def update(self, request: UpdateRequest) -> Update:
         """Train the next version of an adapter, exactly once per `request.key`.
 
-        It goes on in the app when the caller is gone or out of time; asked again with its key, it returns its receipt.
+        The update continues in the app even if the caller is gone or times out; the same key then returns its receipt.
         """
         async with self._locks.holding(request.lora_id):
             return await self._service.call("update", request)
 
     async def init_adapter(self, spec: AdapterSpec) -> Weights:
-        """Create version 0, which answers exactly as the base model, unless just that exists."""
+        """Create version 0, which answers exactly as the base model, unless it exists already."""
         async with self._locks.holding(spec.lora_id):
             return await self._service.call("init_adapter", spec)
 
     async def import_adapter(self, lora_id: str, config: Mapping[str, JsonValue], weights: bytes) -> Weights:
-        """Create version 0 with the weights of an adapter in PEFT's format, unless just that exists."""
+        """Create version 0 from the weights of an adapter in PEFT's format, unless it exists already."""
         async with self._locks.holding(lora_id):
             return await self._service.call("import_adapter", lora_id, config, weights)
 
     async def list_adapters(self, prefix: str = "") -> list[Weights]:
-        """The newest version of every adapter whose id starts with `prefix`, sorted by id; those of other APIs, too."""
+        """The newest version of every adapter whose id starts with `prefix`, sorted by id; also other APIs'."""
         return await self._service.call("list_adapters", prefix)
 
     async def delete_adapter(self, lora_id: str) -> bool:
@@ -210,7 +210,7 @@ class ModalEngine:
         return directory
 
     async def health(self) -> Health:
-        """Whether the app is deployed and can be reached. That starts no container, and says nothing about one."""
+        """Whether the app is deployed and can be reached. This starts no container, and says nothing about one."""
         detail: dict[str, str | int | float | bool] = {
             "engine": "modal",
             "app": self._service.app,
@@ -224,11 +224,11 @@ class ModalEngine:
         return Health(True, self.base_model, detail)
 
     async def close(self) -> None:
-        """Do nothing: the app stops by itself when it was not asked for a while."""
+        """Do nothing: the app stops by itself when it is idle."""
 
 
 def failure(what: str, error: Exception, app: str, base_model: str) -> ClaasError:
-    """What `error` of Modal's package means for the caller who asked `app` for `what`."""
+    """Translate an `error` of Modal's package, raised when `app` was called for `what`, into one of ours."""
     message = one_line(error)
     if not message or not isinstance(error, _SDK_ERRORS):
         message = f"{type(error).__name__}: {message}".rstrip(": ")  # a bug there or here, whose message says little

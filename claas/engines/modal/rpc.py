@@ -49,7 +49,7 @@ class Deployment:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> "Deployment":
-        """What the environment says; the defaults where it says nothing."""
+        """The deployment that the environment describes, with defaults for what it leaves out."""
         return cls(
             app=environment.get(APP_VARIABLE) or cls.app,
             base_model=environment.get(BASE_MODEL_VARIABLE) or cls.base_model,
@@ -59,7 +59,7 @@ class Deployment:
 
     @property
     def environment(self) -> dict[str, str | None]:
-        """What makes `of` find the same again, in the container."""
+        """The environment variables from which `of` restores this deployment in the container."""
         return {
             APP_VARIABLE: self.app,
             BASE_MODEL_VARIABLE: self.base_model,
@@ -81,12 +81,12 @@ class Deployment:
 
 
 Reply: TypeAlias = tuple[str, bytes]
-"""The kind of error and what it says, or no kind and the result."""
+"""The name of an error class and its message, or an empty name and the pickled result."""
 
 
 @cache
 def source() -> str:
-    """The version of this installation, and a digest of the source that answers, scores and learns."""
+    """The version of this installation, with a digest of the source code that samples, scores and trains."""
     root, digest = Path(claas.__file__).parent, hashlib.sha256()
     for path in sorted(path for part in _PARTS for path in (root / part).rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
