@@ -22,14 +22,14 @@ from claas.engines.versioned import MOST_TOP_LOGPROBS, SampledIds, ScoredIds
 _PREFILL_TOKENS = 4096
 _STEP_TOKENS = 256
 _LOGITS_AT_ONCE = 2**17
-"""Memory for more of them is given back after each operation, and to have it anew takes longer than the operation."""
+"""Above this, memory is returned after each operation, and getting it again takes longer than the operation."""
 _SPARE_TOKENS = 8
 _TOKENS_PER_CHARACTER = 4
 
 
 @dataclass(eq=False)
 class DecodeJob:
-    """A prompt, the weights to continue it with, and the row's progress. Cancelling `result` frees its row.
+    """One decoding request: a prompt, the weights, and the row's progress. Cancelling `result` frees its row.
 
     `on_token` is called in the decoding thread after each token, with how many there are.
     """
@@ -52,17 +52,17 @@ class DecodeJob:
         self._uniforms = deque[float]()
 
     def uniforms(self, count: int) -> list[float]:
-        """The random numbers in [0, 1) of the next `count` tokens: functions of the seed and each token's place."""
+        """The random numbers in [0, 1) for the next `count` tokens: functions of the seed and each token's position."""
         while len(self._uniforms) < count:
             self._uniforms.append(self._random.random())
         return list(islice(self._uniforms, count))
 
     def ahead(self, most: int) -> Sequence[int]:
-        """The tokens that are expected to come, up to `most` and never so many that they end the answer."""
+        """The predicted next tokens, up to `most`, and never so many that they would end the answer."""
         return self.prediction.ahead(min(most, self.params.max_tokens - len(self.token_ids) - 1))
 
     def say(self, choices: "Choices", place: int) -> None:
-        """The next token is that of `choices` at `place`."""
+        """Append the token of `choices` at `place`."""
         self._uniforms.popleft()
         self.token_ids.append(choices.tokens[place])
         self.logprobs.append(choices.logprobs[place])
@@ -76,7 +76,7 @@ class DecodeJob:
 
     @property
     def position(self) -> int:
-        """Where the row's last token stands, which the next step feeds to the model."""
+        """The position of the row's last token, which the next step feeds to the model."""
         return len(self.prompt_ids) + len(self.token_ids) - 1
 
     def sampled(self, finish_reason: Literal["stop", "length"]) -> SampledIds:
@@ -129,7 +129,7 @@ class Decoder:
 
     @torch.inference_mode()
     def step(self) -> None:
-        """One more token for every row, and those after it that come as they were predicted; urgent rows go alone."""
+        """Decode one more token for every row, and further ones that match its prediction; urgent rows go alone."""
         rows = [row for row in self._rows if row.params.urgent] or self._rows
         share = max(1, _STEP_TOKENS // len(rows))
         predicted = [row.ahead(share - 1) for row in rows]
@@ -156,15 +156,15 @@ class Decoder:
 
     @torch.inference_mode()
     def drop(self, gone: Callable[[DecodeJob], bool]) -> None:
-        """Free the rows that nobody waits for any more."""
+        """Free the rows whose requests were cancelled."""
         self._arrange([row for row in self._rows if not gone(row)])
 
     def reset(self) -> None:
-        """Forget all rows, whose jobs have failed."""
+        """Drop all rows; their jobs have failed."""
         self._arrange([])
 
     def _prompt_group(self, job: DecodeJob) -> tuple[int, int, int]:
-        """Prompts run together that have the same weights, as many tokens read before, and the same padded length."""
+        """Prompts are batched if they have the same weights, the same prefix length and the same padded length."""
         size = len(self._opening)
         opens = len(job.prompt_ids) > size and job.prompt_ids[:size] == self._opening
         return id(job.weights), size if opens else 0, round_up(len(job.prompt_ids))
@@ -187,7 +187,7 @@ class Decoder:
         self._extend(jobs, [()] * len(jobs), logits)
 
     def _opening_of(self, weights: ModelWeights) -> PrefixCache:
-        """The opening as these weights read it, once."""
+        """The keys and values of the opening under these weights, computed once."""
         read = self._openings.get(weights)
         if read is None:
             read, ids = PrefixCache(), self._tensor(self._opening)[None]
@@ -251,7 +251,7 @@ class Decoder:
 
 
 def _segments(rows: Sequence[DecodeJob], predicted: Sequence[Sequence[int]]) -> list[Segment]:
-    """Which weights the tokens are fed to, those of each row one after the other."""
+    """The weights that each token is fed to, row by row."""
     runs = ([*run] for _, run in groupby(zip(rows, predicted, strict=True), key=lambda fed: id(fed[0].weights)))
     return [Segment(run[0][0].weights, sum(1 + len(ahead) for _, ahead in run)) for run in runs]
 
@@ -259,7 +259,7 @@ def _segments(rows: Sequence[DecodeJob], predicted: Sequence[Sequence[int]]) -> 
 def finish_reason(
     row: DecodeJob, stop_ids: frozenset[int], text: Callable[[Sequence[int]], str]
 ) -> Literal["stop", "length"] | None:
-    """Why the row is done after its last token; None while it is not. `text` is what tokens read as."""
+    """Why the row is done after its last token, or None if it is not. `text` decodes tokens."""
     if row.token_ids[-1] in stop_ids:
         return "stop"
     if row.params.stop and _ends_in_a_stop_string(row, text):
@@ -313,7 +313,7 @@ def choose(
     uniforms: list[float],  # (B,), one random number in [0, 1) per row, which decides the row's token
     top_logprobs: int = 0,
 ) -> Choices:
-    """Row by row independent: a row's choice is the same bits whatever rows stand beside it."""
+    """Choose a token for each row; a row's choice is bitwise independent of the other rows."""
     rows = len(logits) if logits.is_cuda else max(1, _LOGITS_AT_ONCE // logits.shape[-1])
     parts = [
         _choose(logits[some], temperatures[some], top_ps[some], uniforms[some], top_logprobs)
@@ -354,7 +354,7 @@ def _floats(matrix: Tensor) -> list[list[float]]:
 
 
 _COLDEST = 1e-30
-"""A temperature from which on only the likeliest token is left, while logits divided by it are still numbers."""
+"""A temperature so low that only the likeliest token is left, while logits divided by it are still finite."""
 
 
 def _tokens(logits: Tensor, temperatures: list[float], top_ps: list[float], uniforms: list[float]) -> Tensor:

@@ -1,4 +1,4 @@
-"""The local engine: what the engine protocol promises, put together from decoding, scoring, learning and storing."""
+"""The local engine: implements the engine protocol by decoding, scoring, training and storing on this machine."""
 
 import asyncio
 import os
@@ -39,7 +39,7 @@ _MOST_THREADS = 4
 class LocalEngine(VersionedEngine[LocalVersion]):
     """Implements `claas.engines.base.Engine` on this machine.
 
-    Threads that decode, threads that score and one that learns. Each runs a module tree of its own over the same base
+    Several threads decode, several score and one trains. Each runs a module tree of its own over the same base
     parameters, so that none waits for another.
     """
 
@@ -85,10 +85,10 @@ class LocalEngine(VersionedEngine[LocalVersion]):
     ) -> "LocalEngine":
         """Load `base_model`, a name that `claas.models.sources` knows, and restore the adapters under `store_root`.
 
-        At most `max_batch_rows` answers are decoded at a time, as many by each thread; urgent ones do not count. An
-        update that cannot have its adapter within `lock_timeout_s` raises `Conflict`. With `check_model`, a model that
-        the engine does not compute rightly raises `InvalidInput`. `dtype` is that of `LoadedModel.load`. `persist`
-        makes durable what was written, where the disk alone does not.
+        At most `max_batch_rows` answers are decoded at a time, shared equally among the threads; urgent ones do not
+        count. An update that cannot have its adapter within `lock_timeout_s` raises `Conflict`. With `check_model`, a
+        model that the engine does not compute correctly raises `InvalidInput`. `dtype` is that of `LoadedModel.load`.
+        `persist` makes writes durable where the disk alone does not.
         """
         in_range("max_batch_rows", max_batch_rows, 1)
         base = LoadedModel.load(base_model, recorded_date(store_root), dtype)
@@ -103,13 +103,13 @@ class LocalEngine(VersionedEngine[LocalVersion]):
 
     @property
     def base_source(self) -> str:
-        """Where the base model's weights are from, exactly."""
+        """The exact source of the base model's weights."""
         return self._source
 
     async def sample(
         self, weights: Weights, prompt: Prompt, params: SamplingParams, on_piece: OnPiece | None = None
     ) -> Sample:
-        """Sample one answer, decoded together with all that are under way, and independent of them."""
+        """Sample one answer, batched with concurrent ones but independent of them."""
         prompt_ids = await self._ids(prompt)
         params = self._completed(params, len(prompt_ids))
         job = DecodeJob(prompt_ids, await self._adapters.get(weights), params, await self._prediction(params))
@@ -119,7 +119,7 @@ class LocalEngine(VersionedEngine[LocalVersion]):
         return await self._sample(weights, prompt_ids, sampled, job.params.stop)
 
     async def _prediction(self, params: SamplingParams) -> Prediction:
-        """The predicted answer as tokens: as much of it as an answer can be long."""
+        """The predicted answer as tokens, cut to the longest possible answer."""
         text = params.prediction[: params.max_tokens * self._chat.longest_token]
         return Prediction(await unblocked(len(text), self._chat.completion_ids, text) if text else ())
 
@@ -156,7 +156,7 @@ class LocalEngine(VersionedEngine[LocalVersion]):
         return self._directory_of(self._store.get(lora_id, version))
 
     async def health(self) -> Health:
-        """What runs where, and how much there is to do. Not well once threads have ended, for the `reason` given."""
+        """What runs where, and the current load. Not ok once threads have ended, for the given `reason`."""
         troubles = [part.trouble for part in (self._batcher, self._scorer, self._trainer)]
         detail: dict[str, str | int | float | bool] = {
             "engine": "local",
@@ -174,7 +174,7 @@ class LocalEngine(VersionedEngine[LocalVersion]):
         return Health(True, self.base_model, detail)
 
     async def close(self) -> None:
-        """Stop the threads. An update under way is finished; answers and scores under way fail."""
+        """Stop the threads. An update in progress is finished; answers and scores in progress fail."""
         for part in (self._batcher, self._scorer, self._trainer):
             await asyncio.to_thread(part.close)
         self._adapters.clear()

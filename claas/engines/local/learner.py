@@ -1,4 +1,4 @@
-"""Updates on this machine: from the newest version of an adapter and a batch of feedback to its next version."""
+"""Updates on this machine: training the next version of an adapter on a batch of feedback."""
 
 import asyncio
 import hashlib
@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 @dataclass(eq=False)
 class LearnJob(Generic[T]):
-    """Something to do in the learning thread. `what` names it where it fails."""
+    """Work for the learning thread; `what` names it in errors."""
 
     what: str
     work: Callable[[], T]
@@ -64,11 +64,11 @@ class LocalLearner(Learner[LocalVersion]):
         self._wrapped: tuple[LoraShape, PeftModel] | None = None
 
     async def init(self, spec: AdapterSpec) -> Weights:
-        """Version 0, made now unless just that exists. Raises `Conflict` where the id is taken otherwise."""
+        """Make version 0, unless it exists already. Raises `Conflict` if the id is taken by another adapter."""
         return (await self._in_thread("making the adapter", lambda: self._first(spec))).weights
 
     async def import_adapter(self, lora_id: str, config: Mapping[str, JsonValue], weights: bytes) -> Weights:
-        """Version 0 with the weights of an adapter in PEFT's format, made now unless just that exists."""
+        """Make version 0 from the weights of an adapter in PEFT's format, unless it exists already."""
         work = partial(self._imported, lora_id, config, weights)
         return (await self._in_thread("importing the adapter", work)).weights
 
@@ -78,11 +78,11 @@ class LocalLearner(Learner[LocalVersion]):
 
     @property
     def trouble(self) -> str | None:
-        """Why nothing is learned any more; None while the thread runs."""
+        """Why the learning thread has ended; None while it runs."""
         return self._thread.trouble
 
     def close(self) -> None:
-        """Finish the update that is under way, and begin no other."""
+        """Finish the update in progress, and start no other."""
         self._thread.close()
 
     async def _next(self, parent: LocalVersion, number: int, request: UpdateRequest) -> LocalVersion:
@@ -104,7 +104,7 @@ class LocalLearner(Learner[LocalVersion]):
         return self._begun(lora_id, shape, kept, known)
 
     def _begun(self, lora_id: str, shape: LoraShape, weights: bytes, known: LocalVersion | None) -> LocalVersion:
-        """Version 0; `known`, where it is the same."""
+        """Save version 0, or return `known` if it is the same."""
         digest = hashlib.sha256(weights).hexdigest()
         if known is not None and (known.shape, known.digest, known.base_digest) == (shape, digest, self.base.digest):
             return known
@@ -130,7 +130,7 @@ class LocalLearner(Learner[LocalVersion]):
         return self._save(parent.lora_id, number, parent.shape, to_bytes(tensors), state, request.key, metrics, clock)
 
     def _adapted(self, shape: LoraShape) -> PeftModel:
-        """The base model with an adapter of `shape`, whose values are whatever was trained last."""
+        """The base model with an adapter of `shape`, which still has the values trained last."""
         if self._wrapped is None or self._wrapped[0] != shape:
             self._wrapped = (shape, wrap(self._model, shape))
         return self._wrapped[1]
@@ -146,7 +146,7 @@ class LocalLearner(Learner[LocalVersion]):
         metrics: Mapping[str, float],
         clock: Clock,
     ) -> LocalVersion:
-        """Write a version and make it the newest, in one step."""
+        """Write a version and make it the newest, atomically."""
         with self._store.staging(lora_id) as staging:
             with clock.timing("save"):
                 digest = staging.write(ADAPTER_WEIGHTS, weights)

@@ -1,4 +1,4 @@
-"""How much memory a base model takes to serve and to train: told before it is loaded, by arithmetic."""
+"""The memory that a base model takes to serve and to train, estimated before it is loaded."""
 
 import ctypes
 import math
@@ -146,7 +146,7 @@ def told_memory(memory: Memory, free: int) -> str:
 
 
 def give_back() -> None:
-    """Return to the system what was freed, which glibc keeps: over twenty updates, more than the model computes with."""
+    """Return freed memory, which glibc keeps, to the system: over twenty updates, more than the model computes with."""
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
 

@@ -84,12 +84,12 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.model.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the weights are held in."""
+        """The dtype of the weights."""
         return next(self.model.parameters()).dtype
 
     @property
@@ -99,7 +99,7 @@ class LoadedModel:
         return model.config.get_text_config()
 
     def share(self) -> nn.Module:
-        """Another module tree over the same parameters, to be changed and run in a thread of its own."""
+        """Another module tree over the same parameters, to be modified and run in a thread of its own."""
         memo: dict[int, Any] = {id(tensor): tensor for tensor in self.model.parameters()}
         memo |= {id(tensor): tensor for tensor in self.model.buffers()}
         return copy.deepcopy(self.model, memo)
@@ -115,7 +115,7 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def _is_linear(module: nn.Module) -> bool:
-    """Whether a layer does what a linear layer does; what is derived from one may do more, as routers do."""
+    """Whether a layer is just a linear layer; subclasses may do more, as routers do."""
     return type(module) in (nn.Linear, Conv1D) or type(module).__name__ == "FalconLinear"
 
 
@@ -172,7 +172,7 @@ def multiplies_bfloat16() -> bool:
 
 
 def _require_memory(name: str, directory: Path, config: Any, *, cuda: bool, width: int) -> None:
-    """Tell what will be needed, or `InvalidInput` where that is not there."""
+    """Print the memory that will be needed; `InvalidInput` if there is not enough."""
     packed = 0 if cuda else _PACKED_BYTES
     small = _SMALL_BYTES if packed and width == 4 else 0
     sizes = ModelSizes.of(directory, config.get_text_config(), width, small, packed)
@@ -183,7 +183,7 @@ def _require_memory(name: str, directory: Path, config: Any, *, cuda: bool, widt
 
 
 def _loader(config: Any) -> Any:
-    """What loads a model to be answered by: of a model that also sees, the whole of it where there is no other."""
+    """The class that loads the model; for a vision-language model, the whole of it if there is no text-only class."""
     text: Any = AutoModelForCausalLM
     sees: Any = AutoModelForImageTextToText
     return sees if type(config) in sees._model_mapping and type(config) not in text._model_mapping else text

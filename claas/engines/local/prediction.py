@@ -1,4 +1,4 @@
-"""Predicted answers: what a row is expected to say next, so that several tokens are decoded in one forward pass."""
+"""Predicted answers: guesses at a row's next tokens, so that several can be verified in one forward pass."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,9 @@ _REACH = 256
 
 
 class Prediction:
-    """What an answer may turn out to be, as tokens, and where in it the answer is.
+    """A predicted answer as tokens, and the position that the actual answer has reached in it.
 
-    An answer that says something else is looked for in what follows: it is where its last token stands.
+    If the answer deviates, its last token is searched for in the rest of the prediction.
     """
 
     def __init__(self, token_ids: Sequence[int] = ()) -> None:
@@ -20,15 +20,15 @@ class Prediction:
 
     @property
     def rejected(self) -> int:
-        """How many of its tokens the answer has not said."""
+        """How many predicted tokens the answer does not contain."""
         return len(self._token_ids) - self.accepted
 
     def ahead(self, most: int) -> Sequence[int]:
-        """What comes next, up to `most` tokens; nothing while the answer says something else."""
+        """The next predicted tokens, up to `most`; empty while the answer deviates."""
         return self._token_ids[self._next : self._next + most] if self._found else ()
 
     def follow(self, token: int) -> None:
-        """The answer has said one more token."""
+        """Advance by one token of the actual answer."""
         end = min(len(self._token_ids), self._next + (1 if self._found else _REACH))
         self._found = token in self._token_ids[self._next : end]
         if self._found:

@@ -1,4 +1,4 @@
-"""Scoring: the log probabilities of given answers, all that have arrived in as few forward passes as possible."""
+"""Scoring: the log probabilities of given answers, in as few forward passes as possible."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -46,7 +46,7 @@ class ScoreJob:
 
 
 def shared_prefix(prompt_ids: Sequence[int]) -> int:
-    """How much of a prompt is read once for all completions: up to what its last token is fed with.
+    """How many tokens of a prompt are processed once for all completions.
 
     It depends on the prompt alone, so that the score of a completion does, too: to the bit, whatever else is scored.
     """
@@ -93,7 +93,7 @@ class Scorer:
 
     @property
     def trouble(self) -> str | None:
-        """Why nothing is scored any more; None while every thread runs."""
+        """Why scoring has ended; None while every thread runs."""
         return self._workers.trouble
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The threads that compute: an inbox for each, rows that join and leave a batch, and text as it grows."""
+"""The compute threads: their job queues, the batches that rows join and leave, and streamed text."""
 
 import asyncio
 import logging
@@ -72,7 +72,7 @@ class Inbox(Generic[T]):
             return [self._waiting.popleft() for _ in range(min(most, share))]
 
     def close(self, reason: str | None = None) -> None:
-        """Let nothing more be put or taken. The first reason given stays."""
+        """Accept and hand out no more jobs. The first reason given stays."""
         with self._changed:
             if reason is not None and not self._closed:
                 self.reason = reason
@@ -115,7 +115,7 @@ class Workers(Generic[T]):
 
     @property
     def trouble(self) -> str | None:
-        """Why no more jobs are taken; None while all threads run."""
+        """Why no more jobs are accepted; None while all threads run."""
         return None if all(thread.is_alive() for thread in self._threads) else self._inbox.reason
 
     def close(self) -> None:
@@ -136,7 +136,7 @@ class Workers(Generic[T]):
 
 
 def fail(jobs: Iterable[QueuedJob], message: str, cause: BaseException | None = None) -> None:
-    """Raise `StackError` for everyone who still awaits the result of one of `jobs`."""
+    """Fail those of `jobs` whose results are still awaited with a `StackError`."""
     for result in (job.result for job in jobs):
         if not result.done() and (result.running() or result.set_running_or_notify_cancel()):
             failure = StackError(message)
@@ -154,7 +154,7 @@ def told(what: str, error: BaseException) -> str:
 
 @contextmanager
 def answering(what: str) -> Generator[None]:
-    """Let what is raised in a thread be an answer: one of our own errors as it is, anything else as `StackError`."""
+    """Pass errors of a thread on to the caller: our own as they are, any other as `StackError`."""
     try:
         yield
     except ClaasError:
@@ -187,7 +187,7 @@ class Batcher:
 
     @property
     def trouble(self) -> str | None:
-        """Why nothing is decoded any more; None while every thread runs."""
+        """Why decoding has ended; None while every thread runs."""
         return self._workers.trouble
 
     def close(self) -> None:
@@ -212,7 +212,7 @@ class Batcher:
 
 
 def _advance(decoder: Decoder, arrived: Sequence[DecodeJob]) -> None:
-    """One more token for every row, those of the jobs that have arrived included."""
+    """Decode one more token for every row, including those of newly arrived jobs."""
     decoder.drop(_withdrawn)
     if admitted := [job for job in arrived if not _withdrawn(job)]:
         decoder.admit(admitted)
@@ -241,7 +241,7 @@ class StreamingText:
         self._called = False
 
     def listener(self) -> Callable[[int], None]:
-        """What the decoding thread calls after each token."""
+        """The callback for the decoding thread, called after each token."""
         loop = asyncio.get_running_loop()
 
         def listen(count: int) -> None:

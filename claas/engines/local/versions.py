@@ -1,4 +1,4 @@
-"""The local engine's versions: directories that are written once, and the newest used of them ready to run."""
+"""The local engine's versions: immutable directories, and a cache of recently used ones in memory."""
 
 import asyncio
 import hashlib
@@ -26,7 +26,7 @@ _CACHED_ADAPTERS = 6
 
 
 class LocalVersion(StoredVersion):
-    """What `version.json` says. `digest` and `optimizer_digest` are the sha256 of the files beside it."""
+    """The content of `version.json`. `digest` and `optimizer_digest` are the sha256 of the files next to it."""
 
     digest: str
     optimizer_digest: str | None
@@ -37,7 +37,7 @@ class LocalVersion(StoredVersion):
 
     @property
     def weights(self) -> Weights:
-        """The identity that replies carry."""
+        """The identity of its weights, as replies name it."""
         return Weights(self.lora_id, self.version, self.digest, self.base_model)
 
     @property
@@ -46,7 +46,7 @@ class LocalVersion(StoredVersion):
         return LoraShape(self.rank, self.alpha, self.target_modules, self.rslora)
 
     def require_base(self, base: Weights) -> None:
-        """Raise `Conflict` where the version was trained on other weights than those of `base`, which runs."""
+        """Raise `Conflict` if the version was trained on weights other than those of `base`, the one running."""
         if self.base_digest != base.digest:
             raise Conflict(
                 f"{self.weights.name} was trained on other weights of {self.base_model!r} than the running base model "
@@ -90,7 +90,7 @@ class LocalStore(VersionStore[LocalVersion]):
             shutil.rmtree(directory, ignore_errors=True)
 
     def commit(self, record: LocalVersion) -> None:
-        """Make the staged directory `record.version`, in one step."""
+        """Turn the staged directory into version `record.version`, atomically."""
         staged, final = self._staged(record.lora_id), self.directory(record)
         Staging(staged).write(_RECORD, record.model_dump_json(indent=2).encode())
         with ExitStack() as on_failure:
@@ -107,7 +107,7 @@ class LocalStore(VersionStore[LocalVersion]):
         outdated.unlink(missing_ok=True)
 
     def read_adapter(self, record: LocalVersion) -> bytes:
-        """The adapter's file, known to be what was written. Raises `StackError` where it is not."""
+        """The adapter's file, checked against its digest. Raises `StackError` if it was changed."""
         return self._read_file(record, ADAPTER_WEIGHTS, record.digest)
 
     def read_optimizer(self, record: LocalVersion) -> bytes | None:
@@ -117,7 +117,7 @@ class LocalStore(VersionStore[LocalVersion]):
         return self._read_file(record, OPTIMIZER, record.optimizer_digest)
 
     def directory(self, record: LocalVersion) -> Path:
-        """Where a version is."""
+        """The directory of a version."""
         return self._path(self._home(record.lora_id), record.version).parent
 
     def _path(self, home: Path, version: int) -> Path:
@@ -141,7 +141,7 @@ class LocalStore(VersionStore[LocalVersion]):
 
 
 class AdapterCache:
-    """Versions ready to run: loaded from the store, checked against their digest, the most recently used ones kept."""
+    """Versions in memory: loaded from the store, checked against their digest; the most recently used are kept."""
 
     def __init__(self, base: LoadedModel, store: LocalStore) -> None:
         self._base = base
@@ -151,7 +151,7 @@ class AdapterCache:
         self.of_base = base_weights(base)
 
     async def get(self, weights: Weights) -> ModelWeights:
-        """Exactly the weights named, whatever has happened to the adapter's id since; read from disk in a thread."""
+        """Exactly the named weights, whatever has happened to the adapter's id since; read from disk in a thread."""
         if weights.lora_id is None:
             return self.of_base
         key = (weights.lora_id, weights.version, weights.digest)
@@ -166,7 +166,7 @@ class AdapterCache:
         return ready
 
     def clear(self) -> None:
-        """Keep none."""
+        """Empty the cache."""
         self._ready.clear()
 
     def _load(self, weights: Weights) -> ModelWeights:

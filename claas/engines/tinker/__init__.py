@@ -1,4 +1,4 @@
-"""The Tinker engine: training and sampling at a hosted service, versions on record here."""
+"""The Tinker engine: training and sampling at a hosted service, with the versions recorded here."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from claas.engines.tinker.names import KEY_VARIABLE, require_key
 
 
 class TinkerSettings(EngineSettings, Protocol):
-    """What the configuration says to this engine."""
+    """The settings that this engine reads from the API's configuration."""
 
     @property
     def tinker_base_url(self) -> str | None: ...

@@ -1,4 +1,4 @@
-"""The Tinker engine: the engine protocol, by a service that trains and samples and a store of versions."""
+"""The Tinker engine: implements the engine protocol with a service that trains and samples and a local store."""
 
 import asyncio
 from bisect import bisect_left
@@ -25,8 +25,8 @@ from claas.models.files import TEXT_FILES, model_directory
 class TinkerEngine(RemoteEngine[TinkerVersion]):
     """Implements `claas.engines.base.Engine` at a Tinker service.
 
-    It cannot stream, and answers are sampled to their end of turn: stop strings cut them here, afterwards, so that
-    tokens beyond one are paid for. An update goes on when its caller is gone, as it has been paid for.
+    It cannot stream. Answers are sampled to their end of turn and cut at stop strings afterwards, so that tokens beyond
+    one are paid for. An update continues if its caller is gone, since it has been paid for.
     """
 
     def __init__(
@@ -78,14 +78,14 @@ class TinkerEngine(RemoteEngine[TinkerVersion]):
     async def sample(
         self, weights: Weights, prompt: Prompt, params: SamplingParams, on_piece: OnPiece | None = None
     ) -> Sample:
-        """Sample one answer. No pieces come before it: the service gives answers whole."""
+        """Sample one answer. It arrives whole."""
         prompt_ids = await self._ids(prompt)
         params = self._completed(params, len(prompt_ids))
         sampled = await self._service.sample(self._path(weights), prompt_ids, params, sorted(self._chat.stop_ids))
         return await self._sample(weights, prompt_ids, self._stopped(sampled, params.stop), params.stop)
 
     async def import_checkpoint(self, lora_id: str, path: str) -> Weights:
-        """Create version 0 from a checkpoint of the service, unless just that exists."""
+        """Create version 0 from a checkpoint of the service, unless it exists already."""
         return await self._exclusively(lora_id, lambda: self._trainer.import_checkpoint(lora_id, path))
 
     async def export_adapter(self, lora_id: str, version: int | None = None) -> Path:
@@ -112,7 +112,7 @@ class TinkerEngine(RemoteEngine[TinkerVersion]):
         return Health(True, self.base_model, detail)
 
     async def close(self) -> None:
-        """End the session at the service, which it would notice by itself after a while."""
+        """End the session at the service, which otherwise times out by itself."""
         try:
             await self._service.close()
         except ClaasError:
@@ -129,7 +129,7 @@ class TinkerEngine(RemoteEngine[TinkerVersion]):
         return ScoredIds(logprobs, top_ids, values)
 
     def _path(self, weights: Weights) -> str | None:
-        """The checkpoint that `weights` are, None for the base model."""
+        """The checkpoint of `weights`, None for the base model."""
         return None if weights.lora_id is None else self._store.exactly(weights).sampler_path
 
     def _stopped(self, sampled: SampledIds, stops: Sequence[str]) -> SampledIds:

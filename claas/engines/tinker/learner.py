@@ -1,4 +1,4 @@
-"""Updates at the service: from the newest version of an adapter and a batch of feedback to its next version."""
+"""Updates at the service: training the next version of an adapter on a batch of feedback."""
 
 import logging
 import re
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 class TinkerLearner(Learner[TinkerVersion]):
-    """Has versions made at the service, and puts them on record.
+    """Trains versions at the service, and records them here.
 
     `keep_last` gives up the checkpoints of all but the newest version and the one before it, which a harness may
     still be measuring. The run of an adapter's newest version is kept, so that the next update need not restore it.
@@ -53,9 +53,9 @@ class TinkerLearner(Learner[TinkerVersion]):
         self._making: set[str] = set()
 
     async def init(self, spec: AdapterSpec) -> Weights:
-        """Version 0, made now unless just that exists.
+        """Make version 0, unless it exists already.
 
-        Raises `Conflict` where the id is taken otherwise, `InvalidInput` for a shape that Tinker has not.
+        Raises `Conflict` if the id is taken by another adapter, `InvalidInput` for an unsupported shape.
         """
         _require_shape(spec)
         made = self._store.untrained(spec.lora_id)
@@ -68,7 +68,7 @@ class TinkerLearner(Learner[TinkerVersion]):
         return (await self._save(run, spec.lora_id, 0, spec.rank, None, {}, clock, spec.seed)).weights
 
     async def import_adapter(self, lora_id: str, config: Mapping[str, JsonValue], weights: bytes) -> Weights:
-        """Files cannot be brought to the service."""
+        """Raise `InvalidInput`: the service cannot import files."""
         raise InvalidInput("with mode=tinker a checkpoint of the service is imported, by its path: give checkpoint")
 
     async def import_checkpoint(self, lora_id: str, path: str) -> Weights:
@@ -112,7 +112,7 @@ class TinkerLearner(Learner[TinkerVersion]):
         return record
 
     async def delete(self, lora_id: str) -> bool:
-        """Forget an adapter and delete its checkpoints at the service; False when there was none."""
+        """Remove an adapter and delete its checkpoints at the service; False when there was none."""
         self._warm.pop(lora_id, None)
         deleted = await self._disk.run(self._store.delete, lora_id)
         await self.sweep()
@@ -129,7 +129,7 @@ class TinkerLearner(Learner[TinkerVersion]):
             await self.sweep()
 
     async def sweep(self) -> None:
-        """Delete what nothing needs at the service. What cannot be deleted now stays on the list for the next time."""
+        """Delete unneeded checkpoints at the service. What cannot be deleted now is tried again next time."""
         for path in self._store.all_unneeded():
             if path in self._making:
                 continue  # on the list until its version is on record, by an update that is under way
@@ -145,14 +145,14 @@ class TinkerLearner(Learner[TinkerVersion]):
     async def _data(
         self, examples: Sequence[TrainingExample], parent: TinkerVersion, training: TrainingConfig
     ) -> Advantages:
-        """What the service trains on; SDPO has the answers scored for it first."""
+        """The training data for the service; for SDPO the answers are scored first."""
         if training.objective == SFT:
             return as_they_are(examples)
         judged = await together(self._judged(each, parent) for each in examples)
         return await TEXT_THREADS.run(advantages, examples, judged, training.is_clip)
 
     async def _judged(self, example: TrainingExample, parent: TinkerVersion) -> Judged:
-        """The response under the student and under the teacher, asked for together."""
+        """The response's logprobs under the student and the teacher, requested concurrently."""
         student, teacher = await both(
             self._service.logprobs(parent.sampler_path, (*example.prompt_ids, *example.token_ids)),
             self._service.logprobs(None, (*example.teacher_prompt_ids, *example.token_ids)),
@@ -161,7 +161,7 @@ class TinkerLearner(Learner[TinkerVersion]):
         return Judged(example.logprobs, tuple(student[-length:]), tuple(teacher[-length:]))
 
     async def _run(self, parent: TinkerVersion) -> TrainingRun:
-        """A run that stands where `parent` does. It is in no store while it trains, so that a failure drops it."""
+        """A training run at the state of `parent`. It leaves the cache while it trains, so that a failure drops it."""
         path, run = self._warm.pop(parent.lora_id, ("", None))
         if run is not None and path == parent.state_path:
             return run
@@ -179,7 +179,7 @@ class TinkerLearner(Learner[TinkerVersion]):
         seed: int | None = None,
         source: str | None = None,
     ) -> TinkerVersion:
-        """Make the checkpoints of a version and put it on record."""
+        """Save the checkpoints of a version and record it."""
         name = _name(lora_id, version)
         expected = run.paths(name)
         await self._disk.run(self._store.unneeded, expected)

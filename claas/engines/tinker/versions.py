@@ -83,17 +83,17 @@ class TinkerStore(VersionStore[TinkerVersion]):
         return record
 
     def commit(self, record: TinkerVersion) -> None:
-        """Put a version on record, in one step; its checkpoints are needed from then on."""
+        """Record a version, atomically; its checkpoints are needed from then on."""
         self._write(record)
         self.needed(record.paths)
 
     def give_up(self, record: TinkerVersion) -> None:
-        """Need a version's checkpoints no longer; its receipt stays on record."""
+        """Mark a version's checkpoints as unneeded; its receipt stays on record."""
         self.unneeded(record.paths)
         self._write(record.model_copy(update={"kept": False}))
 
     def delete(self, lora_id: str) -> bool:
-        """Forget an adapter, whose checkpoints are unneeded from then on; False when there was none."""
+        """Remove an adapter, whose checkpoints are unneeded from then on; False when there was none."""
         if adapter_id(lora_id) in self.adapters():
             self.unneeded(path for record in self.versions(lora_id) if record.kept for path in record.paths)
         return super().delete(lora_id)
@@ -103,11 +103,11 @@ class TinkerStore(VersionStore[TinkerVersion]):
         return list(self._unneeded)
 
     def unneeded(self, paths: Iterable[str]) -> None:
-        """Put paths on the list."""
+        """Add paths to the list of unneeded checkpoints."""
         self._write_unneeded([*self._unneeded, *(path for path in paths if path not in self._unneeded)])
 
     def needed(self, paths: Iterable[str]) -> None:
-        """Take paths off the list: they are needed, or gone."""
+        """Remove paths from the list: they are needed, or gone."""
         off = set(paths)
         if off.intersection(self._unneeded):
             self._write_unneeded([path for path in self._unneeded if path not in off])

@@ -126,7 +126,7 @@ class VllmClient:
             raise self._not_loaded(directory, error) from error
 
     async def unload(self, name: str) -> None:
-        """Forget an adapter. Raises `NotFound` where there is none of this name."""
+        """Unload an adapter. Raises `NotFound` if there is none with this name."""
         await self._asked("unloading an adapter", "POST", "/v1/unload_lora_adapter", {"lora_name": name})
 
     async def sleep_mode(self) -> bool | None:
@@ -138,7 +138,7 @@ class VllmClient:
         return bool(_part(_part(told, "vllm_config"), "model_config").get("enable_sleep_mode"))
 
     async def pause(self, *, sleep: bool) -> None:
-        """Answer what was asked, then nothing until `resume`; with `sleep`, give up memory."""
+        """Finish pending requests, then answer nothing until `resume`; with `sleep`, give up memory."""
         path = "/sleep?level=1&mode=wait" if sleep else "/pause?mode=wait&clear_cache=false"
         await self._asked("falling asleep", "POST", path)
 
@@ -204,7 +204,7 @@ class VllmClient:
 
 @contextmanager
 def _understood(what: str) -> Generator[None]:
-    """Read a reply in this block. Raises `StackError` where it is not made as vLLM makes them."""
+    """Parse a reply inside the block. Raises `StackError` if it is not in vLLM's format."""
     try:
         yield
     except (AttributeError, LookupError, TypeError, ValueError) as error:
@@ -232,7 +232,7 @@ def _refusal(what: str, reply: httpx.Response) -> ClaasError:
 
 
 def _message(reply: httpx.Response) -> str:
-    """What the server says of an error, in one line."""
+    """The server's error message, in one line."""
     try:
         body: Any = reply.json()
         message = body["error"]["message"] if "error" in body else body["detail"]

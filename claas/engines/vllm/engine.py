@@ -1,4 +1,4 @@
-"""The vLLM engine: the engine protocol, by a vLLM server that answers and scores and a learner on this machine."""
+"""The vLLM engine: implements the engine protocol with a vLLM server for inference and a learner on this machine."""
 
 import asyncio
 import logging
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 class VllmEngine(RemoteEngine[LocalVersion]):
     """Implements `claas.engines.base.Engine` with vLLM, and with the local engine's learner and store.
 
-    It cannot stream, and sees no entropy: vLLM tells the likeliest tokens only.
+    It cannot stream, and sees no entropy: vLLM only reports the likeliest tokens.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class VllmEngine(RemoteEngine[LocalVersion]):
 
     @classmethod
     def open(cls, config: VllmSettings) -> "VllmEngine":
-        """Load the base model to learn with, and find or start a server of it. Not to be called from an event loop.
+        """Load the base model for training, and find or start a server for it. Not to be called from an event loop.
 
         Raises `InvalidInput` for a server of other weights or without adapters, `StackError` where there is none.
         """
@@ -102,37 +102,37 @@ class VllmEngine(RemoteEngine[LocalVersion]):
 
     @property
     def base_source(self) -> str:
-        """Where the weights of the model that learns are from, exactly."""
+        """The exact source of the weights of the model that is trained."""
         return self._model.source
 
     @property
     def window(self) -> int:
-        """The most tokens of prompt and answer together; a batch of feedback may have as many as the model has."""
+        """The server's context window; training may use the model's whole window."""
         return self._window
 
     async def sample(
         self, weights: Weights, prompt: Prompt, params: SamplingParams, on_piece: OnPiece | None = None
     ) -> Sample:
-        """Sample one answer. No pieces come before it."""
+        """Sample one answer. It arrives whole."""
         prompt_ids = await self._ids(prompt)
         params = self._completed(params, len(prompt_ids))
         sampled = await self._asked(weights, lambda name: self._client.sample(name, prompt_ids, params, self._stop_ids))
         return await self._sample(weights, prompt_ids, sampled, params.stop)
 
     async def init_adapter(self, spec: AdapterSpec) -> Weights:
-        """Create version 0, unless just that exists; none that the server cannot have."""
+        """Create version 0, unless it exists already; it is undone if the server cannot load it."""
         return await self._served(spec.lora_id, super().init_adapter(spec))
 
     async def import_adapter(self, lora_id: str, config: Mapping[str, JsonValue], weights: bytes) -> Weights:
-        """Create version 0 with given weights, unless just that exists; none that the server cannot have."""
+        """Create version 0 from given weights, unless it exists already; it is undone if the server cannot load it."""
         return await self._served(lora_id, super().import_adapter(lora_id, config, weights))
 
     async def sleep(self, level: int) -> bool:
-        """Let the server sleep, once what it was asked is answered; requests wait until `wake`. Whether it does."""
+        """Put the server to sleep once pending requests are done; new ones wait for `wake`. Returns whether it did."""
         return await self._sleeping.sleep(level)
 
     async def wake(self, now: bool) -> bool:
-        """Take back one `sleep`. Whether the server was woken: `now`, else it is by who asks next."""
+        """Undo one successful `sleep`. Returns whether the server was woken: `now`, else the next request wakes it."""
         return await self._sleeping.wake(now)
 
     async def export_adapter(self, lora_id: str, version: int | None = None) -> Path:
@@ -140,7 +140,7 @@ class VllmEngine(RemoteEngine[LocalVersion]):
         return self._versions.directory(self._store.get(lora_id, version))
 
     async def health(self) -> Health:
-        """What runs where. Not well where the server cannot be reached, or the learner has ended."""
+        """What runs where. Not ok if the server cannot be reached, or the learner has ended."""
         detail: dict[str, str | int | float | bool] = {
             "engine": "vllm",
             "server": self._client.url,
@@ -162,7 +162,7 @@ class VllmEngine(RemoteEngine[LocalVersion]):
         return Health(True, self.base_model, detail)
 
     async def close(self) -> None:
-        """Stop the learner, which finishes an update under way, and the server, or unload what it has of ours."""
+        """Stop the learner after any update in progress, and our own server; from another, unload our adapters."""
         await asyncio.to_thread(self._trainer.close)
         try:
             if self._server is None:
@@ -179,7 +179,7 @@ class VllmEngine(RemoteEngine[LocalVersion]):
         return await self._asked(weights, lambda name: self._client.logprobs(name, ids, top_logprobs))
 
     async def _asked(self, weights: Weights, ask: Callable[[str], Awaitable[T]]) -> T:
-        """What the server says of exactly these weights, which it is given again where it was started again."""
+        """Ask the server about exactly these weights, loading them again if it was restarted."""
         async with self._sleeping.awake():
             async with self._adapters.using(weights) as name:
                 try:
@@ -190,7 +190,7 @@ class VllmEngine(RemoteEngine[LocalVersion]):
                 return await ask(name)
 
     async def _served(self, lora_id: str, making: Awaitable[Weights]) -> Weights:
-        """What is made, once the server has it; what it cannot have is undone."""
+        """Make an adapter and load it at the server; undo it if the server cannot load it."""
         existed = lora_id in self._store.adapters()
         weights = await making
         try:
@@ -202,7 +202,7 @@ class VllmEngine(RemoteEngine[LocalVersion]):
             raise
 
     def _files(self, weights: Weights) -> Mapping[str, bytes]:
-        """The adapter that `weights` are, in PEFT's format, known to be what was written."""
+        """The files of the adapter with these weights, in PEFT's format, checked against their digest."""
         if weights.lora_id is None:
             return zeros(self._model)
         record = self._versions.exactly(weights)
@@ -214,7 +214,7 @@ class VllmEngine(RemoteEngine[LocalVersion]):
 async def _introduced(
     client: VllmClient, base: LoadedModel, served: Path, *, check: bool
 ) -> tuple[int, bool | None, str]:
-    """The window that the server leaves the model, how it sleeps, and what the check of its numbers found."""
+    """The server's context window, how it can sleep, and the result of checking its numbers."""
     try:
         if (sleep_mode := await client.sleep_mode()) is not None:
             await client.resume(sleep=sleep_mode)  # a process that was killed may have left it asleep
@@ -226,7 +226,7 @@ async def _introduced(
 
 
 async def _window(client: VllmClient, base: LoadedModel, served: Path) -> int:
-    """The most tokens of a prompt and its answer. What a process before this one has left loaded is unloaded."""
+    """The server's context window. Also unloads adapters that an earlier process left loaded."""
     models = await client.models()
     for left in (model for model in models if model.parent is not None and model.root.startswith(f"{served}/")):
         await client.unload(left.name)
@@ -241,7 +241,7 @@ async def _window(client: VllmClient, base: LoadedModel, served: Path) -> int:
 
 
 def _base_to_serve(base: LoadedModel, window: int | None) -> BaseToServe:
-    """How a server of our own is to serve the model that is loaded here."""
+    """How our own server should serve the model that is loaded here."""
     config: Any = base.config
     name = base.weights.base_model
     first = next(base.model.parameters())

@@ -1,11 +1,11 @@
-"""What is said to the vLLM engine: by the API's configuration, and by the environment where that says nothing."""
+"""Settings of the vLLM engine, from the API's configuration or else from the environment."""
 
 from typing import Protocol
 
 from claas.engines.base import EngineSettings
 
 URL_VARIABLE = "CLAAS_VLLM_URL"
-"""A server that runs."""
+"""The address of a running server."""
 
 KEY_VARIABLE = "CLAAS_VLLM_API_KEY"
 """The key that it was started with (`--api-key`)."""
@@ -15,7 +15,7 @@ COMMAND_VARIABLE = "CLAAS_VLLM_COMMAND"
 
 
 class VllmSettings(EngineSettings, Protocol):
-    """What the configuration says to this engine."""
+    """The settings that this engine reads from the API's configuration."""
 
     @property
     def vllm_url(self) -> str | None: ...

@@ -1,4 +1,4 @@
-"""A server that sleeps while somebody learns: requests wait meanwhile, and wake it where nobody else has."""
+"""Letting a server sleep during an update: requests wait meanwhile, and wake it if nobody else does."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -25,7 +25,7 @@ class Sleeping:
 
     @asynccontextmanager
     async def awake(self) -> AsyncGenerator[None]:
-        """Ask the server in this block: it does not fall asleep in it."""
+        """Keep the server awake inside the block."""
         await self._enter()
         try:
             yield
@@ -35,7 +35,7 @@ class Sleeping:
                 self._idle.set()
 
     async def sleep(self, level: int) -> bool:
-        """Let the server sleep until `wake`, once what it was asked is answered; whether it does.
+        """Put the server to sleep until `wake`, once pending requests are done; returns whether it did.
 
         Raises `InvalidInput` for a level at which it would forget its weights.
         """
@@ -56,7 +56,7 @@ class Sleeping:
         return True
 
     async def wake(self, now: bool) -> bool:
-        """Take back one `sleep`. Whether it was woken: `now`, unless others want it asleep; else by who asks next."""
+        """Undo one `sleep`. Returns whether it was woken: `now`, unless others want it asleep, else by a request."""
         try:
             async with self._turn:
                 return now and self._sleepers == 1 and await self.rouse()
@@ -64,7 +64,7 @@ class Sleeping:
             self._leave()
 
     async def rouse(self) -> bool:
-        """Wake the server; False where it was awake."""
+        """Wake the server; False if it was awake."""
         if not self._asleep:
             return False
         await self._client.resume(sleep=bool(self._sleep_mode))
