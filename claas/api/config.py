@@ -33,71 +33,77 @@ class ApiConfig:
 
     FOREIGN_KEYS = _KEYS_OF_KFALLAH_CLAAS
 
-    mode: str = setting("local", "which engine answers and learns", choices=MODES)
+    mode: str = setting("local", "the engine that answers and learns", choices=MODES)
     host: str = setting("127.0.0.1", "an address other than loopback needs the environment variable CLAAS_API_KEY")
     port: int = setting(8080, "0 takes any free one", low=0, high=65535)
     base_model: str | None = setting(None, "null: the mode's default")
     check_model: bool = setting(
         True,
-        "mode=local: compare the engine with the model's own forward pass before anything is served, once for each "
-        "model and version in a store; /v1/health says whether that was skipped",
+        "mode=local: check the engine against the model's own forward pass before serving, once for each model and "
+        "version in a store; /v1/health says whether the check was skipped",
     )
     dtype: str | None = setting(
         None,
-        "mode=local: what the base model's weights are held in; null: bfloat16 on a GPU, float32 on a CPU, where "
-        "bfloat16 takes half the memory and /v1/health says how far log probabilities are from those in float32",
+        "mode=local: the dtype of the base model's weights; null: bfloat16 on a GPU, float32 on a CPU, where bfloat16 "
+        "takes half the memory and /v1/health says how far log probabilities are from those in float32",
         choices=("float32", "bfloat16"),
     )
     store_dir: str = setting("./data/store", "where adapters, recorded rollouts and receipts are kept")
     feedback_log_dir: str = setting("./data/feedback", "where each batch of feedback is logged, one file each")
-    results_dir: str = setting("./data/evals", "whose runs the results browser shows, those in its folders included")
+    results_dir: str = setting(
+        "./data/evals", "the folder whose runs the results pages show, including those in its subfolders"
+    )
     edit_labels: bool = setting(
-        True, "whether its clients and pages may set the tags and notes of runs in results_dir, and archive them"
+        True, "whether clients and pages may set tags and notes of runs in results_dir, and archive them"
     )
     bench_dir: str = setting("./results", "the output_dir of claas.bench whose runs /v1/bench shows")
     lock_timeout_s: float = setting(120.0, "how long an update waits for another update of its adapter", low=0.0)
     rollout_capacity: int = setting(
         10_000, "how many answers feedback can still be given on; older ones are dropped", low=1
     )
-    max_body_bytes: int = setting(4 * 1024 * 1024, "bound of a request's body", low=1024)
+    max_body_bytes: int = setting(4 * 1024 * 1024, "the largest request body", low=1024)
     shutdown_s: float = setting(
-        30.0, "how long requests under way are waited for when the server is told to stop", low=0.0, above=True
+        30.0, "seconds to wait for requests in flight when the server is told to stop", low=0.0, above=True
     )
     truncate_prompt: str | None = setting(
         None,
-        "middle: what does not fit the model's window is cut from the middle of the longest turns; null: it is refused",
+        "middle: a prompt that exceeds the window is cut in the middle of its longest turns; null: it is refused",
         choices=("middle",),
     )
     tinker_base_url: str | None = setting(
         None, "mode=tinker: a service with the same API; null: TINKER_BASE_URL, else Thinking Machines' own"
     )
-    tinker_timeout_s: float = setting(180.0, "mode=tinker: bound of each request to it", low=0.0, above=True)
+    tinker_timeout_s: float = setting(
+        180.0, "mode=tinker: seconds that each request to the service may take", low=0.0, above=True
+    )
     keep_versions: str = setting(
         "all",
-        "mode=tinker: last deletes old versions' checkpoints there, as storage is paid for",
+        "mode=tinker: last deletes old versions' checkpoints at the service, where storage costs money",
         choices=("all", "last"),
     )
     vllm_url: str | None = setting(
         None,
-        "mode=vllm: a vLLM that runs and sees store_dir; null: CLAAS_VLLM_URL, else one is started, and stopped at the "
-        "end",
+        "mode=vllm: a running vLLM server that can read store_dir; null: CLAAS_VLLM_URL, else one is started, and "
+        "stopped at the end",
     )
     vllm_command: str | None = setting(
-        None, "mode=vllm: the program that starts one; null: CLAAS_VLLM_COMMAND, else vllm"
+        None, "mode=vllm: the program that starts a server; null: CLAAS_VLLM_COMMAND, else vllm"
     )
-    vllm_arguments: list[str] = setting([], "mode=vllm: more arguments for the one that is started")
+    vllm_arguments: list[str] = setting([], "mode=vllm: more arguments for a server that is started")
     vllm_adapters: int = setting(
         4, "mode=vllm: how many versions of adapters are loaded at once; --max-loras must be one more", low=1
     )
-    vllm_max_lora_rank: int = setting(32, "mode=vllm: the largest rank for which there is to be room", low=1)
+    vllm_max_lora_rank: int = setting(32, "mode=vllm: the largest LoRA rank to reserve memory for", low=1)
     vllm_window: int | None = setting(
         None, "mode=vllm: the most tokens of prompt and answer together; null: all that the model has", low=1
     )
-    vllm_timeout_s: float = setting(600.0, "mode=vllm: bound of each request to it", low=0.0, above=True)
-    vllm_start_s: float = setting(600.0, "mode=vllm: how long one may take to start", low=0.0, above=True)
-    modal_app: str | None = setting(None, "mode=modal: the app that was deployed; null: CLAAS_MODAL_APP, else claas")
+    vllm_timeout_s: float = setting(
+        600.0, "mode=vllm: seconds that each request to the server may take", low=0.0, above=True
+    )
+    vllm_start_s: float = setting(600.0, "mode=vllm: seconds that a server may take to start", low=0.0, above=True)
+    modal_app: str | None = setting(None, "mode=modal: the deployed app; null: CLAAS_MODAL_APP, else claas")
     modal_timeout_s: float = setting(
-        900.0, "mode=modal: bound of each call to it, the start of a stopped app included", low=0.0, above=True
+        900.0, "mode=modal: seconds that each call may take, including the start of a stopped app", low=0.0, above=True
     )
 
     def __post_init__(self) -> None:

@@ -26,18 +26,18 @@ CONFIDENCE = "confidence"
 DEFAULT_CONFIDENCE = 0.95
 
 PARAPHRASE = "paraphrase"
-"""The `feedback_variation` in which the user does not always say the same words."""
+"""The `feedback_variation` in which the wording of the feedback varies."""
 
 
 @dataclass
 class Prices:
-    """Per million tokens, in any one currency."""
+    """Prices per million tokens, in any one currency."""
 
     sample: float = setting(0.0, "of answers sampled", low=0.0)
     prefill: float = setting(0.0, "of tokens read", low=0.0)
     train: float = setting(0.0, "of tokens trained on", low=0.0)
-    user_prompt: float = setting(0.0, "of tokens that a model reads which plays the user", low=0.0)
-    user_completion: float = setting(0.0, "of tokens that it writes", low=0.0)
+    user_prompt: float = setting(0.0, "of tokens read by a model that plays the user", low=0.0)
+    user_completion: float = setting(0.0, "of tokens written by that model", low=0.0)
 
     def __post_init__(self) -> None:
         check_limits(self, "prices.")
@@ -50,14 +50,14 @@ each stage of a sequential run on one."""
 
 @dataclass
 class ProtocolConfig:
-    """Which adapters are trained, and in which rounds somebody says what of their answers."""
+    """Which adapters are trained, and which feedback their rounds get."""
 
     kind: str = setting(ISOLATED, "isolated, sequential, mixed, flip, or a function of yours: my_module.my_protocol")
     stages: dict[str, int] = setting(
-        {}, "steps of each preference, as in {concise: 6, identity: 20}; of one that is not named num_steps"
+        {}, "steps of each preference, as in {concise: 6, identity: 20}; num_steps for those not named"
     )
     steps_before: int | None = setting(
-        None, "flip: steps before the opposite is asked for; null: half of num_steps", low=1
+        None, "flip: steps before the user asks for the opposite; null: half of num_steps", low=1
     )
 
     def __post_init__(self) -> None:
@@ -67,23 +67,23 @@ class ProtocolConfig:
 
 
 FEEDBACK = "feedback"
-"""The arm in which the user says what the protocol has them say."""
+"""The arm with the protocol's own feedback."""
 
 IN_CONTEXT, IN_CONTEXT_HISTORY = "in_context", "in_context_history"
 UNTRAINED = (IN_CONTEXT, IN_CONTEXT_HISTORY)
-"""The controls that train nothing: the base model with the feedback, or all that was said so far, in its prompt."""
+"""The controls without training: the base model with the feedback, or the conversations so far, in its prompt."""
 
 _NEEDS_MORE = {
     SFT: (
-        "its answers are given by a model that has the feedback before it, so that none can depend on them",
-        "what that puts around a prompt is not known here, and so not what an answer is to be trained under",
+        "its answers come from a model that has the feedback in its prompt, so the feedback cannot depend on them",
+        "what the gateway adds to a prompt is not known here, so neither is the prompt to train an answer under",
     ),
     IN_CONTEXT_HISTORY: (
-        "what another would say of answers of the base model is not asked",
-        "that keeps its sessions itself",
+        "no other user is asked for feedback on the base model's answers",
+        "a gateway keeps its own sessions",
     ),
 }
-"""Arms that need a user who says the same whatever the answer is, and conversations of one's own: why, of each."""
+"""Arms that need feedback independent of the answer, and no gateway, with the reason for each."""
 
 PNG = "png"
 PLOT_FORMATS = (PNG, "pdf", "svg")
@@ -91,10 +91,10 @@ SCREEN, PAPER = "screen", "paper"
 PLOT_STYLES = (SCREEN, PAPER)
 
 PILOT = "pilot"
-"""The `plan` that measures before it says anything."""
+"""The `plan` that first measures the baseline and one step."""
 
 LIMITED = ("heldout", "out_of_scope", "pairs", "capability")
-"""What can be measured on fewer items than there are."""
+"""The kinds of items whose number `limit` can bound."""
 
 _NO_MODEL_SERVER = "leave it out, what answers is the API at claas_url, or one in this process"
 _KEYS_OF_KFALLAH_CLAAS = {
@@ -116,7 +116,7 @@ _FOREIGN_KEYS = {**_KEYS_OF_KFALLAH_CLAAS, _CHECKPOINTS_OF_OLD: "it is called ch
 
 @dataclass
 class EvalConfig:
-    """What to run. A value of None is resolved by `resolved()`; what a run records is always the resolved value."""
+    """The settings of a run. `resolved()` replaces None by actual values, and runs always record the resolved ones."""
 
     FOREIGN_KEYS = _FOREIGN_KEYS
 
@@ -133,8 +133,8 @@ class EvalConfig:
     base_model: str | None = setting(None, "null: the mode's default")
     dtype: str | None = setting(
         None,
-        "mode=local: what the base model's weights are held in; null: bfloat16 on a GPU, float32 on a CPU, where "
-        "bfloat16 needs AVX-512 BF16 or AMX and takes half the memory",
+        "mode=local: the dtype of the base model's weights; null: bfloat16 on a GPU, float32 on a CPU, where bfloat16 "
+        "needs AVX-512 BF16 or AMX and takes half the memory",
         choices=("float32", "bfloat16"),
     )
     preferences: list[str] = setting(
@@ -143,15 +143,15 @@ class EvalConfig:
     protocol: ProtocolConfig = setting(ProtocolConfig(), "which adapters learn what, and in which order")
     arm: str = setting(
         FEEDBACK,
-        "what the run's own adapters are told: feedback (as the protocol says), placebo (nothing, no update), neutral "
+        "the feedback for the run's own adapters: feedback (the protocol's), placebo (none, no update), neutral "
         "(praise), irrelevant (another preference's feedback), off_policy (feedback on answers of the base model), sft "
-        "(cross-entropy on answers of the base model that has the feedback before it)",
+        "(cross-entropy on answers of the base model with the feedback in its prompt)",
     )
     controls: list[str] = setting(
         ["in_context"],
-        "other arms beside the run, on the same prompts and seeds; and in_context (feedback in the prompt, nothing is "
-        "trained), in_context_history (the conversations so far before each prompt), isolated (each stage of a "
-        "sequential run on an adapter of its own)",
+        "control arms next to the run, with the same prompts and seeds; also in_context (feedback in the prompt, no "
+        "training), in_context_history (the conversations so far before each prompt), isolated (each stage of a "
+        "sequential run on a separate adapter)",
     )
     metrics: list[str] = setting(["all"], "metrics, or the presets all and quick")
     num_steps: int = setting(20, "feedback rounds per preference", low=1)
@@ -163,34 +163,36 @@ class EvalConfig:
     )
     checkpoints: list[int] | None = setting(
         None,
-        "steps (from 0) at which everything is measured: collapse, scope and general at no others, and they are judged "
-        "at the last of these; those beyond num_steps are left out; null: five, spread evenly, the last too",
+        "steps (from 0) at which everything is measured; collapse, scope and general are measured only there, and "
+        "judged at the last one; those beyond num_steps are ignored; null: five, evenly spread, with the last step",
     )
-    user: UserConfig = setting(UserConfig(), "who gives feedback, and on which answers; a bare kind does for it")
+    user: UserConfig = setting(
+        UserConfig(), "who gives feedback, and on which answers; a kind alone is enough, as in user=llm"
+    )
     measure_every: int = setting(
         1,
-        "measure after every n-th update; the baseline, checkpoints, a flip and the last step are measured anyway",
+        "measure after every n-th update; the baseline, checkpoints, a flip and the last step are always measured",
         low=1,
     )
     limit: dict[str, int] = setting(
         {},
-        "the most items of a measurement, drawn by seed and the same at every step, as in {heldout: 16}; of heldout, "
-        "out_of_scope, pairs and capability",
+        "the most items of each kind (heldout, out_of_scope, pairs, capability) to measure, drawn by seed and the same "
+        "at every step, as in {heldout: 16}",
     )
     plots: bool = setting(True, "draw plots/* and write report.html at the end")
     plot_formats: list[str] = setting(
         ["png"],
-        f"of the plots: any of {', '.join(PLOT_FORMATS)}; the last two for papers, the first for loggers and for pages "
-        "without JavaScript",
+        f"formats of the plots: any of {', '.join(PLOT_FORMATS)}; the last two for papers, the first for loggers and "
+        "for pages without JavaScript",
     )
     plot_style: str = setting(
         SCREEN,
-        "of the plots: screen; paper (a column wide, serif, no caption in the picture, dashes that stay apart in "
-        "grey); or the path of a .mplstyle file, which is added to paper",
+        "style of the plots: screen; paper (a column wide, serif, no caption in the picture, dashes that can be told "
+        "apart in grey); or the path of a .mplstyle file, which is applied on top of paper",
     )
     seed: int = setting(42, "decides every sampling seed and the order of prompts")
     lora_id_prefix: str = setting("eval", "adapters are called <prefix>/<preference>-<run id>")
-    output_dir: str | None = setting(None, "null: data/evals/<UTC time>; an existing run's folder is continued")
+    output_dir: str | None = setting(None, "the run's folder; null: data/evals/<UTC time>; an existing run is resumed")
     openclaw_url: str | None = setting(
         None,
         "chat through this OpenClaw gateway, such as http://127.0.0.1:18789; claas_url is the API behind it",
@@ -201,55 +203,58 @@ class EvalConfig:
     training: TrainingConfig = setting(TrainingConfig(), "one SDPO update")
     criteria: dict[str, float] = setting(
         {CONFIDENCE: DEFAULT_CONFIDENCE},
-        "thresholds in place of those that the metrics declare, by criterion, and the confidence of every interval",
+        "thresholds that replace those declared by the metrics, by criterion, and the confidence of every interval",
     )
     max_concurrency: int = setting(128, "requests in flight", low=1)
-    parallel_preferences: int = setting(1, "preferences run side by side, each with its controls", low=1)
-    temperature: float = setting(0.7, "of the answers that feedback is given on", low=0.0, high=2.0)
-    max_tokens: int = setting(400, "bound of every sampled answer", low=1)
+    parallel_preferences: int = setting(1, "preferences run in parallel, each with its controls", low=1)
+    temperature: float = setting(
+        0.7, "sampling temperature of the answers that feedback is given on", low=0.0, high=2.0
+    )
+    max_tokens: int = setting(400, "the most tokens of every sampled answer", low=1)
     chat_template_kwargs: dict[str, Any] = setting(
-        {}, "variables of the model's chat template: {enable_thinking: false} switches the thinking of Qwen 3 off"
+        {}, "variables of the model's chat template: {enable_thinking: false} switches off the thinking of Qwen 3"
     )
     request_timeout_s: float = setting(
         600.0,
-        "seconds that a request to claas_url or openclaw_url may take before it is sent again",
+        "seconds that a request to claas_url or openclaw_url may take before it is retried",
         low=0.0,
         above=True,
     )
     retry_for_s: float = setting(
         120.0,
-        "seconds for which a request that fails is sent again, so that a restart of the API is waited for; "
-        "4 at most where a local engine is hosted in the process",
+        "seconds for which a failing request is retried, so that a restart of the API is waited for; at most 4 if a "
+        "local engine is hosted in this process",
         low=0.0,
     )
     fail_on_error: bool | float = setting(
-        0.1, "true: the first lost answer ends a preference; false: none does; 0.1: more than 10 % of a step's"
+        0.1,
+        "true: the first lost answer ends a preference; false: none does; 0.1: if more than 10 % of a step are lost",
     )
     plan: bool | str = setting(
         False,
-        "true: print what the run would ask, could show and would cost, and run nothing; pilot: measure the baseline "
-        "and one step first, which the run then goes on from",
+        "true: print the run's requests, detectable effects and cost, and run nothing; pilot: first measure the "
+        "baseline and one step, from which the run can continue",
     )
     fail_on_verdict: bool = setting(False, "exit with 4 unless the verdict is pass")
     halt_on_regression: bool = setting(
         False,
-        "end a preference at a checkpoint where a task of the metric bench has dropped by more than its criterion "
-        "allows; the run can be continued",
+        "end a preference at a checkpoint if a task of the metric bench has dropped by more than its criterion allows; "
+        "the run can be resumed",
     )
     confirm_regression: bool = setting(
-        True, "only a drop beyond noise counts; false: any, of which 27 % of runs have one where nothing changed"
+        True, "count only drops beyond noise; false: any drop, which 27 % of runs have even if nothing changed"
     )
     accept_changes: bool = setting(
-        False, "go on with a run though code or packages changed since; recorded with the step since which they did"
+        False, "resume a run although code or packages have changed; the change is recorded with its first step"
     )
     logger: dict[str, dict[str, Any]] = setting(
         {},
-        "services that show the run beside its files, as in logger=[tensorboard,wandb]: names of logger/*.yaml, whose "
-        "settings are set as in logger.wandb.project=mine",
+        "services that show the run, as in logger=[tensorboard,wandb]: names of logger/*.yaml, whose settings are set "
+        "as in logger.wandb.project=mine",
     )
     logger_wait_s: float = setting(60.0, "seconds that a run waits at its end for its loggers", low=0.0)
     config_dir: str | None = setting(
-        None, "a folder of yours whose preference/*.yaml, capability/*.yaml and metrics.yaml add to the shipped ones"
+        None, "your own folder, whose preference/*.yaml, capability/*.yaml and metrics.yaml add to the shipped ones"
     )
     prices: Prices | None = setting(
         None,
@@ -321,12 +326,12 @@ class EvalConfig:
 
     @property
     def trained_controls(self) -> list[str]:
-        """The controls that have a life of their own."""
+        """The controls that train adapters."""
         return [name for name in self.controls if name not in UNTRAINED]
 
     @property
     def adapters_at_once(self) -> int:
-        """How many adapters are trained side by side: those of the run, and with each its controls."""
+        """How many adapters are trained in parallel: those of the run, each with its controls."""
         return self.parallel_preferences * (1 + len(self.trained_controls))
 
     @property

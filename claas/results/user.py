@@ -22,19 +22,19 @@ class UserConfig(EndpointSettings):
 
     kind: str = setting(
         ALWAYS,
-        "always: gives feedback on every answer; when_violated: only on answers that the preference's verifier does "
-        "not pass; llm: a model that knows a persona and the answer decides, and writes it",
+        "always: feedback on every answer; when_violated: only on answers that fail the preference's verifier; llm: a "
+        "model, given a persona and the answer, decides and writes it",
         choices=USERS,
     )
     patience: int | None = setting(
         3,
-        "rounds in a row without a complaint after which when_violated and llm say nothing any more, and the "
-        "preference ends; null: never",
+        "rounds in a row without a complaint after which when_violated and llm fall silent, and the preference ends; "
+        "null: never",
         low=1,
     )
     persona: str = setting("a person who uses an assistant every day", "llm: who it is, in a few words")
     wish: str | None = setting(
-        None, "llm: what it wants of every answer; null: what the preference's feedback says, item by item"
+        None, "llm: what it wants from every answer; null: the preference's feedback, item by item"
     )
     temper: str = setting(
         REPEATS,
@@ -44,8 +44,8 @@ class UserConfig(EndpointSettings):
     )
     budget: float | None = setting(
         None,
-        "llm: stop before the call that would bring the run beyond this, in the currency of prices.user_prompt and "
-        "prices.user_completion; the run can be continued",
+        "llm: stop before the call that would exceed this, in the currency of prices.user_prompt and "
+        "prices.user_completion; the run can be resumed",
         low=0.0,
         above=True,
     )
@@ -59,5 +59,5 @@ class UserConfig(EndpointSettings):
 
     @property
     def leaves_after(self) -> int | None:
-        """Rounds without a complaint after which nothing is said any more; None for one who goes on."""
+        """Rounds without a complaint after which the user falls silent; None for a user who never does."""
         return None if self.kind == ALWAYS else self.patience
