@@ -46,7 +46,8 @@ class Subject:
     transcript of a request holds everything that came back, so that a metric that looks at nothing else, and returns
     its transcripts, can be recomputed from the record. `last_answers` are the newest greedy ones of versions before, by
     metric and item: what this one is likely to say again. What an `urgent` subject asks goes before what others ask.
-    `heard` is told of every request once it was answered, or lost.
+    `heard` is told of every request once it was answered, or lost. One that only `counts` answers with what stands for
+    nothing: its requests are right, and nothing it says can be checked.
     """
 
     stack: Stack
@@ -59,6 +60,7 @@ class Subject:
     last_answers: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     urgent: bool = False
     heard: Callable[[Transcript], None] = unheard
+    counts: bool = False
 
     async def answer(
         self,
