@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from claas.core import redaction
 from claas.core.errors import ClaasError, InvalidInput, MissingExtra, StackError
-from claas.core.redaction import keep_secret, names_secret, without_secrets
+from claas.core.redaction import keep_secret, names_secret, without_known_secrets, without_secrets
 from claas.eval.stacks.http_client import Refused
 
 
@@ -64,6 +64,7 @@ def test_a_key_in_use_is_known_unless_it_is_a_mere_word() -> None:
     keep_secret("none")
     keep_secret(None)
     assert without_secrets("given-by-hand, none") == "[key], none"
+    assert without_known_secrets("given-by-hand; password=mine") == "[key]; password=mine", "a model's own words"
 
 
 @pytest.mark.parametrize("kind", [ClaasError, InvalidInput, StackError, partial(Refused, 400)])

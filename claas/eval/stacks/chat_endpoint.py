@@ -14,7 +14,7 @@ from pydantic import Field
 
 from claas.core.errors import InvalidInput
 from claas.core.files import append_line, dump_json, in_turn, read_records
-from claas.core.redaction import without_secrets
+from claas.core.redaction import without_known_secrets
 from claas.eval.stacks.http_client import HttpClient, Malformed, Refused, Retries, require_address
 from claas.results.endpoint import EndpointReply, EndpointSettings
 from claas.wire import OpenAIBody
@@ -183,8 +183,8 @@ class ChatEndpoint(Generic[R]):
             reply = made(
                 EndpointReply(
                     asked=asked,
-                    raw=without_secrets(came.choices[0].message.content or ""),
-                    model=without_secrets(came.model or ""),
+                    raw=without_known_secrets(came.choices[0].message.content or ""),
+                    model=without_known_secrets(came.model or ""),
                     prompt_tokens=usage.prompt_tokens,
                     completion_tokens=usage.completion_tokens,
                 )
