@@ -146,7 +146,7 @@ def told_memory(memory: Memory, free: int) -> str:
 
 
 def give_back() -> None:
-    """Return to the system what was freed, which glibc keeps: over twenty updates, more than the model computes with."""
+    """Return to the system what was freed, which glibc keeps: over twenty updates, more than was ever in use."""
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
 
