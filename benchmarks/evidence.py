@@ -1,7 +1,7 @@
 """`python -m benchmarks.evidence [folder]`: what SmolLM2 learns, and at what cost, for docs/real-model.png.
 
-Drawn from the runs in the folder: by default the example runs that ship, one for each seed. Nothing is run, and nothing
-is required of the numbers.
+Drawn from the runs in the folder: by default those in data/evidence, one for each seed. Nothing is run, and nothing is
+required of the numbers.
 """
 
 import sys
@@ -17,7 +17,7 @@ from claas.results.look import look_of, new_figure, saved, write_picture
 
 _ROOT = Path(__file__).resolve().parents[1]
 FIGURE = _ROOT / "docs" / "real-model.png"
-EXAMPLES = [_ROOT / "data" / "examples" / f"smollm2-seed-{seed}" for seed in (1, 2)]
+RUNS = _ROOT / "data" / "evidence"
 _CURVES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "heldout_compliance": ("held-out prompts, compliant", {"marker": "o"}),
     "in_context.heldout_compliance": (
@@ -32,7 +32,7 @@ _CURVES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 def main(folder: str | None = None) -> int:
     """Draw the figure."""
     with look_of().drawing():
-        write_picture(FIGURE, _drawn(results.steps(EXAMPLES if folder is None else folder)))
+        write_picture(FIGURE, _drawn(results.steps(folder or RUNS)))
     return 0
 
 

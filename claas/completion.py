@@ -206,7 +206,7 @@ class _Settings:
         described = {each.key: each.meaning for each in settings_of(self.command.settings)}
         keys = {**dict.fromkeys(groups, ""), **described}
         if self.command.can_sweep:
-            keys |= dict.fromkeys(_HYDRA, "")
+            keys |= dict.fromkeys(_hydra(), "")
         for key, meaning in keys.items():
             yield Candidate(f"{lead}{key}{'' if lead == '~' else '='}", meaning, goes_on=lead != "~")
 
@@ -219,8 +219,8 @@ class _Settings:
             known = self.named[name](folder)
         elif name in groups:
             known = list(groups[name])
-        elif name in _HYDRA:
-            known = list(_HYDRA[name])
+        elif name in _hydra():
+            known = sorted(_hydra()[name])
         elif setting is not None and setting.limits.choices:
             known = list(setting.limits.choices)
         elif setting is not None and isinstance(setting.default, bool):
@@ -256,15 +256,17 @@ def _controls(folder: str | None) -> list[str]:
     return [*UNTRAINED, ISOLATED, *(name for name in _arms(folder) if name != FEEDBACK)]
 
 
+def _hydra() -> Mapping[str, Mapping[str, str | None]]:
+    from claas.core.launching import PACKAGES  # only for a command with settings, which loads Hydra
+
+    return PACKAGES
+
+
 _EVAL: Mapping[str, Callable[[str | None], list[str]]] = {
     "preferences": lambda folder: yaml_files.known("preference", folder),
     "metrics": _metrics,
     "arm": _arms,
     "controls": _controls,
-}
-_HYDRA = {
-    "hydra/launcher": ("basic", "joblib", "ray", "submitit_local", "submitit_slurm"),
-    "hydra/sweeper": ("basic", "optuna"),
 }
 
 

@@ -1,5 +1,6 @@
 """What every test shares: laws are tried on fifty examples, a slow machine is no failure, and nothing costs money."""
 
+import gc
 import os
 
 import pytest
@@ -7,6 +8,11 @@ from hypothesis import settings
 
 settings.register_profile("claas", deadline=None, max_examples=50)
 settings.load_profile("claas")
+
+# What a test writes need not outlive the machine; those of what must outlive it have a disk of their own.
+os.fsync = lambda fd: None
+
+gc.disable()  # while modules and tests are collected, all of which stay
 
 # Where a test forgets to say which Tinker service it means, there is none: never the one that is paid for.
 os.environ["TINKER_BASE_URL"] = "http://127.0.0.1:9"
@@ -26,3 +32,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with a slow test come first, so that none of them is left to one worker at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish() -> None:
+    """What was collected is not looked through again at every collection of garbage, and those come seldom."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    gc.enable()

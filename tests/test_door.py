@@ -78,8 +78,6 @@ def test_every_command_speaks_alike(name: str, capfd: pytest.CaptureFixture[str]
     assert printed.out == ""
     assert printed.err.count("\n") == 1
     assert printed.err.startswith(f"{COMMANDS[name].module.removesuffix('.__main__')}: ")
-    if name == "openclaw":
-        return
     assert main([*words, "--json", "--nonsense"]) == 2
     mistaken = document(capfd.readouterr())
     assert mistaken["error"]["cause"] in printed.err

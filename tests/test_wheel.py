@@ -49,8 +49,8 @@ def test_the_wheel_and_not_the_checkout_is_what_runs(installed_python: Path, tmp
 
 @pytest.mark.slow
 def test_the_main_job_runs_from_the_wheel(installed_python: Path, tmp_path: Path) -> None:
-    overrides = ["preferences=[concise]", "num_steps=2", "metrics=quick", "limit={heldout: 8}", "output_dir=run"]
-    run(installed_python, "-m", "claas.eval", *overrides, cwd=tmp_path)
+    overrides = ["preferences=[concise]", "num_steps=2", "metrics=quick", "limit={heldout: 4}", "max_tokens=24"]
+    run(installed_python, "-m", "claas.eval", *overrides, "output_dir=run", cwd=tmp_path)
     lines = (tmp_path / "run" / "concise" / "steps.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [0, 1]
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["verdict"] in {"pass", "fail", "inconclusive"}

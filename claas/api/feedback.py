@@ -284,13 +284,13 @@ def _response(
 
 
 def _timing(phases: Mapping[str, float], total: float) -> FeedbackTiming:
-    """The engine's phases, 0 for one it does not have, and the time of the whole transaction."""
+    """The engine's phases, None for one it does not have, and the time of the whole transaction."""
     return FeedbackTiming(
-        sleep=phases.get("sleep", 0.0),
-        wake=phases.get("wake", 0.0),
-        distill=phases.get("distill", 0.0),
-        save=phases.get("save", 0.0),
-        logprobs=phases.get("logprobs", 0.0),
+        sleep=phases.get("sleep"),
+        wake=phases.get("wake"),
+        distill=phases.get("distill"),
+        save=phases.get("save"),
+        logprobs=phases.get("logprobs"),
         total=total,
     )
 

@@ -279,8 +279,9 @@ def _mistake(error: Exception, command: Command[Any]) -> InvalidInput:
             "than letters, digits and ./:_- stands in quotes of its own: 'key=\"some text\"'"
         )
     if plugin := re.search(r"Could not find '(hydra/(?:launcher|sweeper))/([^']*)'", message):
-        package = PACKAGES.get(plugin[2])
-        mend = f"pip install {package}" if package else f"known: basic, {', '.join(PACKAGES)}"
+        known = PACKAGES[plugin[1]]
+        package = known.get(plugin[2])
+        mend = f"pip install {package}" if package else f"known: {', '.join(known)}"
         return InvalidInput(f"there is no {plugin[1]} {plugin[2]!r}; {mend}")
     if group := re.search(
         r"Could not find '(\w+)/([^']*)' Available options in '\w+': (.*?) Config search path", message

@@ -3,6 +3,8 @@
 from enum import IntEnum
 from typing import Self
 
+from claas.core.redaction import without_secrets
+
 
 class ExitCode(IntEnum):
     """How `claas.eval`, `claas.api` and the commands of `claas.bench` end."""
@@ -34,7 +36,13 @@ class ExitCode(IntEnum):
 
 
 class ClaasError(Exception):
-    """A failure whose message is written for a person: it names the cause and, where there is one, the remedy."""
+    """A failure whose message is written for a person: it names the cause and, where there is one, the remedy.
+
+    It is shown, recorded and sent to services, whatever a server has said in it: no key and no password is in it.
+    """
+
+    def __init__(self, *told: object) -> None:
+        super().__init__(*(without_secrets(each) if isinstance(each, str) else each for each in told))
 
 
 class InvalidInput(ClaasError, ValueError):

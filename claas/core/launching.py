@@ -13,13 +13,16 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
 PACKAGES = {
-    "joblib": "hydra-joblib-launcher",
-    "submitit_local": "hydra-submitit-launcher",
-    "submitit_slurm": "hydra-submitit-launcher",
-    "ray": "hydra-ray-launcher",
-    "optuna": "hydra-optuna-sweeper",
+    "hydra/launcher": {
+        "basic": None,
+        "joblib": "hydra-joblib-launcher",
+        "ray": "hydra-ray-launcher",
+        "submitit_local": "hydra-submitit-launcher",
+        "submitit_slurm": "hydra-submitit-launcher",
+    },
+    "hydra/sweeper": {"basic": None, "optuna": "hydra-optuna-sweeper"},
 }
-"""What to install for a launcher or a sweeper."""
+"""What to install for each launcher and each sweeper; None for those that come with Hydra."""
 
 _BASIC = "hydra._internal.core_plugins.basic_"
 _QUIET = ("hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none", "hydra.sweep.subdir=.")

@@ -47,11 +47,15 @@ ALOUD = Voice()
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended, and its result for --json. `error` is the message of a `ClaasError`."""
+    """How a command ended, and its result for --json. `error` is the message of a `ClaasError`.
+
+    `becomes` turns this process into another program, once all of this has been printed.
+    """
 
     code: int = ExitCode.COMPLETE
     result: Any = None
     error: str | None = None
+    becomes: Callable[[], NoReturn] | None = None
 
 
 class Shown(Exception):
@@ -91,10 +95,10 @@ class Parser(argparse.ArgumentParser):
     arguments is raised as `InvalidInput`.
     """
 
-    def __init__(self, prog: str, description: str = "", *, usage_text: str = "", has_json: bool = True) -> None:
+    def __init__(self, prog: str, description: str = "", *, usage_text: str = "") -> None:
         super().__init__(prog=prog, description=description, add_help=False, allow_abbrev=False)
         self._usage_text = usage_text
-        _add_flags(self, has_json)
+        _add_flags(self)
         self.add_argument("--version", "-V", action="store_true", dest="asks_version", help="which version this is")
         self.add_argument(*_HELP, action=_Help, help="this")
         self._common = tuple(self._actions)
@@ -150,11 +154,10 @@ def _commands_within(action: argparse.Action) -> list[argparse.Action]:
     return list(getattr(action, "_choices_actions", []))
 
 
-def _add_flags(parser: argparse.ArgumentParser, has_json: bool = True) -> None:
+def _add_flags(parser: argparse.ArgumentParser) -> None:
     """What every command has."""
-    if has_json:
-        meaning = "one JSON document on standard output, and nothing else there"
-        parser.add_argument("--json", action="store_true", help=meaning)
+    meaning = "one JSON document on standard output, and nothing else there"
+    parser.add_argument("--json", action="store_true", help=meaning)
     parser.add_argument("--quiet", "-q", action="store_true", help="no progress; what is wrong is said all the same")
     meaning = "what libraries log, too; -vv: everything that they log"
     parser.add_argument("--verbose", "-v", action="count", default=0, help=meaning)
@@ -213,6 +216,10 @@ def ended(
     try:
         done = _documented(module, attempt) if voice.as_json else attempt()
         sys.stdout.flush()
+        if done.becomes is not None:
+            if voice.as_json:
+                os.dup2(2, 1)  # standard output has had its document
+            done = _attempt(module, done.becomes, goes_on)
     except BrokenPipeError:  # whoever reads has read enough, as in `claas --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 128 + signal.SIGPIPE

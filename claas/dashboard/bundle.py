@@ -18,12 +18,13 @@ from claas.dashboard.assets import asset
 from claas.dashboard.compare_page import MOST_ITEMS, MOST_RUNS, compared_run, comparison_page, overlaid
 from claas.dashboard.distinctions import seeds_of_one_configuration
 from claas.dashboard.pages import Addresses, render
-from claas.dashboard.private import Private, shared_run
+from claas.dashboard.private import Private, shared_message, shared_run
 from claas.dashboard.report import Held, aggregate_page, held_in
 from claas.dashboard.run_list import OF_EVERY_ROW
 from claas.dashboard.run_page import run_values
 from claas.results.aggregating import aggregate
 from claas.results.labels import NO_LABELS, Labels, read_labels
+from claas.results.listing import settings_of as settings_text
 from claas.results.listing import text_of
 from claas.results.numbers import disk_size
 from claas.results.overview import Listed, RunRow, differing, overview
@@ -222,7 +223,7 @@ class _Site:
         return BundleAddresses(None, up, {run.index.name: run.slug for run in self.shared}, self.comparisons)
 
     def _run(self, run: _Shared) -> str:
-        held = held_in(run.index, self.private.hidden_in) if self.transcripts else Held()
+        held = held_in(run.index, self.private.hidden_in, shared_message) if self.transcripts else Held()
         values = run_values(run.index, held.address, {})
         if not self.transcripts:
             values["view"] = _without_answers(values["view"])
@@ -308,7 +309,8 @@ class _Site:
                     "name": run.index.name,
                     "slug": run.slug,
                     "address": addresses.run(run.index.name),
-                    "text": text_of(Listed(run.index.name, run.row, labels=run.labels)),
+                    "text": text_of(listed := Listed(run.index.name, run.row, labels=run.labels)),
+                    "settings": settings_text(listed),
                     "row": run.row,
                     "labels": run.labels,
                     "own": [(name, run.row.settings[name]) for name in names if name in run.row.settings],

@@ -5,7 +5,7 @@ A report holds its scripts, its pictures and as many transcripts as fit.
 
 import base64
 import gzip
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -22,6 +22,7 @@ from claas.dashboard.step_page import read_with_baseline, step_fragment, step_vi
 from claas.results.aggregate import Aggregate
 from claas.results.keys import keys_of_schema_1, titles
 from claas.results.overview import cache_row
+from claas.results.records import Transcript
 from claas.results.run_index import RunIndex, errors_named_after, read_run
 
 MOST_BYTES = 8_000_000
@@ -88,16 +89,16 @@ class Held:
         self.landings[preference, updates] = next(iter(packed))
 
 
-def held_in(run: RunIndex, clean: Callable[[str], str] = str) -> Held:
+def held_in(run: RunIndex, clean: Callable[[str], str] = str, message: Callable[[str], str] = str) -> Held:
     """What a file holds of a run's transcripts, every preference's most telling measurements first.
 
-    What does not fit is the least. `clean` is what is done to their HTML.
+    What does not fit is the least. `clean` is what is done to their HTML, and `message` to why one was lost.
     """
     held = Held()
     turns = [[(name, updates) for updates in _telling(len(points.points))] for name, points in run.points.items()]
     for name, updates in filter(None, chain.from_iterable(zip_longest(*turns))):
         if run.points[name].baseline is not None:
-            parts = _fragments(run, name, updates)
+            parts = _fragments(run, name, updates, message)
             held.add(name, updates, {part: clean(html) for part, html in parts.items()})
     return held
 
@@ -108,9 +109,11 @@ def _telling(recorded: int) -> list[int]:
     return list(dict.fromkeys([recorded, 0, *sorted(spread)]))
 
 
-def _fragments(run: RunIndex, preference: str, updates: int) -> dict[str, str]:
+def _fragments(run: RunIndex, preference: str, updates: int, message: Callable[[str], str]) -> dict[str, str]:
     """A measurement's transcripts by kind, and of each kind those that turned since baseline; these come first."""
     baseline, step = read_with_baseline(run, preference, updates)
+    baseline = baseline.model_copy(update={"rollouts": _saying(message, baseline.rollouts)})
+    step = step and step.model_copy(update={"rollouts": _saying(message, step.rollouts)})
     pairs = paired(baseline.rollouts, []) if step is None else paired(step.rollouts, baseline.rollouts)
     turned = dict.fromkeys(StepQuery(updates, pair.kind, TranscriptFilter.FLIPS) for pair in pairs if pair.flipped)
     whole = dict.fromkeys(StepQuery(updates, pair.kind) for pair in pairs)
@@ -124,6 +127,12 @@ def _fragments(run: RunIndex, preference: str, updates: int) -> dict[str, str]:
         name: step_fragment(step_view(run, preference, baseline, step, query, link, per_page=everything))
         for query, name in names.items()
     }
+
+
+def _saying(message: Callable[[str], str], transcripts: Iterable[Transcript]) -> list[Transcript]:
+    return [
+        each if each.error is None else each.model_copy(update={"error": message(each.error)}) for each in transcripts
+    ]
 
 
 def _id(preference: str, asked: StepQuery) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rich.console import Console
@@ -12,6 +12,8 @@ from claas.core.errors import ExitCode
 from claas.core.output import Done, ended
 from claas.eval.config.compose import COMMAND, compose
 from claas.eval.job import Ended, EvalOutcome, tell, until_terminated
+from claas.eval.loggers.logger import Logger
+from claas.eval.loggers.opening import make_loggers
 from claas.eval.reporters.plan_table import plan_report
 from claas.eval.run.folder import new_folder
 from claas.eval.run.plan import RunPlan, plan_of
@@ -32,12 +34,15 @@ def _run(arguments: Sequence[str]) -> Done:
     if plugins is not None and plugins.searches:
         return _done(search(plugins))
     jobs = compose(arguments)
-    for job in jobs:
-        prepare(job.config)  # a mistake in the last run is said before the first one starts
+    loggers: list[Mapping[str, Logger]] = []
+    for job in jobs:  # a mistake in the last run is said before the first one starts
+        prepare(job.config)
+        loggers.append(make_loggers(job.config))
     if any(job.config.plan for job in jobs):
-        return Done(result=EvalOutcome(plans={job.name: _plan(job) for job in jobs}))
+        plans = {job.name: _plan(job, own) for job, own in zip(jobs, loggers, strict=True)}
+        return Done(result=EvalOutcome(plans=plans))
     jobs = placed(jobs)
-    runs = run_here(jobs) if plugins is None else run_elsewhere(plugins, jobs)
+    runs = run_here(jobs, loggers) if plugins is None else run_elsewhere(plugins, jobs)
     whole = [each.folder for each in runs if each.summary is not None]
     return _done(runs, show_sweep(whole) if len(whole) > 1 else None)
 
@@ -49,12 +54,12 @@ def _done(runs: Sequence[Ended], aggregate: str | None = None) -> Done:
     return Done(code, EvalOutcome(runs=tuple(each.outcome() for each in runs), aggregate=aggregate), error)
 
 
-def _plan(job: Job[EvalConfig]) -> RunPlan:
+def _plan(job: Job[EvalConfig], loggers: Mapping[str, Logger]) -> RunPlan:
     """What the run would be, also printed; after its baseline and first step where a pilot is asked for."""
     config = job.config
     if config.plan == PILOT:
         config = replace(config, output_dir=config.output_dir or str(new_folder()))
-        asyncio.run(until_terminated(config, job.voice, pilot=True))
+        asyncio.run(until_terminated(config, job.voice, loggers=loggers, pilot=True))
         tell(f"the run goes on with the same command, without plan, and output_dir={config.output_dir}")
     plan = asyncio.run(plan_of(*prepare(config)))
     Console().print(plan_report(plan))

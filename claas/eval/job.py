@@ -3,7 +3,7 @@
 import asyncio
 import shlex
 import signal
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from rich.console import Console
 from claas.core.command_line import Job, override_value
 from claas.core.errors import ExitCode, StackError
 from claas.core.output import ALOUD, Voice, say
+from claas.eval.loggers.logger import Logger
 from claas.eval.reporters.console import console_reporter
 from claas.eval.run.plan import RunPlan
 from claas.eval.runner import run_harness
@@ -87,15 +88,15 @@ class EvalOutcome(Record):
     aggregate: str | None = None
 
 
-def run_job(job: Job[EvalConfig], title: str = "") -> Ended:
+def run_job(job: Job[EvalConfig], title: str = "", loggers: Mapping[str, Logger] | None = None) -> Ended:
     """Run once; a `ClaasError` other than `StackError` is for the user to correct. Its folder must have been chosen.
 
-    `title` says which run of a sweep it is.
+    `title` says which run of a sweep it is; `loggers` are the job's where they are made already.
     """
     config = job.config
     folder = Path(str(config.output_dir))
     try:
-        results = asyncio.run(until_terminated(config, job.voice, title or job.name))
+        results = asyncio.run(until_terminated(config, job.voice, title or job.name, loggers=loggers))
     except (StackError, asyncio.CancelledError) as error:
         return _resumable(job, ExitCode.RESUMABLE, str(error) or "terminated")
     except KeyboardInterrupt:
@@ -110,7 +111,12 @@ def run_job(job: Job[EvalConfig], title: str = "") -> Ended:
 
 
 async def until_terminated(
-    config: EvalConfig, voice: Voice = ALOUD, title: str = "", *, pilot: bool = False
+    config: EvalConfig,
+    voice: Voice = ALOUD,
+    title: str = "",
+    *,
+    loggers: Mapping[str, Logger] | None = None,
+    pilot: bool = False,
 ) -> RunResults:
     """Run; SIGTERM cancels it, as Ctrl-C does, so that everything is closed in order, and either is said at once."""
     running, loop = asyncio.current_task(), asyncio.get_running_loop()
@@ -123,7 +129,7 @@ async def until_terminated(
 
         loop.add_signal_handler(signal.SIGTERM, terminate)
         with _told_of_interrupts(lambda: loop.call_soon_threadsafe(reporter.stopping)):
-            return await run_harness(config, reporter, pilot=pilot)
+            return await run_harness(config, reporter, loggers=loggers, pilot=pilot)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from claas.eval.config.catalog import (
     load_preference,
     resolve_criteria,
 )
+from claas.eval.loggers.logger import Logger
 from claas.eval.loggers.opening import logged, make_loggers
 from claas.eval.metrics.limits import limited
 from claas.eval.metrics.metric import Metric, for_run
@@ -53,6 +54,7 @@ async def run_harness(
     *,
     open_stack: OpenStack = open_stack,
     open_user: OpenUser = open_user,
+    loggers: Mapping[str, Logger] | None = None,
     pilot: bool = False,
 ) -> RunResults:
     """Run `config` to its end, or resume the run in its `output_dir`.
@@ -60,9 +62,11 @@ async def run_harness(
     Mistakes in the input raise `InvalidInput` before anything is started or written. If the stack fails under a
     preference, that preference ends with the failure in its results and the others go on; the same call resumes it. A
     finished run is not run again: its summary and plots are rebuilt from its records. A `pilot` runs only the baseline
-    and the first step of the first track; the same call without it continues from there.
+    and the first step of the first track; the same call without it continues from there. `loggers` are those of
+    `config`, if they are made already.
     """
     config, tracks, metrics = prepare(config)
+    loggers = make_loggers(config) if loggers is None else loggers
     code = code_of(config, tracks, metrics)
     with ExitStack() as held:
         run = held.enter_context(open_run(config, code, [track.planned() for track in tracks]))
@@ -72,7 +76,7 @@ async def run_harness(
             run = run.made_with(code, {name: record.next_step for name, record in records.items()})
         run = run.recorded()
         held.enter_context(session(run.files.sessions))
-        async with logged(run, records, unfinished, reporter or Silent()) as told:
+        async with logged(loggers, run, records, unfinished, reporter or Silent()) as told:
             work = _Work(run, tracks, metrics, records, told)
             keys = {track.name: declared_keys(measured_of(track, metrics), track.preference) for track in tracks}
             told.run_started(run.config, run.files.root, keys, {track.name: track.num_steps for track in tracks})
@@ -80,8 +84,8 @@ async def run_harness(
                 await work.count_requests(pilot)
                 told.doing(_opening(run.config))
                 async with (
-                    open_stack(run.config, run.files.stack) as stack,
                     open_user(run.config, run.files.user) as user,
+                    open_stack(run.config, run.files.stack) as stack,
                 ):
                     work.run = work.run.on(await stack.base_source())
                     told.doing("")
@@ -130,7 +134,6 @@ def prepare(config: EvalConfig) -> tuple[EvalConfig, list[Track], dict[str, Metr
         from claas.results.look import look_of  # only for a file of one's own: matplotlib
 
         look_of(config.plot_style)
-    make_loggers(config)  # so that a missing package is reported before anything is spent
     config = as_started(config)
     preferences, metrics = load(config)
     tracks = planned_in(config, preferences, metrics)

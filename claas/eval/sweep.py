@@ -19,6 +19,7 @@ from claas.core.terminal import plain_table, results_console
 from claas.eval.aggregate import run_folders, show_aggregate
 from claas.eval.config.compose import COMMAND, with_folder
 from claas.eval.job import Ended, run_job, tell
+from claas.eval.loggers.logger import Logger
 from claas.eval.run.folder import new_folder
 from claas.results.aggregate import NAME
 from claas.results.numbers import fixed
@@ -52,11 +53,12 @@ def placed(jobs: Sequence[Job[EvalConfig]]) -> list[Job[EvalConfig]]:
     return found
 
 
-def run_here(jobs: Sequence[Job[EvalConfig]]) -> list[Ended]:
-    """How the runs of these jobs ended, one after another; after an interrupted one none is begun."""
+def run_here(jobs: Sequence[Job[EvalConfig]], loggers: Sequence[Mapping[str, Logger]]) -> list[Ended]:
+    """How the runs of these jobs, each with its loggers, ended, one after another; after an interrupted one none is
+    begun."""
     ended: list[Ended] = []
-    for place, job in enumerate(jobs, start=1):
-        ended.append(run_job(job, f"run {place} of {len(jobs)}: {job.name}" if len(jobs) > 1 else ""))
+    for place, (job, own) in enumerate(zip(jobs, loggers, strict=True), start=1):
+        ended.append(run_job(job, f"run {place} of {len(jobs)}: {job.name}" if len(jobs) > 1 else "", own))
         if ended[-1].code is ExitCode.INTERRUPTED:
             break
     return ended
@@ -86,13 +88,33 @@ def _launched(jobs: Mapping[str, Job[EvalConfig]], composed: DictConfig) -> Ende
 
 
 def search(plugins: PluggedIn) -> list[Ended]:
-    """Let a sweeper choose the settings of one run after another by their `objective`, and show them all."""
+    """Let a sweeper choose the settings of one run after another by their `objective`, and show them all.
+
+    In a folder that holds a search already it goes on: what it chooses once more has been run, and is only read.
+    `InvalidInput` where it would choose something else.
+    """
     given = plugins.config.output_dir
+    _require_resumable(plugins.config.hydra.sweeper, None if given is None else Path(str(given)))
     folder = new_folder() if given is None else Path(str(given))
     plugins.search(partial(_trial, folder, plugins.config_dir))
     found = run_folders([folder])
     show_runs(found)
     return [Ended(ExitCode.COMPLETE, each, read_seed_run(each).summary) for each in found]
+
+
+def _require_resumable(sweeper: DictConfig, folder: Path | None) -> None:
+    """Optuna chooses the same again where its sampler has a seed; a storage of its own would number runs otherwise."""
+    if sweeper.get("storage") is not None:
+        raise InvalidInput(
+            "hydra.sweeper.storage is not used: a search goes on from the runs in its output_dir; leave it out, and "
+            "set hydra.sweeper.sampler.seed"
+        )
+    sampler = sweeper.get("sampler")
+    if sampler is not None and sampler.get("seed") is None and folder is not None and any(folder.glob("*/config.json")):
+        raise InvalidInput(
+            f"{folder} holds runs, and this search would choose others than theirs; set "
+            "hydra.sweeper.sampler.seed to what they were chosen with, or choose another output_dir"
+        )
 
 
 def _trial(folder: Path, config_dir: Path | None, composed: DictConfig) -> float:

@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -47,15 +48,15 @@ def _run(arguments: Sequence[str]) -> Done:
         _require_startable(settings, os.environ)
     installed = install(release(settings.version), settings.installed)
     configuration = configure(settings)
-    if not options.install_only:
-        where = f"in front of {settings.api_url} at http://127.0.0.1:{settings.port}"
-        print(f"OpenClaw {settings.version} {where}", flush=True)
-        if settings.feedback:
-            page = f"http://127.0.0.1:{settings.port}/#token=<{TOKEN_VARIABLE}>"
-            print(f"People chat at {page}, and teach by /feedback", flush=True)
-        _start(settings, installed, configuration, os.environ)
-    print(f"OpenClaw {settings.version} is installed; its configuration is {configuration}")
-    return Done()
+    url = f"http://127.0.0.1:{settings.port}"
+    told = {"release": settings.version, "configuration": str(configuration)}
+    if options.install_only:
+        print(f"OpenClaw {settings.version} is installed; its configuration is {configuration}")
+        return Done(result={**told, "url": None})
+    print(f"OpenClaw {settings.version} in front of {settings.api_url} at {url}")
+    if settings.feedback:
+        print(f"People chat at {url}/#token=<{TOKEN_VARIABLE}>, and teach by /feedback")
+    return Done(result={**told, "url": url}, becomes=partial(_start, settings, installed, configuration, os.environ))
 
 
 def _settings(arguments: argparse.Namespace) -> GatewaySettings:
@@ -130,7 +131,6 @@ def _parser() -> Parser:
         "Install an OpenClaw gateway from npm, configure it in front of a CLaaS API, and run it in the foreground. "
         "The environment variable OPENCLAW_GATEWAY_TOKEN holds the token that it wants, CLAAS_API_KEY the key that the "
         "API wants, if any.",
-        has_json=False,
     )
     add = parser.add_argument
     add("--release", dest="version", default=default.version, help=f"of OpenClaw: one of {', '.join(VERSIONS)}")

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TypeAlias
 
@@ -20,11 +21,17 @@ RUNS = Path("data/evals")
 Does: TypeAlias = Callable[[argparse.Namespace], Done | ExitCode | None]
 
 _MODULE = "claas.results"
+_BUNDLE, _PAGES = "bundle", "claas.dashboard.bundle"
+"""The command that writes pages, which are made of what stands here: it is named, and no import."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The `ExitCode`, that of a mistake also where a deletion was not confirmed."""
-    return ended(_MODULE, _run, arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if next((each for each in given if each not in FLAGS), None) == _BUNDLE:
+        given.remove(_BUNDLE)
+        return int(import_module(_PAGES).main(given))
+    return ended(_MODULE, _run, given)
 
 
 def _run(given: Sequence[str]) -> Done:
@@ -175,8 +182,7 @@ def _confirmed(yes: bool, question: str) -> bool:
 
 
 def _parser() -> Parser:
-    bundle = "Several runs as a folder of pages to share: claas results bundle RUNS -o DIR."
-    parser = Parser("claas results", f"Runs listed, exported, labelled and kept tidy. {bundle}")
+    parser = Parser("claas results", "Runs listed, exported, labelled, shared and kept tidy.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, does: Does, purpose: str) -> argparse.ArgumentParser:
@@ -190,7 +196,7 @@ def _parser() -> Parser:
     listed = command("list", _list, "the runs below a folder, newest first, with what they differ in")
     listed.add_argument("folder", nargs="?", type=Path, default=RUNS, metavar="FOLDER", help=f"by default {RUNS}")
     listed.add_argument(
-        "--search", "-s", default="", metavar="WORDS", help="in name, settings, preferences, tags, note"
+        "--search", "-s", default="", metavar="WORDS", help="in names, tags, notes and values, as in: concise seed=7"
     )
     listed.add_argument("--state", default="", help="complete, running, stopped, failed or unreadable")
     listed.add_argument("--verdict", default="", help="pass, fail or inconclusive")
@@ -218,6 +224,7 @@ def _parser() -> Parser:
         "--output", "-o", type=Path, metavar="DIR", help="draw into DIR/plots; by default into the run's folder"
     )
 
+    commands.add_parser(_BUNDLE, help="several runs as a folder of pages to share")
     schema = command("schema", _schema, "where the JSON schema of a file is, for editors and other programs")
     schema.add_argument("of", choices=("preference", "config", "summary", "metadata", "baseline", "step"))
 

@@ -1,7 +1,8 @@
 """The list of runs at a terminal, and as JSON for scripts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from rich.console import Console
@@ -11,9 +12,10 @@ from claas.core.checks import one_of
 from claas.core.errors import InvalidInput
 from claas.core.terminal import plain_table, results_console
 from claas.results.numbers import duration, number
-from claas.results.overview import Listed, PreferenceRow, RunRow, State, differing, listed
+from claas.results.overview import Listed, PreferenceRow, RunRow, State, differing, listed, written_settings
 from claas.results.progress import printable
 from claas.results.run_index import find_runs
+from claas.results.settings import EvalConfig
 from claas.results.verdict import Verdict
 
 STATES = tuple(state.value for state in State)
@@ -22,8 +24,9 @@ VERDICTS = tuple(verdict.value for verdict in Verdict)
 
 @dataclass(frozen=True)
 class ListQuery:
-    """Which runs. `words` must all occur in what is known of one (`text_of`); `state` and `verdict`: only those, ""
-    for any; every one of `tags` must be there; `archived` ones, or those that are not.
+    """Which runs. All `words` must be found in one: `name=value` among its settings (`settings_of`), others in what it
+    is called and was given (`text_of`). `state` and `verdict`: only those, "" for any; every one of `tags` must be
+    there; `archived` ones, or those that are not.
     """
 
     words: str = ""
@@ -38,9 +41,9 @@ class ListQuery:
 
     def matches(self, run: Listed) -> bool:
         """Whether the list has this run."""
-        text = text_of(run)
+        text, settings = text_of(run), settings_of(run)
         return (
-            all(word in text for word in self.words.casefold().split())
+            all(word in (settings if "=" in word else text) for word in self.words.casefold().split())
             and self.state in ("", run.state.value)
             and (not self.verdict or (run.row is not None and run.row.verdict == self.verdict))
             and set(self.tags) <= set(run.labels.tags)
@@ -49,11 +52,28 @@ class ListQuery:
 
 
 def text_of(run: Listed) -> str:
-    """What a search looks at: name, model, preferences, settings as they are given, tags and note."""
+    """Where a search looks for a word: name, model, preferences, tags, note, and the values of settings that are not
+    the defaults; the names of settings are the same in all runs, and tell none from another."""
     row = run.row
-    about = (row.base_model, *(f"{name}={value}" for name, value in row.settings.items())) if row else ()
-    measured = (preference.name for preference in row.preferences) if row else ()
-    return " ".join([run.name, *about, *measured, *run.labels.tags, run.labels.note]).casefold()
+    given = () if row is None else (value for name, value in row.settings.items() if value != _defaults(row).get(name))
+    about = () if row is None else (row.base_model, *(preference.name for preference in row.preferences), *given)
+    return " ".join([run.name, *about, *run.labels.tags, run.labels.note]).casefold()
+
+
+def settings_of(run: Listed) -> str:
+    """Where a search looks for `name=value`: every setting that may change what is measured, as it is given."""
+    settings = {} if run.row is None else run.row.settings
+    return " ".join(f"{name}={value}" for name, value in settings.items()).casefold()
+
+
+def _defaults(row: RunRow) -> Mapping[str, str]:
+    return _defaults_of(row.mode, row.base_model)
+
+
+@cache
+def _defaults_of(mode: str, base_model: str) -> Mapping[str, str]:
+    """The settings of a run of that model for which nothing else is given."""
+    return written_settings(EvalConfig(mode=mode, base_model=base_model).resolved())
 
 
 def print_list(folder: Path, query: ListQuery) -> dict[str, object]:

@@ -16,6 +16,7 @@ from pydantic import JsonValue
 import claas
 from claas.core.errors import InvalidInput
 from claas.core.files import read_text, write_atomically
+from claas.core.redaction import HIDDEN, names_secret
 from claas.core.settings import MODES
 from claas.results.code import Change, Code
 from claas.results.foreign import OF_KFALLAH_CLAAS, is_of_kfallah_claas
@@ -109,12 +110,25 @@ def new_manifest(
     return Manifest(
         run_id=run_id,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        config=asdict(config),
+        config=recorded_values(config),
         versions=code.versions,
         git_commit=_git_commit(),
         sources=code.sources,
         tracks=tracks,
     )
+
+
+def recorded_values(config: EvalConfig) -> dict[str, Any]:
+    """The configuration as it is recorded: without keys that somebody gave a logger as a setting."""
+    values = asdict(config)
+    values["logger"] = _without_keys(values["logger"])
+    return values
+
+
+def _without_keys(value: Any, name: str = "") -> Any:
+    if isinstance(value, dict):
+        return {key: _without_keys(each, key) for key, each in cast(dict[str, Any], value).items()}
+    return HIDDEN if value is not None and names_secret(name) else value
 
 
 def planned_tracks(config: EvalConfig, tracks: Sequence[PlannedTrack] | None) -> Sequence[PlannedTrack]:

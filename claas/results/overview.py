@@ -21,7 +21,7 @@ from claas.results.records import History, Record, Status
 from claas.results.run_files import RESERVED, RunFiles
 from claas.results.run_index import FOLDER, Folder, RunIndex, errors_named_after, read_run
 from claas.results.sessions import Span, time_of, united, wall_clock
-from claas.results.settings import FEEDBACK
+from claas.results.settings import FEEDBACK, EvalConfig
 from claas.results.summary import FILE_NAME, PreferenceSummary, build_summary
 from claas.results.verdict import Verdict
 
@@ -197,7 +197,7 @@ def overview(run: RunIndex) -> RunRow:
         base_model=str(run.config.base_model),
         mode=run.config.mode,
         seed=run.config.seed,
-        settings={name: written(value) for name, value in measured_settings(run.config).items()},
+        settings=written_settings(run.config),
         arm=run.config.arm,
         state=State(run.status) if run.status else State.STOPPED,
         verdict=summary.verdict if summary and run.status is Status.COMPLETE else None,
@@ -212,6 +212,11 @@ def overview(run: RunIndex) -> RunRow:
         problems=run.problems,
     )
     return _timed(row, run.files.root)
+
+
+def written_settings(config: EvalConfig) -> dict[str, str]:
+    """The settings that may change what is measured, as they are given on the command line."""
+    return {name: written(value) for name, value in measured_settings(config).items()}
 
 
 def _timed(row: RunRow, root: Path) -> RunRow:

@@ -1,6 +1,6 @@
 """The configuration of a run, checked once, the same from Hydra, from Python and from a record."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self, cast
 
@@ -272,8 +272,7 @@ class EvalConfig:
             raise InvalidInput("preferences must name at least one preference, got []")
         if not self.metrics:
             raise InvalidInput("metrics must name at least one metric or preset, got []")
-        for kind in self.plot_formats:
-            one_of("plot_formats", kind, PLOT_FORMATS)
+        require_plot_formats(self.plot_formats)
         require_plot_style(self.plot_style)
         if self.plan not in (False, True, PILOT):
             raise InvalidInput(f"plan must be true, false or {PILOT}, got {self.plan!r}")
@@ -357,6 +356,14 @@ class EvalConfig:
         )
 
 
+def require_plot_formats(formats: Sequence[str]) -> None:
+    """`InvalidInput` unless at least one format is named, and each that is exists."""
+    if not formats:
+        raise InvalidInput(f"plot_formats must name at least one of {', '.join(PLOT_FORMATS)}, got []")
+    for each in formats:
+        one_of("plot_formats", each, PLOT_FORMATS)
+
+
 def require_plot_style(style: str) -> None:
     """`InvalidInput` unless it is a style, or is called as a file with one is."""
     if style not in PLOT_STYLES and not style.endswith(".mplstyle"):
@@ -402,8 +409,11 @@ def recorded_config(values: Mapping[str, Any]) -> EvalConfig:
     """The configuration that a run recorded, whichever version did.
 
     One that is older than control arms had none, and a user who is a bare kind and may leave had patience without end.
+    One that was to be drawn in no format at all is drawn in the default's when it is drawn anew.
     """
     given = {"checkpoints" if key == _CHECKPOINTS_OF_OLD else key: value for key, value in values.items()}
+    if given.get("plot_formats") == []:
+        del given["plot_formats"]
     patient = {"user": {"kind": WHEN_VIOLATED, "patience": None}} if given.get("user") == WHEN_VIOLATED else {}
     return eval_config({"controls": [], **given, **patient})
 

@@ -11,7 +11,7 @@ from claas.wire import Count, Int64, OpenAIBody, OpenAIRequest
 class TextPart(OpenAIBody):
     """One part of a message's content."""
 
-    type: Literal["text"]
+    type: Literal["text"] = "text"
     text: str
 
 
@@ -23,13 +23,13 @@ def _parts(content: object) -> object:
 
 
 def _part(part: object) -> object:
-    if isinstance(part, str):
-        return {"type": "text", "text": part}
-    return {"type": "text", **cast(dict[str, object], part)} if isinstance(part, dict) else part
+    return {"text": part} if isinstance(part, str) else part
 
 
+_Written: TypeAlias = str | TextPart | Annotated[list[str | TextPart], Field(max_length=4096)]
 Content: TypeAlias = Annotated[
-    str | Annotated[list[TextPart], Field(max_length=4096, fail_fast=True)], BeforeValidator(_parts)
+    str | Annotated[list[TextPart], Field(max_length=4096, fail_fast=True)],
+    BeforeValidator(_parts, json_schema_input_type=_Written),
 ]
 """A text, or text parts, which read as one text.
 

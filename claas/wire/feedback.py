@@ -94,13 +94,14 @@ class PauseState(Body):
 
 
 class FeedbackTiming(Body):
-    """Milliseconds of each part of the transaction; `sleep` and `wake` are 0 where inference did not sleep."""
+    """Milliseconds of each part of the transaction, None of one that there was not: `sleep` and `wake` where inference
+    was not to sleep, others where the engine does not have them, or does not tell them apart."""
 
-    sleep: float = 0.0
-    distill: float
-    save: float
-    wake: float = 0.0
-    logprobs: float
+    sleep: float | None = None
+    distill: float | None = None
+    save: float | None = None
+    wake: float | None = None
+    logprobs: float | None = None
     total: float
 
 

@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from claas.engines.types import AdapterSpec
+from claas.wire.chat import ChatMessage
 from tests.api.client import LORA, NAME, error, item, ok, serving
 from tests.fakes.engine import BASE_MODEL, FakeEngine
 
@@ -134,6 +136,16 @@ async def test_the_model_reads_the_turns_that_were_sent_and_no_others(tmp_path: 
         [user],
         [user],
     ]
+
+
+def test_the_schema_says_every_form_in_which_a_turn_may_be_written() -> None:
+    schema = Draft202012Validator(ChatMessage.model_json_schema())
+    written: list[Any] = ["Hi", {"text": "Hi"}, {"type": "text", "text": "Hi"}, ["H", {"text": "i"}]]
+    for content in written:
+        turn = {"role": "user", "content": content}
+        schema.validate(turn)
+        assert ChatMessage.model_validate(turn).text == "Hi"
+    assert not schema.is_valid({"role": "user", "content": [{"type": "image", "text": "Hi"}]})
 
 
 ASKS_FOR_ANOTHER_ANSWER: list[dict[str, Any]] = [

@@ -23,6 +23,7 @@ class Disk:
 
     synced: dict[int, int] = field(default_factory=dict[int, int])
     calls: int = 0
+    begun: threading.Event = field(default_factory=threading.Event)
     opened: threading.Event = field(default_factory=threading.Event)
     failure: OSError | None = None
 
@@ -31,6 +32,7 @@ class Disk:
 
     def fsync(self, descriptor: int) -> None:
         status = os.fstat(descriptor)
+        self.begun.set()
         assert self.opened.wait(10)
         if self.failure is not None:
             raise self.failure
@@ -89,9 +91,10 @@ async def test_an_answer_that_cannot_be_kept_is_not_given(tmp_path: Path, engine
 async def test_lines_that_wait_together_share_one_fsync(tmp_path: Path, disk: Disk) -> None:
     journal = Journal(tmp_path / "journal.jsonl", 1000, lambda line: (line.decode(),))
     disk.calls = 0
+    disk.begun.clear()
     disk.opened.clear()
     first = asyncio.create_task(journal.append(b"first"))
-    await asyncio.sleep(0.05)  # its fsync has begun, so what follows is not in it
+    assert await asyncio.to_thread(disk.begun.wait, 10), "what follows is not in its fsync"
     others = [asyncio.create_task(journal.append(b"%d" % number)) for number in range(64)]
     await asyncio.sleep(0.05)
     disk.opened.set()

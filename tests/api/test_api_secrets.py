@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from claas.eval.__main__ import main
 from tests.api.client import LORA, NAME
 from tests.api.server_process import ROOT, served
 from tests.eval.small_preferences import small_preferences
@@ -45,12 +46,16 @@ def replies(url: str) -> list[httpx.Response]:
     return said
 
 
-def harness(url: str, folder: Path, run: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def arguments(url: str, folder: Path, run: str) -> list[str]:
     """A small run against the server at `url`."""
     chosen = ["preferences=[calm]", "num_steps=1", "batch_size=2", "max_tokens=8", "metrics=quick", "plots=false"]
     mine = ["--config-dir", str(small_preferences(folder / "mine", "calm"))]
+    return [*mine, f"claas_url={url}", f"output_dir={folder / run}", *chosen]
+
+
+def harness(url: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "claas.eval", *mine, f"claas_url={url}", f"output_dir={run}", *chosen],
+        [sys.executable, "-m", "claas.eval", *arguments(url, folder, "run")],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
@@ -59,18 +64,23 @@ def harness(url: str, folder: Path, run: str, **environment: str) -> subprocess.
     )
 
 
-def test_no_secret_reaches_a_file_a_log_or_a_reply(tmp_path: Path) -> None:
+def test_no_secret_reaches_a_file_a_log_or_a_reply(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     with served(tmp_path, **SECRETS) as (process, url):
         said = replies(url)
-        run = harness(url, tmp_path, "run", **SECRETS)
-        refused = harness(url, tmp_path, "refused", **{**SECRETS, "CLAAS_API_KEY": "marked-wrong-key"})
+        run = harness(url, tmp_path, **SECRETS)
+        for name, value in {**SECRETS, "CLAAS_API_KEY": "marked-wrong-key"}.items():
+            monkeypatch.setenv(name, value)
+        refusal = main(arguments(url, tmp_path, "refused"))
+        refused = capfd.readouterr()
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
-    assert (process.returncode, run.returncode, refused.returncode) == (0, 0, 2), run.stderr + refused.stderr
-    assert "CLAAS_API_KEY" in refused.stderr + refused.stdout
+    assert (process.returncode, run.returncode, refusal) == (0, 0, 2), run.stderr + refused.err
+    assert "CLAAS_API_KEY" in refused.err + refused.out
     heads = [f"{name}: {value}" for reply in said for name, value in reply.headers.items()]
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
-    spoken = [out, err, run.stdout, run.stderr, refused.stdout, refused.stderr, *heads, *(reply.text for reply in said)]
+    spoken = [out, err, run.stdout, run.stderr, refused.out, refused.err, *heads, *(reply.text for reply in said)]
     assert {"rollouts.jsonl", "receipts.jsonl", "config.json", "steps.jsonl"} <= {path.name for path in written}
     assert not [text for text in spoken if "marked-" in text]
     assert not [path for path in written if b"marked-" in path.read_bytes()]

@@ -6,32 +6,27 @@ from typing import Any
 
 import httpx
 import pytest
-from openai import (
-    APIStatusError,
-    AuthenticationError,
-    BadRequestError,
-    ConflictError,
-    NotFoundError,
-    OpenAI,
-    UnprocessableEntityError,
-)
-from transformers import AutoTokenizer
 
 from claas.tiny import WEIGHTS_DIR
 from tests.api.conftest import SERVER_KEY
 
 MODEL = "claas-tiny"
+Client = Any
+"""An `openai.OpenAI`, a package that is imported for as long as the rest of a test takes."""
+
 ASKED: Any = [{"role": "user", "content": "Tell me about coffee."}]
 
 
 @pytest.fixture(scope="module")
-def openai(server: httpx.Client) -> Iterator[OpenAI]:
+def openai(server: httpx.Client) -> Iterator[Client]:
+    from openai import OpenAI
+
     with OpenAI(base_url=f"{server.base_url}/v1", api_key=SERVER_KEY, max_retries=0, timeout=60) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def answered(openai: OpenAI) -> str:
+def answered(openai: Client) -> str:
     """The greedy answer that others are held against."""
     return (
         openai.chat.completions.create(model=MODEL, messages=ASKED, temperature=0, max_tokens=40)
@@ -41,7 +36,7 @@ def answered(openai: OpenAI) -> str:
     )
 
 
-def test_a_chat_is_answered_with_twenty_alternatives_to_each_token(openai: OpenAI, answered: str) -> None:
+def test_a_chat_is_answered_with_twenty_alternatives_to_each_token(openai: Client, answered: str) -> None:
     reply = openai.chat.completions.create(
         model=MODEL, messages=ASKED, temperature=0, max_tokens=40, logprobs=True, top_logprobs=20
     )
@@ -59,7 +54,7 @@ def test_a_chat_is_answered_with_twenty_alternatives_to_each_token(openai: OpenA
         assert sum(math.exp(other.logprob) for other in token.top_logprobs) <= 1.0001
 
 
-def test_seeds_repeat_and_the_choices_of_a_request_differ(openai: OpenAI) -> None:
+def test_seeds_repeat_and_the_choices_of_a_request_differ(openai: Client) -> None:
     replies = [
         openai.chat.completions.create(model=MODEL, messages=ASKED, seed=5, n=4, max_tokens=30, temperature=1.2)
         for _ in range(2)
@@ -69,7 +64,7 @@ def test_seeds_repeat_and_the_choices_of_a_request_differ(openai: OpenAI) -> Non
     assert len(set(first)) == 4
 
 
-def test_a_stop_string_ends_an_answer_before_it(openai: OpenAI, answered: str) -> None:
+def test_a_stop_string_ends_an_answer_before_it(openai: Client, answered: str) -> None:
     word = answered.split()[4]
     reply = openai.chat.completions.create(
         model=MODEL, messages=ASKED, temperature=0, max_tokens=40, stop=[word, "xyz"]
@@ -78,7 +73,7 @@ def test_a_stop_string_ends_an_answer_before_it(openai: OpenAI, answered: str) -
     assert reply.choices[0].finish_reason == "stop"
 
 
-def test_a_streamed_chat_is_the_plain_one_in_parts(openai: OpenAI, answered: str) -> None:
+def test_a_streamed_chat_is_the_plain_one_in_parts(openai: Client, answered: str) -> None:
     stream = openai.chat.completions.create(
         model=MODEL,
         messages=ASKED,
@@ -103,14 +98,14 @@ def test_a_streamed_chat_is_the_plain_one_in_parts(openai: OpenAI, answered: str
     assert len(tokens) == last.usage.completion_tokens
 
 
-def test_the_streaming_helper_puts_an_answer_together(openai: OpenAI) -> None:
+def test_the_streaming_helper_puts_an_answer_together(openai: Client) -> None:
     hi: Any = [{"role": "user", "content": "hi"}]
     plain = openai.chat.completions.create(model=MODEL, messages=hi, temperature=0).choices[0].message.content
     with openai.chat.completions.stream(model=MODEL, messages=hi, temperature=0) as stream:
         assert stream.get_final_completion().choices[0].message.content == plain
 
 
-def test_what_gateways_send_along_is_tolerated(openai: OpenAI, answered: str) -> None:
+def test_what_gateways_send_along_is_tolerated(openai: Client, answered: str) -> None:
     parts: Any = [{"type": "text", "text": "Tell me "}, {"type": "text", "text": "about coffee."}]
     same = openai.chat.completions.create(
         model=MODEL,
@@ -137,7 +132,7 @@ def test_what_gateways_send_along_is_tolerated(openai: OpenAI, answered: str) ->
     assert reply.choices[0].message.content
 
 
-def test_completions_echo_score_and_take_tokens(openai: OpenAI) -> None:
+def test_completions_echo_score_and_take_tokens(openai: Client) -> None:
     texts = ["The sky is blue.", "Bees make honey."]
     echoed = openai.completions.create(model=MODEL, prompt=texts, echo=True, logprobs=1, max_tokens=1, temperature=0)
     assert len(echoed.choices) == 2
@@ -150,6 +145,8 @@ def test_completions_echo_score_and_take_tokens(openai: OpenAI) -> None:
         assert [choice.text[offset] for offset in (choice.logprobs.text_offset or [])] == [
             token[0] for token in choice.logprobs.tokens or []
         ]
+    from transformers import AutoTokenizer
+
     ids = [AutoTokenizer.from_pretrained(WEIGHTS_DIR).encode(text) for text in texts]
     again = openai.completions.create(model=MODEL, prompt=ids, echo=True, logprobs=1, max_tokens=1, temperature=0)
     assert [choice.logprobs for choice in again.choices] == [choice.logprobs for choice in echoed.choices]
@@ -159,7 +156,7 @@ def test_completions_echo_score_and_take_tokens(openai: OpenAI) -> None:
     assert len(one.choices) == 2
 
 
-def test_the_models_are_listed_and_found(openai: OpenAI, server: httpx.Client) -> None:
+def test_the_models_are_listed_and_found(openai: Client, server: httpx.Client) -> None:
     server.put("/v1/aliases/house", json={"target": MODEL}).raise_for_status()
     assert [model.id for model in openai.models.list()] == [MODEL, "house"]
     assert openai.models.retrieve("house").id == "house"
@@ -167,8 +164,10 @@ def test_the_models_are_listed_and_found(openai: OpenAI, server: httpx.Client) -
     assert reply.model == MODEL
 
 
-def test_errors_are_the_clients_own_kinds(openai: OpenAI) -> None:
-    def refused(kind: type[APIStatusError], **fields: Any) -> APIStatusError:
+def test_errors_are_the_clients_own_kinds(openai: Client) -> None:
+    from openai import AuthenticationError, BadRequestError, ConflictError, NotFoundError, UnprocessableEntityError
+
+    def refused(kind: type[Any], **fields: Any) -> Any:
         with pytest.raises(kind) as caught:
             openai.chat.completions.create(**{"model": MODEL, "messages": ASKED, **fields})
         return caught.value
@@ -188,7 +187,7 @@ def test_errors_are_the_clients_own_kinds(openai: OpenAI) -> None:
         openai.put(f"/aliases/{MODEL}", body={"target": MODEL}, cast_to=object)
 
 
-def test_a_prediction_is_counted_and_changes_nothing(openai: OpenAI, answered: str) -> None:
+def test_a_prediction_is_counted_and_changes_nothing(openai: Client, answered: str) -> None:
     wholes: list[Any] = [answered, [{"type": "text", "text": answered[:20]}, {"type": "text", "text": answered[20:]}]]
     for content in wholes:
         reply = openai.chat.completions.create(
@@ -204,9 +203,11 @@ def test_a_prediction_is_counted_and_changes_nothing(openai: OpenAI, answered: s
         details = reply.usage.completion_tokens_details
         assert (details.accepted_prediction_tokens or 0) >= reply.usage.completion_tokens - 1
         assert (details.rejected_prediction_tokens or 0) <= 1
+    from openai import UnprocessableEntityError
+
     with pytest.raises(UnprocessableEntityError, match="prediction"):
         openai.chat.completions.create(
             model=MODEL,
             messages=ASKED,
-            prediction={"type": "content", "content": None},  # type: ignore[typeddict-item]
+            prediction={"type": "content", "content": None},
         )

@@ -20,7 +20,6 @@ from claas.results.settings import EvalConfig
 from claas.tiny import WEIGHTS_DIR
 
 pytest.importorskip("lm_eval")
-pytest.importorskip("peft")
 pytestmark = pytest.mark.bench
 
 HUB = Path(__file__).parents[1] / "benchmarks" / "hub"
@@ -36,6 +35,7 @@ def base() -> Any:
 @pytest.fixture(scope="module")
 def mine(base: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An adapter of another shape than the engine's own."""
+    pytest.importorskip("peft")
     from tests.engines.peft_adapters import trained
 
     return trained(base, tmp_path_factory.mktemp("adapters") / "mine", r=3, lora_alpha=7, use_rslora=True)

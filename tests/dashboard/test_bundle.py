@@ -12,8 +12,10 @@ import pytest
 from claas.core.errors import InvalidInput
 from claas.dashboard import bundle
 from claas.dashboard.bundle import main, write_bundle
+from claas.dashboard.private import Private, shared_message, shared_run
 from claas.results.labels import change_labels
 from claas.results.run_files import RunFiles
+from claas.results.run_index import read_run
 from tests.dashboard.page_reader import Page
 from tests.dashboard.written_runs import few, write_run
 
@@ -96,6 +98,16 @@ def test_nothing_of_the_machine_goes_along(site: Path, evals: Path) -> None:
         for private in (str(evals), str(evals.parent), str(Path.cwd()), "10.1.2.3", "/models/of", KEY):
             assert private not in html, (name, private)
     assert "qwen" in pages(site)["run/seed-1.html"], "what it is called does"
+
+
+def test_what_is_private_and_short_is_hidden_by_the_field_it_stands_in(tmp_path: Path) -> None:
+    settings = {"output_dir": "/w/a", "claas_url": "http://h:1", "logger": {"own": {"project": "p9"}}}
+    write_run(tmp_path / "run", {"concise": few(steps=1)}, **settings)
+    shared = shared_run(read_run("run", tmp_path / "run"))
+    values = shared.manifest.config
+    assert not {"output_dir", "claas_url", "logger"} & set(values)
+    assert shared_message("no http://h:1/v1, no /w/runs/a, password=pw") == "no (an address) no …/a, password=[key]"
+    assert Private(("/w",), ()).hidden_in("<p>/w, /w/runs, /web, a/w</w>") == "<p>…, …/runs, /web, a/w</w>"
 
 
 def test_without_transcripts_nothing_that_was_said_is_there(evals: Path, tmp_path: Path) -> None:

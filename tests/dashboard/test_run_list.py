@@ -67,6 +67,26 @@ def test_words_are_looked_for_in_name_model_and_preferences() -> None:
         assert set(names(found, q=words)) == expected, words
 
 
+def test_settings_are_found_by_what_was_given_and_by_name_only_with_their_value() -> None:
+    given = {"seed": "42", "num_steps": "20", "feedback_variation": "none"}
+    found = [
+        run("usual", settings=given),
+        run("other", settings={**given, "seed": "7", "feedback_variation": "paraphrase"}),
+    ]
+    for words, expected in {
+        "seed": [],
+        "variation": [],
+        "paraphrase": ["other"],
+        "7": ["other"],
+        "42": [],
+        "seed=42": ["usual"],
+        "SEED=7 paraphrase": ["other"],
+        "usual seed=7": [],
+        "variation=none num_steps=20": ["usual"],
+    }.items():
+        assert names(found, q=words) == expected, words
+
+
 def test_states_and_verdicts_are_asked_for_by_name() -> None:
     found = [run(state.value, state=state, verdict=None) for state in State if state is not State.UNREADABLE]
     found += [run(verdict.value, verdict=verdict) for verdict in Verdict]

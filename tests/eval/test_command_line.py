@@ -110,10 +110,13 @@ def test_a_sweep_over_several_settings_shows_its_runs_and_says_why_not_over_seed
     ("plugin", "mend"),
     [
         ("hydra/launcher=ray", "there is no hydra/launcher 'ray'; pip install hydra-ray-launcher"),
-        ("hydra/launcher=slurm", "there is no hydra/launcher 'slurm'; known: basic, joblib, submitit_local"),
+        ("hydra/launcher=slurm", "there is no hydra/launcher 'slurm'; known: basic, joblib, ray, submitit_local"),
+        ("hydra/sweeper=optna", "there is no hydra/sweeper 'optna'; known: basic, optuna\n"),
+        ("hydra/launcher=optuna", "there is no hydra/launcher 'optuna'; known: basic, joblib"),
+        ("hydra/sweeper=joblib", "there is no hydra/sweeper 'joblib'; known: basic, optuna\n"),
     ],
 )
-def test_a_launcher_that_is_not_there_is_named_with_its_package(
+def test_a_launcher_or_sweeper_that_is_not_there_is_named_with_its_package_or_those_of_its_kind(
     small: list[str], plugin: str, mend: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["-m", *small, plugin, "seed=1,2"]) == 2

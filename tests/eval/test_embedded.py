@@ -195,7 +195,9 @@ def test_claas_tiny_behind_our_own_api_cannot_play_a_user_and_that_is_said(tmp_p
 def test_the_program_of_the_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     few = {"heldout": 4, "out_of_scope": 2, "pairs": 2, "capability": 12}
-    config = EvalConfig(preferences=["concise"], num_steps=1, limit=few, output_dir="./data/evals/manual-run")
+    config = EvalConfig(
+        preferences=["concise"], num_steps=1, limit=few, max_tokens=40, output_dir="./data/evals/manual-run"
+    )
     results = asyncio.run(run_harness(config))
     require_recomputable(results.run_dir)
     assert len((tmp_path / "data/evals/manual-run/concise/steps.jsonl").read_text().splitlines()) == 1

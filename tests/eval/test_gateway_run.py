@@ -84,8 +84,8 @@ def shape(results: RunResults) -> list[Any]:
 
 def test_a_run_through_a_gateway_is_a_direct_run_in_all_but_how_answers_are_sampled(tmp_path: Path) -> None:
     gateway = FakeGateway()
-    results = run(tmp_path / "through", gateway)
-    direct = asyncio.run(run_harness(config(tmp_path / "direct", claas_url=None, openclaw_url=None)))
+    results = run(tmp_path / "through", gateway, num_steps=1)
+    direct = asyncio.run(run_harness(config(tmp_path / "direct", claas_url=None, openclaw_url=None, num_steps=1)))
     assert not results.failures
     assert shape(results) == shape(direct)
     assert all(each.errored == 0 for step in results.preferences["calm"].steps for each in step.counts.values())

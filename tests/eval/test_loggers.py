@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -214,6 +214,30 @@ def test_a_missing_package_is_said_before_anything_is_started(
     assert not run.exists()
 
 
+class Counted(Diary):
+    """Knows of every one that is made."""
+
+    made: ClassVar[list[Diary]] = []
+
+    def __init__(self, diary: str) -> None:
+        super().__init__(diary)
+        Counted.made.append(self)
+
+
+def test_a_logger_is_made_once_to_be_checked_and_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Counted.made.clear()
+    (tmp_path / "logger").mkdir()
+    asked = {"counted": {"_target_": f"{__name__}.Counted", "diary": str(tmp_path / "diary.jsonl")}}
+    (tmp_path / "logger" / "counted.yaml").write_text(yaml.safe_dump(asked))
+    run = ["--config-dir", str(tmp_path), "logger=[counted]", "metrics=quick", f"output_dir={tmp_path / 'run'}"]
+    assert main([*run, "claas_url=http://127.0.0.1:9", "retry_for_s=0"]) == 3
+    assert "nothing answers at http://127.0.0.1:9" in capsys.readouterr().err
+    assert len(Counted.made) == 1
+    assert len(entries(tmp_path / "diary.jsonl", "start")) == 1
+    (end,) = entries(tmp_path / "diary.jsonl", "finish")
+    assert end["finish"] == "failed"
+
+
 def test_loggers_are_chosen_by_name_and_set_by_key(tmp_path: Path) -> None:
     (tmp_path / "logger").mkdir()
     (tmp_path / "logger" / "diary.yaml").write_text(yaml.safe_dump(diary(tmp_path / "diary.jsonl")))
@@ -246,7 +270,7 @@ def test_every_file_of_a_logger_has_the_settings_of_its_class(path: Path) -> Non
 def test_no_password_is_among_the_settings_and_a_run_of_a_sweep_knows_its_group(tmp_path: Path) -> None:
     config = EvalConfig(claas_url="http://ada:secret@127.0.0.1:8080/v1", logger={"own": {"token": "hush"}}).resolved()
     run = run_of(tmp_path / "rates" / "rates-seed-1", new_manifest("r", config), config)
-    assert run.settings["claas_url"] == "http://127.0.0.1:8080/v1"
+    assert run.settings["claas_url"] == "http://[key]@127.0.0.1:8080/v1"
     assert "secret" not in repr(run)
     assert "hush" not in repr(run)
     assert (run.name, run.group) == ("rates-seed-1", "rates")

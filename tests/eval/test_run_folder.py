@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from claas.core.errors import Conflict, InvalidInput
+from claas.core.errors import ClaasError, Conflict, InvalidInput, NotFound, StackError
 from claas.core.settings import TrainingConfig
 from claas.eval.run.folder import new_folder, open_run
 from claas.results.manifest import MAY_DIFFER, read_manifest
@@ -41,12 +41,62 @@ def test_the_manifest_says_what_is_run_by_which_code() -> None:
 
 def test_no_secret_reaches_the_manifest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLAAS_API_KEY", "hush-hush")
-    assert "hush-hush" not in json.dumps(start())
+    logger = {"own": {"_target_": "my.Logger", "token": "hush", "account": {"password": "pw1"}, "project": "mine"}}
+    manifest = start(logger=logger)
+    assert "hush" not in json.dumps(manifest)
+    recorded = {**logger["own"], "token": "[key]", "account": {"password": "[key]"}}
+    assert manifest["config"]["logger"] == {"own": recorded}
+    assert start(logger=logger) == manifest
 
 
 def test_the_same_configuration_opens_the_folder_again() -> None:
     first = start()
     assert start() == first
+
+
+def ended_by(error: ClaasError, output_dir: str | None, *files: str) -> None:
+    """Open a run, leave these files, and end with the error."""
+    with open_run(EvalConfig(output_dir=output_dir)) as run:
+        assert run.files.config.exists()
+        for file in files:
+            (run.files.root / file).parent.mkdir(exist_ok=True)
+            (run.files.root / file).touch()
+        raise error
+
+
+@pytest.mark.parametrize("output_dir", ["run", "a/b/run", "20261129-120000Z", None])
+@pytest.mark.parametrize("found", [[], [".keep"]])
+def test_a_run_that_is_refused_leaves_nothing_that_was_not_there(output_dir: str | None, found: list[str]) -> None:
+    if output_dir is not None and found:
+        Path(output_dir).mkdir(parents=True)
+        (Path(output_dir) / found[0]).touch()
+    before = sorted(Path().rglob("*"))
+    with pytest.raises(NotFound):
+        ended_by(NotFound("no such model"), output_dir, "stack/adapter")
+    after = sorted(Path().rglob("*"))
+    assert after == ([*before, Path("data"), Path("data/evals")] if output_dir is None else before)
+
+
+def test_an_empty_folder_of_somebody_stays_and_one_of_the_time_goes() -> None:
+    for name in ("mine", "20261129-120000Z"):
+        Path(name).mkdir()
+        with pytest.raises(InvalidInput):
+            ended_by(InvalidInput("no such model"), name)
+    assert [path.name for path in Path().iterdir()] == ["mine"]
+    assert list(Path("mine").iterdir()) == []
+
+
+@pytest.mark.parametrize("record", ["concise/baseline.json", "concise/ledger.jsonl", "user.jsonl"])
+def test_what_is_on_record_stays_and_so_does_a_run_whose_stack_failed(record: str) -> None:
+    with pytest.raises(InvalidInput):
+        ended_by(InvalidInput("too late"), "run", record)
+    with pytest.raises(StackError):
+        ended_by(StackError("no memory left"), "other")
+    with pytest.raises(InvalidInput):
+        ended_by(InvalidInput("of a run that goes on"), "other")
+    assert (Path("run") / record).exists()
+    assert Path("run/config.json").exists()
+    assert Path("other/config.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from claas.core.errors import InvalidInput
+from claas.core.launching import PluggedIn
+from claas.core.settings import config_root
 from claas.eval.config.compose import compose
-from claas.eval.sweep import objective, placed
+from claas.eval.sweep import objective, placed, search
 from claas.results.summary import Summary
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "data" / "examples" / "concise-3-steps" / "summary.json"
@@ -45,3 +48,28 @@ def test_a_sweep_has_a_folder_of_its_own_and_not_that_of_a_run(tmp_path: Path) -
     with pytest.raises(InvalidInput, match="is a run's own folder"):
         placed(jobs)
     assert [job.config.output_dir for job in placed(jobs[:1])] == [str(tmp_path / "mine")]
+
+
+@pytest.mark.parametrize(
+    ("sweeper", "said"),
+    [
+        (
+            {"storage": "sqlite:///search.db", "sampler": {"seed": 1}},
+            "storage is not used: a search goes on from the runs",
+        ),
+        ({"storage": None, "sampler": {"seed": None}}, "holds runs, and this search would choose others than theirs"),
+    ],
+)
+def test_a_search_that_could_not_go_on_from_its_runs_is_refused(
+    sweeper: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "rates-0").mkdir()
+    (tmp_path / "rates-0" / "config.json").touch()
+    config = OmegaConf.create({"output_dir": str(tmp_path), "hydra": {"sweeper": sweeper}})
+    with pytest.raises(InvalidInput, match=f"{said}.*set hydra.sweeper.sampler.seed"):
+        search(PluggedIn(config, None, None))
+
+
+def test_the_shipped_search_can_go_on() -> None:
+    shipped = OmegaConf.load(config_root() / "experiment" / "lr_search.yaml")
+    assert shipped.hydra.sweeper.sampler.seed is not None

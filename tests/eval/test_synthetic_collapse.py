@@ -41,6 +41,7 @@ def test_healthy_training_sets_off_none(tmp_path: Path) -> None:
         preferences=["concise"],
         metrics=["collapse", "drift"],
         num_steps=2,
+        max_tokens=40,
         checkpoints=[1],
         plots=False,
         output_dir=str(tmp_path / "run"),

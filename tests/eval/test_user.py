@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claas.core.errors import InvalidInput
+from claas.core.errors import InvalidInput, StackError
 from claas.dashboard.report import write_report
 from claas.eval.protocols.chosen import tracks_of
 from claas.eval.run.plan import plan_of
@@ -265,11 +266,16 @@ def test_an_endpoint_out_of_reach_ends_the_run_resumably(tmp_path: Path, monkeyp
     whole = ran(asked_for(tmp_path / "whole"), smiling(until=1), PlayedByRule())
     asked, stack = asked_for(tmp_path / "broken"), smiling(until=1)
     away: dict[str, Any] = {**PLAYED, "base_url": "http://127.0.0.1:9/v1"}
-    failed = ran(replace(asked, user=UserConfig(**away)), stack)
-    assert failed.failures["calm"].startswith(
+    unreached = re.escape(
         "the user, person at http://127.0.0.1:9/v1, does not answer: nothing answers at http://127.0.0.1:9/v1"
     )
-    assert failed.failures["calm"].endswith("then run the same command again")
+    with pytest.raises(StackError, match=f"{unreached}.*then run the same command again"):
+        ran(replace(asked, user=UserConfig(**away)), stack)
+    locked = PlayedByRule(lists=401)
+    with pytest.raises(StackError, match=r"set CLAAS_USER_API_KEY to it \(.*no, Bearer \[key\]"):
+        ran(asked, stack, locked)
+    assert stack.asked == [], "nothing was measured for a user who is not there"
+    assert locked.bodies == []
     refusing = ran(asked, stack, PlayedByRule(refuse=lambda body: 401))
     assert "set CLAAS_USER_API_KEY to it" in refusing.failures["calm"]
     assert "no, Bearer [key]" in refusing.failures["calm"], "it says the key back"

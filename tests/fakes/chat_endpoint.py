@@ -20,11 +20,12 @@ class FakeEndpoint(ABC):
     """Every request counts a token for four characters, and every reply ten. `bodies` are the requests, `keys` what
     they were authorised by.
 
-    `refuse` is the status in place of a reply, `broken` what is said in place of one, `kill_at` the request from which
-    on none is answered.
+    `lists` is the status of its list of models, `refuse` that in place of a reply, `broken` what is said in place of
+    one, `kill_at` the request from which on none is answered.
     """
 
     counts_tokens: bool = True
+    lists: int = 404
     refuse: Callable[[dict[str, Any]], int | None] = lambda body: None
     broken: bytes | None = None
     kill_at: int | None = None
@@ -40,6 +41,8 @@ class FakeEndpoint(ABC):
             await (await self._reply(Request(scope, receive)))(scope, receive, send)
 
     async def _reply(self, request: Request) -> Response:
+        if request.url.path == "/v1/models":
+            return JSONResponse({"error": {"message": f"no, {request.headers.get('Authorization')}"}}, self.lists)
         if request.url.path != "/v1/chat/completions":
             return JSONResponse({"error": {"message": "no such path"}}, 404)
         body = json.loads(await request.body())

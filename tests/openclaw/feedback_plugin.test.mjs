@@ -95,8 +95,9 @@ function chat(changes = {}, key = "key") {
     conversations.asked(session, prompt);
     conversations.answered(session, [text]);
   };
-  const write = async (args, session = "s") => {
-    const { text } = await handler({ args, sessionKey: session, channel: "webchat", commandBody: `/feedback ${args}` });
+  const write = async (args, session = "s", context = {}) => {
+    const given = { args, sessionKey: session, channel: "webchat", commandBody: `/feedback ${args}`, ...context };
+    const { text } = await handler(given);
     assert.ok(isOurs([{ type: "text", text }]));
     return text.slice(2);
   };
@@ -124,6 +125,29 @@ test("feedback is learnt from the last answer, and the receipt says what came of
   const about = { lora_id: "openclaw/claas", prompt: "[Fri 21:58 UTC] And rain?", response: "Water.", rollout_id: "rollout of Water." };
   assert.deepEqual(requests, [{ ...about, feedback: "be shorter", training: { steps_per_batch: 8 } }]);
   assert.equal(scripted.alias, "openclaw-claas");
+});
+
+test("two people in one channel who say the same at once are two, and each may say it twice", async () => {
+  const { scripted, conversations, say, write } = chat({ batch: 4 });
+  for (const [session, sender] of [["group", "ada"], ["group", "ben"]]) {
+    conversations.heard(session, { channel: "irc", places: ["#room"], sender, content: "/feedback be shorter" });
+  }
+  say("What is gravity?", "A force.", "group");
+  const from = (senderId) => write("be shorter", undefined, { channel: "irc", sessionKey: undefined, from: "#room", senderId });
+  const said = await Promise.all(["ada", "ben", "ada", "ben"].map(from));
+  assert.match(said.at(-1), /^Noted, 2 of 4/);
+  await write("now", "group");
+  assert.deepEqual(scripted.taught[0].requests.map(({ feedback }) => feedback), ["be shorter", "be shorter"]);
+});
+
+test("a command without a session key is of the session in which its person was heard", () => {
+  const conversations = new Conversations();
+  for (const sender of ["ada", "ben"]) {
+    conversations.heard(`chat of ${sender}`, { channel: "irc", places: [], sender, content: "/feedback be shorter" });
+  }
+  const given = { channel: "irc", commandBody: "/feedback be shorter" };
+  for (const sender of ["ada", "ben"]) assert.equal(conversations.sessionOf({ ...given, senderId: sender }), `chat of ${sender}`);
+  assert.equal(conversations.sessionOf(given), "chat of ben", "the last to have heard it");
 });
 
 test("a message that comes twice is learnt once", async () => {

@@ -75,6 +75,7 @@ def machine(tmp_path: Path) -> Machine:
 def test_it_installs_once_configures_and_becomes_the_gateway(machine: Machine) -> None:
     first = machine.run()
     assert first.returncode == 0, first.stderr
+    assert "OpenClaw 2026.2.25 in front of http://127.0.0.1:8080/v1 at" in first.stdout
     started = json.loads(first.stdout.splitlines()[-1])
     runtime = machine.folder / ".openclaw" / "2026.2.25" / f"port-{machine.port}"
     assert started["arguments"][1:] == ["gateway", "run"]
@@ -88,9 +89,16 @@ def test_it_installs_once_configures_and_becomes_the_gateway(machine: Machine) -
     assert len(machine.installs) == 2
     assert all("--ignore-scripts" in line for line in machine.installs)
     (runtime / "state" / "session").write_text("of an earlier start")
-    again = machine.run()
+    again = machine.run("--json")
     assert again.returncode == 0
-    assert "installing" not in again.stdout
+    assert "installing" not in again.stderr
+    document = json.loads(again.stdout)
+    assert document["result"] == {
+        "release": "2026.2.25",
+        "configuration": str(runtime / "openclaw.json"),
+        "url": f"http://127.0.0.1:{machine.port}",
+    }
+    assert json.loads(again.stderr.splitlines()[-1])["arguments"] == started["arguments"]
     assert len(machine.installs) == 2
     assert not (runtime / "state" / "session").exists()
 

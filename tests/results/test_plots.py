@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from claas.bench.scan.settings import ScanConfig
 from claas.core.errors import InvalidInput
 from claas.results.charts import COLOURS, Panel, from_transcripts, intervals_of, mean_name, pictures
 from claas.results.evidence import by_item
 from claas.results.figure import without_constants, write_plots
 from claas.results.look import look_of
 from claas.results.records import History
-from claas.results.settings import EvalConfig
+from claas.results.settings import EvalConfig, recorded_config
 from claas.results.statistics import Interval, wilson
 from tests.results.synthetic_runs import Collapsing, make_history
 
@@ -136,6 +137,13 @@ def test_a_paper_gets_vectors_with_their_letters_in_them(tmp_path: Path) -> None
     assert "<image" not in svg
     with pytest.raises(InvalidInput, match=r"unknown plot_formats .gif.; known: pdf, png, svg"):
         EvalConfig(plot_formats=["gif"])
+
+
+@pytest.mark.parametrize("kind", [EvalConfig, ScanConfig])
+def test_plots_of_no_format_are_refused_and_a_record_of_them_is_read(kind: type[EvalConfig] | type[ScanConfig]) -> None:
+    with pytest.raises(InvalidInput, match=r"plot_formats must name at least one of png, pdf, svg, got \[\]"):
+        kind(plot_formats=[])
+    assert recorded_config({"plot_formats": []}).plot_formats == ["png"]
 
 
 def test_a_mean_without_a_criterion_has_its_interval_as_a_band_and_what_has_no_items_none() -> None:

@@ -50,6 +50,15 @@ def test_no_option_is_taken_for_a_tag(evals: Path, capsys: pytest.CaptureFixture
     assert read_labels(evals / "a").tags == ()
 
 
+def test_a_bundle_is_made_by_the_same_command(evals: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--json", "bundle", "--title", "Mine", "a"]) == 2
+    missing = document(capsys.readouterr())
+    assert missing["command"] == "claas.dashboard.bundle"
+    assert "--output" in missing["error"]["cause"]
+    assert main(["bundle", str(evals), "-o", "site", "--no-transcripts"]) == 0
+    assert said(capsys).startswith("site/index.html: 2 runs, 1 comparisons")
+
+
 def test_a_note_is_set_shown_and_taken_away(evals: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for given, shown in {("the one",): "the one", (): "the one", ("",): "no note"}.items():
         assert main(["note", "a", *given]) == 0
@@ -74,6 +83,8 @@ def test_the_list_says_what_runs_differ_in_and_leaves_archived_ones_out(
         ("--tag", "best"): ["a"],
         ("--search", "seed=2"): ["b"],
         ("--search", "training.learning_rate=0.0008 BEST"): ["a"],
+        ("--search", "seed"): [],
+        ("--search", "learning_rate"): [],
         ("--state", "unreadable"): ["empty"],
         ("--archived",): [],
     }.items():

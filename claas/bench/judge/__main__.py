@@ -89,12 +89,12 @@ async def _run(config: JudgeConfig, transport: httpx.AsyncBaseTransport | None) 
     labels = None if config.human is None else _labels(config.human)
     taken = f"another process is at work in {config.folder}; wait for it, or give this one another output_dir"
     with working_in(config.folder, ".lock", taken):
-        pairs, unpaired = await _pairs(config)
-        _require_of_items(labels, pairs)
         log = judgment_log(config.folder / "judgments.jsonl")
         async with open_judge(
             config.judge, log, prices=config.prices, budget_usd=config.budget_usd, transport=transport
         ) as judge:
+            pairs, unpaired = await _pairs(config, judge)
+            _require_of_items(labels, pairs)
             found = await judge_pairs(judge, pairs, config.judge.seed)
             again = await judge_pairs(judge, pairs, config.judge.seed + 1) if config.reliability else None
         trust = reliability(found.items, found.calls, None if again is None else again.items, labels)
@@ -127,8 +127,8 @@ def _require_of_items(labels: Labels | None, pairs: Sequence[AnswerPair]) -> Non
         raise InvalidInput(f"human: no label is of an item that is compared; those are called like {pairs[0].asked.id}")
 
 
-async def _pairs(config: JudgeConfig) -> tuple[list[AnswerPair], int]:
-    """What is judged, and how many answers have no counterpart."""
+async def _pairs(config: JudgeConfig, judge: Judge) -> tuple[list[AnswerPair], int]:
+    """What is judged, and how many answers have no counterpart. No model is asked while the judge cannot be reached."""
     a, b = recorded(config.a), recorded(config.b)
     asked = None if config.questions is None else read_questions(config.questions)
     if asked is None:
@@ -141,6 +141,7 @@ async def _pairs(config: JudgeConfig) -> tuple[list[AnswerPair], int]:
     if a is None or b is None:
         asked = asked[: config.limit]
         check_stack(config.stack())
+        await judge.endpoint.require_reached()
         async with open_client(config.stack(), Path(config.store_dir)) as client:
             a, b = await both(_side(config, client, config.a, a, asked), _side(config, client, config.b, b, asked))
     pairs, unpaired = pairs_of(a, b, asked)

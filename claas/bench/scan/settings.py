@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from claas.bench.loss.documents import HeldOutText
 from claas.bench.loss.metric import WINDOW
 from claas.bench.settings import WIRE, BenchConfig, require_models
-from claas.core.checks import adapter_id, one_of
+from claas.core.checks import adapter_id
 from claas.core.configuration import setting
 from claas.core.errors import InvalidInput
-from claas.results.settings import PLOT_FORMATS, PNG, SCREEN, require_plot_style
+from claas.results.settings import PLOT_FORMATS, PNG, SCREEN, require_plot_formats, require_plot_style
 
 
 @dataclass
@@ -41,8 +41,7 @@ class ScanConfig(HeldOutText, BenchConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require_one()
-        for kind in self.plot_formats:
-            one_of("plot_formats", kind, PLOT_FORMATS)
+        require_plot_formats(self.plot_formats)
         require_plot_style(self.plot_style)
         if self.backend != WIRE:
             raise InvalidInput(f"a scan asks by backend={WIRE}, so that a base model is loaded once: leave backend out")

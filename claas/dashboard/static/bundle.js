@@ -12,7 +12,8 @@
   for (const part of [search.parentElement, button.parentElement, ...boxes]) part.hidden = false;
   search.addEventListener("input", () => {
     const words = search.value.toLowerCase().split(/\s+/);
-    for (const row of rows) row.hidden = !words.every((word) => row.dataset.text.includes(word));
+    const where = (row, word) => (word.includes("=") ? row.dataset.settings : row.dataset.text);
+    for (const row of rows) row.hidden = !words.every((word) => where(row, word).includes(word));
   });
   for (const box of boxes) box.addEventListener("change", show);
   button.addEventListener("click", () => (location.href = found().href));

@@ -146,7 +146,7 @@ def told_memory(memory: Memory, free: int) -> str:
 
 
 def give_back() -> None:
-    """Return freed memory, which glibc keeps, to the system: over twenty updates, more than the model computes with."""
+    """Return freed memory, which glibc keeps, to the system: over twenty updates, more than was ever in use."""
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
 

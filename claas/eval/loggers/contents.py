@@ -1,12 +1,12 @@
 """What loggers show of a run, taken from its records: settings, a point per measurement, and tables at its end."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from itertools import chain, zip_longest
 from pathlib import Path
 
+from claas.core.redaction import without_secrets
 from claas.eval.loggers.logger import Cell, Ending, EndState, LoggedPoint, LoggedRun, LoggedTable
 from claas.results.manifest import Manifest, flat_settings
 from claas.results.records import Baseline, History, Status, StepRecord, Transcript, flat
@@ -25,7 +25,7 @@ _STATES = {Status.COMPLETE: EndState.FINISHED, Status.FAILED: EndState.FAILED, S
 def run_of(folder: Path, manifest: Manifest, config: EvalConfig) -> LoggedRun:
     """The run in a folder. A sweep's runs have the name of its folder at the head of their own."""
     folder = folder.resolve()
-    settings = {name: _without_password(value) for name, value in flat_settings(asdict(config)).items()}
+    settings = {name: _clean(value) for name, value in flat_settings(asdict(config)).items()}
     tags = [f"protocol:{config.protocol.kind}", f"arm:{config.arm}", f"mode:{config.mode}", *config.preferences]
     facts = {"run_id": manifest.run_id, "created": manifest.created, "git_commit": manifest.git_commit}
     facts |= {"base_source": manifest.base_source, **{f"version.{name}": it for name, it in manifest.versions.items()}}
@@ -39,9 +39,8 @@ def run_of(folder: Path, manifest: Manifest, config: EvalConfig) -> LoggedRun:
     )
 
 
-def _without_password(value: object) -> object:
-    """An address without who asks."""
-    return re.sub(r"//[^/@\s]*@", "//", value) if isinstance(value, str) else value
+def _clean(value: object) -> object:
+    return without_secrets(value) if isinstance(value, str) else value
 
 
 def points_on_record(records: Mapping[str, PreferenceRecords]) -> Iterable[LoggedPoint]:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from claas.core import yaml_files
 from claas.core.errors import InvalidInput
+from claas.core.redaction import keep_secret, names_secret, without_secrets
 from claas.eval.config.catalog import build
 from claas.eval.loggers.contents import ending_of, point_of, points_on_record, run_of
 from claas.eval.loggers.logger import Ending, EndState, LoggedPoint, Logger
@@ -17,6 +18,7 @@ from claas.eval.loggers.sink import Sink
 from claas.eval.run.folder import OpenRun
 from claas.eval.run.reporter import Reporter
 from claas.results.keys import Key
+from claas.results.manifest import flat_settings
 from claas.results.records import Baseline, StepRecord, Transcript
 from claas.results.run_files import PreferenceRecords
 from claas.results.settings import EvalConfig
@@ -41,6 +43,9 @@ def _made(name: str, settings: Mapping[str, Any], config_dir: str | None) -> Log
                 f"{path}: the settings of a logger stand below its name, as in `{name}: {{_target_: ...}}`"
             )
         settings = {**content[name], **settings}
+    for key, value in flat_settings(settings).items():
+        if names_secret(key):
+            keep_secret(str(value))
     made = build(settings, f"logger {name}")
     if missing := [each for each in ("start", "log", "finish") if not callable(getattr(made, each, None))]:
         raise InvalidInput(f"logger {name}: {settings['_target_']} has no method {missing[0]}")
@@ -49,13 +54,16 @@ def _made(name: str, settings: Mapping[str, Any], config_dir: str | None) -> Log
 
 @asynccontextmanager
 async def logged(
-    run: OpenRun, records: Mapping[str, PreferenceRecords], unfinished: bool, reporter: Reporter
+    loggers: Mapping[str, Logger],
+    run: OpenRun,
+    records: Mapping[str, PreferenceRecords],
+    unfinished: bool,
+    reporter: Reporter,
 ) -> AsyncGenerator[Reporter]:
-    """A reporter that tells `reporter` and the run's loggers; what is on record is told at once.
+    """A reporter that tells `reporter` and these loggers; what is on record is told at once.
 
     Left when everything has arrived, or once `logger_wait_s` is over.
     """
-    loggers = make_loggers(run.config)
     if not loggers:
         yield reporter
         return
@@ -97,7 +105,7 @@ class _Telling(Reporter):
         """Tell that it ended before it came to its results, and say for how long to wait."""
         stopped = isinstance(error, asyncio.CancelledError | KeyboardInterrupt | GeneratorExit)
         state = EndState.INTERRUPTED if stopped else EndState.FAILED
-        self.end(Ending(state, str(error) or None, self._updates, {}))
+        self.end(Ending(state, without_secrets(str(error)) or None, self._updates, {}))
         return min(_WHEN_INTERRUPTED_S, self._run.config.logger_wait_s) if stopped else self._run.config.logger_wait_s
 
     async def close(self, within_s: float) -> None:

@@ -12,6 +12,7 @@ from queue import SimpleQueue
 from pydantic import Field, ValidationError
 
 from claas.core.files import write_atomically
+from claas.core.redaction import without_secrets
 from claas.eval.loggers.logger import Ending, LoggedPoint, LoggedRun, Logger
 from claas.results.records import Record
 
@@ -83,7 +84,7 @@ class Sink:
             while (event := self._events.get()) is not _Signal.END:
                 self._take(event)
         except BaseException as error:  # of a package of another's, whose SystemExit is no more than its failure
-            self._fail(f"{type(error).__name__}: {' '.join(str(error).split())}")
+            self._fail(f"{type(error).__name__}: {' '.join(without_secrets(str(error)).split())}")
 
     def _begin(self) -> None:
         id = self._logger.start(self._run, self._told.id)

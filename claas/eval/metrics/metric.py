@@ -46,7 +46,8 @@ class Subject:
     transcript of a request holds everything that came back, so that a metric that uses nothing else and returns its
     transcripts can be recomputed from the record. `last_answers` are the newest greedy answers of earlier versions, by
     metric and item, used as predictions of this one's. Requests of an `urgent` subject go before those of others.
-    `heard` is called with every request once it was answered or lost.
+    `heard` is called with every request once it was answered or lost. A subject that only `counts` gives dummy answers:
+    the number of its requests is right, but nothing that it says can be checked.
     """
 
     stack: Stack
@@ -59,6 +60,7 @@ class Subject:
     last_answers: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     urgent: bool = False
     heard: Callable[[Transcript], None] = unheard
+    counts: bool = False
 
     async def answer(
         self,

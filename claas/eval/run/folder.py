@@ -1,14 +1,15 @@
 """Opening a run's folder: create or find it, lock it, and refuse it if it holds something else."""
 
 import re
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+import shutil
+from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from claas.core.errors import InvalidInput
+from claas.core.errors import ClaasError, InvalidInput, StackError
 from claas.core.files import locked, read_text
 from claas.eval.run.canaries import Canaries
 from claas.results.code import Change, Code, differences
@@ -18,6 +19,7 @@ from claas.results.manifest import (
     PlannedTrack,
     continued,
     new_manifest,
+    recorded_values,
     require_same_tracks,
     write_manifest,
 )
@@ -28,6 +30,12 @@ from claas.results.user import UserConfig
 
 RUNS = Path("data/evals")
 """Where runs without an `output_dir` go, below the working directory."""
+
+_OF_TIME = re.compile(r"\d{8}-\d{6}Z(-\d+)?")
+"""What `new_folder` calls one."""
+
+_RECORDS = ("*/baseline.json", "*/ledger.jsonl")
+"""What was asked for in a run, or paid for, beside the replies of its user."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +94,48 @@ def open_run(
     """Lock the folder `config.output_dir`, or a new one named after the time, for a run of `tracks`.
 
     Raises `InvalidInput` if it cannot be created or holds something else, `Conflict` if another process has locked it.
-    The config.json of a resumed run is not changed before `recorded`.
+    The config.json of a resumed run is not changed before `recorded`. A run that is refused before anything of it is on
+    record leaves nothing behind.
     """
-    files = RunFiles(new_folder() if config.output_dir is None else _given_folder(config.output_dir))
+    root = new_folder() if config.output_dir is None else Path(config.output_dir).expanduser()
+    files, ours = RunFiles(root), [folder for folder in (root, *root.parents) if _is_ours(folder)]
     with ExitStack() as held:
-        with _usable(str(files.root)):
-            in_use = f"another process works on {files.root}; wait for it to end, or choose another output_dir"
+        with _usable(str(root)):
+            root.mkdir(parents=True, exist_ok=True)
+            found = {path.name for path in root.iterdir()}
+            in_use = f"another process works on {root}; wait for it to end, or choose another output_dir"
             held.enter_context(locked(files.lock, in_use))
+        if not files.config.exists():
+            held.enter_context(_taken_back(files, found, ours))
         yield _started_or_continued(config, files, code, tuple(tracks) or None)
+
+
+@contextmanager
+def _taken_back(files: RunFiles, found: Collection[str], ours: Sequence[Path]) -> Generator[None, None, None]:
+    """Leave nothing of a run that is refused before anything is on record of it, but what was `found` in its folder.
+
+    `ours` are the folders, the innermost first, that are no more than the run's. What can be continued stays.
+    """
+    try:
+        yield
+    except StackError:
+        raise
+    except ClaasError:
+        if not files.user.exists() and not any(next(files.root.glob(each), None) for each in _RECORDS):
+            with suppress(OSError):
+                for path in files.root.iterdir():
+                    if path.name not in found:
+                        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+                for folder in ours:
+                    folder.rmdir()
+        raise
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a run makes the folder, or has made it to have a name that is free."""
+    return not folder.exists() or (
+        bool(_OF_TIME.fullmatch(folder.name)) and folder.is_dir() and not any(folder.iterdir())
+    )
 
 
 def as_started(config: EvalConfig) -> EvalConfig:
@@ -124,13 +166,6 @@ def new_folder() -> Path:
                 attempt += 1
 
 
-def _given_folder(output_dir: str) -> Path:
-    with _usable(output_dir):
-        folder = Path(output_dir).expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-
 @contextmanager
 def _usable(where: str) -> Generator[None, None, None]:
     try:
@@ -156,7 +191,7 @@ def _started_or_continued(
 
 def _in_the_form_of(recorded: Mapping[str, Any], config: EvalConfig) -> dict[str, Any]:
     """The values of `config`, without settings that the run predates (see `as_started`)."""
-    values = asdict(config)
+    values = recorded_values(config)
     if "controls" not in recorded:
         del values["controls"]
     if isinstance(user := recorded.get("user"), str):

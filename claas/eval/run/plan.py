@@ -132,6 +132,7 @@ class _Counted:
             baseline=baseline,
             run_seed=self.config.seed,
             max_tokens=self.config.max_tokens,
+            counts=True,
         )
         due = self.track.metrics_at(step, self.metrics, self.config)
         found = await measure_all(due, subject, self.track.checkpoints(self.config))

@@ -113,14 +113,17 @@ class SimulatedUser:
         except (InvalidInput, StackError) as error:
             if isinstance(error, Refused) and error.status in OF_ONE_REQUEST:
                 raise LostAnswer(str(error)) from None
-            who = f"the user, {self.config.model} at {self.config.base_url}, does not answer"
-            raise StackError(f"{who}: {error}") from None
+            raise _unanswered(self.config, error) from None
         if reply is None:
             raise StackError(self.endpoint.budget.refused or "the user's budget is used up")
         counts = {"prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens}
         return Opinion(
             reply.raw, {"model": reply.model, **{name: float(n) for name, n in counts.items() if n is not None}}
         )
+
+
+def _unanswered(user: UserConfig, error: Exception) -> StackError:
+    return StackError(f"the user, {user.model} at {user.base_url}, does not answer: {error}")
 
 
 class UserReply(BaseModel):
@@ -190,7 +193,10 @@ def require_user(config: EvalConfig, tracks: Sequence[Track]) -> None:
 async def open_user(
     config: EvalConfig, log: Path, transport: httpx.AsyncBaseTransport | None = None
 ) -> AsyncGenerator[SimulatedUser, None]:
-    """The user of a run; every reply of a model that plays the user is kept in `log`."""
+    """The user of a run; every reply of a model that plays the user is kept in `log`.
+
+    Raises `StackError` if that model's endpoint cannot be reached, or refuses its key.
+    """
     if config.user.kind != LLM:
         yield SimulatedUser(config.user)
         return
@@ -202,6 +208,10 @@ async def open_user(
     budget = Budget(config.user.budget, cost, config.user.max_tokens, "user.budget", "")
     replies = ReplyLog(log, EndpointReply)
     async with open_endpoint(config.user, replies, budget, USER_KEY_VARIABLE, transport) as endpoint:
+        try:
+            await endpoint.require_reached()
+        except (InvalidInput, StackError) as error:
+            raise _unanswered(config.user, error) from None
         yield SimulatedUser(config.user, endpoint)
 
 

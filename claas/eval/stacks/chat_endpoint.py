@@ -14,7 +14,8 @@ from pydantic import Field
 
 from claas.core.errors import InvalidInput
 from claas.core.files import append_line, dump_json, in_turn, read_records
-from claas.eval.stacks.http_client import HttpClient, Refused, RequestLost, Retries, require_address
+from claas.core.redaction import without_known_secrets
+from claas.eval.stacks.http_client import HttpClient, Malformed, Refused, Retries, require_address
 from claas.results.endpoint import EndpointReply, EndpointSettings
 from claas.wire import OpenAIBody
 
@@ -23,6 +24,7 @@ R = TypeVar("R", bound=EndpointReply)
 OF_ONE_REQUEST = frozenset({400, 413, 422})
 """Refusals that may be about one request, such as one too long for the model's window; others meet all of them."""
 
+_OF_KEYS = frozenset({401, 403})
 _CHAT = "chat/completions"
 
 
@@ -158,7 +160,6 @@ class ChatEndpoint(Generic[R]):
     log: ReplyLog[R]
     _client: HttpClient
     _slots: asyncio.Semaphore
-    _key: str | None
 
     async def reply(
         self, message: str, *, seed: int, temperature: float | None, made: Callable[[EndpointReply], R]
@@ -177,13 +178,13 @@ class ChatEndpoint(Generic[R]):
         async with self._slots, self.budget.room_for(n_bytes) as is_room:
             if not is_room:
                 return None
-            came = await self._ask(request)
+            came = await self._client.post(_CHAT, request, _Reply)
             usage = came.usage or _Usage()
             reply = made(
                 EndpointReply(
                     asked=asked,
-                    raw=self._without_key(came.choices[0].message.content or ""),
-                    model=self._without_key(came.model or ""),
+                    raw=without_known_secrets(came.choices[0].message.content or ""),
+                    model=without_known_secrets(came.model or ""),
                     prompt_tokens=usage.prompt_tokens,
                     completion_tokens=usage.completion_tokens,
                 )
@@ -191,6 +192,22 @@ class ChatEndpoint(Generic[R]):
             self.log.append(reply)
             self.budget.count(reply, n_bytes)
         return reply
+
+    async def require_reached(self) -> None:
+        """`StackError` or `Refused` where nobody is there, or refuses the key. Nothing is asked of one that has replied
+        before.
+
+        The list of its models is asked for, which costs nothing; what it says, and whether it has one, does not matter.
+        """
+        if self.log.replies:
+            return
+        try:
+            await self._client.get("models", OpenAIBody)
+        except Malformed:
+            return
+        except Refused as error:
+            if error.status in _OF_KEYS:
+                raise
 
     def _request(self, message: str, seed: int, temperature: float | None) -> _Request:
         return _Request.model_validate(
@@ -202,18 +219,6 @@ class ChatEndpoint(Generic[R]):
                 self.settings.max_tokens_field: self.settings.max_tokens,
             }
         )
-
-    async def _ask(self, request: _Request) -> _Reply:
-        try:
-            return await self._client.post(_CHAT, request, _Reply)
-        except RequestLost as error:
-            raise RequestLost(self._without_key(str(error))) from None
-        except Refused as error:
-            raise Refused(error.status, self._without_key(str(error))) from None
-
-    def _without_key(self, text: str) -> str:
-        """A text as it may be written down, whatever the endpoint says back."""
-        return text.replace(self._key, "[key]") if self._key else text
 
 
 def require_endpoint(whose: str, settings: EndpointSettings, key_variable: str, example: str) -> tuple[str, str]:
@@ -253,6 +258,6 @@ async def open_endpoint(
         retries=Retries(for_s=settings.retry_for_s),
     )
     try:
-        yield ChatEndpoint(settings, budget, log, client, asyncio.Semaphore(settings.max_concurrency), key)
+        yield ChatEndpoint(settings, budget, log, client, asyncio.Semaphore(settings.max_concurrency))
     finally:
         await client.close()

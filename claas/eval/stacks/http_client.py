@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from claas.core.errors import InvalidInput, StackError
 from claas.core.http_pools import HttpPools
+from claas.core.redaction import keep_secret
 from claas.core.settings import API_KEY_VARIABLE
 from claas.eval.stacks.silence import Silence
 from claas.wire.adapters import ErrorBody
@@ -93,6 +94,7 @@ class HttpClient:
         retries: Retries | None = None,
         silence: Silence | None = None,
     ) -> None:
+        keep_secret(api_key)
         self.base_url = base_url
         self._key_variable, self._started_by = key_variable, started_by
         self._timeout_s = timeout_s

@@ -313,7 +313,9 @@ def _receipt(adapter: AdapterVersion, key: str, reply: FeedbackResponse, seconds
         adapter=AdapterVersion(lora_id=reply.lora_id, version=reply.version, digest=reply.digest),
         sdpo_metrics={name: value for name, value in reported.items() if name not in lost},
         lost_metrics={name: str(reported[name]) for name in lost} or None,
-        stack_ms={part: took for part, took in reply.timing_ms if math.isfinite(took) and took >= 0},
+        stack_ms={
+            part: took for part, took in reply.timing_ms if took is not None and math.isfinite(took) and took >= 0
+        },
         update_s=seconds,
     )
 

@@ -17,7 +17,7 @@ export function command(settings, conversations, teacher, tell) {
     if (kind === "undo" || kind === "use") return moved(await (kind === "use" ? teacher.go(adapter, version) : teacher.undo(adapter)));
     if (kind === "teach") {
       if (!session.answer) return NO_ANSWER;
-      const { waiting, lesson } = await teacher.note(adapter, session.answer, feedback);
+      const { waiting, lesson } = await teacher.note(adapter, session.answer, feedback, context.senderId ?? session.sender);
       if (lesson) return inTime(lesson, learning(feedback), (text) => tell(context, sessionKey, text));
       if (waiting < teacher.batch) return noted(waiting, teacher.batch);
     } else if (!teacher.waiting(adapter)) return NOTHING_WAITS;

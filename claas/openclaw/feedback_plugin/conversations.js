@@ -26,13 +26,14 @@ export class Conversations {
     if (text && session.prompt) session.answer = { prompt: session.prompt, text };
   }
 
-  // The session that a command was given in: by its own word, else the last to have heard it, else the last from there.
-  // Newer ones come last.
-  sessionOf({ sessionKey, channel, commandBody, to, from, messageThreadId }) {
+  // The session that a command was given in: by its own word, else the last to have heard it, from the same person where
+  // that is known, else the last from there. Newer ones come last.
+  sessionOf({ sessionKey, channel, commandBody, senderId, to, from, messageThreadId }) {
     if (sessionKey) return sessionKey;
     const known = [...this.sessions].reverse();
-    const heard = known.find(([, { channel: at, content }]) => at === channel && content === commandBody.trim());
-    if (heard) return heard[0];
+    const heard = known.filter(([, { channel: at, content }]) => at === channel && content === commandBody.trim());
+    const own = heard.find(([, { sender }]) => sender === `${channel}:${senderId}`) ?? heard[0];
+    if (own) return own[0];
     const thread = messageThreadId === undefined ? "" : `#${messageThreadId}`;
     const places = [to, from].filter(Boolean).map((place) => `${channel}|${place}${thread}`);
     return known.find(([, session]) => session.places?.some((place) => places.includes(place)))?.[0];

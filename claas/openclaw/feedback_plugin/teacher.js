@@ -12,6 +12,7 @@ export class Teacher {
     this.batch = batch;
     this.steps = steps;
     this.states = new Map(); // by alias
+    this.names = new WeakMap(); // of each request, by what it is known again
   }
 
   // Lets the adapter's alias mean it, unless it means something.
@@ -23,15 +24,18 @@ export class Teacher {
     this.of(adapter).begun = true;
   }
 
-  // Notes feedback on an answer: {waiting, lesson}, how many wait, and its lesson where it has one already.
-  async note(adapter, { prompt, text }, feedback) {
+  // Notes what somebody says of an answer: {waiting, lesson}, how many wait, and its lesson where it has one already.
+  // What the same person says of it once more is a repetition; where it is not known who speaks, all are one person.
+  async note(adapter, { prompt, text }, feedback, sender) {
     const rollout = await this.api.rollout(text, prompt);
     const said = rollout.messages.filter(({ role }) => role === "user").at(-1).content;
-    const about = { lora_id: adapter.id, prompt: said, response: text, rollout_id: rollout.id, feedback };
+    const training = { steps_per_batch: this.steps };
+    const request = { lora_id: adapter.id, prompt: said, response: text, rollout_id: rollout.id, feedback, training };
     const { waiting, lessons } = this.of(adapter);
-    const name = nameOf(about);
+    const name = JSON.stringify([rollout.id, sender ?? null, feedback]);
     if (!lessons.has(name)) {
-      waiting.push({ ...about, training: { steps_per_batch: this.steps } });
+      this.names.set(request, name);
+      waiting.push(request);
       lessons.set(name, null);
       if (lessons.size > MOST_REMEMBERED) lessons.delete(lessons.keys().next().value);
     }
@@ -57,7 +61,7 @@ export class Teacher {
   inTurn(adapter, batch) {
     const state = this.of(adapter);
     const lesson = state.lesson.catch(() => {}).then(() => this.update(adapter, batch));
-    const remember = (what) => batch.requests.forEach((one) => state.lessons.set(nameOf(one), what));
+    const remember = (what) => batch.requests.forEach((one) => state.lessons.set(this.names.get(one), what));
     state.lesson = lesson;
     remember(lesson);
     lesson.catch(() => {
@@ -105,7 +109,7 @@ export class Teacher {
     const { lessons, waiting, failed } = this.of(adapter);
     waiting.unshift(...failed.splice(0).flatMap(({ requests }) => requests));
     lessons.clear();
-    waiting.forEach((one) => lessons.set(nameOf(one), null));
+    waiting.forEach((one) => lessons.set(this.names.get(one), null));
     return { version, newest };
   }
 
@@ -116,8 +120,8 @@ export class Teacher {
     return newest;
   }
 
-  // What is known of an adapter. `failed`: batches {requests, key, from} to be tried again; `lessons`: by what was said
-  // of which answer, null while it waits; `lesson`: the last one; `parents`: of each version, the one it was made from.
+  // What is known of an adapter. `failed`: batches {requests, key, from} to be tried again; `lessons`: by who said
+  // what of which answer, null while it waits; `lesson`: the last one; `parents`: of each version, the one it was made from.
   of({ alias }) {
     if (!this.states.has(alias)) {
       const made = { begun: false, waiting: [], failed: [], lessons: new Map(), parents: new Map() };
@@ -125,8 +129,4 @@ export class Teacher {
     }
     return this.states.get(alias);
   }
-}
-
-function nameOf({ rollout_id, feedback }) {
-  return `${rollout_id} ${feedback}`;
 }

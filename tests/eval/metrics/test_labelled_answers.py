@@ -23,31 +23,38 @@ LABELLED = cast(
 )
 VERIFIERS = {"concise": ConciseVerifier(), "identity": IdentityVerifier(), "no_emoji": NoEmojiVerifier()}
 ITEMS = {item.id: item for item in General.from_suite().items}
-CASES = [
-    (about, label == "right", answer)
-    for about, labels in LABELLED.items()
-    for label, answers in labels.items()
-    for answer in answers
-]
 SENTENCES = [f"Fact number {number} about rain is easy to tell." for number in range(1, 11)]
 TALK = " ".join(SENTENCES)
 POINTS = [f"it has side number {number} to it" for number in range(10)]
 
 
-@pytest.mark.parametrize(("about", "right", "answer"), [case for case in CASES if case[0] in VERIFIERS])
-def test_a_verifier_judges_as_a_careful_person_does(about: str, right: bool, answer: str) -> None:
-    assert judge(VERIFIERS[about], "Tell me.", answer).passed is right
+@pytest.mark.parametrize("label", ["right", "wrong"])
+@pytest.mark.parametrize("about", VERIFIERS)
+def test_a_verifier_judges_as_a_careful_person_does(about: str, label: str) -> None:
+    answers = LABELLED[about][label]
+    assert answers
+    passed = [judge(VERIFIERS[about], "Tell me.", answer).passed for answer in answers]
+    assert misjudged(answers, passed, label) == []
 
 
-@pytest.mark.parametrize(("about", "right", "answer"), [case for case in CASES if case[0] not in VERIFIERS])
-def test_a_capability_check_judges_as_a_careful_person_does(about: str, right: bool, answer: str) -> None:
+@pytest.mark.parametrize("about", sorted(set(LABELLED) - set(VERIFIERS)))
+def test_a_capability_check_judges_as_a_careful_person_does(about: str) -> None:
     item = ITEMS[about.removeprefix("capability.")]
-    assert asyncio.run(item.check.check(answer, item.prompt)).passed is right
+
+    async def passed(answers: list[str]) -> list[bool]:
+        return [(await item.check.check(answer, item.prompt)).passed for answer in answers]
+
+    assert any(LABELLED[about].values())
+    for label, answers in LABELLED[about].items():
+        assert misjudged(answers, asyncio.run(passed(answers)), label) == [], label
 
 
-@pytest.mark.parametrize("answer", LABELLED["identity"]["right"])
-def test_who_gives_a_name_does_not_go_by_another(answer: str) -> None:
-    assert not OtherNameVerifier()(answer).passed
+def test_who_gives_a_name_does_not_go_by_another() -> None:
+    assert [answer for answer in LABELLED["identity"]["right"] if OtherNameVerifier()(answer).passed] == []
+
+
+def misjudged(answers: list[str], passed: list[bool], label: str) -> list[str]:
+    return [answer for answer, one in zip(answers, passed, strict=True) if one is not (label == "right")]
 
 
 @pytest.mark.parametrize(
