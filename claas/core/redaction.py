@@ -25,7 +25,8 @@ _PATTERNS = (
     (re.compile(r"([?&][\w.-]*(?:key|token|secret|password|signature)=)[^&\s'\"]+", re.IGNORECASE), rf"\1{HIDDEN}"),
     (
         re.compile(
-            r"((?:api[-_]?key|password|passwd|client_secret|(?:access|auth)[-_]token)['\"]?\s*[:=]\s*['\"]?)"
+            r"((?:api[-_]?key|password|passwd|client_secret|(?:access|auth)[-_]token)['\"]?\s*"
+            r"(?:=\s*['\"]?|:\s*['\"]|:\s*(?=\S*\d)))"  # after a colon without quotes, a word goes on with the sentence
             r"(?!\[key\]|None\b|null\b)[^\s'\",;&)}\]]+",
             re.IGNORECASE,
         ),

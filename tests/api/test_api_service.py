@@ -60,7 +60,7 @@ async def test_what_can_be_asked_stands_on_a_page(tmp_path: Path) -> None:
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     for path, operations in described.items():
         assert all(f"<dt>{method.upper()} {path}</dt><dd>" in page.text for method in operations)
-    assert "<dt>POST /v1/feedback</dt><dd>Train one update" in page.text
+    assert "<dt>POST /v1/feedback</dt><dd>Make one update" in page.text
 
 
 async def test_what_other_services_have_is_answered_with_what_to_ask_instead(tmp_path: Path) -> None:

