@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from claas import results
 from claas.results.charts import COLOURS
-from claas.results.look import look_of, new_figure, saved, write_picture
+from claas.results.look import Look, look_of, new_figure, saved, write_picture
 
 _ROOT = Path(__file__).resolve().parents[1]
 FIGURE = _ROOT / "docs" / "real-model.png"
@@ -31,16 +31,17 @@ _CURVES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 
 def main(folder: str | None = None) -> int:
     """Draw the figure."""
-    with look_of().drawing():
-        write_picture(FIGURE, _drawn(results.steps(folder or RUNS)))
+    look = look_of()
+    with look.drawing():
+        write_picture(FIGURE, _drawn(results.steps(folder or RUNS), look))
     return 0
 
 
-def _drawn(steps: Any) -> bytes:
+def _drawn(steps: Any, look: Look) -> bytes:
     """A panel for each preference, over the updates; colours are seeds, shades the intervals of held-out prompts."""
     preferences: Sequence[str] = list(dict.fromkeys(steps.preference))
     labels = [label for label, _ in _CURVES.values()]
-    page = look_of().sheet(len(preferences), len(preferences), labels, foot=0.62)
+    page = look.sheet(len(preferences), len(preferences), labels, foot=0.62)
     figure = new_figure(page)
     for place, preference in enumerate(preferences):
         axes = figure.add_axes(page.place(place))

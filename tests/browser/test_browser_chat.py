@@ -41,6 +41,11 @@ def teach(page: Page, feedback: str) -> None:
     page.locator("#turns[aria-busy=false]").wait_for()
 
 
+def give_key(page: Page, key: str) -> None:
+    page.get_by_label("Key").fill(key)
+    page.keyboard.press("Enter")
+
+
 def taught(page: Page) -> list[dict[str, Any]]:
     """The bodies of every request for an update, from now on."""
     sent: list[dict[str, Any]] = []
@@ -175,8 +180,7 @@ def test_a_key_is_asked_for_and_kept_for_the_tab(profiles: Profiles, locked: Sit
     visitor = Visitor(profiles, locked.url, tmp_path)
     with visitor.visit(f"/v1/chat?alias={alias}", ignored=[f"{REFUSED} 401 (Unauthorized)"]) as page:
         for key, after in (("a guess", "The API does not take this key."), ("s3cret", "none yet")):
-            page.get_by_label("Key").fill(key)
-            page.keyboard.press("Enter")
+            give_key(page, key)
             page.get_by_text(after).wait_for()
         assert page.locator("#key-form").is_hidden()
         say(page, "Hi")
@@ -192,10 +196,11 @@ def test_feedback_that_was_given_waits_for_the_key(
 ) -> None:
     visitor = Visitor(profiles, locked.url, tmp_path)
     with visitor.visit(f"/v1/chat?alias={alias}", ignored=[f"{REFUSED} 401 (Unauthorized)"]) as page:
-        page.get_by_label("Key").fill("s3cret")
-        page.keyboard.press("Enter")
+        give_key(page, "s3cret")
         page.get_by_text("none yet").wait_for()
         say(page, "Hi")
+        page.goto(f"{locked.url}/v1/chat?alias={alias}-left")  # the page that has answered may still be writing
+        page.get_by_text("none yet").wait_for()
         page.evaluate(
             """(place) => {
                 const kept = JSON.parse(localStorage.getItem(place));
@@ -205,11 +210,10 @@ def test_feedback_that_was_given_waits_for_the_key(
             }""",
             f"claas-chat/{alias}",
         )
-        page.reload()
+        page.goto(f"{locked.url}/v1/chat?alias={alias}")
         page.locator("#key-form:not([hidden])").wait_for()
         assert page.locator(".learning").inner_text().startswith("Learning “Shorter.”")
-        page.get_by_label("Key").fill("s3cret")
-        page.keyboard.press("Enter")
+        give_key(page, "s3cret")
         page.locator(".lesson").wait_for()
         page.locator("#turns[aria-busy=false]").wait_for()
         assert page.locator("#in-use").inner_text() == "version 1"
@@ -220,8 +224,7 @@ def test_a_lesson_that_is_refused_for_want_of_a_key_is_learnt_once_the_key_is_th
 ) -> None:
     visitor = Visitor(profiles, locked.url, tmp_path)
     with visitor.visit(f"/v1/chat?alias={alias}", ignored=[f"{REFUSED} 401 (Unauthorized)"]) as page:
-        page.get_by_label("Key").fill("s3cret")
-        page.keyboard.press("Enter")
+        give_key(page, "s3cret")
         page.get_by_text("none yet").wait_for()
         say(page, "Hi")
         keys: list[str] = []
@@ -238,8 +241,7 @@ def test_a_lesson_that_is_refused_for_want_of_a_key_is_learnt_once_the_key_is_th
         page.locator(".teach input").fill("Shorter.")
         page.get_by_role("button", name="Teach").click()
         page.locator("#key-form:not([hidden])").wait_for()
-        page.get_by_label("Key").fill("s3cret")
-        page.keyboard.press("Enter")
+        give_key(page, "s3cret")
         page.locator(".lesson").wait_for()
         page.locator("#turns[aria-busy=false]").wait_for()
         first, second = keys
